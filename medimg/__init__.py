@@ -1,0 +1,7 @@
+"""medimg: the thin library under a course on classifying medical images.
+
+Each module can be read in ten minutes; README.md holds the map. Nothing heavy is imported here:
+``medimg.images``, ``medimg.deid`` and ``medimg.metrics`` work without torch.
+"""
+
+__version__ = "0.1.0"

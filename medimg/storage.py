@@ -1,0 +1,83 @@
+"""Write files so that nothing is lost, and sum them so that nothing is mistaken."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears under its name only once it is whole.
+
+    The bytes go to a temporary file in the same folder, are flushed to the disk, and the file is
+    then renamed, which POSIX and Windows both do in one step. On any error, Ctrl-C included, the
+    temporary file is removed and a file that stood there before is left as it was.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where the file shall be. Missing folders are made.
+    mode : {"wb", "w"}
+        Bytes or UTF-8 text.
+
+    Yields
+    ------
+    file object
+        Open for writing.
+
+    Raises
+    ------
+    OSError
+        When the disk is full or the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> target = pathlib.Path(tempfile.mkdtemp()) / "table.csv"
+    >>> with atomic_write(target, "w") as file:
+    ...     _ = file.write("a,b")
+    >>> target.read_text()
+    'a,b'
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    """Return the process's umask (mkstemp makes files private; ours shall be ordinary)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 sum of a file as 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> empty = pathlib.Path(tempfile.mkdtemp()) / "empty"
+    >>> empty.touch()
+    >>> sha256(empty)[:12]
+    'e3b0c44298fc'
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

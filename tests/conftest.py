@@ -1,0 +1,23 @@
+"""Fixtures for all tests: figures off screen and closed, a fresh seeded generator, no progress bars."""
+
+import os
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("Agg")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
