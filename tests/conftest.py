@@ -1,4 +1,4 @@
-"""Fixtures for all tests: figures off screen and closed, a fresh seeded generator, no progress bars."""
+"""Fixtures for all tests: no screen, figures closed, a fresh seeded generator."""
 
 import os
 
