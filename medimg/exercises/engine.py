@@ -1,0 +1,230 @@
+"""Check an answer, say what is wrong with it, and give hints one at a time.
+
+An exercise is declared once, in ``medimg/exercises/chapter_NN.py``; its name begins with NN.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from medimg.exercises.kinds import Kind
+from medimg.exercises.reading import BLANK, Problem, is_blank
+from medimg.exercises.sealed import Sealed
+
+_MARKS = {"right": "✓ Right.", "wrong": "✗ Not yet.", "blank": "○ Not attempted yet.",
+          "unchecked": "! Not checked."}  # fmt: skip
+_COLOURS = {"right": "#0072b2", "wrong": "#d55e00", "blank": "#999999", "unchecked": "#999999"}
+_given: dict[str, int] = {}  # how many hints each exercise has given in this session
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check says: ``status`` is right, wrong, blank or unchecked; ``text`` says why."""
+
+    name: str
+    status: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{_MARKS[self.status]} {self.text}".rstrip()
+
+    def _repr_html_(self) -> str:
+        # Code between backticks; the rest escaped, for it may quote what the learner typed.
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(self.text, quote=False))
+        style = f"border-left: 4px solid {_COLOURS[self.status]}; padding-left: 8px"
+        return f'<div style="{style}"><b>{_MARKS[self.status]}</b> {text}</div>'
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One hint, shown as a line."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that learners often give, and the hint that it deserves.
+
+    Parameters
+    ----------
+    hint : str
+        What to tell the learner: what the mistake is, never the answer.
+    like : callable, optional
+        Computes the mistaken answer, as ``Exercise.expected`` computes the right one.
+    when : callable, optional
+        ``when(value, **context) -> bool``: recognises the mistake.
+    """
+
+    hint: str
+    like: Callable[..., Any] | None = None
+    when: Callable[..., bool] | None = None
+
+    def fits(self, value: Any, kind: Kind, context: dict[str, Any]) -> bool:
+        """Say whether this is the mistake made; a test that itself fails is a no."""
+        try:
+            if self.like is not None:
+                wrong = kind.resolve(self.like, _wanted(self.like, context))
+                return kind.same(value, wrong)
+            return self.when is not None and bool(self.when(value, **_wanted(self.when, context)))
+        except Exception:  # a hint may never stop the notebook
+            return False
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: what is asked, what is right, and what to say to each wrong answer.
+
+    Parameters
+    ----------
+    name : str
+        ``"NN-word"``, where NN is the chapter.
+    question : str
+        What is asked, in one sentence.
+    kind : Kind
+        How to read and compare an answer: `Number`, `Choice`, `Function`...
+    expected : callable or Sealed
+        Computes the right answer from the check's keyword arguments (so that it holds on every
+        data set); or its fingerprint, where the answer is the same on all data.
+    right : str
+        Said to a right answer: why it is right, what follows from it.
+    hints : tuple of str
+        From a nudge to nearly the answer.
+    mistakes : tuple of Mistake
+        Tried in order.
+    """
+
+    name: str
+    question: str
+    kind: Kind
+    expected: Callable[..., Any] | Sealed
+    right: str
+    hints: tuple[str, ...]
+    mistakes: tuple[Mistake, ...] = field(default=())
+
+    def judge(self, answer: Any, context: dict[str, Any]) -> Outcome:
+        """Compare an answer with the reference; see `check`."""
+        if is_blank(answer):
+            return self._blank()
+        try:
+            value = self.kind.read(answer)
+        except Exception:  # an object so odd that it cannot be looked at
+            value = Problem(f"A {type(answer).__name__} cannot be read as an answer to this.")
+        if value is BLANK:
+            return self._blank()
+        if isinstance(value, Problem):
+            return Outcome(self.name, "wrong", value.text)
+        try:
+            right = self._accepts(value, context)
+        except Exception:  # whatever is wrong with the data, the learner needs words
+            text = "Its data are missing or changed: run the cells above again, in order."
+            return Outcome(self.name, "unchecked", text)
+        if right:
+            return Outcome(self.name, "right", self.right)
+        for mistake in self.mistakes:
+            if mistake.fits(value, self.kind, context):
+                return Outcome(self.name, "wrong", mistake.hint)
+        more = f'`exercises.hint("{self.name}")` gives a hint.'
+        return Outcome(self.name, "wrong", f"{self.kind.doubt(value)} {more}".strip())
+
+    def _accepts(self, value: Any, context: dict[str, Any]) -> bool:
+        if isinstance(self.expected, Sealed):
+            return self.expected.opens(self.name, self.kind.keys(value))
+        reference = self.kind.resolve(self.expected, _wanted(self.expected, context))
+        return self.kind.same(value, reference)
+
+    def _blank(self) -> Outcome:
+        return Outcome(self.name, "blank", "Put your answer in place of `...` and run the cell.")
+
+
+def _wanted(function: Callable[..., Any], context: dict[str, Any]) -> dict[str, Any]:
+    """Keep those keyword arguments that a function names."""
+    names = inspect.signature(function).parameters
+    return {key: value for key, value in context.items() if key in names}
+
+
+def chapter(number: str) -> tuple[Exercise, ...]:
+    """Return the exercises declared for a chapter, in order; none when there is no such chapter."""
+    if not re.fullmatch(r"\w+", number):
+        return ()
+    module = f"medimg.exercises.chapter_{number}"
+    if importlib.util.find_spec(module) is None:
+        return ()
+    exercises: tuple[Exercise, ...] = importlib.import_module(module).EXERCISES
+    return exercises
+
+
+def find(name: object) -> Exercise | Outcome:
+    """Return the exercise of that name, or an Outcome that says which names there are."""
+    declared = {item.name: item for item in chapter(str(name).partition("-")[0])}
+    if str(name) in declared:
+        return declared[str(name)]
+    close = difflib.get_close_matches(str(name), declared, n=1)
+    advice = f' Did you mean "{close[0]}"?' if close else " Restore the line as it was."
+    return Outcome(str(name), "unchecked", f'There is no exercise "{name}".{advice}')
+
+
+def check(name: str, answer: Any, **context: Any) -> Outcome:
+    """Check an answer to an exercise; it never raises.
+
+    Parameters
+    ----------
+    name : str
+        The exercise, such as ``"01-window"``.
+    answer : object
+        The learner's answer; ``...`` or None when nothing has been filled in.
+    **context : object
+        The data that the answer was computed from, where the exercise depends on them.
+
+    Returns
+    -------
+    Outcome
+        Shown as one line: right and why, wrong with a hint, or not attempted yet.
+
+    Examples
+    --------
+    >>> check("99-nothing", 1)
+    ! Not checked. There is no exercise "99-nothing". Restore the line as it was.
+    """
+    exercise = find(name)
+    return exercise if isinstance(exercise, Outcome) else exercise.judge(answer, context)
+
+
+def hint(name: str) -> Outcome | Hint:
+    """Give the next hint for an exercise, from a nudge to nearly the answer.
+
+    Parameters
+    ----------
+    name : str
+        The exercise, such as ``"01-window"``.
+
+    Returns
+    -------
+    Hint
+        Shown as one line. After the last hint, it says where the solution is.
+
+    Examples
+    --------
+    >>> hint("99-nothing")
+    ! Not checked. There is no exercise "99-nothing". Restore the line as it was.
+    """
+    exercise = find(name)
+    if isinstance(exercise, Outcome):
+        return exercise
+    count = _given.get(name, 0)
+    _given[name] = count + 1
+    total = len(exercise.hints)
+    if count >= total:
+        return Hint("No more hints: the solution is in the folder solutions, beside the notebooks.")
+    return Hint(f"Hint {count + 1} of {total}: {exercise.hints[count]}")
