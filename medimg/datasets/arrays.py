@@ -1,0 +1,245 @@
+"""Decode each image once, into one uint8 array that training works on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm.auto import tqdm
+
+from medimg.datasets.tables import class_names
+from medimg.errors import StudyTableError
+from medimg.images import read_image, resize
+
+logger = logging.getLogger(__name__)
+_DECODER = 1  # raise when the same file would decode to other pixels, so that old caches go stale
+
+
+@dataclass(frozen=True, repr=False)
+class ImageSet:
+    """Images in memory (or mapped from a file), with their labels.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (N, H, W)
+        Grey images, 0 black, 255 white; bright = dense.
+    labels : ndarray of int64, shape (N,)
+        Index into ``classes``.
+    ids, patients, splits : ndarray of str, shape (N,)
+        Image, patient and split of each row.
+    classes : tuple of str
+        The K class names, the healthy one first.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.str_]
+    patients: npt.NDArray[np.str_]
+    splits: npt.NDArray[np.str_]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        mix = ", ".join(f"{n} {name}" for n, name in zip(counts, self.classes, strict=True))
+        height, width = self.images.shape[1:]
+        return f"ImageSet({len(self)} images of {height} x {width}: {mix})"
+
+    def subset(self, rows: str | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> ImageSet:
+        """Return the images of one split, or those that a mask or indices choose.
+
+        Parameters
+        ----------
+        rows : {"train", "val", "test"} or ndarray of bool, shape (N,), or ndarray of int
+            The choice.
+
+        Returns
+        -------
+        ImageSet
+            The chosen images, in their order, with the same classes.
+
+        Raises
+        ------
+        StudyTableError
+            If a split of that name has no image.
+        """
+        chosen = np.flatnonzero(self.splits == rows) if isinstance(rows, str) else np.asarray(rows)
+        if isinstance(rows, str) and not len(chosen):
+            known = ", ".join(sorted(set(self.splits.tolist()) - {""})) or "none"
+            raise StudyTableError(f"no image is in split '{rows}'; the splits here: {known}.")
+        return ImageSet(
+            self.images[chosen], self.labels[chosen], self.ids[chosen],
+            self.patients[chosen], self.splits[chosen], self.classes,
+        )  # fmt: skip
+
+
+def decode(
+    studies: pd.DataFrame,
+    *,
+    size: int = 224,
+    cache: str | os.PathLike[str] | None = None,
+    keep_aspect: bool = False,
+    progress: bool = True,
+) -> ImageSet:
+    """Read, window and resize every image of a study table, once.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        A study table.
+    size : int
+        Side of the square images, in pixels.
+    cache : path-like, optional
+        A folder. The decoded array is kept there under the fingerprint of the files, and mapped
+        into memory instead of read, so that a set larger than the memory can be used. A file that
+        changed makes a new array.
+    keep_aspect : bool
+        Pad with black to a square instead of stretching.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    ImageSet
+        Images (N, size, size) in the order of the table.
+
+    Raises
+    ------
+    ImageReadError
+        For the first file that cannot be read; it names the file.
+    StudyTableError
+        If a file of the table is missing, or the size is below 8.
+    """
+    if size < 8:
+        raise StudyTableError(f"size {size} is too small: expected at least 8 pixels.")
+
+    def one(path: str) -> npt.NDArray[np.uint8]:
+        image = resize(read_image(path), size, keep_aspect=keep_aspect)
+        return np.round(image * 255).astype(np.uint8)
+
+    paths = studies["path"].tolist()
+    shape = (len(paths), size, size)
+    missing = next((p for p in paths if not Path(p).is_file()), None)
+    if missing is not None:
+        raise StudyTableError(f"{missing}: no such file, though the study table names it.")
+    if cache is None:
+        images = np.empty(shape, np.uint8)
+        _fill(images, paths, one, progress)
+    else:
+        name = _fingerprint(paths, size, keep_aspect)
+        images = _cached(Path(cache) / f"{name}.npy", shape, paths, one, progress)
+    classes = class_names(studies)
+    return ImageSet(
+        images=images,
+        labels=np.array([classes.index(str(v)) for v in studies["label"]], np.int64),
+        ids=studies["image_id"].to_numpy(dtype=str),
+        patients=studies["patient_id"].to_numpy(dtype=str),
+        splits=studies["split"].to_numpy(dtype=str),
+        classes=classes,
+    )
+
+
+def _fill(
+    images: npt.NDArray[np.uint8],
+    paths: list[str],
+    one: Callable[[str], npt.NDArray[np.uint8]],
+    progress: bool,
+) -> None:
+    """Decode into ``images``; threads help because the decoders release the interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        decoded = pool.map(one, paths)
+        bar = tqdm(decoded, "decoding", len(paths), disable=not progress, delay=2, leave=False)
+        try:
+            for row, image in enumerate(bar):
+                images[row] = image
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _fingerprint(paths: list[str], size: int, keep_aspect: bool) -> str:
+    """Return a name that changes with any file, the size or the way of decoding."""
+    stats = [os.stat(p) for p in paths]
+    facts = [_DECODER, size, keep_aspect, [(p, s.st_size, s.st_mtime_ns) for p, s in
+                                           zip(paths, stats, strict=True)]]  # fmt: skip
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
+
+
+def _cached(
+    file: Path,
+    shape: tuple[int, int, int],
+    paths: list[str],
+    one: Callable[[str], npt.NDArray[np.uint8]],
+    progress: bool,
+) -> npt.NDArray[np.uint8]:
+    """Return the array mapped from ``file``, which is made first if it is not there."""
+    if not file.is_file():
+        with _new_file(file) as partial:
+            made = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+            _fill(made, paths, one, progress)
+            made.flush()
+    images: npt.NDArray[np.uint8] = np.load(file, mmap_mode="r")
+    if images.shape != shape or images.dtype != np.uint8:
+        raise StudyTableError(
+            f"{file}: the cache holds {images.dtype} {images.shape}, expected uint8 {shape}; "
+            "delete this file and run again."
+        )
+    return images
+
+
+@contextmanager
+def _new_file(file: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``file``; it becomes ``file`` only when all went well."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        yield partial
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def decode_masks(studies: pd.DataFrame, *, size: int = 224) -> npt.NDArray[np.bool_]:
+    """Read the true lesion masks of a study table.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        A study table with the column ``mask_path`` (empty where there is no lesion).
+    size : int
+        Side of the square masks, in pixels.
+
+    Returns
+    -------
+    ndarray of bool, shape (N, size, size)
+        True inside a lesion; all False where the table names no mask.
+
+    Raises
+    ------
+    StudyTableError
+        If the table has no column ``mask_path``.
+    ImageReadError
+        If a mask cannot be read.
+    """
+    if "mask_path" not in studies:
+        raise StudyTableError(
+            "this study table has no column 'mask_path', so where the lesions are is not known; "
+            "the sample's tables have it."
+        )
+    masks = np.zeros((len(studies), size, size), bool)
+    for row, path in enumerate(studies["mask_path"]):
+        if pd.notna(path) and path:
+            masks[row] = resize(read_image(path), size) >= 0.5
+    return masks

@@ -1,0 +1,129 @@
+"""Figures of images: a grid of radiographs, a histogram, what augmentation does, a window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Array = npt.NDArray[np.generic]
+
+
+def plot_image(image: Array, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """Show one grey image, 0 black and 1 (or 255) white, without interpolated grey levels.
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W)
+        float in [0, 1] or uint8.
+    title : str
+        A title above the image.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = ax or plt.subplots(figsize=(4, 4), layout="constrained")[1]
+    ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+    ax.set_title(title, fontsize=10)
+    ax.set_axis_off()
+    return ax
+
+
+def plot_grid(
+    images: Array | Sequence[Array], *, titles: Sequence[str] = (), columns: int = 6
+) -> Figure:
+    """Show images side by side.
+
+    Parameters
+    ----------
+    images : ndarray, shape (N, H, W), or sequence of ndarray
+        float in [0, 1] or uint8.
+    titles : sequence of str
+        One for each image, or none.
+    columns : int
+        How many images a row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.75 * columns, 1.95 * rows), squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for number, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        plot_image(image, title=titles[number] if titles else "", ax=ax)
+    return figure
+
+
+def plot_histogram(
+    values: Array, *, unit: str, bins: int = 100, ax: Axes | None = None, label: str | None = None
+) -> Axes:
+    """Show how often each pixel value occurs.
+
+    Parameters
+    ----------
+    values : ndarray
+        Pixel values of any shape; NaN is left out.
+    unit : str
+        What the values are, for the axis: "stored value", "HU", ...
+    bins : int
+        Number of bars.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+    label : str, optional
+        A name for the legend.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
+    finite = np.asarray(values, dtype=np.float64)
+    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6, label=label)
+    ax.set_xlabel(f"pixel value ({unit})")
+    ax.set_ylabel("pixels")
+    ax.spines[["top", "right"]].set_visible(False)
+    if label:
+        ax.legend(frameon=False)
+    return ax
+
+
+def plot_split(counts: Array, *, splits: Sequence[str], classes: Sequence[str],
+               ax: Axes | None = None) -> Axes:  # fmt: skip
+    """Show how many images of each class each split has.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (S, K)
+        Images of each split and class.
+    splits, classes : sequence of str
+        The S and K names.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = ax or plt.subplots(figsize=(5, 2), layout="constrained")[1]
+    left = np.zeros(len(splits))
+    for column, name in enumerate(classes):
+        colour = plt.get_cmap("cividis")(0.25 + 0.6 * column / max(len(classes) - 1, 1))
+        bars = ax.barh(splits, counts[:, column], left=left, label=name, color=colour)
+        ax.bar_label(bars, label_type="center", color="white" if column == 0 else "black")
+        left += counts[:, column]
+    ax.invert_yaxis()
+    ax.set_xlabel("images")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, ncols=len(classes), loc="lower right", bbox_to_anchor=(1, 1))
+    return ax
