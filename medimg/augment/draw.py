@@ -1,0 +1,113 @@
+"""Draw the numbers that change a batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from medimg.augment.settings import Augment
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The numbers drawn for one batch of B images; each tensor is float32 (B,) unless said.
+
+    Attributes
+    ----------
+    matrix : Tensor
+        (B, 2, 3) affine matrices in the coordinates of ``affine_grid``.
+    slope, offset, exponent, blend : Tensor
+        Contrast, brightness, gamma, and the share of the equalised image.
+    blur, noise : Tensor
+        Standard deviations, in pixels and in grey levels.
+    border : Tensor
+        (B, 4) strips to blank at top, bottom, left, right, as shares of the side.
+    seed : int
+        Where the noise field starts.
+    """
+
+    matrix: Tensor
+    slope: Tensor
+    offset: Tensor
+    exponent: Tensor
+    blend: Tensor
+    blur: Tensor
+    noise: Tensor
+    border: Tensor
+    seed: int
+
+    def part(self, start: int, stop: int) -> Draw:
+        """Return the draw of the images from ``start`` up to ``stop``."""
+        tensors = {
+            field.name: getattr(self, field.name)[start:stop]
+            for field in fields(self)
+            if field.name != "seed"
+        }
+        return replace(self, **tensors, seed=self.seed + start)
+
+
+def sample(count: int, settings: Augment, *, generator: torch.Generator) -> Draw:
+    """Draw the numbers that change ``count`` images.
+
+    Parameters
+    ----------
+    count : int
+        Images in the batch.
+    settings : Augment
+        How far to go.
+    generator : torch.Generator
+        On the CPU, so that a seed gives the same batch on every device.
+
+    Returns
+    -------
+    Draw
+
+    Examples
+    --------
+    >>> draw = sample(3, Augment.none(), generator=torch.Generator().manual_seed(0))
+    >>> draw.matrix[0]
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
+    """
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(count, *shape, generator=generator)
+
+    def either_way(most: float) -> Tensor:
+        return uniform(-most, most)
+
+    def chance(probability: float, *shape: int) -> Tensor:
+        return (torch.rand(count, *shape, generator=generator) < probability).float()
+
+    angle = either_way(math.radians(settings.rotate))
+    zoom = torch.exp(uniform(math.log(settings.zoom[0]), math.log(settings.zoom[1])))
+    return Draw(
+        matrix=_matrices(
+            angle,
+            zoom,
+            shear=torch.tan(either_way(math.radians(settings.shear))),
+            flip=1 - 2 * chance(settings.flip),
+            shift=uniform(-2 * settings.shift, 2 * settings.shift, 2),
+        ),
+        slope=1 + either_way(settings.contrast),
+        offset=either_way(settings.brightness),
+        exponent=torch.exp(either_way(settings.gamma)),
+        blend=uniform(0, 1) * chance(settings.equalize),
+        blur=uniform(0, settings.blur) * chance(0.5),
+        noise=uniform(0, settings.noise),
+        border=uniform(0, settings.border, 4) * chance(0.25, 4),
+        seed=int(torch.randint(2**31, (1,), generator=generator)),
+    )
+
+
+def _matrices(angle: Tensor, zoom: Tensor, *, shear: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
+    """Rotation x shear x flip / zoom, with the shift: output coordinates -> input coordinates."""
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    rows = [
+        torch.stack([cos * flip, cos * shear - sin, shift[:, 0]], dim=1),
+        torch.stack([sin * flip, sin * shear + cos, shift[:, 1]], dim=1),
+    ]
+    return torch.stack(rows, dim=1) + 0.0  # (B, 2, 3); adding zero turns -0 into 0

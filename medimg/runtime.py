@@ -1,0 +1,218 @@
+"""Where to compute, at which precision, from which seed, and beside how many other processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The number type of the forward pass and the layout of images in memory.
+
+    Attributes
+    ----------
+    name : str
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+    dtype : torch.dtype or None
+        What autocast converts to; None means no autocast.
+    channels_last : bool
+        Whether the channels of a pixel lie side by side, which convolutions on CPUs and tensor
+        cores read fastest.
+    """
+
+    name: str = "float32"
+    dtype: torch.dtype | None = None
+    channels_last: bool = True
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout as torch names it."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def needs_scaler(self) -> bool:
+        """Whether gradients must be scaled so that small ones do not vanish (float16 only)."""
+        return self.dtype is torch.float16
+
+
+def pick_device() -> torch.device:
+    """Return the GPU of this process if there is one, else the CPU.
+
+    Under ``torchrun`` each process gets the GPU of its local rank. Apple's MPS is passed over:
+    its results are not repeatable.
+
+    Examples
+    --------
+    >>> pick_device().type in {"cpu", "cuda"}
+    True
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def pick_precision(device: torch.device) -> Precision:
+    """Choose the fastest precision that the hardware supports, and say so in the log.
+
+    Half precision where the silicon multiplies it (any CUDA card; a CPU with AVX512-BF16 or
+    AMX), float32 elsewhere: emulated bfloat16 is several times slower than float32.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Returns
+    -------
+    Precision
+
+    Examples
+    --------
+    >>> pick_precision(torch.device("cpu")).channels_last
+    True
+    """
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+        chosen = (
+            Precision("bfloat16", torch.bfloat16) if native else Precision("float16", torch.float16)
+        )
+    elif device.type == "cpu" and _cpu_multiplies_bfloat16():
+        chosen = Precision("bfloat16", torch.bfloat16)
+    else:
+        chosen = Precision()
+    log.info("computing on %s in %s, channels last", device, chosen.name)
+    return chosen
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Ask torch whether this CPU has bfloat16 dot products (the names are private: tolerate)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    found = (getattr(torch.cpu, name, None) for name in probes)
+    return any(bool(probe()) for probe in found if probe is not None)
+
+
+@contextmanager
+def seeded(seed: int, *more: int) -> Iterator[None]:
+    """Run a block from a fixed state of torch's generators and put the old state back after it.
+
+    Parameters
+    ----------
+    seed : int
+        The experiment's seed.
+    *more : int
+        Further numbers that tell blocks of one experiment apart, such as the epoch.
+
+    Examples
+    --------
+    >>> with seeded(0, 3):
+    ...     first = torch.rand(1)
+    >>> with seeded(0, 3):
+    ...     print(bool(first == torch.rand(1)))
+    True
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(seed, *more))
+        yield
+
+
+def mix(*numbers: int) -> int:
+    """Fold several whole numbers into one seed, so that (0, 1) and (1, 0) differ.
+
+    Examples
+    --------
+    >>> mix(0, 1) == mix(1, 0)
+    False
+    """
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:  # SplitMix64, one round a number
+        state = (state + (number & 0xFFFFFFFFFFFFFFFF) + 0x9E3779B97F4A7C15) % 2**64
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
+        state ^= state >> 31
+    return state >> 1
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide what a trained network computes.
+
+    Examples
+    --------
+    >>> sorted(versions())[:2]
+    ['medimg', 'numpy']
+    """
+    found = {"python": platform.python_version()}
+    for package in ("medimg", "numpy", "torch", "torchvision", "timm"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class JobPaths:
+    """Where a managed training job keeps its input and takes its output.
+
+    Attributes
+    ----------
+    data : Path
+        The training channel's folder.
+    model : Path
+        The folder that is kept after the job.
+    checkpoints : Path
+        A folder that survives when a spot machine is taken away.
+    gpus : int
+        GPUs of this machine, that is, processes to start with ``torchrun``.
+    """
+
+    data: Path
+    model: Path
+    checkpoints: Path
+    gpus: int
+
+
+def job_paths(environment: Mapping[str, str] | None = None) -> JobPaths | None:
+    """Read the variables that SageMaker and Unified Studio set inside a training job.
+
+    Parameters
+    ----------
+    environment : mapping of str to str, optional
+        By default the environment of this process.
+
+    Returns
+    -------
+    JobPaths or None
+        None outside such a job, that is, without ``SM_MODEL_DIR``.
+
+    References
+    ----------
+    SageMaker training toolkit, "Environment variables": ``SM_CHANNEL_*``, ``SM_MODEL_DIR``,
+    ``SM_NUM_GPUS``.
+
+    Examples
+    --------
+    >>> job_paths({"SM_MODEL_DIR": "/opt/ml/model", "SM_CHANNEL_TRAINING": "/in"}).data.as_posix()
+    '/in'
+    """
+    env = os.environ if environment is None else environment
+    if "SM_MODEL_DIR" not in env:
+        return None
+    channels = sorted(key for key in env if key.startswith("SM_CHANNEL_"))
+    preferred = [key for key in ("SM_CHANNEL_TRAINING", "SM_CHANNEL_TRAIN") if key in env]
+    chosen = (preferred + channels)[:1]
+    return JobPaths(
+        data=Path(env[chosen[0]] if chosen else "/opt/ml/input/data/training"),
+        model=Path(env["SM_MODEL_DIR"]),
+        checkpoints=Path(env.get("SM_CHECKPOINT_DIR", "/opt/ml/checkpoints")),
+        gpus=int(env.get("SM_NUM_GPUS", "0")),
+    )
