@@ -1,0 +1,251 @@
+"""How well scores rank: ROC, AUC with DeLong's interval, average precision.
+
+DeLong's method is written here by its structural components: for each diseased image the share of
+healthy images that score lower, and the reverse. Sorting gives all of them in O(n log n). Summing
+them by patient before squaring gives Obuchowski's variance for several images a patient, and
+multiplying them by weights gives the weighted one, so that one short function serves all cases.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+
+from medimg.errors import MetricsError
+from medimg.metrics.checks import Floats
+from medimg.metrics.estimates import Estimate, Rows, percentile_interval, rows, undefined
+from medimg.metrics.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class AucDifference:
+    """Difference of two AUCs on the same images, with DeLong's test."""
+
+    difference: Estimate
+    p_value: float
+    first: Estimate
+    second: Estimate
+
+    def __repr__(self) -> str:
+        return f"AucDifference({self.difference!r}, p = {self.p_value:.3g})"
+
+
+def _placements(at: Floats, among: Floats, weight: Floats) -> Floats:
+    """Weighted share of `among` that lies below each value of `at`; ties count one half."""
+    order = np.argsort(among, kind="stable")
+    ordered = among[order]
+    total = np.concatenate([[0.0], np.cumsum(weight[order])])
+    below = total[np.searchsorted(ordered, at, side="left")]
+    upto = total[np.searchsorted(ordered, at, side="right")]
+    share: Floats = (below + upto) / (2 * total[-1])
+    return share
+
+
+def auc_parts(data: Rows) -> tuple[float, Floats]:
+    """AUC, and what each patient adds to its error: the variance is the sum of their squares."""
+    pos, neg = data.positive, ~data.positive
+    w_pos, w_neg = data.weight[pos], data.weight[neg]
+    of_pos = _placements(data.score[pos], data.score[neg], w_neg)
+    of_neg = 1 - _placements(data.score[neg], data.score[pos], w_pos)
+    value = float(np.sum(w_pos * of_pos) / np.sum(w_pos))
+    part = np.zeros(len(data.score))
+    for side, weight, share in ((pos, w_pos, of_pos), (neg, w_neg, of_neg)):
+        n = len(np.unique(data.cluster[side]))
+        correction = math.sqrt(n / (n - 1)) if n > 1 else 1.0
+        part[side] = correction * weight * (share - value) / np.sum(weight)
+    return value, np.bincount(data.cluster, weights=part, minlength=data.n_clusters)
+
+
+def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.95) -> Estimate:
+    """Return Newcombe's score-like interval ("method 5"), which also holds at an AUC of 0 or 1.
+
+    References
+    ----------
+    Newcombe RG (2006) Confidence intervals for an effect size measure based on the Mann-Whitney
+    statistic. Part 2. Stat Med 25:559-573.
+
+    Examples
+    --------
+    >>> newcombe_auc(1.0, 10, 10)
+    1.000 (0.800 to 1.000)
+    """
+    z = float(ndtri(0.5 + level / 2))
+    star = (n_pos + n_neg) / 2 - 1
+
+    def variance(t: float) -> float:
+        return t * (1 - t) * (1 + star * ((1 - t) / (2 - t) + t / (1 + t))) / (n_pos * n_neg)
+
+    def gap(t: float) -> float:
+        return (value - t) ** 2 - z**2 * variance(t)
+
+    low = 0.0 if value <= 0 else float(brentq(gap, 1e-12, value - 1e-12 * (value == 1)))
+    high = 1.0 if value >= 1 else float(brentq(gap, value + 1e-12 * (value == 0), 1 - 1e-12))
+    return Estimate(value, low, high, level, "Newcombe method 5")
+
+
+def auc_of_rows(data: Rows, *, level: float = 0.95) -> Estimate:
+    """AUC of arrays whose scores may be any finite numbers (see `auc`)."""
+    n_pos, n_neg = int(data.positive.sum()), int((~data.positive).sum())
+    if n_pos == 0 or n_neg == 0:
+        return undefined(f"no {'positive' if n_pos == 0 else 'negative'} image", level=level)
+    value, part = auc_parts(data)
+    units_pos = len(np.unique(data.cluster[data.positive]))
+    units_neg = len(np.unique(data.cluster[~data.positive]))
+    error = math.sqrt(float(np.sum(part**2)))
+    if min(units_pos, units_neg) == 1 or error < 1e-12:
+        return newcombe_auc(value, units_pos, units_neg, level=level)
+    half = float(ndtri(0.5 + level / 2)) * error
+    method = "DeLong" if data.n_clusters == len(data.cluster) else "DeLong by patient (Obuchowski)"
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), level, method)
+
+
+def auc(predictions: Predictions, *, level: float = 0.95) -> Estimate:
+    """Area under the ROC curve with DeLong's interval.
+
+    When a patient has several images the variance is summed by patient (Obuchowski 1997). Where
+    DeLong's variance is 0 or not defined (AUC of 0 or 1, constant scores, a class with a single
+    patient) the interval is Newcombe's method 5, and the estimate's `method` says so.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes; use `evaluate` or `Predictions.one_vs_rest`.
+
+    References
+    ----------
+    DeLong ER, DeLong DM, Clarke-Pearson DL (1988) Biometrics 44:837-845. Sun X, Xu W (2014) IEEE
+    Signal Process Lett 21:1389-1393. Obuchowski NA (1997) Biometrics 53:567-578.
+
+    Examples
+    --------
+    >>> auc(Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9]))
+    0.778 (0.291 to 1.000)
+    """
+    require_binary(predictions)
+    return auc_of_rows(rows(predictions), level=level)
+
+
+def auc_difference(
+    first: Predictions, second: Predictions, *, level: float = 0.95
+) -> AucDifference:
+    """Difference of the AUCs of two models on the same images (first - second), paired.
+
+    Raises
+    ------
+    MetricsError
+        When the two are not about the same images with the same truth, in the same order.
+    """
+    require_binary(first)
+    require_binary(second)
+    if len(first) != len(second):
+        raise MetricsError(
+            f"the first model has {len(first)} rows and the second {len(second)}; a paired "
+            "comparison needs the same images in the same order"
+        )
+    differ = (first.ids != second.ids) | (first.y_true != second.y_true)
+    if differ.any():
+        row = int(np.argmax(differ))
+        raise MetricsError(
+            f"row {row}: the first model has image {str(first.ids[row])!r} (y_true "
+            f"{first.y_true[row]}), the second {str(second.ids[row])!r} (y_true "
+            f"{second.y_true[row]}); sort both by image and use one reference standard"
+        )
+    estimates = (auc(first, level=level), auc(second, level=level))
+    if math.isnan(estimates[0].value):
+        return AucDifference(estimates[0], math.nan, *estimates)
+    (a, part_a), (b, part_b) = auc_parts(rows(first)), auc_parts(rows(second))
+    error = math.sqrt(float(np.sum((part_a - part_b) ** 2)))
+    if error < 1e-12:
+        reason = "the two models rank alike or perfectly, so the difference shows no variance"
+        same = Estimate(a - b, math.nan, math.nan, level, "DeLong, paired", reason)
+        return AucDifference(same, math.nan, *estimates)
+    half = float(ndtri(0.5 + level / 2)) * error
+    method = "DeLong, paired"
+    difference = Estimate(a - b, max(-1.0, a - b - half), min(1.0, a - b + half), level, method)
+    return AucDifference(difference, float(2 * ndtr(-abs(a - b) / error)), *estimates)
+
+
+def require_binary(predictions: Predictions) -> None:
+    """Raise MetricsError unless there are two classes."""
+    if not predictions.is_binary:
+        raise MetricsError(
+            f"this metric is for two classes and the predictions have {len(predictions.classes)}; "
+            "use predictions.one_vs_rest(k)"
+        )
+
+
+def curve_counts(data: Rows) -> tuple[Floats, Floats, Floats]:
+    """Distinct scores, falling, with the weight of positives and negatives scored at least so."""
+    order = np.argsort(-data.score, kind="stable")
+    score = data.score[order]
+    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
+    tp = np.cumsum(data.weight[order] * data.positive[order])[last]
+    fp = np.cumsum(data.weight[order] * ~data.positive[order])[last]
+    return score[last], tp, fp
+
+
+def roc_curve(predictions: Predictions) -> pd.DataFrame:
+    """Every point of the ROC curve: columns ``threshold, sensitivity, specificity``.
+
+    An image is called positive when its score is at least the threshold; the first row, with
+    threshold infinity, calls none positive. NaN where a class is absent.
+    """
+    require_binary(predictions)
+    thresholds, tp, fp = curve_counts(rows(predictions))
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(
+            {
+                "threshold": np.r_[np.inf, thresholds],
+                "sensitivity": np.r_[0, tp] / tp[-1],
+                "specificity": 1 - np.r_[0, fp] / fp[-1],
+            }
+        )
+
+
+def average_precision(
+    predictions: Predictions,
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    rng: np.random.Generator | None = None,
+) -> Estimate:
+    """Average precision (the step-wise area under the precision-recall curve).
+
+    The interval is a bootstrap by patient. A useless model has the prevalence, not 0.5.
+
+    Examples
+    --------
+    >>> average_precision(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])).value
+    0.8333333333333333
+    """
+    require_binary(predictions)
+    data = rows(predictions)
+    if not data.positive.any():
+        return undefined("no positive image", level=level)
+    rng = np.random.default_rng(0) if rng is None else rng
+    order = np.argsort(-data.score, kind="stable")
+    score, positive = data.score[order], data.positive[order]
+    weight, cluster = data.weight[order], data.cluster[order]
+    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
+
+    def value(times: Floats) -> float:
+        """Average precision when patient i is in the sample times[i] times."""
+        w = weight * times[cluster]
+        tp, called = np.cumsum(w * positive)[last], np.cumsum(w)[last]
+        if tp[-1] == 0:
+            return math.nan
+        precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
+        return float(np.sum(np.diff(tp, prepend=0.0) * precision) / tp[-1])
+
+    n = data.n_clusters
+    equal = np.full(n, 1 / n)
+    resampled = np.array([value(rng.multinomial(n, equal)) for _ in range(draws)])
+    who = "patient" if n < len(score) else "image"
+    return percentile_interval(
+        value(np.ones(n)), resampled, level=level, method=f"bootstrap by {who}, {draws} draws"
+    )
