@@ -1,0 +1,1 @@
+"""What `notebooks/build.py` is made of: sources in, notebooks, measurements and slides out."""

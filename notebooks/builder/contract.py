@@ -1,0 +1,105 @@
+"""The head of a notebook: badges, and the runtime contract from measured figures."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from builder.layout import Layout
+from nbformat import NotebookNode
+
+WORDS_A_MINUTE = 200
+SECONDS_A_CODE_LINE = 5
+MINUTES_AN_EXERCISE = 4
+# Amazon's list price for a SageMaker notebook in us-east-1; prices change, so the notebook says so.
+GPU_INSTANCE, GPU_DOLLARS_AN_HOUR = "ml.g4dn.xlarge", 0.7364
+REAL_DATA = "kermany"
+
+
+def badges(layout: Layout, place: Path) -> str:
+    """Return the badges that open a notebook in Studio Lab, Colab and Binder."""
+    repository, path = layout.repository, place.relative_to(layout.root).as_posix()
+    blob = f"github/{repository}/blob/main/{path}"
+    binder = f"https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{quote(path, '')}"
+    return "\n".join(
+        f"[![Open in {where}]({picture})]({address})"
+        for where, picture, address in [
+            (
+                "Studio Lab",
+                "https://studiolab.sagemaker.aws/studiolab.svg",
+                f"https://studiolab.sagemaker.aws/import/{blob}",
+            ),
+            (
+                "Colab",
+                "https://colab.research.google.com/assets/colab-badge.svg",
+                f"https://colab.research.google.com/{blob}",
+            ),
+            ("Binder", "https://mybinder.org/badge_logo.svg", binder),
+        ]
+    )
+
+
+def read_runtimes(layout: Layout) -> dict[str, dict[str, dict[str, Any]]]:
+    """Read what `--execute` measured: notebook -> ``"<data set> <cpu or gpu>"`` -> figures."""
+    if not layout.runtimes.exists():
+        return {}
+    runtimes: dict[str, dict[str, dict[str, Any]]] = json.loads(layout.runtimes.read_text())
+    return runtimes
+
+
+def minutes_to_work(cells: list[NotebookNode]) -> tuple[int, int]:
+    """Estimate minutes to read, and the number of exercises, from the source itself."""
+    words = sum(len(re.findall(r"\w+", c.source)) for c in cells if c.cell_type == "markdown")
+    lines = sum(len(c.source.splitlines()) for c in cells if c.cell_type == "code")
+    exercises = sum("exercise" in c.metadata.get("tags", []) for c in cells)
+    minutes = words / WORDS_A_MINUTE + lines * SECONDS_A_CODE_LINE / 60
+    return max(5, 5 * round(minutes / 5)), exercises
+
+
+def contract(layout: Layout, name: str, cells: list[NotebookNode]) -> str:
+    """Return the paragraph and table that say what a notebook takes."""
+    reading, exercises = minutes_to_work(cells)
+    measured = read_runtimes(layout).get(name, {})
+    working = reading + exercises * MINUTES_AN_EXERCISE
+    said = f"**Time:** about {reading} minutes to read"
+    if exercises:
+        count = f"{exercises} exercise" + ("s" if exercises > 1 else "")
+        said += f", and {count} of about {MINUTES_AN_EXERCISE} minutes each"
+    cpu, gpu = measured.get("sample cpu"), measured.get("sample gpu")
+    columns = [f"{cpu['cores']} CPU cores" if cpu else "2 CPU cores"]
+    columns += [gpu["device"]] if gpu else []
+    rows = [
+        ["Run from start to end, on the sample", *_both(_time, cpu, gpu)],
+        ["Peak memory", *_both(_memory, cpu, gpu)],
+    ]
+    real = measured.get(f"{REAL_DATA} cpu"), measured.get(f"{REAL_DATA} gpu")
+    if any(real):
+        rows.append(
+            [f"The same on real films (`MEDIMG_DATASET={REAL_DATA}`)", *_both(_time, *real)]
+        )
+        rows = [row[: len(columns) + 1] for row in rows]
+    dollars = working / 60 * GPU_DOLLARS_AN_HOUR
+    cost = (
+        f"**Cost:** none on SageMaker Studio Lab or your own machine. A paid GPU instance "
+        f"({GPU_INSTANCE}, list price {GPU_DOLLARS_AN_HOUR:.2f} USD an hour; prices change) kept "
+        f"open for these {working} minutes would cost about {dollars:.2f} USD, and is not needed."
+    )
+    head = ["Measured", *columns]
+    table = [head, ["---"] * len(head), *(row + ["-"] * (len(head) - len(row)) for row in rows)]
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return f"{said}.\n\n" + "\n".join(lines) + f"\n\n{cost}"
+
+
+def _both(show: Any, cpu: dict[str, Any] | None, gpu: dict[str, Any] | None) -> list[str]:
+    return [show(cpu) if cpu else "not measured yet", *([show(gpu)] if gpu else [])]
+
+
+def _time(figures: dict[str, Any]) -> str:
+    return f"{figures['seconds'] / 60:.1f} min"
+
+
+def _memory(figures: dict[str, Any]) -> str:
+    return f"{figures['peak_mb'] / 1000:.1f} GB"
