@@ -69,18 +69,15 @@ def contract(layout: Layout, name: str, cells: list[NotebookNode]) -> str:
         count = f"{exercises} exercise" + ("s" if exercises > 1 else "")
         said += f", and {count} of about {MINUTES_AN_EXERCISE} minutes each"
     cpu, gpu = measured.get("sample cpu"), measured.get("sample gpu")
-    columns = [f"{cpu['cores']} CPU cores" if cpu else "2 CPU cores"]
-    columns += [gpu["device"]] if gpu else []
+    columns = [_cores(cpu["cores"] if cpu else 2)] + ([gpu["device"]] if gpu else [])
     rows = [
         ["Run from start to end, on the sample", *_both(_time, cpu, gpu)],
         ["Peak memory", *_both(_memory, cpu, gpu)],
     ]
     real = measured.get(f"{REAL_DATA} cpu"), measured.get(f"{REAL_DATA} gpu")
     if any(real):
-        rows.append(
-            [f"The same on real films (`MEDIMG_DATASET={REAL_DATA}`)", *_both(_time, *real)]
-        )
-        rows = [row[: len(columns) + 1] for row in rows]
+        films = f"The same on real films (`MEDIMG_DATASET={REAL_DATA}`)"
+        rows.append([films, *_both(_time, *real)][: len(columns) + 1])
     dollars = working / 60 * GPU_DOLLARS_AN_HOUR
     cost = (
         f"**Cost:** none on SageMaker Studio Lab or your own machine. A paid GPU instance "
@@ -97,8 +94,13 @@ def _both(show: Any, cpu: dict[str, Any] | None, gpu: dict[str, Any] | None) -> 
     return [show(cpu) if cpu else "not measured yet", *([show(gpu)] if gpu else [])]
 
 
+def _cores(count: int) -> str:
+    return f"{count} CPU core" + ("s" if count != 1 else "")
+
+
 def _time(figures: dict[str, Any]) -> str:
-    return f"{figures['seconds'] / 60:.1f} min"
+    seconds = figures["seconds"]
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
 def _memory(figures: dict[str, Any]) -> str:

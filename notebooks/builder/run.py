@@ -23,7 +23,8 @@ PROBE = """\
 import json, sys
 try:
     import resource
-    _peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    _unit = 1e6 if sys.platform == "darwin" else 1e3
+    _peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _unit
 except ImportError:  # Windows
     import psutil
     _peak = psutil.Process().memory_info().peak_wset / 1e6

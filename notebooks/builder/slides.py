@@ -32,7 +32,7 @@ def slides(layout: Layout, name: str, folder: Path) -> Path:
 
 
 def slide_type(cell: NotebookNode) -> str:
-    """Return the slide type: the tag's where there is one, else by heading (## slide, ### below)."""
+    """Return the slide type: the tag's, or by heading (## a slide, ### one below it)."""
     tags = set(cell.metadata.get("tags", []))
     chosen = SLIDE_TAGS & tags
     if chosen:
