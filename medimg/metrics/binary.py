@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 from scipy.stats.contingency import relative_risk
 
-from medimg.metrics.checks import Floats
+from medimg.metrics.bootstrap import bootstrap_counts
+from medimg.metrics.checks import Bools, Floats
 from medimg.metrics.estimates import (
     Estimate,
     Rows,
-    bootstrap_counts,
     mover_difference,
     proportion,
     rows,
@@ -20,14 +20,6 @@ from medimg.metrics.estimates import (
     wilson,
 )
 from medimg.metrics.predictions import Predictions
-
-SHARES: Final = {
-    "sensitivity": ("tp", "fn"),
-    "specificity": ("tn", "fp"),
-    "ppv": ("tp", "fp"),
-    "npv": ("tn", "fn"),
-}
-"""Each as hits and misses among the cells of the table."""
 
 WHY_EMPTY: Final = {
     "sensitivity": "no positive image",
@@ -48,8 +40,12 @@ def cells(data: Rows, threshold: float) -> Floats:
 
 
 def shares(data: Rows, threshold: float, *, level: float = 0.95) -> dict[str, Estimate]:
-    """Sensitivity, specificity, PPV and NPV, each with Wilson's interval."""
-    called = data.score >= threshold
+    """Sensitivity, specificity, PPV and NPV at a threshold, each with Wilson's interval."""
+    return shares_of_calls(data, data.score >= threshold, level=level)
+
+
+def shares_of_calls(data: Rows, called: Bools, *, level: float = 0.95) -> dict[str, Estimate]:
+    """Sensitivity, specificity, PPV and NPV of the images that were called positive."""
     hit = called == data.positive
     groups = {
         "sensitivity": data.positive,
@@ -72,7 +68,7 @@ def table_metrics(
     data = rows(predictions)
     if len(data.score) == 0:
         nothing = undefined("every image has weight 0", level=level)
-        names = ("prevalence", "accuracy", "balanced_accuracy", *SHARES, "f1", "lr_positive",
+        names = ("prevalence", "accuracy", "balanced_accuracy", *WHY_EMPTY, "f1", "lr_positive",
                  "lr_negative", "mcc")  # fmt: skip
         return dict.fromkeys(names, nothing)
     part = shares(data, threshold, level=level)
@@ -81,7 +77,7 @@ def table_metrics(
     hit = called == data.positive
     counts = cells(data, threshold)
 
-    def share(values: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Estimate:
+    def share(values: Bools) -> Estimate:
         return proportion(values, everyone, data.weight, data.cluster, level=level)
 
     return {
@@ -89,16 +85,14 @@ def table_metrics(
         "accuracy": share(hit),
         "balanced_accuracy": _balanced(part, data, counts, level=level, rng=rng),
         **part,
-        "f1": _f1(data, called, level=level),
+        "f1": f1_of_calls(data, called, level=level),
         "lr_positive": _ratio(counts, data, positive=True, level=level, rng=rng),
         "lr_negative": _ratio(counts, data, positive=False, level=level, rng=rng),
         "mcc": _mcc(counts, data, level=level, rng=rng),
     }
 
 
-def _f1(
-    data: Rows, called: np.ndarray[tuple[int], np.dtype[np.bool_]], *, level: float
-) -> Estimate:
+def f1_of_calls(data: Rows, called: Bools, *, level: float = 0.95) -> Estimate:
     """F1 through the share TP / (TP + FP + FN), of which it is a rising function.
 
     So Wilson's interval of the share gives that of F1 ("Wilson indirect"; Lam, Gopal and Qian

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -63,15 +64,13 @@ def check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
     if len(scores) != len(names):
         return scores  # the caller's length check words this better
     rows = scores.reshape(len(scores), -1)
+    uneven = np.abs(rows.sum(axis=1) - 1) > (1e-3 if scores.ndim == 2 else math.inf)
     for bad, problem in (
         (~np.isfinite(rows).all(axis=1), "missing or infinite"),
         (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
-        (
-            (np.abs(rows.sum(axis=1) - 1) > 1e-3) & (scores.ndim == 2),
-            "a row that does not sum to 1",
-        ),
+        (uneven, "a row that does not sum to 1"),
     ):
-        where = first_bad(bad, names)
+        where = first_bad(np.asarray(bad), names)
         if where:
             value = rows[int(np.argmax(bad))]
             shown = value[0] if len(value) == 1 else value

@@ -1,14 +1,14 @@
-"""A number with its interval, and the three ways by which intervals are made here.
+"""A number with its interval, and how proportions get theirs.
 
-Proportions get Wilson's interval; when patients have several images, with an effective number of
-images (Rao and Scott). Areas under the curve get DeLong's (see `medimg.metrics.ranking`). All other
-metrics get a bootstrap that draws whole patients.
+Three ways of making intervals are used in this package. Proportions get Wilson's, with an effective
+number of images when patients have several (Rao and Scott). Areas under the curve get DeLong's (see
+`medimg.metrics.ranking`). Other metrics get a bootstrap that draws whole patients (see
+`medimg.metrics.bootstrap`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -191,51 +191,3 @@ def mover_difference(a: Estimate, b: Estimate) -> Estimate:
     low = gap - math.hypot(a.value - a.low, b.high - b.value)
     high = gap + math.hypot(a.high - a.value, b.value - b.low)
     return Estimate(gap, low, high, a.level, f"square-and-add of {a.method or 'intervals'}")
-
-
-def percentile_interval(value: float, draws: Floats, *, level: float, method: str) -> Estimate:
-    """Make an estimate out of bootstrap draws, honest about draws that are not defined."""
-    good = draws[np.isfinite(draws)]
-    if not math.isfinite(value):
-        return undefined("not defined on these data", level=level)
-    if len(good) < 0.9 * len(draws):
-        reason = f"only {len(good)} of {len(draws)} resamples define it"
-        return Estimate(value, math.nan, math.nan, level, method, reason)
-    if np.ptp(good) < 1e-12:
-        reason = "every resample gives the same value, so the bootstrap cannot tell"
-        return Estimate(value, math.nan, math.nan, level, method, reason)
-    low, high = np.quantile(good, [0.5 - level / 2, 0.5 + level / 2])
-    return Estimate(value, float(low), float(high), level, method)
-
-
-def bootstrap_counts(
-    statistic: Callable[[Floats], Floats],
-    counts: Floats,
-    cluster: Ints,
-    *,
-    level: float = 0.95,
-    draws: int = 2000,
-    rng: np.random.Generator,
-) -> Estimate:
-    """Bootstrap by patient a metric that depends on summed counts only.
-
-    Parameters
-    ----------
-    statistic : callable
-        Takes sums of shape (B, C) and returns (B,).
-    counts : float array, (N, C)
-        What each image adds to the sums (for instance to TP, FP, FN and TN).
-    cluster : int array, (N,)
-        Patient number of each image.
-    """
-    size = int(cluster.max()) + 1
-    per_patient = np.stack([np.bincount(cluster, weights=c, minlength=size) for c in counts.T], 1)
-    # Patients with the same counts are one kind; drawing kinds is the same bootstrap, and fast.
-    kinds, number = np.unique(per_patient, axis=0, return_counts=True)
-    drawn = rng.multinomial(size, number / size, size=draws)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(per_patient.sum(axis=0)[None])[0])
-        resampled = statistic(drawn @ kinds)
-    who = "patient" if size < len(cluster) else "image"
-    method = f"bootstrap by {who}, {draws} draws"
-    return percentile_interval(value, resampled, level=level, method=method)

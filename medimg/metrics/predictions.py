@@ -116,8 +116,8 @@ class Predictions:
     def predicted(self, threshold: float = 0.5) -> Ints:
         """Predicted class of each image: score >= threshold, or the likeliest of K classes."""
         if self.is_binary:
-            return (self.y_score >= threshold).astype(np.int64)
-        return np.argmax(self.y_score, axis=1).astype(np.int64)
+            return np.asarray(self.y_score >= threshold, dtype=np.int64)
+        return np.asarray(np.argmax(self.y_score, axis=1), dtype=np.int64)
 
     def one_vs_rest(self, k: int) -> Predictions:
         """Two-class predictions of class k against all others."""

@@ -1,4 +1,4 @@
-"""How well scores rank: ROC, AUC with DeLong's interval, average precision.
+"""How well scores rank: the area under the ROC curve with DeLong's interval.
 
 DeLong's method is written here by its structural components: for each diseased image the share of
 healthy images that score lower, and the reverse. Sorting gives all of them in O(n log n). Summing
@@ -12,13 +12,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from medimg.errors import MetricsError
 from medimg.metrics.checks import Floats
-from medimg.metrics.estimates import Estimate, Rows, percentile_interval, rows, undefined
+from medimg.metrics.estimates import Estimate, Rows, rows, undefined
 from medimg.metrics.predictions import Predictions
 
 
@@ -58,7 +57,7 @@ def auc_parts(data: Rows) -> tuple[float, Floats]:
         n = len(np.unique(data.cluster[side]))
         correction = math.sqrt(n / (n - 1)) if n > 1 else 1.0
         part[side] = correction * weight * (share - value) / np.sum(weight)
-    return value, np.bincount(data.cluster, weights=part, minlength=data.n_clusters)
+    return value, np.bincount(data.cluster, weights=part, minlength=data.n_clusters).astype(float)
 
 
 def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.95) -> Estimate:
@@ -177,75 +176,3 @@ def require_binary(predictions: Predictions) -> None:
             f"this metric is for two classes and the predictions have {len(predictions.classes)}; "
             "use predictions.one_vs_rest(k)"
         )
-
-
-def curve_counts(data: Rows) -> tuple[Floats, Floats, Floats]:
-    """Distinct scores, falling, with the weight of positives and negatives scored at least so."""
-    order = np.argsort(-data.score, kind="stable")
-    score = data.score[order]
-    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
-    tp = np.cumsum(data.weight[order] * data.positive[order])[last]
-    fp = np.cumsum(data.weight[order] * ~data.positive[order])[last]
-    return score[last], tp, fp
-
-
-def roc_curve(predictions: Predictions) -> pd.DataFrame:
-    """Every point of the ROC curve: columns ``threshold, sensitivity, specificity``.
-
-    An image is called positive when its score is at least the threshold; the first row, with
-    threshold infinity, calls none positive. NaN where a class is absent.
-    """
-    require_binary(predictions)
-    thresholds, tp, fp = curve_counts(rows(predictions))
-    with np.errstate(invalid="ignore"):
-        return pd.DataFrame(
-            {
-                "threshold": np.r_[np.inf, thresholds],
-                "sensitivity": np.r_[0, tp] / tp[-1],
-                "specificity": 1 - np.r_[0, fp] / fp[-1],
-            }
-        )
-
-
-def average_precision(
-    predictions: Predictions,
-    *,
-    level: float = 0.95,
-    draws: int = 1000,
-    rng: np.random.Generator | None = None,
-) -> Estimate:
-    """Average precision (the step-wise area under the precision-recall curve).
-
-    The interval is a bootstrap by patient. A useless model has the prevalence, not 0.5.
-
-    Examples
-    --------
-    >>> average_precision(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])).value
-    0.8333333333333333
-    """
-    require_binary(predictions)
-    data = rows(predictions)
-    if not data.positive.any():
-        return undefined("no positive image", level=level)
-    rng = np.random.default_rng(0) if rng is None else rng
-    order = np.argsort(-data.score, kind="stable")
-    score, positive = data.score[order], data.positive[order]
-    weight, cluster = data.weight[order], data.cluster[order]
-    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
-
-    def value(times: Floats) -> float:
-        """Average precision when patient i is in the sample times[i] times."""
-        w = weight * times[cluster]
-        tp, called = np.cumsum(w * positive)[last], np.cumsum(w)[last]
-        if tp[-1] == 0:
-            return math.nan
-        precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
-        return float(np.sum(np.diff(tp, prepend=0.0) * precision) / tp[-1])
-
-    n = data.n_clusters
-    equal = np.full(n, 1 / n)
-    resampled = np.array([value(rng.multinomial(n, equal)) for _ in range(draws)])
-    who = "patient" if n < len(score) else "image"
-    return percentile_interval(
-        value(np.ones(n)), resampled, level=level, method=f"bootstrap by {who}, {draws} draws"
-    )

@@ -10,9 +10,10 @@ import numpy as np
 
 from medimg.errors import MetricsError
 from medimg.metrics.checks import Bools, Floats
+from medimg.metrics.curves import curve_counts
 from medimg.metrics.estimates import rows
 from medimg.metrics.predictions import Predictions
-from medimg.metrics.ranking import curve_counts, require_binary
+from medimg.metrics.ranking import require_binary
 
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
 

@@ -1,0 +1,90 @@
+"""The ROC and the precision-recall curve, point by point, and the area under the second."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from medimg.metrics.bootstrap import bootstrap_weights
+from medimg.metrics.checks import Floats
+from medimg.metrics.estimates import Estimate, Rows, rows, undefined
+from medimg.metrics.predictions import Predictions
+from medimg.metrics.ranking import require_binary
+
+
+def curve_counts(data: Rows) -> tuple[Floats, Floats, Floats]:
+    """Distinct scores, falling, with the weight of positives and negatives scored at least so."""
+    order = np.argsort(-data.score, kind="stable")
+    score = data.score[order]
+    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
+    tp = np.cumsum(data.weight[order] * data.positive[order])[last]
+    fp = np.cumsum(data.weight[order] * ~data.positive[order])[last]
+    return score[last], tp, fp
+
+
+def roc_curve(predictions: Predictions) -> pd.DataFrame:
+    """Every point of the ROC curve: columns ``threshold, sensitivity, specificity``.
+
+    An image is called positive when its score is at least the threshold; the first row, with
+    threshold infinity, calls none positive. NaN where a class is absent.
+    """
+    require_binary(predictions)
+    thresholds, tp, fp = curve_counts(rows(predictions))
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(
+            {
+                "threshold": np.r_[np.inf, thresholds],
+                "sensitivity": np.r_[0, tp] / tp[-1],
+                "specificity": 1 - np.r_[0, fp] / fp[-1],
+            }
+        )
+
+
+def average_precision(
+    predictions: Predictions,
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    rng: np.random.Generator | None = None,
+) -> Estimate:
+    """Average precision (the step-wise area under the precision-recall curve).
+
+    The interval is a bootstrap by patient. A useless model has the prevalence, not 0.5.
+
+    Examples
+    --------
+    >>> average_precision(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])).value
+    0.8333333333333333
+    """
+    require_binary(predictions)
+    data = rows(predictions)
+    if not data.positive.any():
+        return undefined("no positive image", level=level)
+    rng = np.random.default_rng(0) if rng is None else rng
+    order = np.argsort(-data.score, kind="stable")
+    score, positive = data.score[order], data.positive[order]
+    weight, cluster = data.weight[order], data.cluster[order]
+    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
+
+    def value(times: Floats) -> float:
+        """Average precision when row i is in the sample times[i] times."""
+        w = weight * times
+        tp, called = np.cumsum(w * positive)[last], np.cumsum(w)[last]
+        if tp[-1] == 0:
+            return math.nan
+        precision = np.divide(tp, called, out=np.zeros_like(tp), where=called > 0)
+        return float(np.sum(np.diff(tp, prepend=0.0) * precision) / tp[-1])
+
+    return bootstrap_weights(value, cluster, level=level, draws=draws, rng=rng)
+
+
+def pr_curve(predictions: Predictions) -> pd.DataFrame:
+    """Every point of the precision-recall curve: columns ``threshold, recall, precision``."""
+    require_binary(predictions)
+    thresholds, tp, fp = curve_counts(rows(predictions))
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(
+            {"threshold": thresholds, "recall": tp / tp[-1], "precision": tp / (tp + fp)}
+        )
