@@ -1,0 +1,103 @@
+"""Palettes, YCbCr and luminance."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from medimg.errors import ImageReadError
+from medimg.images.files import PathLike
+
+Floats = NDArray[np.float32]
+# ITU-R BT.601, the weights of DICOM's own YCbCr (PS3.3, C.7.6.3.1.2).
+LUMINANCE = (0.299, 0.587, 0.114)
+
+
+def luminance(rgb: NDArray[np.generic]) -> Floats:
+    """Return the luminance of (H, W, 3) samples as float32 (H, W), in the samples' own unit."""
+    total: Floats = rgb[..., 0].astype(np.float32)
+    total *= np.float32(LUMINANCE[0])
+    for channel in (1, 2):
+        total += rgb[..., channel] * np.float32(LUMINANCE[channel])
+    return total
+
+
+def ybr_to_rgb(samples: NDArray[np.generic], photometric: str, bits: int) -> NDArray[np.generic]:
+    """Return RGB samples of the same integer range (PS3.3, C.7.6.3.1.2)."""
+    if not photometric.startswith("YBR_FULL") and not photometric.startswith("YBR_PARTIAL"):
+        return samples
+    half, top = 1 << bits - 1, (1 << bits) - 1
+    y, cb, cr = (samples[..., at].astype(np.float32) for at in range(3))
+    cb, cr = cb - half, cr - half
+    if photometric.startswith("YBR_PARTIAL"):  # studio range: 16 to 235 of 255
+        y = (y - top * 16 / 255) * (255 / 219)
+        cb, cr = cb * (255 / 224), cr * (255 / 224)
+    rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
+    return np.clip(np.rint(rgb), 0, top).astype(samples.dtype)
+
+
+def apply_palette(
+    path: PathLike, dataset: Dataset, indices: NDArray[np.generic]
+) -> tuple[NDArray[np.uint16], int]:
+    """Look indices up in the palette; return RGB (H, W, 3) and the value of full brightness."""
+    tables = [_table(path, dataset, colour) for colour in ("Red", "Green", "Blue")]
+    first = tables[0][1]
+    entries = np.stack([table for table, _ in tables], axis=-1)
+    index = np.clip(indices.astype(np.int64) - first, 0, len(entries) - 1)
+    # Some writers put 8-bit colours into 16-bit entries; the table itself shows it.
+    return entries[index], 255 if entries.max() <= 255 else 65535
+
+
+def _table(path: PathLike, dataset: Dataset, colour: str) -> tuple[NDArray[np.uint16], int]:
+    """Return one colour's entries and the index of its first one."""
+    keyword = f"{colour}PaletteColorLookupTable"
+    descriptor = dataset.get(f"{keyword}Descriptor")
+    data = dataset.get(f"{keyword}Data")
+    segmented = dataset.get(f"Segmented{keyword}Data")
+    if descriptor is None or len(descriptor) != 3 or not (data or segmented):
+        raise ImageReadError(
+            f"{path}: a PALETTE COLOR image without its {colour.lower()} palette means nothing; "
+            "export the file again from its source."
+        )
+    count, first, bits = (int(part) for part in descriptor)
+    count = count or 65536
+    order = "<" if dataset.original_encoding[1] is not False else ">"
+    raw = bytes(data or segmented)
+    wide = bits > 8 or len(raw) >= 2 * count
+    if not data:
+        entries = _expand(path, np.frombuffer(raw, order + "u2" if bits > 8 else "u1"))
+    elif wide:
+        entries = np.frombuffer(raw[: len(raw) // 2 * 2], order + "u2")
+    else:
+        entries = np.frombuffer(raw, np.uint8)
+    if len(entries) < count:
+        raise ImageReadError(
+            f"{path}: the {colour.lower()} palette declares {count} entries and holds "
+            f"{len(entries)}; the file is damaged, so export it again."
+        )
+    return entries[:count].astype(np.uint16), first
+
+
+def _expand(path: PathLike, codes: NDArray[np.generic]) -> NDArray[np.uint16]:
+    """Expand a segmented palette: discrete, linear and indirect segments (PS3.3, C.7.9.2)."""
+    out: list[int] = []
+    words = [int(word) for word in codes]
+    starts: list[int] = []
+    at = 0
+    while at + 1 < len(words) and len(out) <= 65536:
+        kind, length = words[at], words[at + 1]
+        starts.append(at)
+        if kind == 0:
+            out += words[at + 2 : at + 2 + length]
+            at += 2 + length
+        elif kind == 1 and out and at + 2 < len(words):
+            steps = np.linspace(out[-1], words[at + 2], length + 1)[1:]
+            out += [int(step) for step in np.rint(steps)]
+            at += 3
+        else:
+            raise ImageReadError(
+                f"{path}: its palette has a segment of kind {kind}, which is not read here; "
+                "export the file with an ordinary palette or as RGB."
+            )
+    return np.array(out[:65536], np.uint16)

@@ -1,0 +1,151 @@
+"""From a frame's bytes to its stored pixel values: the second step of the pipeline."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medimg.errors import ImageReadError
+from medimg.images.codecs import DEFLATED_FRAME, decode_frame, inflate_frame
+from medimg.images.colour import ybr_to_rgb
+from medimg.images.frames import encapsulated_frame, native_frame
+from medimg.images.header import UNDEFINED, Element, OpenDicom
+from medimg.images.layout import Layout, read_layout
+from medimg.images.tags import integer, text
+
+_log = logging.getLogger(__name__)
+_FLOATS = {32: "f4", 64: "f8"}
+
+
+def stored_pixels(
+    source: OpenDicom, *, frame: int | None, max_pixels: int
+) -> tuple[NDArray[np.generic], Layout, int]:
+    """Return one frame's stored values, (H, W) or RGB (H, W, 3), the layout, and the frame."""
+    element = source.pixels
+    if element is None:
+        raise ImageReadError(f"{source.path}: {_no_pixels(source)}")
+    layout = read_layout(source.path, source.dataset, element.keyword, max_pixels)
+    index = choose_frame(source, layout.frames, frame)
+    if element.length == UNDEFINED:
+        samples, layout = _compressed(source, element, layout, index)
+    else:
+        samples = _native(source, element, layout, index)
+    if samples.ndim == 3:
+        samples = ybr_to_rgb(samples, layout.photometric, layout.stored)
+    return samples, layout, index
+
+
+def choose_frame(source: OpenDicom, frames: int, frame: int | None) -> int:
+    """Return the frame asked for, else the representative one, else the first."""
+    if frame is None:
+        representative = integer(source.dataset, "RepresentativeFrameNumber") or 1
+        frame = representative - 1 if 1 <= representative <= frames else 0
+        if frames > 1:
+            _log.info("%s: frame %d of %d is read; choose with frame=", source.path, frame, frames)
+    if not 0 <= frame < frames:
+        raise ImageReadError(
+            f"{source.path}: there is no frame {frame}; the file holds {frames}, "
+            f"so choose one from 0 to {frames - 1}."
+        )
+    return frame
+
+
+def _no_pixels(source: OpenDicom) -> str:
+    """Say what a DICOM object without pixels is, and where to look instead."""
+    dataset = source.dataset
+    if "DirectoryRecordSequence" in dataset:
+        return "this is a DICOMDIR, a list of files; read the files that it lists."
+    modality = text(dataset, "Modality")
+    name = dataset.get("SOPClassUID")
+    what = getattr(name, "name", "") or "a DICOM object"
+    return (
+        f"it holds no image; it is {what}{f' ({modality})' if modality else ''}, "
+        "so choose an image file of the same study."
+    )
+
+
+def _compressed(
+    source: OpenDicom, element: Element, layout: Layout, index: int
+) -> tuple[NDArray[np.generic], Layout]:
+    data = encapsulated_frame(source, element, layout.frames, index)
+    if source.syntax == DEFLATED_FRAME:
+        whole = inflate_frame(source.path, data, (layout.frame_bits + 7) // 8)
+        return align(unpack(whole, layout, 0, "<"), layout), layout
+    decoded = decode_frame(source.path, data, layout, source.syntax)
+    if decoded.rgb and layout.photometric.startswith("YBR"):
+        layout = dataclasses.replace(layout, photometric="RGB")
+    if decoded.precision <= layout.stored:
+        layout = dataclasses.replace(layout, high_bit=layout.stored - 1)
+    return align(decoded.samples, layout, clip=decoded.lossy), layout
+
+
+def _native(source: OpenDicom, element: Element, layout: Layout, index: int) -> NDArray[np.generic]:
+    if layout.photometric.endswith("_422") and layout.allocated == 8:
+        present = min(element.length, source.size - element.start)
+        halved = dataclasses.replace(layout, halved_chroma=True, planar=False)
+        if present * 8 < layout.frame_bits * layout.frames:
+            layout = halved
+    data = native_frame(source, element, layout, index)
+    order = "<" if source.little_endian else ">"
+    if order == ">" and element.vr == "OW" and layout.allocated == 8:
+        data = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
+    return align(unpack(data, layout, layout.frame_bits * index % 8, order), layout)
+
+
+def unpack(data: bytes, layout: Layout, first_bit: int, order: str) -> NDArray[np.generic]:
+    """Return a frame's samples as (H, W) or (H, W, 3), still with all bits allocated."""
+    count = layout.frame_bits // layout.allocated
+    if layout.floating:
+        flat: NDArray[np.generic] = np.frombuffer(data, order + _FLOATS[layout.allocated], count)
+    elif layout.allocated in (8, 16, 32, 64):
+        flat = np.frombuffer(data, f"{order}u{layout.allocated // 8}", count)
+    else:  # one bit a pixel, or twelve: a stream of bits, the least significant first
+        bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+        bits = bits[first_bit : first_bit + count * layout.allocated]
+        weights = 1 << np.arange(layout.allocated, dtype=np.int64)
+        flat = (bits.reshape(count, -1) @ weights).astype(np.uint32)
+    if layout.halved_chroma:
+        return _spread_chroma(flat.reshape(layout.rows, -1, 4))
+    if not layout.colour:
+        return flat.reshape(layout.rows, layout.columns)
+    if layout.planar:
+        return flat.reshape(3, layout.rows, layout.columns).transpose(1, 2, 0)
+    return flat.reshape(layout.rows, layout.columns, 3)
+
+
+def _spread_chroma(pairs: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Turn (H, W/2, Y Y Cb Cr) into (H, W, Y Cb Cr): two pixels share their chroma."""
+    first, second = pairs[..., [0, 2, 3]], pairs[..., [1, 2, 3]]
+    return np.stack([first, second], axis=2).reshape(pairs.shape[0], -1, 3)
+
+
+def align(
+    samples: NDArray[np.generic], layout: Layout, *, clip: bool = False
+) -> NDArray[np.generic]:
+    """Cut the stored bits out of the allocated ones, and extend the sign.
+
+    Bits above the stored ones are overlays or rubbish. A lossy codec may overshoot the stored
+    range by a little: such values are clipped, since cutting bits off would turn white to black.
+    """
+    if layout.floating:
+        return samples
+    bits, shift = layout.stored, layout.high_bit + 1 - layout.stored
+    width = samples.dtype.itemsize * 8
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if layout.signed else (0, (1 << bits) - 1)
+    signed_stream = samples.dtype.kind == "i"
+    if clip and signed_stream == layout.signed:
+        return np.clip(samples, low, high) if width > bits else samples
+    if clip and not layout.signed:
+        return np.clip(samples, low, high)
+    if not layout.signed and shift == 0 and width == bits and not signed_stream:
+        return samples
+    if layout.signed and shift == 0 and width == bits:
+        return samples.view(f"{samples.dtype.byteorder}i{width // 8}")
+    words = samples.astype(np.int64) >> shift if shift else samples.astype(np.int64)
+    words &= (1 << bits) - 1
+    if layout.signed:
+        words = (words ^ (1 << bits - 1)) - (1 << bits - 1)
+    return words.astype(np.int32) if bits < 32 else words
