@@ -199,11 +199,11 @@ def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
                 f"{path}: the column '{column}' is missing; found {', '.join(studies.columns)}; "
                 "a study table needs at least 'path' and 'label'."
             )
+    if "image_id" not in studies:
+        studies["image_id"] = [Path(str(p)).with_suffix("").as_posix() for p in studies["path"]]
     base = path.resolve().parent
     for column in ["path", *[c for c in studies.columns if c.endswith("_path")]]:
         studies[column] = [str(base / str(p)) if pd.notna(p) else "" for p in studies[column]]
-    if "image_id" not in studies:
-        studies["image_id"] = [Path(p).with_suffix("").as_posix() for p in studies["path"]]
     if "split" not in studies:
         studies["split"] = ""
     if "patient_id" not in studies:
