@@ -4,27 +4,67 @@ Predictions are checked once (`Predictions`); every metric comes back as an `Est
 its interval, how the interval was made, and, where a metric is not defined, why.
 """
 
+from medimg.metrics.calibration import (
+    Brier,
+    Temperature,
+    brier,
+    expected_calibration_error,
+    fit_temperature,
+    log_loss,
+    reliability,
+)
 from medimg.metrics.curves import average_precision, pr_curve, roc_curve
+from medimg.metrics.decision import decision_curve
 from medimg.metrics.estimates import Estimate, wilson
 from medimg.metrics.evaluation import evaluate
+from medimg.metrics.multiclass import mean_auc, one_against_rest
 from medimg.metrics.predictions import Predictions
+from medimg.metrics.prevalence import (
+    NaturalFrequencies,
+    PredictiveValues,
+    natural_frequencies,
+    ppv_npv_at,
+    predictive_values,
+)
 from medimg.metrics.ranking import AucDifference, auc, auc_difference
 from medimg.metrics.result import Evaluation, confusion_matrix
+from medimg.metrics.robustness import corrupt, robustness
+from medimg.metrics.subgroups import SubgroupReport, age_bands, subgroups
 from medimg.metrics.thresholds import Threshold, choose_threshold
 
 __all__ = [
     "AucDifference",
+    "Brier",
     "Estimate",
     "Evaluation",
+    "NaturalFrequencies",
     "Predictions",
+    "PredictiveValues",
+    "SubgroupReport",
+    "Temperature",
     "Threshold",
+    "age_bands",
     "auc",
     "auc_difference",
     "average_precision",
+    "brier",
     "choose_threshold",
     "confusion_matrix",
+    "corrupt",
+    "decision_curve",
     "evaluate",
+    "expected_calibration_error",
+    "fit_temperature",
+    "log_loss",
+    "mean_auc",
+    "natural_frequencies",
+    "one_against_rest",
+    "ppv_npv_at",
     "pr_curve",
+    "predictive_values",
+    "reliability",
+    "robustness",
     "roc_curve",
+    "subgroups",
     "wilson",
 ]

@@ -1,0 +1,185 @@
+"""Whether the model is as good for each group of patients: metrics by group, and the gaps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from medimg.errors import MetricsError
+from medimg.metrics.binary import shares
+from medimg.metrics.estimates import Estimate, mover_difference, rows, undefined
+from medimg.metrics.predictions import Predictions
+from medimg.metrics.ranking import auc, require_binary
+from medimg.metrics.thresholds import Threshold, as_threshold
+
+METRICS = ("sensitivity", "specificity", "auc")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SubgroupReport:
+    """Metrics by group and gaps to the reference group.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row a group and metric: ``attribute, group, n, positives, metric, value, low, high,
+        reason, warning``.
+    gaps : DataFrame
+        One row a group, metric and its difference from the reference group: ``attribute, group,
+        reference, metric, value, low, high, reason, warning``.
+    """
+
+    table: pd.DataFrame
+    gaps: pd.DataFrame
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each group that is too small to say."""
+        small = self.table[self.table["warning"] != ""]
+        named = small.drop_duplicates(["attribute", "group"])
+        return tuple(
+            f"{row.attribute} {row.group}: {row.warning}" for row in named.itertuples(index=False)
+        )
+
+    def __repr__(self) -> str:
+        wide = self.table.assign(
+            shown=[
+                f"{v:.2f} ({lo:.2f} to {hi:.2f})" if math.isfinite(v) else f"- ({why})"
+                for v, lo, hi, why in zip(
+                    self.table["value"], self.table["low"], self.table["high"],
+                    self.table["reason"], strict=True,
+                )
+            ]
+        ).pivot_table(
+            index=["attribute", "group", "n"], columns="metric", values="shown", aggfunc="first",
+            sort=False,
+        )  # fmt: skip
+        return "\n".join([wide.to_string(), *(f"warning: {w}" for w in self.warnings)])
+
+
+def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.Series[str]:
+    """Name the age band of each patient: "under 18", "18-39", ... "65 and over"; "" when unknown.
+
+    Examples
+    --------
+    >>> age_bands([4, 18, 64.5, 90]).tolist()
+    ['under 18', '18-39', '40-64', '65 and over']
+    """
+    values = pd.to_numeric(pd.Series(np.asarray(ages)), errors="coerce")
+    names = [
+        f"under {edges[0]:g}",
+        *(f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)),
+        f"{edges[-1]:g} and over",
+    ]
+    place = np.searchsorted(np.asarray(edges, float), values.to_numpy(float), side="right")
+    return pd.Series(
+        [names[i] if known else "" for i, known in zip(place, values.notna(), strict=True)]
+    )
+
+
+def subgroups(
+    predictions: Predictions,
+    groups: pd.DataFrame,
+    *,
+    threshold: float | Threshold,
+    smallest: int = 20,
+    level: float = 0.95,
+) -> SubgroupReport:
+    """Sensitivity, specificity and AUC of each group, with intervals, and the gaps.
+
+    Gaps are against the attribute's largest group; their intervals join the two groups' own
+    (square-and-add), as for independent groups. Where a patient stands in both groups (views, say)
+    this is on the safe side.
+
+    Parameters
+    ----------
+    groups : DataFrame, N rows in the order of the predictions
+        One column an attribute ("sex", "view", ...). Empty and missing values make the group
+        "unknown". Ages should be banded first, with `age_bands`.
+    threshold : float or Threshold
+        One for all groups, as it will be used.
+    smallest : int
+        A metric on fewer images than this (diseased ones for sensitivity, and so on) gets a
+        warning that it is too small to say.
+
+    Raises
+    ------
+    MetricsError
+        When the rows do not match, or a column has more than 20 groups.
+    """
+    require_binary(predictions)
+    if len(groups) != len(predictions):
+        raise MetricsError(
+            f"groups has {len(groups)} rows and the predictions {len(predictions)}, so row "
+            f"{min(len(groups), len(predictions))} is the first without a partner"
+        )
+    cut = as_threshold(threshold).value
+    table, gaps = [], []
+    for attribute in groups.columns:
+        names = groups[attribute].astype("object").fillna("").astype(str).replace("", "unknown")
+        sizes = names.value_counts()
+        if len(sizes) > 20:
+            raise MetricsError(
+                f"column {attribute!r} has {len(sizes)} groups; band it first (at most 20)"
+            )
+        found = {
+            group: _of_group(predictions.subset((names == group).to_numpy()), cut, smallest, level)
+            for group in sorted(sizes.index)
+        }
+        reference = str(sizes.index[0])
+        for group, metrics in found.items():
+            n, positives = int(sizes[group]), _positives(predictions, names, group)
+            for metric, (e, warning) in metrics.items():
+                table.append([attribute, group, n, positives, metric, *_numbers(e), warning])
+                if group != reference:
+                    base, base_warning = found[reference][metric]
+                    gap = mover_difference(e, base)
+                    gaps.append([attribute, group, reference, metric, *_numbers(gap),
+                                 warning or base_warning])  # fmt: skip
+    numbers = ["value", "low", "high", "reason"]
+    return SubgroupReport(
+        pd.DataFrame(table, columns=["attribute", "group", "n", "positives", "metric", *numbers,
+                                     "warning"]),
+        pd.DataFrame(gaps, columns=["attribute", "group", "reference", "metric", *numbers,
+                                    "warning"]),
+    )  # fmt: skip
+
+
+def _positives(predictions: Predictions, names: pd.Series[str], group: str) -> int:
+    return int(np.sum(predictions.y_true[(names == group).to_numpy()] == 1))
+
+
+def _numbers(e: Estimate) -> tuple[float, float, float, str]:
+    return e.value, e.low, e.high, e.reason
+
+
+def _of_group(
+    group: Predictions, cut: float, smallest: int, level: float
+) -> dict[str, tuple[Estimate, str]]:
+    """Each metric of one group, with a warning where too few images speak for it."""
+    data = rows(group)
+    ill, well = int(data.positive.sum()), int((~data.positive).sum())
+    if len(data.score) == 0:
+        nothing = undefined("every image has weight 0", level=level)
+        return dict.fromkeys(METRICS, (nothing, nothing.reason))
+    part = shares(data, cut, level=level)
+    found = {
+        "sensitivity": (part["sensitivity"], ill, group.positive),
+        "specificity": (part["specificity"], well, group.classes[0]),
+        "auc": (auc(group, level=level), min(ill, well), "the smaller class"),
+    }
+    return {
+        metric: (
+            estimate,
+            f"too small to say: {n} images of {which} (fewer than {smallest})"
+            if n < smallest
+            else "",
+        )
+        for metric, (estimate, n, which) in found.items()
+    }
