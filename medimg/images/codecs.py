@@ -11,18 +11,19 @@ import zlib
 from dataclasses import dataclass
 
 import imagecodecs
-import jpeg_ls
+import jpeg_ls  # type: ignore[import-untyped]
 import numpy as np
-import openjpeg
+import openjpeg.utils
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike
+from medimg.images.files import PathLike, Pixels
 from medimg.images.layout import Layout
 
 RLE = "1.2.840.10008.1.2.5"
 DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+_J2K = b"\xff\x4f\xff\x51"
 _SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _LOSSLESS_JPEG = {0xC3, 0xC7, 0xCB, 0xCF}
 _CUT = "the compressed image ends early; the file is cut short, so copy or export it again"
@@ -45,7 +46,7 @@ class Stream:
 class Decoded:
     """Samples as the codec gave them; `rgb` when it already turned YCbCr into RGB."""
 
-    samples: NDArray[np.generic]
+    samples: Pixels
     precision: int
     lossy: bool
     rgb: bool
@@ -69,7 +70,8 @@ def decode_frame(path: PathLike, data: bytes, layout: Layout, syntax: UID) -> De
     elif stream.codec == "JPEG-LS":
         samples, rgb = _jpeg_ls(data, stream), False
     elif stream.codec == "JPEG 2000":
-        samples, rgb = openjpeg.decode(data), layout.photometric in ("YBR_ICT", "YBR_RCT")
+        samples = openjpeg.utils.decode(_code_stream(data))
+        rgb = layout.photometric in ("YBR_ICT", "YBR_RCT")
     else:
         samples, rgb = imagecodecs.jpegxl_decode(data), layout.colour
     samples = samples.reshape(samples.shape[:2]) if not layout.colour else samples
@@ -87,9 +89,8 @@ def inspect_stream(path: PathLike, data: bytes, syntax: UID) -> Stream:
     """Read a compressed stream's own header."""
     if data.startswith(b"\xff\xd8"):
         return _inspect_jpeg(path, data)
-    start = data.find(b"\xff\x4f\xff\x51", 0, 1024)  # a JP2 box may stand before the code stream
-    if start >= 0:
-        return _inspect_j2k(path, data[start:])
+    if data.startswith((_J2K, b"\x00\x00\x00\x0cjP  ")):
+        return _inspect_j2k(path, _code_stream(data))
     if data.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
         return Stream("JPEG XL", 0, 0, 0, 0, lossy=True)
     raise ImageReadError(
@@ -97,6 +98,11 @@ def inspect_stream(path: PathLike, data: bytes, syntax: UID) -> Stream:
         "which is not read here; convert the file first, "
         "for example with `dcmdjpeg`, `dcmconv` or `gdcmconv --raw`."
     )
+
+
+def _code_stream(data: bytes) -> bytes:
+    """Return the JPEG 2000 code stream, without the JP2 boxes that DICOM forbids (A.4.4)."""
+    return data[max(data.find(_J2K), 0) :]
 
 
 def _inspect_jpeg(path: PathLike, data: bytes) -> Stream:
@@ -147,7 +153,7 @@ def _inspect_j2k(path: PathLike, data: bytes) -> Stream:
     return Stream("JPEG 2000", bottom - top, right - left, samples, (depth & 127) + 1, lossy=True)
 
 
-def _jpeg(data: bytes, stream: Stream, layout: Layout) -> tuple[NDArray[np.generic], bool]:
+def _jpeg(data: bytes, stream: Stream, layout: Layout) -> tuple[Pixels, bool]:
     """Decode JPEG; YCbCr becomes RGB when the stream, or else the header, says it is YCbCr."""
     if not layout.colour:
         return imagecodecs.jpeg8_decode(data), False
@@ -160,7 +166,7 @@ def _jpeg(data: bytes, stream: Stream, layout: Layout) -> tuple[NDArray[np.gener
     return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace="RGB"), True
 
 
-def _jpeg_ls(data: bytes, stream: Stream) -> NDArray[np.generic]:
+def _jpeg_ls(data: bytes, stream: Stream) -> Pixels:
     """Decode JPEG-LS, whose planes may be stored one after the other (interleave mode 0)."""
     buffer, info = jpeg_ls.decode_pixel_data(data)
     flat = np.frombuffer(buffer, dtype="u1" if stream.precision <= 8 else "<u2")
@@ -171,30 +177,34 @@ def _jpeg_ls(data: bytes, stream: Stream) -> NDArray[np.generic]:
     return flat.reshape(stream.rows, stream.columns, stream.samples)
 
 
-def _rle(path: PathLike, data: bytes, layout: Layout) -> NDArray[np.generic]:
-    """Decode RLE segments, each one byte plane of one sample (PS3.5, annex G)."""
+def _rle(path: PathLike, data: bytes, layout: Layout) -> Pixels:
+    """Decode RLE: one segment for each byte of each sample, the highest byte first."""
     width = layout.allocated // 8
-    planes = width * layout.samples
-    bounds = np.frombuffer(data[:64].ljust(64, b"\x00"), "<u4")
-    count = int(bounds[0])
-    if count != planes or not layout.allocated % 8 == 0:
+    planes = rle_segments(path, data, layout, layout.rows * layout.columns)
+    bytewise = planes.reshape(layout.samples, width, layout.rows, layout.columns)
+    # (S, bytes, H, W) to (H, W, S, bytes), the lowest byte first, then seen as one integer.
+    ordered = np.ascontiguousarray(bytewise[:, ::-1].transpose(2, 3, 0, 1))
+    samples: Pixels = ordered.view(f"<u{width}")[..., 0]
+    return samples if layout.colour else samples[..., 0]
+
+
+def rle_segments(path: PathLike, data: bytes, layout: Layout, length: int) -> NDArray[np.uint8]:
+    """Return the unpacked segments of an RLE frame, (segments, length) (PS3.5, annex G)."""
+    expected = layout.samples * max(1, layout.allocated // 8)
+    bounds = np.frombuffer(data[:64].ljust(64, b"\x00"), "<u4").tolist()
+    if bounds[0] != expected or layout.allocated not in (1, 8, 16, 32):
         raise ImageReadError(
-            f"{path}: RLE data of {count} segments cannot hold {layout}; "
+            f"{path}: RLE data of {bounds[0]} segments cannot hold {layout}; "
             "the file is damaged, so export it again."
         )
-    pixels = layout.rows * layout.columns
-    out = np.empty((layout.samples, width, pixels), np.uint8)
-    stops = [*bounds[2 : count + 1].tolist(), len(data)]
-    for plane, (start, stop) in enumerate(zip(bounds[1 : count + 1].tolist(), stops, strict=True)):
+    starts, stops = bounds[1 : expected + 1], [*bounds[2 : expected + 1], len(data)]
+    out = np.empty((expected, length), np.uint8)
+    for row, start, stop in zip(out, starts, stops, strict=True):
         segment = imagecodecs.packbits_decode(data[start:stop])
-        if len(segment) < pixels:
+        if len(segment) < length:
             raise ImageReadError(f"{path}: {_CUT}.")
-        # Segments run from the most significant byte to the least.
-        sample, byte = divmod(plane, width)
-        out[sample, width - 1 - byte] = np.frombuffer(segment, np.uint8, pixels)
-    samples = out.transpose(0, 2, 1).copy().view(f"<u{width}").reshape(layout.samples, -1)
-    shaped = samples.reshape(layout.samples, layout.rows, layout.columns)
-    return shaped.transpose(1, 2, 0) if layout.colour else shaped[0]
+        row[:] = np.frombuffer(segment, np.uint8, length)
+    return out
 
 
 def inflate_frame(path: PathLike, data: bytes, size: int) -> bytes:

@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike
+from medimg.images.files import Floats, PathLike, Pixels
 
-Floats = NDArray[np.float32]
 # ITU-R BT.601, the weights of DICOM's own YCbCr (PS3.3, C.7.6.3.1.2).
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
-def luminance(rgb: NDArray[np.generic]) -> Floats:
+def luminance(rgb: Pixels) -> Floats:
     """Return the luminance of (H, W, 3) samples as float32 (H, W), in the samples' own unit."""
     total: Floats = rgb[..., 0].astype(np.float32)
     total *= np.float32(LUMINANCE[0])
@@ -23,7 +22,7 @@ def luminance(rgb: NDArray[np.generic]) -> Floats:
     return total
 
 
-def ybr_to_rgb(samples: NDArray[np.generic], photometric: str, bits: int) -> NDArray[np.generic]:
+def ybr_to_rgb(samples: Pixels, photometric: str, bits: int) -> Pixels:
     """Return RGB samples of the same integer range (PS3.3, C.7.6.3.1.2)."""
     if not photometric.startswith("YBR_FULL") and not photometric.startswith("YBR_PARTIAL"):
         return samples
@@ -34,11 +33,12 @@ def ybr_to_rgb(samples: NDArray[np.generic], photometric: str, bits: int) -> NDA
         y = (y - top * 16 / 255) * (255 / 219)
         cb, cr = cb * (255 / 224), cr * (255 / 224)
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
-    return np.clip(np.rint(rgb), 0, top).astype(samples.dtype)
+    rounded: Pixels = np.clip(np.rint(rgb), 0, top).astype(samples.dtype)
+    return rounded
 
 
 def apply_palette(
-    path: PathLike, dataset: Dataset, indices: NDArray[np.generic]
+    path: PathLike, dataset: Dataset, indices: Pixels
 ) -> tuple[NDArray[np.uint16], int]:
     """Look indices up in the palette; return RGB (H, W, 3) and the value of full brightness."""
     tables = [_table(path, dataset, colour) for colour in ("Red", "Green", "Blue")]
@@ -79,25 +79,40 @@ def _table(path: PathLike, dataset: Dataset, colour: str) -> tuple[NDArray[np.ui
     return entries[:count].astype(np.uint16), first
 
 
-def _expand(path: PathLike, codes: NDArray[np.generic]) -> NDArray[np.uint16]:
-    """Expand a segmented palette: discrete, linear and indirect segments (PS3.3, C.7.9.2)."""
-    out: list[int] = []
-    words = [int(word) for word in codes]
-    starts: list[int] = []
-    at = 0
-    while at + 1 < len(words) and len(out) <= 65536:
-        kind, length = words[at], words[at + 1]
-        starts.append(at)
+def _expand(path: PathLike, codes: Pixels) -> NDArray[np.uint16]:
+    """Expand a segmented palette (PS3.3, C.7.9.2).
+
+    A discrete segment lists entries, a linear one ramps to its end point, and an indirect one
+    repeats earlier segments. All of them are knots of one piecewise linear curve.
+    """
+    words, wide = codes.tolist(), codes.dtype.itemsize == 2
+    places: list[int] = []
+    heights: list[int] = []
+    waiting = [(0, -1)]  # where to read on, and how many segments from there (-1: all)
+    while waiting:
+        at, left = waiting.pop()
+        if left == 0 or at + 2 >= len(words) or (places and places[-1] > 65535):
+            continue
+        kind, length = words[at : at + 2]
+        end = places[-1] if places else -1
         if kind == 0:
-            out += words[at + 2 : at + 2 + length]
-            at += 2 + length
-        elif kind == 1 and out and at + 2 < len(words):
-            steps = np.linspace(out[-1], words[at + 2], length + 1)[1:]
-            out += [int(step) for step in np.rint(steps)]
-            at += 3
+            places += range(end + 1, end + 1 + len(words[at + 2 : at + 2 + length]))
+            heights += words[at + 2 : at + 2 + length]
+            waiting.append((at + 2 + length, left - 1))
+        elif kind == 1 and places:
+            places.append(end + length)
+            heights.append(words[at + 2])
+            waiting.append((at + 3, left - 1))
+        elif kind == 2 and left < 0:
+            parts = words[at + 2 : at + (4 if wide else 6)]
+            offset = sum(part << (16 if wide else 8) * place for place, part in enumerate(parts))
+            waiting.append((at + (4 if wide else 6), left))
+            waiting.append((offset // 2 if wide else offset, length))
         else:
             raise ImageReadError(
-                f"{path}: its palette has a segment of kind {kind}, which is not read here; "
+                f"{path}: its palette holds a segment that the standard does not know; "
                 "export the file with an ordinary palette or as RGB."
             )
-    return np.array(out[:65536], np.uint16)
+    if not places:
+        return np.zeros(0, np.uint16)
+    return np.rint(np.interp(np.arange(places[-1] + 1), places, heights)).astype(np.uint16)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
+from medimg.images.files import Floats, Pixels
 from medimg.images.window import Voi
 
-Floats = NDArray[np.float32]
-Transform = Callable[[NDArray[np.generic]], NDArray[np.generic]]
+Transform = Callable[[Pixels], Pixels]
 _MOST_LEVELS = 2**16
 
 
 def show_grey(
-    stored: NDArray[np.generic],
+    stored: Pixels,
     *,
     padding: tuple[int, int] | None,
     modality: Transform,
@@ -46,8 +45,8 @@ def show_grey(
 
 
 def _levels(
-    stored: NDArray[np.generic],
-) -> tuple[NDArray[np.generic], NDArray[np.generic] | None]:
+    stored: Pixels,
+) -> tuple[Pixels, Pixels | None]:
     """Return the values from lowest to highest and each pixel's place among them.
 
     The pixels themselves, and None, when they are not integers or are fewer than the levels.
@@ -60,9 +59,7 @@ def _levels(
     return np.arange(low, high + 1), stored - low if low else stored
 
 
-def _stretch(
-    values: NDArray[np.generic], counted: NDArray[np.generic], percentiles: tuple[float, float]
-) -> Floats:
+def _stretch(values: Pixels, counted: Pixels, percentiles: tuple[float, float]) -> Floats:
     """Scale values so that two percentiles of the counted ones become 0 and 1."""
     if not counted.size:
         return np.zeros(values.shape, np.float32)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.config import disable_value_validation
 
 from medimg.errors import ImageReadError
 
 PathLike = str | os.PathLike[str]
+#: Samples of whatever type the file holds.
+Pixels = NDArray[Any]
+Floats = NDArray[np.float32]
 
 # Formats that Pillow opens for us, by their first bytes.
 _PICTURES = (
@@ -53,11 +62,13 @@ def as_image_error(path: PathLike) -> Iterator[None]:
     """Let out one `ImageReadError` for whatever goes wrong inside, and only the user's Ctrl-C.
 
     The text of the foreign error stays out of the message, since a parser quotes values that
-    may name a patient; it is kept as the cause. `BaseException` is caught because decoders in
-    Rust panic with one.
+    may name a patient; it is kept as the cause. For the same reason pydicom's warnings are
+    silenced. `BaseException` is caught because decoders in Rust panic with one.
     """
     try:
-        yield
+        with disable_value_validation(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except (ImageReadError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except RecursionError as error:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
+
 from medimg.errors import ImageReadError
 from medimg.images.header import UNDEFINED, Element, OpenDicom
 from medimg.images.layout import Layout
+
+_log = logging.getLogger(__name__)
 
 _ITEM = b"\xfe\xff\x00\xe0"
 _END = b"\xfe\xff\xdd\xe0"
@@ -27,9 +32,7 @@ class Fragment:
 
 
 def native_frame(source: OpenDicom, element: Element, layout: Layout, frame: int) -> bytes:
-    """Return the bytes of one uncompressed frame (with the bits before it, if it starts inside
-    a byte: see `layout.first_bit`).
-    """
+    """Return the bytes that hold one uncompressed frame, which may begin inside the first."""
     whole = (layout.frame_bits * layout.frames + 7) // 8
     present = min(element.length, source.size - element.start)
     if present < whole:
@@ -39,8 +42,24 @@ def native_frame(source: OpenDicom, element: Element, layout: Layout, frame: int
         )
     first = layout.frame_bits * frame // 8
     last = (layout.frame_bits * (frame + 1) + 7) // 8
-    source.stream.seek(element.start + first)
-    return source.stream.read(last - first)
+    if source.little_endian or element.vr != "OW" or layout.allocated != 8:
+        source.stream.seek(element.start + first)
+        return source.stream.read(last - first)
+    # Bytes written as big-endian words of two: each pair stands the wrong way round.
+    even = first // 2 * 2
+    source.stream.seek(element.start + even)
+    words = source.stream.read(last - even + (last - even) % 2)
+    swapped = np.frombuffer(words[: len(words) // 2 * 2], ">u2").astype("<u2").tobytes()
+    return swapped[first - even : last - even]
+
+
+def is_encapsulated(source: OpenDicom, element: Element, layout: Layout) -> bool:
+    """Tell whether the pixels come as items, which some writers give a definite length."""
+    if element.length == UNDEFINED:
+        return True
+    source.stream.seek(element.start)
+    items = source.stream.read(4) == _ITEM
+    return items and element.length * 8 < layout.frame_bits * layout.frames
 
 
 def encapsulated_frame(source: OpenDicom, element: Element, frames: int, frame: int) -> bytes:
@@ -67,6 +86,9 @@ def _fragments(source: OpenDicom, element: Element) -> Iterator[Fragment]:
         stream.seek(at)
         head = stream.read(8)
         if head[:4] == _END:
+            return
+        if not head and base >= 0:  # every item is whole, only the end marker is missing
+            _log.warning("%s: the end marker of the pixel data is missing", source.path)
             return
         length = struct.unpack("<L", head[4:])[0] if len(head) == 8 else UNDEFINED
         if head[:4] != _ITEM or at + 8 + length > source.size:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
@@ -25,6 +24,7 @@ _log = logging.getLogger(__name__)
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
 _PIXEL_TAGS[0x7FE00010] = "PixelData"
+_PIXEL_VRS = ("OB", "OW", "OF", "OD", "UN")
 # A deflated header this large is no header; the limit keeps a small file from filling memory.
 _MAX_INFLATED = 2**30
 UNDEFINED = 0xFFFFFFFF
@@ -100,15 +100,13 @@ def open_dicom(path: PathLike, stream: BinaryIO) -> OpenDicom:
         raise ImageReadError(f"{path}: this is no image but {describe_other(path)}.")
     size = Path(path).stat().st_size
     deflated = _deflated_start(stream)
-    with warnings.catch_warnings():  # pydicom's warnings quote values, which may name a patient
-        warnings.simplefilter("ignore")
-        if deflated:
-            dataset, stream, size = _inflate(path, stream, deflated, size)
-            implicit, little = False, True
-        else:
-            stream.seek(0)
-            dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
-            implicit, little = dataset.original_encoding
+    dataset: FileDataset
+    if deflated:
+        dataset, stream, size = _inflate(path, stream, deflated, size)
+    else:
+        stream.seek(0)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+    little = bool(dataset.original_encoding[1])
     if not len(dataset):
         raise ImageReadError(
             f"{path}: the DICOM file holds no tags; it is cut short, copy it again."
@@ -116,8 +114,8 @@ def open_dicom(path: PathLike, stream: BinaryIO) -> OpenDicom:
     syntax = UID(str(getattr(dataset.file_meta, "TransferSyntaxUID", "")).strip(" \x00"))
     if not syntax:
         _log.warning("%s: no transfer syntax is given; it is guessed from the content", path)
-    pixels = _find_pixels(stream, size, bool(implicit), bool(little))
-    return OpenDicom(path, dataset, stream, size, syntax, bool(little), pixels)
+    pixels = _find_pixels(stream, little)
+    return OpenDicom(path, dataset, stream, size, syntax, little, pixels)
 
 
 def _deflated_start(stream: BinaryIO) -> int:
@@ -144,7 +142,7 @@ def _deflated_start(stream: BinaryIO) -> int:
 
 def _inflate(
     path: PathLike, stream: BinaryIO, start: int, size: int
-) -> tuple[Dataset, BinaryIO, int]:
+) -> tuple[FileDataset, BinaryIO, int]:
     """Inflate a deflated data set, up to a limit, and parse its header."""
     stream.seek(start)
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -160,10 +158,13 @@ def _inflate(
         )
     stream.seek(0)
     inflated = BytesIO(body)
-    dataset = pydicom.dataset.FileDataset(
-        str(path), read_dataset(inflated, False, True, stop_when=_at_pixels)
+    dataset = FileDataset(
+        str(path),
+        read_dataset(inflated, False, True, stop_when=_at_pixels),
+        file_meta=read_file_meta_info(str(path)),
+        is_implicit_VR=False,
     )
-    dataset.file_meta = pydicom.filereader.read_file_meta_info(str(path))
+    dataset.set_original_encoding(False, True)
     return dataset, inflated, len(body)
 
 
@@ -171,7 +172,7 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
     return int(tag) in _PIXEL_TAGS
 
 
-def _find_pixels(stream: BinaryIO, size: int, implicit: bool, little: bool) -> Element | None:
+def _find_pixels(stream: BinaryIO, little: bool) -> Element | None:
     """Return where the pixel data lie, reading the element's head at the stream's position."""
     head = stream.read(12)
     order = "<" if little else ">"
@@ -180,12 +181,12 @@ def _find_pixels(stream: BinaryIO, size: int, implicit: bool, little: bool) -> E
     keyword = _PIXEL_TAGS.get(int(Tag(*struct.unpack(order + "HH", head[:4]))))
     if keyword is None:
         return None
-    if implicit:
-        return Element(keyword, "OW", stream.tell() - len(head) + 8, _length(order, head[4:8]))
-    if len(head) < 12:
-        return None
+    # The header's own form counts, since some files change it half-way: lengths are even, so an
+    # implicit length never looks like one of these.
     vr = head[4:6].decode("ascii", "replace")
-    return Element(keyword, vr, stream.tell(), _length(order, head[8:12]))
+    if vr not in _PIXEL_VRS:
+        return Element(keyword, "OW", stream.tell() - len(head) + 8, _length(order, head[4:8]))
+    return Element(keyword, vr, stream.tell(), _length(order, head[8:12].ljust(4, b"\0")))
 
 
 def _length(order: str, four: bytes) -> int:

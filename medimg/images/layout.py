@@ -65,7 +65,9 @@ def read_layout(path: PathLike, dataset: Dataset, keyword: str, max_pixels: int)
             f"{path}: the header does not say how many bits a pixel takes (Bits Allocated); "
             "export the file again from its source."
         )
-    stored, high_bit, signed = _bits(path, dataset, allocated)
+    stored, high_bit, signed = allocated, allocated - 1, True
+    if not floating:
+        stored, high_bit, signed = _bits(path, dataset, allocated)
     samples = integer(dataset, "SamplesPerPixel") or 1
     photometric = _photometric(path, dataset, samples)
     frames = integer(dataset, "NumberOfFrames") or 1
@@ -126,7 +128,7 @@ def _bits(path: PathLike, dataset: Dataset, allocated: int) -> tuple[int, int, b
 
 def _photometric(path: PathLike, dataset: Dataset, samples: int) -> str:
     """Return the photometric interpretation, checked against the samples a pixel has."""
-    photometric = text(dataset, "PhotometricInterpretation").replace("_", "_")
+    photometric = text(dataset, "PhotometricInterpretation")
     if not photometric:
         photometric = "MONOCHROME2" if samples == 1 else "RGB"
         _log.warning("%s: Photometric Interpretation is missing; %s is taken", path, photometric)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from medimg.images.files import Pixels
 from medimg.images.layout import Layout
 from medimg.images.tags import integer, items, number, numbers, text
 
@@ -26,11 +27,12 @@ class Table:
     entries: NDArray[np.uint16]
     top: int
 
-    def __call__(self, values: NDArray[np.generic]) -> Values:
+    def __call__(self, values: Pixels) -> Values:
         """Look values up; those beyond either end get the first or last entry."""
         index = np.rint(np.nan_to_num(values.astype(np.float64))) - self.first
         at = np.clip(index, 0, len(self.entries) - 1).astype(np.int64)
-        return self.entries[at].astype(np.float64)
+        values: Values = self.entries[at].astype(np.float64)
+        return values
 
 
 def frame_groups(dataset: Dataset, index: int, keyword: str) -> Dataset | None:
@@ -47,7 +49,7 @@ def frame_groups(dataset: Dataset, index: int, keyword: str) -> Dataset | None:
 
 def modality_transform(
     dataset: Dataset, index: int, *, little_endian: bool = True
-) -> Callable[[NDArray[np.generic]], Values]:
+) -> Callable[[Pixels], Values]:
     """Return the function from stored to modality values (PS3.3, C.11.1)."""
     group = frame_groups(dataset, index, "PixelValueTransformationSequence")
     holder = dataset if group is None else group
@@ -63,7 +65,12 @@ def modality_transform(
         slope = number(dataset, "DoseGridScaling") or slope
     scale = 1.0 if slope is None else slope
     offset = 0.0 if intercept is None else intercept
-    return lambda stored: stored.astype(np.float64) * scale + offset
+
+    def rescale(stored: Pixels) -> Values:
+        values: Values = stored.astype(np.float64) * scale + offset
+        return values
+
+    return rescale
 
 
 def _for_measuring_only(dataset: Dataset) -> bool:
@@ -94,12 +101,12 @@ def read_table(item: Dataset, *, little_endian: bool = True) -> Table | None:
         )
     else:
         entries = np.asarray(data, np.int64).reshape(-1) % 65536
-    entries = entries[:count].astype(np.uint16)
-    if not len(entries):
+    table: NDArray[np.uint16] = entries[:count].astype(np.uint16)
+    if not len(table):
         return None
     bits = bits if 1 <= bits <= 16 else 16
-    top = max((1 << bits) - 1, (1 << int(entries.max()).bit_length()) - 1)
-    return Table(first, entries, top)
+    top = max((1 << bits) - 1, (1 << int(table.max()).bit_length()) - 1)
+    return Table(first, table, top)
 
 
 def padding_range(dataset: Dataset, layout: Layout) -> tuple[int, int] | None:

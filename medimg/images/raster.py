@@ -11,11 +11,10 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike
+from medimg.images.files import PathLike, Pixels
 from medimg.images.layout import check_pixels
 
 _log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ _pillow_limit = threading.Lock()
 
 def read_picture(
     path: PathLike, kind: str, *, frame: int | None, max_pixels: int
-) -> tuple[NDArray[np.generic], float | None]:
+) -> tuple[Pixels, float | None]:
     """Return a picture's samples, (H, W) or (H, W, 3), and the value of full brightness.
 
     The second is None for floating-point and 32-bit samples, whose range no header states.
@@ -75,9 +74,7 @@ def _check_plausible(path: PathLike, kind: str, pixels: int) -> None:
         )
 
 
-def _samples(
-    path: Path, kind: str, picture: Image.Image
-) -> tuple[NDArray[np.generic], float | None]:
+def _samples(path: Path, kind: str, picture: Image.Image) -> tuple[Pixels, float | None]:
     """Decode to grey or RGB, keeping 16 bits and dropping alpha."""
     if kind == "PNG" and picture.mode != "I;16" and _png_depth(path) == 16:
         picture.load()  # finds a file cut short, which the 16-bit decoder may not
@@ -106,7 +103,7 @@ def _png_depth(path: Path) -> int:
         return file.read(25)[24]
 
 
-def _drop_alpha(samples: NDArray[np.generic]) -> NDArray[np.generic]:
+def _drop_alpha(samples: Pixels) -> Pixels:
     if samples.ndim == 2:
         return samples
     return samples[..., 0] if samples.shape[2] <= 2 else samples[..., :3]
@@ -122,7 +119,7 @@ def _orientation(picture: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _upright(samples: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:
+def _upright(samples: Pixels, orientation: int) -> Pixels:
     """Undo the camera's rotation: EXIF says where row 0 and column 0 of the samples lie."""
     if orientation >= 5:
         samples = samples.swapaxes(0, 1)

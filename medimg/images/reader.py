@@ -8,12 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medimg.errors import ImageReadError
 from medimg.images.colour import apply_palette, luminance
 from medimg.images.display import show_grey
-from medimg.images.files import PathLike, as_image_error, check_file, describe_other, kind_of
+from medimg.images.files import (
+    Floats,
+    PathLike,
+    Pixels,
+    as_image_error,
+    check_file,
+    describe_other,
+    kind_of,
+)
 from medimg.images.header import OpenDicom, open_dicom
 from medimg.images.layout import Layout
 from medimg.images.modality import modality_transform, padding_range
@@ -24,7 +31,6 @@ from medimg.images.window import Window, apply_window, choose_voi, file_vois
 
 _log = logging.getLogger(__name__)
 MAX_PIXELS = 200_000_000
-Floats = NDArray[np.float32]
 
 
 def read_image(
@@ -167,7 +173,7 @@ def _dicom_image(
     rgb = _rgb(source, stored, layout)
     if rgb is not None:
         _refuse_window(source.path, window)
-        return _checked(source.path, rgb[0] / np.float32(rgb[1]), strict)
+        return _checked(source.path, rgb[0].astype(np.float32) / np.float32(rgb[1]), strict)
     vois = file_vois(dataset, index, little_endian=source.little_endian)
     image = show_grey(
         stored,
@@ -181,9 +187,7 @@ def _dicom_image(
     return _checked(source.path, image, strict)
 
 
-def _rgb(
-    source: OpenDicom, stored: NDArray[np.generic], layout: Layout
-) -> tuple[NDArray[np.generic], int] | None:
+def _rgb(source: OpenDicom, stored: Pixels, layout: Layout) -> tuple[Pixels, int] | None:
     """Return RGB samples and their full brightness, or None for a grey image."""
     if layout.photometric == "PALETTE COLOR":
         return apply_palette(source.path, source.dataset, stored)
@@ -198,7 +202,7 @@ def _picture_image(
         return _checked(path, apply_window(samples, *window), strict)
     _refuse_window(path, window)
     if top is None:
-        identity: Callable[[NDArray[np.generic]], NDArray[np.generic]] = _identity
+        identity: Callable[[Pixels], Pixels] = _identity
         image = show_grey(
             samples, padding=None, modality=identity, voi=None, percentiles=(0, 100), invert=False
         )
@@ -206,7 +210,7 @@ def _picture_image(
     return _checked(path, samples.astype(np.float32) / np.float32(top), strict)
 
 
-def _identity(values: NDArray[np.generic]) -> NDArray[np.generic]:
+def _identity(values: Pixels) -> Pixels:
     return values.astype(np.float64)
 
 

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medimg.errors import ImageReadError
+from medimg.images.files import Pixels
 
 
-def resize(
-    image: NDArray[np.generic], size: int, *, keep_aspect: bool = False
-) -> NDArray[np.float32]:
+def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> NDArray[np.float32]:
     """Resize an image to a square, averaging over every source pixel that a target covers.
 
     Parameters

@@ -6,13 +6,13 @@ import dataclasses
 import logging
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medimg.errors import ImageReadError
-from medimg.images.codecs import DEFLATED_FRAME, decode_frame, inflate_frame
+from medimg.images.codecs import DEFLATED_FRAME, RLE, decode_frame, inflate_frame, rle_segments
 from medimg.images.colour import ybr_to_rgb
-from medimg.images.frames import encapsulated_frame, native_frame
-from medimg.images.header import UNDEFINED, Element, OpenDicom
+from medimg.images.files import Pixels
+from medimg.images.frames import encapsulated_frame, is_encapsulated, native_frame
+from medimg.images.header import Element, OpenDicom
 from medimg.images.layout import Layout, read_layout
 from medimg.images.tags import integer, text
 
@@ -22,14 +22,14 @@ _FLOATS = {32: "f4", 64: "f8"}
 
 def stored_pixels(
     source: OpenDicom, *, frame: int | None, max_pixels: int
-) -> tuple[NDArray[np.generic], Layout, int]:
+) -> tuple[Pixels, Layout, int]:
     """Return one frame's stored values, (H, W) or RGB (H, W, 3), the layout, and the frame."""
     element = source.pixels
     if element is None:
         raise ImageReadError(f"{source.path}: {_no_pixels(source)}")
     layout = read_layout(source.path, source.dataset, element.keyword, max_pixels)
     index = choose_frame(source, layout.frames, frame)
-    if element.length == UNDEFINED:
+    if is_encapsulated(source, element, layout):
         samples, layout = _compressed(source, element, layout, index)
     else:
         samples = _native(source, element, layout, index)
@@ -69,11 +69,14 @@ def _no_pixels(source: OpenDicom) -> str:
 
 def _compressed(
     source: OpenDicom, element: Element, layout: Layout, index: int
-) -> tuple[NDArray[np.generic], Layout]:
+) -> tuple[Pixels, Layout]:
     data = encapsulated_frame(source, element, layout.frames, index)
     if source.syntax == DEFLATED_FRAME:
         whole = inflate_frame(source.path, data, (layout.frame_bits + 7) // 8)
         return align(unpack(whole, layout, 0, "<"), layout), layout
+    if source.syntax == RLE and layout.allocated == 1:
+        packed = rle_segments(source.path, data, layout, (layout.frame_bits + 7) // 8)
+        return unpack(packed.tobytes(), layout, 0, "<"), layout
     decoded = decode_frame(source.path, data, layout, source.syntax)
     if decoded.rgb and layout.photometric.startswith("YBR"):
         layout = dataclasses.replace(layout, photometric="RGB")
@@ -82,7 +85,7 @@ def _compressed(
     return align(decoded.samples, layout, clip=decoded.lossy), layout
 
 
-def _native(source: OpenDicom, element: Element, layout: Layout, index: int) -> NDArray[np.generic]:
+def _native(source: OpenDicom, element: Element, layout: Layout, index: int) -> Pixels:
     if layout.photometric.endswith("_422") and layout.allocated == 8:
         present = min(element.length, source.size - element.start)
         halved = dataclasses.replace(layout, halved_chroma=True, planar=False)
@@ -90,16 +93,14 @@ def _native(source: OpenDicom, element: Element, layout: Layout, index: int) -> 
             layout = halved
     data = native_frame(source, element, layout, index)
     order = "<" if source.little_endian else ">"
-    if order == ">" and element.vr == "OW" and layout.allocated == 8:
-        data = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
     return align(unpack(data, layout, layout.frame_bits * index % 8, order), layout)
 
 
-def unpack(data: bytes, layout: Layout, first_bit: int, order: str) -> NDArray[np.generic]:
+def unpack(data: bytes, layout: Layout, first_bit: int, order: str) -> Pixels:
     """Return a frame's samples as (H, W) or (H, W, 3), still with all bits allocated."""
     count = layout.frame_bits // layout.allocated
     if layout.floating:
-        flat: NDArray[np.generic] = np.frombuffer(data, order + _FLOATS[layout.allocated], count)
+        flat: Pixels = np.frombuffer(data, order + _FLOATS[layout.allocated], count)
     elif layout.allocated in (8, 16, 32, 64):
         flat = np.frombuffer(data, f"{order}u{layout.allocated // 8}", count)
     else:  # one bit a pixel, or twelve: a stream of bits, the least significant first
@@ -116,15 +117,13 @@ def unpack(data: bytes, layout: Layout, first_bit: int, order: str) -> NDArray[n
     return flat.reshape(layout.rows, layout.columns, 3)
 
 
-def _spread_chroma(pairs: NDArray[np.generic]) -> NDArray[np.generic]:
+def _spread_chroma(pairs: Pixels) -> Pixels:
     """Turn (H, W/2, Y Y Cb Cr) into (H, W, Y Cb Cr): two pixels share their chroma."""
     first, second = pairs[..., [0, 2, 3]], pairs[..., [1, 2, 3]]
     return np.stack([first, second], axis=2).reshape(pairs.shape[0], -1, 3)
 
 
-def align(
-    samples: NDArray[np.generic], layout: Layout, *, clip: bool = False
-) -> NDArray[np.generic]:
+def align(samples: Pixels, layout: Layout, *, clip: bool = False) -> Pixels:
     """Cut the stored bits out of the allocated ones, and extend the sign.
 
     Bits above the stored ones are overlays or rubbish. A lossy codec may overshoot the stored

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike
+from medimg.images.files import PathLike, Pixels
 from medimg.images.modality import Table, frame_groups, read_table
 from medimg.images.tags import items, numbers, text
 
@@ -92,7 +92,7 @@ class Voi:
     """One way to show a file's values: a window or a look-up table, with its explanation."""
 
     explanation: str
-    show: Callable[[NDArray[np.generic]], NDArray[np.float32]]
+    show: Callable[[Pixels], NDArray[np.float32]]
 
 
 def file_vois(dataset: Dataset, index: int, *, little_endian: bool = True) -> list[Voi]:
@@ -130,8 +130,8 @@ def _names(holder: Dataset) -> list[str]:
     return [str(part).strip().upper() for part in parts]
 
 
-def _shower(table: Table) -> Callable[[NDArray[np.generic]], NDArray[np.float32]]:
-    def show(values: NDArray[np.generic]) -> NDArray[np.float32]:
+def _shower(table: Table) -> Callable[[Pixels], NDArray[np.float32]]:
+    def show(values: Pixels) -> NDArray[np.float32]:
         # A first value of 63536 stands for -2000 where the values are signed.
         signed = table.first >= 32768 and len(values) > 0 and bool(np.nanmin(values) < 0)
         used = Table(table.first - 65536, table.entries, table.top) if signed else table
@@ -143,7 +143,7 @@ def _shower(table: Table) -> Callable[[NDArray[np.generic]], NDArray[np.float32]
 
 def _windower(
     centre: float, width: float, function: str
-) -> Callable[[NDArray[np.generic]], NDArray[np.float32]]:
+) -> Callable[[Pixels], NDArray[np.float32]]:
     return lambda values: apply_window(values, centre, width, function=function)
 
 
