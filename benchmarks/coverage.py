@@ -19,12 +19,18 @@ from medimg.metrics.estimates import rows
 
 # (patients with disease, patients without, images a patient, true AUC)
 SETTINGS = [
+    (20, 20, 1, 0.95),
     (30, 60, 1, 0.80),
     (50, 50, 1, 0.90),
     (100, 300, 1, 0.80),
     (100, 300, 1, 0.95),
     (60, 120, 3, 0.85),
 ]
+
+HEAD = (
+    "diseased  healthy  images   AUC  sensitivity  specificity          AUC   AUC, plain"
+    "   difference"
+)
 
 
 def draw(rng: np.random.Generator, setting: tuple[int, int, int, float]) -> list[Predictions]:
@@ -58,22 +64,23 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print("diseased  healthy  images  AUC    sensitivity  specificity  AUC     AUC difference")
+    print(HEAD)
     for setting in SETTINGS:
         rng = np.random.default_rng(options.seed)
         shift = np.sqrt(2) * ndtri(setting[3])
         cut = shift / 2  # sensitivity equals specificity there
-        truth = np.array([ndtr(shift - cut), ndtr(cut), setting[3], 0.0])
-        held = np.zeros(4)
+        truth = np.array([ndtr(shift - cut), ndtr(cut), setting[3], setting[3], 0.0])
+        held = np.zeros(5)
         for _ in range(options.draws):
             first, second = draw(rng, setting)
             part = shares(rows(first), float(expit(cut)))
             found = (part["sensitivity"], part["specificity"], auc(first),
-                     auc_difference(first, second).difference)  # fmt: skip
+                     auc(first, scale="plain"), auc_difference(first, second).difference,
+                     )  # fmt: skip
             held += [e.low <= t <= e.high for e, t in zip(found, truth, strict=True)]
-        shown = "         ".join(f"{100 * share / options.draws:.1f}" for share in held)
+        shown = "".join(f"{100 * share / options.draws:>13.1f}" for share in held)
         n_pos, n_neg, images, true_auc = setting
-        print(f"{n_pos:>8}  {n_neg:>7}  {images:>6}  {true_auc:.2f}   {shown}", flush=True)
+        print(f"{n_pos:>8}  {n_neg:>7}  {images:>6}  {true_auc:.2f}{shown}", flush=True)
 
 
 if __name__ == "__main__":

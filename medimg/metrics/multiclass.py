@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 
 from medimg.metrics.binary import f1_of_calls, shares_of_calls
 from medimg.metrics.bootstrap import bootstrap_counts
 from medimg.metrics.checks import Floats
 from medimg.metrics.estimates import Estimate, clusters, proportion, rows, undefined
 from medimg.metrics.predictions import Predictions
-from medimg.metrics.ranking import auc, auc_parts
+from medimg.metrics.ranking import auc, auc_interval, auc_parts
 from medimg.metrics.result import Evaluation, confusion_matrix
 
 
@@ -100,8 +99,7 @@ def mean_auc(predictions: Predictions, *, average: str = "macro", level: float =
     if error < 1e-12:
         reason = "the AUCs show no variance, so that their mean has no DeLong interval"
         return Estimate(value, math.nan, math.nan, level, "DeLong", reason)
-    half = float(ndtri(0.5 + level / 2)) * error
-    return Estimate(value, max(0.0, value - half), min(1.0, value + half), level, "DeLong, mean")
+    return auc_interval(value, error, level=level, method=f"DeLong, {average} mean")
 
 
 Statistic = Callable[[Floats], Floats]

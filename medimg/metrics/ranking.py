@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 
 from medimg.errors import MetricsError
 from medimg.metrics.checks import Floats
 from medimg.metrics.estimates import Estimate, Rows, rows, undefined
 from medimg.metrics.predictions import Predictions
+
+Scale = Literal["logit", "plain"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def auc_parts(data: Rows) -> tuple[float, Floats]:
     w_pos, w_neg = data.weight[pos], data.weight[neg]
     of_pos = _placements(data.score[pos], data.score[neg], w_neg)
     of_neg = 1 - _placements(data.score[neg], data.score[pos], w_pos)
-    value = float(np.sum(w_pos * of_pos) / np.sum(w_pos))
+    value = min(1.0, float(np.sum(w_pos * of_pos) / np.sum(w_pos)))  # rounding may pass 1
     part = np.zeros(len(data.score))
     for side, weight, share in ((pos, w_pos, of_pos), (neg, w_neg, of_neg)):
         n = len(np.unique(data.cluster[side]))
@@ -87,7 +90,19 @@ def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.9
     return Estimate(value, low, high, level, "Newcombe method 5")
 
 
-def auc_of_rows(data: Rows, *, level: float = 0.95) -> Estimate:
+def auc_interval(
+    value: float, error: float, *, level: float, method: str, scale: Scale = "logit"
+) -> Estimate:
+    """Return the interval of an AUC out of its standard error, on the logit or the plain scale."""
+    half = float(ndtri(0.5 + level / 2)) * error
+    if scale == "plain":
+        return Estimate(value, max(0.0, value - half), min(1.0, value + half), level, method)
+    half /= value * (1 - value)
+    low, high = (float(expit(logit(value) + sign * half)) for sign in (-1, 1))
+    return Estimate(value, low, high, level, f"{method}, logit scale")
+
+
+def auc_of_rows(data: Rows, *, level: float = 0.95, scale: Scale = "logit") -> Estimate:
     """AUC of arrays whose scores may be any finite numbers (see `auc`)."""
     n_pos, n_neg = int(data.positive.sum()), int((~data.positive).sum())
     if n_pos == 0 or n_neg == 0:
@@ -98,13 +113,17 @@ def auc_of_rows(data: Rows, *, level: float = 0.95) -> Estimate:
     error = math.sqrt(float(np.sum(part**2)))
     if min(units_pos, units_neg) == 1 or error < 1e-12:
         return newcombe_auc(value, units_pos, units_neg, level=level)
-    half = float(ndtri(0.5 + level / 2)) * error
     method = "DeLong" if data.n_clusters == len(data.cluster) else "DeLong by patient (Obuchowski)"
-    return Estimate(value, max(0.0, value - half), min(1.0, value + half), level, method)
+    return auc_interval(value, error, level=level, method=method, scale=scale)
 
 
-def auc(predictions: Predictions, *, level: float = 0.95) -> Estimate:
+def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit") -> Estimate:
     """Area under the ROC curve with DeLong's interval.
+
+    The interval is made on the logit scale (Pepe 2003), where it keeps its promise: of simulated
+    test sets with 20 + 20 patients and a true AUC of 0.95, nominal 95 % intervals hold the truth in
+    96 %, those on the plain scale in 86 % (``benchmarks/coverage.py``). ``scale="plain"`` gives
+    what DeLong et al., and R's pROC, print.
 
     When a patient has several images the variance is summed by patient (Obuchowski 1997). Where
     DeLong's variance is 0 or not defined (AUC of 0 or 1, constant scores, a class with a single
@@ -119,14 +138,15 @@ def auc(predictions: Predictions, *, level: float = 0.95) -> Estimate:
     ----------
     DeLong ER, DeLong DM, Clarke-Pearson DL (1988) Biometrics 44:837-845. Sun X, Xu W (2014) IEEE
     Signal Process Lett 21:1389-1393. Obuchowski NA (1997) Biometrics 53:567-578.
+    Pepe MS (2003) The statistical evaluation of medical tests, section 5.2. Oxford.
 
     Examples
     --------
     >>> auc(Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9]))
-    0.778 (0.291 to 1.000)
+    0.778 (0.173 to 0.983)
     """
     require_binary(predictions)
-    return auc_of_rows(rows(predictions), level=level)
+    return auc_of_rows(rows(predictions), level=level, scale=scale)
 
 
 def auc_difference(
