@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
+import runpy
 import shutil
 import urllib.error
 import urllib.request
@@ -70,9 +72,7 @@ def pneumoniamnist(size: int) -> Source:
     >>> pneumoniamnist(224).licence
     'CC BY 4.0'
     """
-    from medmnist import INFO
-
-    info = INFO["pneumoniamnist"]
+    info = _medmnist_table()["pneumoniamnist"]
     suffix = "" if size == 28 else f"_{size}"
     if f"url{suffix}" not in info:
         raise DownloadError(f"pneumoniamnist has no images of {size} pixels; use 28, 64, 128, 224.")
@@ -83,6 +83,17 @@ def pneumoniamnist(size: int) -> Source:
         citation="Yang et al., MedMNIST v2, Scientific Data 10:41 (2023), after Kermany et al., "
         "Cell 172:1122 (2018)",
     )
+
+
+def _medmnist_table() -> dict[str, Any]:
+    """Return medmnist's table of addresses without importing medmnist, which takes seconds."""
+    package = importlib.util.find_spec("medmnist")
+    if package is None or package.origin is None:
+        raise DownloadError(
+            "the package medmnist is missing; install it with `pip install medmnist`."
+        )
+    table: dict[str, Any] = runpy.run_path(str(Path(package.origin).with_name("info.py")))["INFO"]
+    return table
 
 
 def fetch(source: Source, folder: str | os.PathLike[str], name: str) -> Path:

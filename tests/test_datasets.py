@@ -231,7 +231,7 @@ def test_cache_is_mapped_reused_and_renewed(folder, tmp_path, monkeypatch):
     assert isinstance(first.images, np.memmap)
     np.testing.assert_array_equal(first.images, datasets.decode(studies, size=16).images)
     calls = []
-    monkeypatch.setattr("medimg.datasets.arrays._fill", lambda *a: calls.append(a))
+    monkeypatch.setattr("medimg.datasets.cache.fill", lambda *a, progress: calls.append(a))
     datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert calls == []
     Image.new("L", (3, 5)).save(studies["path"][0])

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from medimg.datasets.folders import from_folder, list_images, patients_by_name
 from medimg.datasets.splits import split_by_patient
-from medimg.datasets.tables import check_studies, from_csv, from_folder
+from medimg.datasets.tables import check_studies, from_csv
 from medimg.errors import StudyTableError
 from medimg.sources import default_folder
 
@@ -120,7 +121,8 @@ def _kermany(root: Path) -> pd.DataFrame:
     patients get a name of their own.
     """
     folder = _find(root, ("train/NORMAL", "train/PNEUMONIA"), KERMANY_URL, "kermany")
-    studies = from_folder(folder, patient_pattern=_KERMANY_PATIENT)
+    studies = list_images(folder)
+    studies["patient_id"] = patients_by_name(studies["path"], _KERMANY_PATIENT)
     published_test = studies["split"] == "test"
     studies.loc[published_test, "patient_id"] = "test-" + studies["patient_id"]
     fractions = (0.85, 0.15, 0.0) if published_test.any() else (0.7, 0.15, 0.15)
@@ -134,8 +136,8 @@ def _brain_mri(root: Path) -> pd.DataFrame:
     """Brain MR slices in four classes; the source names no patients, so images stand for them."""
     marker = tuple(f"Training/{c}" for c in ("glioma", "meningioma", "notumor", "pituitary"))
     folder = _find(root, marker, BRAIN_MRI_URL, "brain-mri")
-    studies = from_folder(folder, patient_pattern=r".+")
-    studies["patient_id"] = studies["image_id"]
+    studies = list_images(folder)
+    studies = check_studies(studies.assign(patient_id=studies["image_id"]), name=str(folder))
     if set(studies["split"]) != {"train"}:
         return studies
     return split_by_patient(studies, rng=np.random.default_rng(_SPLIT_SEED))
@@ -143,11 +145,12 @@ def _brain_mri(root: Path) -> pd.DataFrame:
 
 def _pneumoniamnist(root: Path) -> pd.DataFrame:
     """PneumoniaMNIST, unpacked by `fetch`; its images carry no patient, so each is its own."""
-    folders = sorted(root.glob("pneumoniamnist_*"), key=lambda p: int(p.name.split("_")[1]))
+    sizes = [p for p in root.glob("pneumoniamnist_*") if p.is_dir()]
+    folders = sorted(sizes, key=lambda p: int(p.name.split("_")[1]))
     if not folders:
         raise StudyTableError(
             f"{root}: pneumoniamnist is not here; run `python -m medimg fetch pneumoniamnist "
             "--size 224` first."
         )
-    studies = from_folder(folders[-1], patient_pattern=r".+")
+    studies = list_images(folders[-1])
     return check_studies(studies.assign(patient_id=studies["image_id"]))

@@ -98,7 +98,7 @@ def plot_histogram(
     return ax
 
 
-def plot_split(counts: Array, *, splits: Sequence[str], classes: Sequence[str],
+def plot_split(counts: npt.NDArray[np.int64], *, splits: Sequence[str], classes: Sequence[str],
                ax: Axes | None = None) -> Axes:  # fmt: skip
     """Show how many images of each class each split has.
 

@@ -38,7 +38,7 @@ def show(figure: Figure, *, alt: str, colours: int = 64) -> None:
 
     picture = base64.b64encode(_palette_png(figure, colours)).decode()
     plt.close(figure)
-    publish_display_data(
+    publish_display_data(  # type: ignore[no-untyped-call]
         {"image/png": picture, "text/plain": alt}, metadata={"image/png": {"alt": alt}}
     )
 
