@@ -27,6 +27,7 @@ from medimg.metrics.prevalence import (
     predictive_values,
 )
 from medimg.metrics.ranking import AucDifference, auc, auc_difference
+from medimg.metrics.recalibration import CalibrationLine, calibration_line
 from medimg.metrics.result import Evaluation, confusion_matrix
 from medimg.metrics.robustness import corrupt, robustness
 from medimg.metrics.subgroups import SubgroupReport, age_bands, subgroups
@@ -35,6 +36,7 @@ from medimg.metrics.thresholds import Threshold, choose_threshold
 __all__ = [
     "AucDifference",
     "Brier",
+    "CalibrationLine",
     "Estimate",
     "Evaluation",
     "NaturalFrequencies",
@@ -48,6 +50,7 @@ __all__ = [
     "auc_difference",
     "average_precision",
     "brier",
+    "calibration_line",
     "choose_threshold",
     "confusion_matrix",
     "corrupt",

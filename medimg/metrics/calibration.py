@@ -22,7 +22,7 @@ TINY = 1e-7
 """Scores are held this far from 0 and 1 where their logarithm is taken."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Brier:
     """Brier score with its parts.
 
@@ -38,6 +38,13 @@ class Brier:
     resolution: float
     uncertainty: float
     within: float
+
+    def __repr__(self) -> str:
+        return (
+            f"Brier({self.score!r} = reliability {self.reliability:.3f} - "
+            f"resolution {self.resolution:.3f} + uncertainty {self.uncertainty:.3f} + within "
+            f"{self.within:.3f}; skill {self.skill:.3f})"
+        )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -63,8 +64,8 @@ class SubgroupReport:
         return "\n".join([wide.to_string(), *(f"warning: {w}" for w in self.warnings)])
 
 
-def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.Series[str]:
-    """Name the age band of each patient: "under 18", "18-39", ... "65 and over"; "" when unknown.
+def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.Series[Any]:
+    """Name each patient's age band, as ordered categories: "under 18", ... "65 and over".
 
     Examples
     --------
@@ -78,9 +79,8 @@ def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.S
         f"{edges[-1]:g} and over",
     ]
     place = np.searchsorted(np.asarray(edges, float), values.to_numpy(float), side="right")
-    return pd.Series(
-        [names[i] if known else "" for i, known in zip(place, values.notna(), strict=True)]
-    )
+    found = [names[i] if known else None for i, known in zip(place, values.notna(), strict=True)]
+    return pd.Series(pd.Categorical(found, categories=names, ordered=True))
 
 
 def subgroups(
@@ -130,7 +130,7 @@ def subgroups(
             )
         found = {
             group: _of_group(predictions.subset((names == group).to_numpy()), cut, smallest, level)
-            for group in sorted(sizes.index)
+            for group in _order(groups[attribute], sizes.index)
         }
         reference = str(sizes.index[0])
         for group, metrics in found.items():
@@ -149,6 +149,15 @@ def subgroups(
         pd.DataFrame(gaps, columns=["attribute", "group", "reference", "metric", *numbers,
                                     "warning"]),
     )  # fmt: skip
+
+
+def _order(column: pd.Series[Any], present: pd.Index[str]) -> list[str]:
+    """Order groups by category, where a column has categories, else by name; "unknown" last."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        known = [str(name) for name in column.dtype.categories if str(name) in present]
+    else:
+        known = sorted(name for name in present if name != "unknown")
+    return known + (["unknown"] if "unknown" in present and "unknown" not in known else [])
 
 
 def _positives(predictions: Predictions, names: pd.Series[str], group: str) -> int:

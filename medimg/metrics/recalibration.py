@@ -1,0 +1,73 @@
+"""Calibration in two numbers: the intercept and slope of truth on the logit of the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medimg.errors import MetricsError
+from medimg.metrics.calibration import TINY
+from medimg.metrics.checks import Bools, Floats
+from medimg.metrics.estimates import Estimate, rows, undefined
+from medimg.metrics.predictions import Predictions
+from medimg.metrics.ranking import require_binary
+
+
+@dataclass(frozen=True)
+class CalibrationLine:
+    """Intercept (0 is best; above 0 the scores are too low) and slope (1; below: too extreme)."""
+
+    intercept: Estimate
+    slope: Estimate
+
+
+def calibration_line(predictions: Predictions, *, level: float = 0.95) -> CalibrationLine:
+    """Fit logistic recalibration: logit P(y = 1) = a + b logit(score).
+
+    The slope comes from that fit, the intercept ("calibration in the large") from one with b held
+    at 1, as TRIPOD+AI asks. Intervals are by patient (sandwich variance).
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or with weights.
+
+    References
+    ----------
+    Cox DR (1958) Biometrika 45:562-565. Van Calster B et al. (2019) BMC Med 17:230.
+    """
+    from statsmodels.genmod.families import Binomial  # slow to import, and needed here only
+    from statsmodels.genmod.generalized_linear_model import GLM
+
+    require_binary(predictions)
+    data = rows(predictions)
+    if not np.all(data.weight == 1):
+        raise MetricsError("a calibration line takes no weights; leave them out of the predictions")
+    y = data.positive.astype(float)
+    if y.min(initial=1) == y.max(initial=0):
+        nothing = undefined("all images are of one class", level=level)
+        return CalibrationLine(nothing, nothing)
+    score = np.clip(data.score, TINY, 1 - TINY)
+    x = np.log(score) - np.log1p(-score)
+    one = np.ones((len(y), 1))
+    found = []
+    for design, offset in ((one, x), (np.column_stack([one, x]), None)):
+        if np.linalg.matrix_rank(design) < design.shape[1]:
+            found.append(undefined("all scores are equal", level=level))
+            continue
+        if design.shape[1] == 2 and _separated(x, data.positive):
+            found.append(undefined("the classes are separated by the score", level=level))
+            continue
+        model = GLM(y, design, family=Binomial(), offset=offset)
+        fit = model.fit(cov_type="cluster", cov_kwds={"groups": data.cluster})
+        low, high = fit.conf_int(1 - level)[-1]
+        method = "logistic regression, sandwich variance"
+        found.append(Estimate(float(fit.params[-1]), float(low), float(high), level, method))
+    return CalibrationLine(found[0], found[1])
+
+
+def _separated(x: Floats, positive: Bools) -> bool:
+    """Whether a cut splits the classes, so that the slope would run to infinity."""
+    ill, well = x[positive], x[~positive]
+    return bool(ill.min() >= well.max() or ill.max() <= well.min())
