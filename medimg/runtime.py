@@ -120,7 +120,8 @@ def seeded(seed: int, *more: int) -> Iterator[None]:
     ...     print(bool(first == torch.rand(1)))
     True
     """
-    with torch.random.fork_rng():
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(mix(seed, *more))
         yield
 

@@ -5,7 +5,7 @@ them and is a pure function, ``augment`` does both.
 """
 
 from medimg.augment.change import apply, augment, equalized
-from medimg.augment.draw import Draw, sample
+from medimg.augment.draw import Draw, sample, still
 from medimg.augment.settings import Augment
 
-__all__ = ["Augment", "Draw", "apply", "augment", "equalized", "sample"]
+__all__ = ["Augment", "Draw", "apply", "augment", "equalized", "sample", "still"]

@@ -111,3 +111,43 @@ def _matrices(angle: Tensor, zoom: Tensor, *, shear: Tensor, flip: Tensor, shift
         torch.stack([sin * flip, sin * shear + cos, shift[:, 1]], dim=1),
     ]
     return torch.stack(rows, dim=1) + 0.0  # (B, 2, 3); adding zero turns -0 into 0
+
+
+def still(count: int, *, degrees: float = 0.0, zoom: float = 1.0) -> Draw:
+    """Return a draw that is no draw: every image turned and magnified alike.
+
+    Parameters
+    ----------
+    count : int
+        Images in the batch.
+    degrees, zoom : float
+        The view, for test-time augmentation.
+
+    Returns
+    -------
+    Draw
+
+    Examples
+    --------
+    >>> still(1, zoom=2.0).matrix
+    tensor([[[0.5000, 0.0000, 0.0000],
+             [0.0000, 0.5000, 0.0000]]])
+    """
+    ones, zeros = torch.ones(count), torch.zeros(count)
+    return Draw(
+        matrix=_matrices(
+            torch.full((count,), math.radians(degrees)),
+            torch.full((count,), zoom),
+            shear=zeros,
+            flip=ones,
+            shift=torch.zeros(count, 2),
+        ),
+        slope=ones,
+        offset=zeros,
+        exponent=ones,
+        blend=zeros,
+        blur=zeros,
+        noise=zeros,
+        border=torch.zeros(count, 4),
+        seed=0,
+    )

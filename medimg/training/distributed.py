@@ -1,0 +1,105 @@
+"""Several processes that train one network: who am I, and how results come together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from medimg.training.types import Network
+
+
+def world() -> tuple[int, int]:
+    """Return this process's rank and the number of processes; (0, 1) without torchrun.
+
+    Examples
+    --------
+    >>> world()
+    (0, 1)
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files and prints."""
+    return world()[0] == 0
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the other processes when ``torchrun`` started this one; do nothing otherwise.
+
+    nccl joins GPUs, gloo CPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
+        yield
+        return
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def wrap(model: Network, device: torch.device) -> Any:
+    """Return the network whose backward pass averages gradients over all processes."""
+    if world()[1] == 1:
+        return model
+    return DistributedDataParallel(
+        cast("nn.Module", model),
+        device_ids=[device.index] if device.type == "cuda" else None,
+    )
+
+
+@torch.no_grad()
+def sync_buffers(model: Network | nn.Module) -> None:
+    """Give every process the first one's running statistics, so that all judge alike."""
+    if world()[1] > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+def gather_rows(local: Tensor, total: int) -> Tensor:
+    """Put together rows that were dealt out as ``rows[rank::processes]``, each exactly once.
+
+    Parameters
+    ----------
+    local : Tensor
+        (about total / processes, ...) of this process, on the CPU.
+    total : int
+        Rows of all processes together.
+
+    Returns
+    -------
+    Tensor
+        (total, ...) in the original order, the same in every process.
+    """
+    _, size = world()
+    if size == 1:
+        return local
+    parts: list[Any] = [None] * size
+    distributed.all_gather_object(parts, local.numpy())
+    whole = torch.empty((total, *local.shape[1:]), dtype=local.dtype)
+    for rank, part in enumerate(parts):
+        whole[rank::size] = torch.from_numpy(part)
+    return whole
+
+
+def total_of(value: float) -> float:
+    """Return the sum of a number over all processes."""
+    if world()[1] == 1:
+        return value
+    device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+    tensor = torch.tensor(value, dtype=torch.float64, device=device)
+    distributed.all_reduce(tensor)
+    return float(tensor)

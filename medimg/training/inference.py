@@ -1,0 +1,213 @@
+"""Logits, probabilities and features of many images, as fast as the hardware allows."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
+from tqdm.auto import tqdm
+
+from medimg.augment import apply, still
+from medimg.metrics import Predictions
+from medimg.runtime import Precision, pick_device, pick_precision
+from medimg.training.data import Batches
+from medimg.training.distributed import gather_rows, is_main, world
+from medimg.training.loop import autocast, memory_advice
+from medimg.training.types import ImageSet, Network
+
+PLAIN = ((0.0, 1.0),)  # (degrees, zoom) of each view
+VIEWS = (*PLAIN, (0.0, 1.1), (-6.0, 1.05), (6.0, 1.05))
+
+
+@torch.inference_mode()
+def run_batches(
+    model: Network,
+    array: NDArray[Any],
+    *,
+    output: str = "logits",
+    batch_size: int = 64,
+    views: tuple[tuple[float, float], ...] = PLAIN,
+    shared: bool = False,
+    precision: Precision | None = None,
+) -> NDArray[np.float32]:
+    """Run a network over an array and average over views.
+
+    Parameters
+    ----------
+    model : Network
+        Not changed.
+    array : ndarray
+        uint8 (N, H, W), or features for a head.
+    output : {"logits", "pooled", "map"}
+        What to return of each image: (K,), (C,) or (C, h, w).
+    batch_size : int
+        Images at once.
+    views : tuple of (degrees, zoom)
+        Each image is seen once a view, and the results are averaged.
+    shared : bool
+        Whether the processes of `process_group` deal the rows out and all get all results.
+    precision : Precision, optional
+        By default what the hardware does best.
+
+    Returns
+    -------
+    ndarray
+        float32 (N, ...).
+    """
+    device = pick_device()
+    precision = pick_precision(device) if precision is None else precision
+    quick = fold_norms(model).to(device, memory_format=precision.memory_format)
+    call = {"logits": quick, "pooled": quick.embed, "map": quick.feature_map}[output]
+    batches = Batches(array, device)
+    rank, processes = world() if shared else (0, 1)
+    rows = np.arange(rank, len(array), processes)
+    found: list[Tensor] = []
+    starts = range(0, len(rows), batch_size)
+    with memory_advice(batch_size):
+        for start in tqdm(starts, desc=output, leave=False, disable=None if is_main() else True):
+            images = batches(rows[start : start + batch_size])  # (B, 1, H, W)
+            total = torch.zeros(())
+            for degrees, zoom in views:
+                seen = apply(images, still(len(images), degrees=degrees, zoom=zoom))
+                with autocast(device, precision):
+                    total = total + call(seen).float().cpu() / len(views)
+            found.append(total)
+    local = torch.cat(found) if found else torch.empty(0)
+    whole = gather_rows(local, len(array)) if shared else local
+    return cast("NDArray[np.float32]", whole.numpy())
+
+
+def predict_logits(
+    model: Network,
+    images: NDArray[np.uint8],
+    *,
+    batch_size: int = 64,
+    tta: bool = False,
+) -> NDArray[np.float32]:
+    """Return the logits of images, before temperature and softmax.
+
+    Parameters
+    ----------
+    model : Network
+        Left as it is.
+    images : ndarray
+        uint8 (N, H, W).
+    batch_size : int
+        Images at once.
+    tta : bool
+        Whether to average over four views (test-time augmentation): steadier, four times slower.
+
+    Returns
+    -------
+    ndarray
+        float32 (N, K).
+
+    Raises
+    ------
+    TrainingError
+        When memory runs out.
+    """
+    return run_batches(model, images, batch_size=batch_size, views=VIEWS if tta else PLAIN)
+
+
+def predict(
+    model: Network,
+    images: ImageSet,
+    *,
+    batch_size: int = 64,
+    tta: bool = False,
+    temperature: float = 1.0,
+) -> Predictions:
+    """Return the probabilities of a set of images, with their names and true labels.
+
+    Parameters
+    ----------
+    model : Network
+        Left as it is.
+    images : ImageSet
+        What to predict.
+    batch_size, tta
+        As for `predict_logits`.
+    temperature : float
+        Logits are divided by it before softmax; above 1 makes the network less sure.
+
+    Returns
+    -------
+    Predictions
+        ``y_score`` is P(disease) (N,) for two classes, else (N, K).
+    """
+    logits = predict_logits(model, images.images, batch_size=batch_size, tta=tta)
+    scores = to_scores(logits, temperature=temperature)
+    return Predictions(
+        ids=np.asarray(images.ids),
+        y_true=np.asarray(images.labels),
+        y_score=scores,
+        patient_ids=np.asarray(images.patients),
+        classes=tuple(images.classes),
+    )
+
+
+def predict_ensemble(
+    models: Sequence[Network],
+    images: NDArray[np.uint8],
+    *,
+    batch_size: int = 64,
+    tta: bool = False,
+) -> NDArray[np.float32]:
+    """Return the mean logits of several networks.
+
+    Parameters
+    ----------
+    models : sequence of Network
+        For instance those of several seeds.
+    images : ndarray
+        uint8 (N, H, W).
+    batch_size, tta
+        As for `predict_logits`.
+
+    Returns
+    -------
+    ndarray
+        float32 (N, K).
+    """
+    each = [predict_logits(m, images, batch_size=batch_size, tta=tta) for m in models]
+    return cast("NDArray[np.float32]", np.mean(each, axis=0, dtype=np.float32))
+
+
+def to_scores(
+    logits: NDArray[np.floating[Any]], *, temperature: float = 1.0
+) -> NDArray[np.float64]:
+    """Softmax with a temperature: (N, K) logits -> P(class 1) (N,) if K is 2, else (N, K).
+
+    Examples
+    --------
+    >>> to_scores(np.array([[0.0, 0.0], [0.0, 2.0]]), temperature=2.0).round(3)
+    array([0.5  , 0.731])
+    """
+    scaled = torch.from_numpy(np.asarray(logits, dtype=np.float64)) / temperature
+    scores = torch.softmax(scaled, dim=1).numpy()
+    return cast("NDArray[np.float64]", scores[:, 1] if scores.shape[1] == 2 else scores)
+
+
+def fold_norms(model: Network) -> Any:
+    """Return a copy for inference with each batch norm folded into the convolution before it."""
+    quick = copy.deepcopy(model).eval()  # type: ignore[attr-defined]
+    for module in list(quick.modules()):
+        _fold_children(module)
+    return quick
+
+
+def _fold_children(module: nn.Module) -> None:
+    children = list(module.named_children())
+    for (_, conv), (name, norm) in itertools.pairwise(children):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            fused = fuse_conv_bn_eval(conv, norm)
+            conv.weight, conv.bias = fused.weight, fused.bias
+            setattr(module, name, getattr(norm, "act", nn.Identity()))  # timm's norms activate

@@ -1,0 +1,168 @@
+"""Everything that decides a training run, in one frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from medimg.augment import Augment
+from medimg.errors import TrainingError
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "strategy": ("frozen", "head_then_all", "gradual", "discriminative", "all"),
+    "schedule": ("cosine", "one_cycle", "constant"),
+    "loss": ("cross_entropy", "focal"),
+    "sampler": ("balanced", None),
+    "monitor": ("auc", "loss"),
+}
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How to train. The same settings, data and seed on the same machine give the same weights.
+
+    Attributes
+    ----------
+    strategy : {"frozen", "head_then_all", "gradual", "discriminative", "all"}
+        Which part trains when; see `plan`.
+    epochs : int
+        Passes over the training images, at most.
+    batch_size : int
+        Images a step, over all processes together.
+    learning_rate : float
+        Of the whole network at the schedule's top; a strategy may give a part more or less.
+    schedule : {"cosine", "one_cycle", "constant"}
+        How the rate falls after the warm-up.
+    warmup : float
+        Share of all steps over which the rate rises from zero.
+    weight_decay : float
+        Pull on weights (not on norms and biases) towards zero, decoupled (AdamW).
+    label_smoothing : float
+        Share of each label that is spread over all classes.
+    ema : float
+        Decay of the moving average of the weights; 0 is off. The averaged weights are judged,
+        and kept.
+    loss : {"cross_entropy", "focal"}
+        Focal loss (torchvision's) turns the attention to the hard examples.
+    class_weights : "balanced", tuple of float or None
+        Weight of each class in the loss.
+    sampler : {"balanced", None}
+        Whether each class is drawn equally often.
+    augment : Augment
+        How far batches are changed.
+    sizes : tuple of int
+        Sides in pixels to train at, small to large, an equal share of the epochs each; empty is
+        the size of the images.
+    monitor : {"auc", "loss"}
+        The validation metric that decides.
+    patience : int
+        Epochs without a gain before stopping.
+    min_gain : float
+        The least that counts as a gain.
+    freeze_norms : bool
+        Whether batch norms keep their pretrained statistics (for tiny training sets).
+    probe_strength : float
+        scikit-learn's C of the linear probe that starts the head; 0 leaves the head random.
+    seed : int
+        Of the order, the augmentation and the dropout.
+
+    Raises
+    ------
+    TrainingError
+        When a value is outside its range.
+
+    Examples
+    --------
+    >>> FitSettings(epochs=3).strategy
+    'head_then_all'
+    """
+
+    strategy: str = "head_then_all"
+    epochs: int = 6
+    batch_size: int = 32
+    learning_rate: float = 3e-4
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    ema: float = 0.98
+    loss: str = "cross_entropy"
+    class_weights: str | tuple[float, ...] | None = None
+    sampler: str | None = None
+    augment: Augment = field(default_factory=Augment)
+    sizes: tuple[int, ...] = ()
+    monitor: str = "auc"
+    patience: int = 3
+    min_gain: float = 0.001
+    freeze_norms: bool = False
+    probe_strength: float = 0.001
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"{name} is {getattr(self, name)}; give 1 or more")
+        for name in ("ema", "label_smoothing", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise TrainingError(f"{name} is {getattr(self, name)}; give 0 up to below 1")
+        for name in ("learning_rate", "weight_decay", "min_gain", "probe_strength"):
+            if not getattr(self, name) >= 0:
+                raise TrainingError(f"{name} is {getattr(self, name)}; give zero or more")
+        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+            raise TrainingError(
+                f"class_weights is {self.class_weights!r}; give 'balanced', a number a class, "
+                "or None"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain lists and numbers, for a sidecar or a checkpoint."""
+        plain = asdict(self)
+        return {key: _plain(value) for key, value in plain.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def recipe(count: int, *, seed: int = 0) -> FitSettings:
+    """Return settings that suit the number of training images.
+
+    Parameters
+    ----------
+    count : int
+        Training images.
+    seed : int
+        Passed on.
+
+    Returns
+    -------
+    FitSettings
+
+    Raises
+    ------
+    TrainingError
+        When ``count`` is below 2.
+
+    Examples
+    --------
+    >>> recipe(70).freeze_norms, recipe(5000).freeze_norms
+    (True, False)
+    """
+    if count < 2:
+        raise TrainingError(f"{count} training images cannot train a network; give at least 2")
+    if count < 500:
+        return FitSettings(
+            epochs=10,
+            batch_size=16,
+            learning_rate=1e-4,
+            freeze_norms=True,
+            monitor="loss",
+            min_gain=0.0,
+            seed=seed,
+        )
+    return FitSettings(augment=Augment.strong(), ema=0.995, seed=seed)
