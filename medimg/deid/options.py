@@ -1,0 +1,128 @@
+"""What to keep, what to blank, and the secret that pseudonyms hang on."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+from pydicom import Dataset
+
+from medimg.errors import DeidentifyError
+
+RULES_VERSION = "1"  # raise it when the same options would write other files
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels to blank, in the files that a rule picks.
+
+    Parameters
+    ----------
+    row0, row1, col0, col1 : int
+        Half-open, in pixels: rows row0 to row1 - 1, columns col0 to col1 - 1.
+    where : tuple of (keyword, pattern) pairs
+        Only in files of which every named element matches its pattern (``*`` and ``?`` as in a
+        shell, case ignored). Empty: in all files.
+
+    Raises
+    ------
+    DeidentifyError
+        When the box is empty or begins before the first pixel.
+
+    Examples
+    --------
+    >>> Box.parse("0:40,0:640@Modality=US")
+    Box(row0=0, row1=40, col0=0, col1=640, where=(('Modality', 'US'),))
+    """
+
+    row0: int
+    row1: int
+    col0: int
+    col1: int
+    where: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.row0 < self.row1 and 0 <= self.col0 < self.col1):
+            raise DeidentifyError(
+                f"The box rows {self.row0}:{self.row1}, columns {self.col0}:{self.col1} holds no "
+                "pixel; give 0 <= row0 < row1 and 0 <= col0 < col1."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Box:
+        """Read ``"row0:row1,col0:col1"``, if wanted with ``@Keyword=pattern,...``."""
+        spans, _, rules = text.partition("@")
+        try:
+            (row0, row1), (col0, col1) = (span.split(":") for span in spans.split(","))
+            where = tuple(
+                (key.strip(), pattern.strip())
+                for key, pattern in (rule.split("=") for rule in rules.split(",") if rule)
+            )
+            return cls(int(row0), int(row1), int(col0), int(col1), where)
+        except ValueError:
+            raise DeidentifyError(
+                f'The box "{text}" cannot be read; write for example "0:40,0:640@Modality=US".'
+            ) from None
+
+    def picks(self, dataset: Dataset) -> bool:
+        """Whether the rule picks this file."""
+        return all(
+            fnmatch.fnmatch(str(dataset.get(keyword, "")).lower(), pattern.lower())
+            for keyword, pattern in self.where
+        )
+
+
+@dataclass(frozen=True)
+class DeidOptions:
+    """How to de-identify: the Basic Profile, and what of it is relaxed.
+
+    Parameters
+    ----------
+    retain_dates : bool
+        Keep the intervals: all dates of a patient are moved back by one number of days (1 to 10
+        years) that follows from the secret; times of day stay. Otherwise dates go.
+    retain_characteristics : bool
+        Keep sex, age (90 and over becomes 090Y), size, weight, ethnic group, smoking, pregnancy.
+    retain_device : bool
+        Keep station, serial numbers and other identity of the equipment.
+    blank : tuple of Box
+        Pixels to blank.
+    secret : str or None
+        What pseudonyms, UIDs and date offsets are derived from. The same secret gives the same
+        pseudonyms in another run; whoever has it can test guesses, so keep it from the receivers.
+        None: one is drawn and kept in the folder ``<out_dir>.private``.
+
+    References
+    ----------
+    DICOM PS3.15 Annex E, table E.1-1; PS3.16 CID 7050.
+
+    Examples
+    --------
+    >>> DeidOptions(retain_dates=True, secret="s").codes
+    ('113100', '113107')
+    """
+
+    retain_dates: bool = False
+    retain_characteristics: bool = False
+    retain_device: bool = False
+    blank: tuple[Box, ...] = ()
+    secret: str | None = field(default=None, repr=False)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of CID 7050 that hold for every file."""
+        chosen = {
+            "113107": self.retain_dates,
+            "113108": self.retain_characteristics,
+            "113109": self.retain_device,
+        }
+        return ("113100", *(code for code, on in chosen.items() if on))
+
+    @property
+    def fingerprint(self) -> str:
+        """A short sum of all but the secret, which tells whether old outputs still hold."""
+        boxes = [[b.row0, b.row1, b.col0, b.col1, b.where] for b in self.blank]
+        text = json.dumps([RULES_VERSION, self.codes, boxes])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,270 @@
+"""De-identify a folder: take stock, treat each file, prove it, report."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydicom import Dataset
+from tqdm.auto import tqdm
+
+from medimg.deid import dicomfile, pixels
+from medimg.deid.inventory import Inventory
+from medimg.deid.journal import Entry, Journal
+from medimg.deid.options import DeidOptions
+from medimg.deid.profile import Treatment, stamp
+from medimg.deid.report import DeidReport
+from medimg.deid.tables import tabulate
+from medimg.deid.verify import Verdict, Verifier, scrub
+from medimg.errors import DeidentifyError
+from medimg.storage import atomic_write, sha256
+
+logger = logging.getLogger(__name__)
+REPORTS = ("report.json", "report.html")
+
+
+@dataclass
+class _File:
+    """One input file: its number in the report, and who it belongs to."""
+
+    number: int
+    path: Path
+    relative: str
+    key: str = ""
+    identity: str = ""
+    refused: str = ""
+    output: str = ""
+
+
+def deidentify(
+    in_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str],
+    *,
+    options: DeidOptions | None = None,
+    progress: bool = True,
+) -> DeidReport:
+    """Write a copy of a folder of DICOM files without the patients, and prove it.
+
+    The Basic Application Confidentiality Profile of PS3.15 Annex E, with options. What cannot be
+    cleaned or read is refused and not copied. The input is never written to. A run that was
+    stopped goes on where it was when it is started again. The last step searches every byte of the
+    output for every identifier of the input; outputs in which one is found are moved away.
+
+    ``<out_dir>`` gets ``<pseudonym>/<name>.dcm``, ``report.json`` and ``report.html``;
+    ``<out_dir>.private`` gets the secret, the journal, and which file became which: never share it.
+
+    Parameters
+    ----------
+    in_dir, out_dir : path-like
+        Neither may lie within the other. ``out_dir`` is new, empty, or of an earlier run.
+    options : DeidOptions, optional
+        The plain Basic Profile when left out.
+    progress : bool
+        Show progress bars.
+
+    Returns
+    -------
+    DeidReport
+        What was done, what was refused and why, what a person must look at.
+
+    Raises
+    ------
+    DeidentifyError
+        When the folders will not do, or when an identifier is found in the output (after the report
+        has been written).
+
+    References
+    ----------
+    DICOM PS3.15 Annex E; 45 CFR 164.514(b)(2).
+
+    Examples
+    --------
+    >>> deidentify("no/such/folder", "out")
+    Traceback (most recent call last):
+    medimg.errors.DeidentifyError: The input "no/such/folder" is no folder; give a folder ...
+    """
+    source, target = _checked_folders(Path(in_dir), Path(out_dir))
+    options = options or DeidOptions()
+    files = [
+        _File(number, path, path.relative_to(source).as_posix())
+        for number, path in enumerate(sorted(p for p in source.rglob("*") if p.is_file()), 1)
+    ]
+    if not files:
+        raise DeidentifyError(f'The input folder "{in_dir}" holds no file; give another.')
+    journal, inventory = Journal(target, options), Inventory(options)
+    with dicomfile.quietly():
+        for file in tqdm(files, desc="taking stock", disable=not progress):
+            _take_stock(file, journal, inventory)
+        _refuse_foreign(target, files, journal)
+        generated = frozenset(journal.key.uid(uid) for uid in inventory.uids)
+        verifier = Verifier(inventory, generated)
+        entries = {
+            file.number: _one(file, target, journal, verifier, options)
+            for file in tqdm(files, desc="de-identifying", disable=not progress)
+        }
+        _remove_stale(target, files, journal)
+        verdicts = _prove(files, entries, target, journal, verifier, progress)
+    report = DeidReport(options, **tabulate(options, inventory, entries, verdicts))
+    for name in REPORTS:
+        report.save(target / name)
+    journal.write_crosswalk(
+        [(f.number, f.relative, (e := entries[f.number]).status, e.reason, e.output) for f in files]
+    )
+    if not report.ok:
+        raise DeidentifyError(
+            f"Identifiers of the input were found in {report.leaks['output'].nunique()} output "
+            f'files, which were moved to "{journal.folder / "leaking"}"; do not share those, and '
+            f'read "{target / "report.html"}".'
+        )
+    return report
+
+
+def _checked_folders(source: Path, target: Path) -> tuple[Path, Path]:
+    if not source.is_dir():
+        raise DeidentifyError(f'The input "{source}" is no folder; give a folder of DICOM files.')
+    source, target = source.resolve(), target.resolve()
+    if target.exists() and not target.is_dir():
+        raise DeidentifyError(f'The output "{target}" is a file; give a folder.')
+    if source == target or source in target.parents or target in source.parents:
+        raise DeidentifyError(
+            f'The output folder "{target}" is, holds or lies in the input folder, which would mix '
+            "originals with copies; give a folder elsewhere."
+        )
+    return source, target
+
+
+def _identity(dataset: Dataset) -> str:
+    """Return what makes two files one patient's: the ID, else name and birth date, else study."""
+    patient_id = str(dataset.get("PatientID", "") or "").strip().casefold()
+    if patient_id:
+        return f"id\0{patient_id}"
+    name = str(dataset.get("PatientName", "") or "").strip().casefold()
+    if name:
+        return f"name\0{name}\0{dataset.get('PatientBirthDate', '')}"
+    return f"study\0{dataset.get('StudyInstanceUID', '') or dataset.get('SOPInstanceUID', '')}"
+
+
+def _take_stock(file: _File, journal: Journal, inventory: Inventory) -> None:
+    """Give a file its names and add its identifiers; refuse it when it cannot be read."""
+    try:
+        file.key = journal.file_key(file.relative, sha256(file.path))
+        dataset = dicomfile.read(file.path, large=False)
+        file.identity = _identity(dataset)
+        inventory.add(dataset, days=journal.key.days(file.identity))
+    except dicomfile.RefusedError as refusal:
+        file.refused = str(refusal)
+    except Exception as error:  # one bad file never stops a run; its message may quote a value
+        file.refused = f"cannot be read ({type(error).__name__})"
+    else:
+        name = journal.key.letters("name", file.key, 16)
+        file.output = f"{journal.key.patient(file.identity)}/{name}.dcm"
+
+
+def _one(
+    file: _File, target: Path, journal: Journal, verifier: Verifier, options: DeidOptions
+) -> Entry:
+    """Return what became of a file: done by an earlier run, written now, or refused."""
+    known = journal.entries.get(file.key)
+    if known and known.status == "written":
+        output = target / known.output
+        if output.is_file() and sha256(output) == known.sha256:
+            return replace(known, status="kept")
+    if file.refused:
+        return Entry("refused", reason=file.refused)
+    try:
+        entry, data = _treated(file, journal, verifier, options)
+    except dicomfile.RefusedError as refusal:
+        return Entry("refused", reason=str(refusal))
+    except Exception as error:  # as above
+        logger.warning("file %d refused: %s", file.number, type(error).__name__)
+        return Entry("refused", reason=f"cannot be de-identified ({type(error).__name__})")
+    with atomic_write(target / entry.output) as out:
+        out.write(data)
+    journal.add(file.key, entry)
+    return entry
+
+
+def _treated(
+    file: _File, journal: Journal, verifier: Verifier, options: DeidOptions
+) -> tuple[Entry, bytes]:
+    """De-identify one file in memory."""
+    dataset = dicomfile.read(file.path)
+    pixels.refuse_what_cannot_be_cleaned(dataset)
+    look_at = pixels.risks(dataset)
+    changed = pixels.clean(dataset, options.blank)
+    treatment = Treatment(journal.key, options, journal.key.days(file.identity))
+    treatment.run(dataset)
+    blanked = ("113101",) if any("box" in text for text in changed) else ()
+    stamp(
+        dataset,
+        pseudonym=journal.key.patient(file.identity),
+        codes=tuple(sorted((*options.codes, *blanked))),
+    )
+    data = dicomfile.write(dataset)
+    scrubbed: list[str] = []
+    verdict = verifier.check(data)
+    if verdict.places and verdict.dataset is not None:
+        scrubbed = scrub(verdict)
+        data = dicomfile.write(verdict.dataset)
+    entry = Entry(
+        "written",
+        output=file.output,
+        sha256=hashlib.sha256(data).hexdigest(),
+        pixels=list(changed),
+        look_at=list(look_at),
+        scrubbed=scrubbed,
+        done=dict(treatment.done),
+    )
+    return entry, data
+
+
+def _refuse_foreign(target: Path, files: list[_File], journal: Journal) -> None:
+    """Stop when the output folder holds what no run of ours would write."""
+    ours = journal.outputs | {file.output for file in files} | set(REPORTS)
+    for path in sorted(target.rglob("*") if target.exists() else ()):
+        name = path.relative_to(target).as_posix()
+        if path.is_file() and name not in ours and not path.name.startswith("."):
+            raise DeidentifyError(
+                f'The output folder "{target}" holds files from elsewhere, which cannot be '
+                "vouched for; move them away or give another folder."
+            )
+
+
+def _remove_stale(target: Path, files: list[_File], journal: Journal) -> None:
+    """Remove outputs whose input is gone or changed, and what a killed run left half-written."""
+    wanted = {file.output for file in files} | set(REPORTS)
+    for path in sorted(target.rglob("*") if target.exists() else ()):
+        if path.is_file() and path.relative_to(target).as_posix() not in wanted:
+            path.unlink()
+    target.mkdir(parents=True, exist_ok=True)
+
+
+def _prove(
+    files: list[_File],
+    entries: dict[int, Entry],
+    target: Path,
+    journal: Journal,
+    verifier: Verifier,
+    progress: bool,
+) -> dict[int, Verdict]:
+    """Search every output, as it lies on the disk; move those that leak away."""
+    verdicts = {}
+    for file in tqdm(files, desc="proving", disable=not progress):
+        entry = entries[file.number]
+        if not entry.output:
+            continue
+        path = target / entry.output
+        verdict = verifier.check(path.read_bytes())
+        if verifier.in_text(entry.output):
+            verdict.leaks["any", "file name"] += 1
+        verdicts[file.number] = verdict
+        if verdict.leaks:
+            away = journal.folder / "leaking" / path.name
+            away.parent.mkdir(exist_ok=True)
+            os.replace(path, away)
+            entries[file.number] = replace(entry, status="leaking")
+            journal.forget(file.key)
+    return verdicts
