@@ -1,0 +1,218 @@
+"""The body that rays are sent through: the CT as a stack of coronal planes of attenuation.
+
+The table and the contrast agent are taken out, neck, shoulders and abdomen are extended beyond
+the scanned range, and the voxels become attenuation per mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from medimg.errors import SimulationError
+from medimg.simulate.volume import CtScan
+
+Float = npt.NDArray[np.float32]
+
+MU_WATER = 0.0185  # attenuation of water per mm at about 75 keV
+_BONES = [*range(25, 51), *range(69, 79), 91, *range(92, 119)]
+_UP, _DOWN, _SIDE = 110.0, 70.0, 60.0  # mm added above, below and on each side
+
+
+@dataclass(frozen=True)
+class Body:
+    """Coronal planes of attenuation, back to front; row 0 is the top, column 0 the right side.
+
+    Attributes
+    ----------
+    soft, bone : ndarray of float32, shape (P, H, W)
+        Attenuation per mm of everything, bone counted as water, and bone's excess over water.
+    lobes : ndarray of int16, shape (P, h, w)
+        Lobe labels on a coarser grid of the same extent.
+    lung_mu : ndarray of float32, shape (P, h, w)
+        `soft` on that grid.
+    heart : ndarray of float32, shape (3,)
+        Centre of the heart (depth, z, x) in mm from the centre of the stack.
+    lungs : ndarray of float32, shape (4,)
+        Top, bottom, left edge and right edge of the lungs in mm from the centre.
+    extent : tuple of float
+        Depth, height and width of the stack in mm.
+    """
+
+    soft: Float
+    bone: Float
+    lobes: npt.NDArray[np.int16]
+    lung_mu: Float
+    heart: Float
+    lungs: Float
+    extent: tuple[float, float, float]
+
+    def __repr__(self) -> str:
+        return f"Body(planes={self.soft.shape}, extent={self.extent})"
+
+
+def make_body(scan: CtScan, *, plane_mm: float = 2.5, pixel_mm: float = 1.0) -> Body:
+    """Turn a CT into the stack of planes that rays are sent through.
+
+    Parameters
+    ----------
+    scan : CtScan
+        The volume.
+    plane_mm, pixel_mm : float
+        Distance of the coronal planes, and of the voxels in a plane.
+
+    Raises
+    ------
+    SimulationError
+        When a distance is not positive.
+    """
+    if plane_mm <= 0 or pixel_mm <= 0:
+        raise SimulationError(f"voxels must be larger than 0 mm, not {plane_mm} x {pixel_mm}")
+    hu, skin = clean(scan)
+    bones = ndimage.binary_dilation(np.isin(scan.labels, _BONES))
+    box = ndimage.find_objects(skin.astype(np.uint8))[0]
+    depth = slice(max(box[1].start - 4, 0), box[1].stop + 4)
+    hu, bones, labels = hu[:, depth], bones[:, depth], scan.labels[:, depth]
+    hu, bones, labels = extend(hu, bones, labels, scan.spacing)
+    density = np.clip(1 + hu / 1000, 0, None)
+    excess = np.where(bones, np.clip(density - 1.06, 0, 2), 0)
+    soft = _planes(np.minimum(density, 1.06), scan.spacing, plane_mm, pixel_mm)
+    bone = _planes(excess, scan.spacing, plane_mm, pixel_mm)
+    step = round(2 / pixel_mm) or 1
+    lobes = np.where((labels >= 10) & (labels <= 14), labels, 0)
+    grid = soft[:, ::step, ::step].shape
+    lobes = _nearest(lobes[::-1].transpose(1, 0, 2), grid)
+    extent = (grid[0] * plane_mm, soft.shape[1] * pixel_mm, soft.shape[2] * pixel_mm)
+    return Body(
+        soft * np.float32(MU_WATER),
+        bone * np.float32(MU_WATER),
+        lobes,
+        soft[:, ::step, ::step] * np.float32(MU_WATER),
+        _centre(_nearest((labels == 51)[::-1].transpose(1, 0, 2), grid), extent),
+        _edges(lobes > 0, extent),
+        extent,
+    )
+
+
+def clean(scan: CtScan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return HU without table and contrast agent, and the mask of the body."""
+    hu = np.clip(scan.hu, -1000, 2500).astype(np.float32)
+    small = ndimage.uniform_filter(hu, (1, 3, 3))[:, ::2, ::2] > -350
+    small = ndimage.binary_opening(small, np.ones((1, 5, 5), bool))
+    parts, count = ndimage.label(small)
+    if count == 0:
+        raise SimulationError("no body found in the CT: every voxel is air")
+    largest = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    closed = ndimage.binary_closing(largest, np.ones((1, 7, 7), bool)) | largest
+    filled = np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
+    filled = ndimage.binary_dilation(filled, np.ones((1, 3, 3), bool))
+    skin = np.repeat(np.repeat(filled, 2, axis=1), 2, axis=2)[:, : hu.shape[1], : hu.shape[2]]
+    hu[~skin] = -1000
+    bones = ndimage.binary_dilation(np.isin(scan.labels, _BONES))
+    hu[(hu > 90) & ~bones] = 50  # contrast agent, metal and their streaks
+    return hu, skin
+
+
+def extend(
+    hu: Float,
+    bones: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int16],
+    spacing: tuple[float, float, float],
+) -> tuple[Float, npt.NDArray[np.bool_], npt.NDArray[np.int16]]:
+    """Add an abdomen below, neck and shoulders above, and soft tissue where the scan was cut.
+
+    Nothing of this is lung, so no lesion ever lies in what was added.
+    """
+    up, down = round(_UP / spacing[0]), round(_DOWN / spacing[0])
+    side = round(_SIDE / spacing[2])
+    height = hu.shape[0]
+    # Below, the abdomen is reflected. Above, the top 20 mm (one vertebra) go to and fro.
+    period = min(round(20 / spacing[0]), height)
+    swing = np.abs((np.arange(up) + period) % (2 * period) - period)
+    order = np.r_[np.arange(min(down, height))[::-1], np.arange(height), height - 1 - swing]
+    tube = np.pad(hu[order], ((0, 0), (0, 0), (side, side)), constant_values=-1000)
+    tube = _fill_sides(tube, side)
+    osseous = np.pad(bones[order], ((0, 0), (0, 0), (side, side)))
+    marked = np.zeros(tube.shape, np.int16)
+    first = min(down, height)
+    marked[first : first + height, :, side : side + hu.shape[2]] = labels
+    _raise_neck(tube, osseous, first + height, spacing)
+    return tube.astype(np.float32), osseous, marked
+
+
+def _fill_sides(hu: Float, side: int) -> Float:
+    """Carry soft tissue outward where the scanner's field cut the shoulders."""
+    for edge, step in ((side + 3, -1), (hu.shape[2] - side - 4, 1)):
+        cut = (hu[:, :, edge] > -300).astype(np.float32)
+        for k in range(1, side + 4):
+            column = edge + step * k
+            # The shoulder gets thinner outward: its front, back and lower edge recede.
+            near = ndimage.uniform_filter(cut, (1 + k // 2, 1 + 2 * k))
+            hu[:, :, column] = np.where(near > 0.5 + 0.4 * k / side, 20, hu[:, :, column])
+    return hu
+
+
+def _raise_neck(
+    tube: Float, bones: npt.NDArray[np.bool_], top: int, spacing: tuple[float, float, float]
+) -> None:
+    """Shape the slices above `top` into shoulders that slope into a neck, in place."""
+    body = tube[top - 1] > -300
+    y, x = np.indices(body.shape)
+    middle = np.argwhere(body).mean(axis=0) if body.any() else np.array(body.shape) / 2
+    spine = ndimage.gaussian_filter1d(bones[top - 1].sum(axis=0).astype(float), 20)
+    spine[np.abs(np.arange(len(spine)) - middle[1]) * spacing[2] > 40] = -1
+    lateral = np.abs(x - np.argmax(spine)) * spacing[2]
+    deep = np.abs(y - middle[0]) * spacing[1]
+    half = body.shape[1] / 2 * spacing[2]
+    for k in range(top, tube.shape[0]):
+        up = (k + 1 - top) * spacing[0]
+        width = 58 + (half - 58) * np.exp(-((up / 38) ** 2))
+        thick = 60 + 90 * np.exp(-up / 30)
+        inside = ((lateral / width) ** 3 + (deep / thick) ** 3 < 1) & body
+        # The spine goes on, the heads of the arms are closed, the collar bones end.
+        bones[k] &= inside & ((lateral < 24) | ((lateral > 80) & (up < 20)))
+        tissue = np.where(bones[k], tube[k], np.minimum(tube[k], 20))
+        tube[k] = np.where(inside, tissue, -1000)
+    tube[top:] = ndimage.gaussian_filter1d(tube[top:], 1.5, axis=0, mode="nearest")
+
+
+def _planes(
+    values: npt.NDArray[Any], spacing: tuple[float, float, float], plane_mm: float, pixel_mm: float
+) -> Float:
+    """Resample (z, y, x) to coronal planes (y, z downward, x), averaging along y."""
+    width = max(round(plane_mm / spacing[1]), 1)
+    thick = ndimage.uniform_filter1d(values.astype(np.float32), width, axis=1)
+    zoom = (1, spacing[1] / plane_mm, spacing[2] / pixel_mm)
+    fine = ndimage.zoom(thick, zoom, order=1, grid_mode=True, mode="nearest")
+    fine = ndimage.zoom(fine, (spacing[0] / pixel_mm, 1, 1), order=3, grid_mode=True, mode="nearest")
+    upright = np.clip(fine, 0, None)[::-1].transpose(1, 0, 2)
+    return np.ascontiguousarray(upright, dtype=np.float32)
+
+
+def _nearest(labels: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+    """Resample labels to `shape` by the nearest voxel."""
+    index = [
+        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
+        for n, m in zip(shape, labels.shape, strict=True)
+    ]
+    return np.ascontiguousarray(labels[np.ix_(*index)].astype(np.int16))
+
+
+def _centre(mask: npt.NDArray[Any], extent: tuple[float, float, float]) -> Float:
+    """Return the centre of mass in mm from the middle of the stack."""
+    where = np.argwhere(mask) if mask.any() else np.array(mask.shape)[None] / 2
+    middle = (where.mean(axis=0) + 0.5) / mask.shape - 0.5
+    return np.asarray(middle * extent, dtype=np.float32)
+
+
+def _edges(mask: npt.NDArray[Any], extent: tuple[float, float, float]) -> Float:
+    """Return top, bottom, left and right of a mask in mm from the middle of the stack."""
+    rows = np.flatnonzero(mask.any(axis=(0, 2))) / mask.shape[1] - 0.5
+    columns = np.flatnonzero(mask.any(axis=(0, 1))) / mask.shape[2] - 0.5
+    edges = [rows[0] * extent[1], rows[-1] * extent[1]]
+    edges += [columns[0] * extent[2], columns[-1] * extent[2]]
+    return np.asarray(edges, dtype=np.float32)

@@ -1,0 +1,92 @@
+"""One film of one simulated patient: settings in, film and lesion mask out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from medimg.simulate.body import Body
+from medimg.simulate.disease import Disease, LungSpace, lesion
+from medimg.simulate.film import Exposure, develop, expose, frame, wear
+from medimg.simulate.projection import Build, Pose, aim, integrate
+
+Float = npt.NDArray[np.float32]
+VISIBLE = 0.045  # added path integral from which a lesion counts as seen
+
+
+@dataclass(frozen=True)
+class Film:
+    """A simulated film.
+
+    Attributes
+    ----------
+    image : ndarray of float32, shape (H, W)
+        Brightness; 0 to 1 is the display window, dense = bright.
+    mask : ndarray of bool, shape (H, W)
+        Where disease can be seen.
+    lungs : ndarray of bool, shape (H, W)
+        Where a ray met lung.
+    pixel : float
+        Millimetres per pixel at the detector.
+    """
+
+    image: Float
+    mask: npt.NDArray[np.bool_]
+    lungs: npt.NDArray[np.bool_]
+    pixel: float
+
+    def __repr__(self) -> str:
+        return f"Film(shape={self.image.shape}, lesion={self.mask.mean():.1%})"
+
+
+def take(
+    body: Body,
+    space: LungSpace,
+    *,
+    build: Build,
+    pose: Pose,
+    exposure: Exposure,
+    shape: tuple[int, int],
+    disease: Disease | None = None,
+) -> Film:
+    """Take a film.
+
+    Parameters
+    ----------
+    body, space : Body, LungSpace
+        The scanned patient and the lungs.
+    build, pose, exposure : Build, Pose, Exposure
+        This patient, position and technique.
+    shape : tuple of int
+        Pixels (height, width); the field must have the same proportions.
+    disease : Disease, optional
+        None for a healthy patient.
+    """
+    rays = aim(body, build, pose, shape)
+    pixel = pose.field[1] / shape[1]
+    planes = body.soft + np.float32(build.bone) * body.bone
+    path = integrate(planes, rays, body.extent)
+    fat = np.float32(0.017 * build.fat) * np.clip(path / 1.5, 0, 1)
+    path = path * np.float32(build.depth) + fat
+    mask = np.zeros(shape, bool)
+    coarse = aim(body, build, pose, (shape[0] // 2, shape[1] // 2))
+    lungs = _double(integrate((body.lobes > 0).astype(np.float32), coarse, body.extent), shape)
+    if disease is not None:
+        added = _double(integrate(lesion(space, disease), coarse, body.extent), shape)
+        added *= np.float32(build.depth)
+        mask = added > VISIBLE
+        path = path + added
+    path = path + wear(shape, exposure, pixel)
+    image = frame(develop(expose(path, exposure), exposure), exposure)
+    return Film(image, mask, lungs > 12, pixel)
+
+
+def _double(small: Float, shape: tuple[int, int]) -> Float:
+    """Resize bilinearly to `shape`."""
+    import torch
+
+    tensor = torch.from_numpy(small)[None, None]
+    large = torch.nn.functional.interpolate(tensor, shape, mode="bilinear", align_corners=False)
+    return np.asarray(large[0, 0].numpy())
