@@ -15,8 +15,8 @@ CT or MR series in space, and `scan` makes a table of a folder of anything.
 """
 
 from medimg.errors import ImageReadError
-from medimg.images.header import read_header
-from medimg.images.reader import is_image_file, read_image, read_values
+from medimg.images.header import is_image_file, read_header
+from medimg.images.reader import read_image, read_values
 from medimg.images.resize import resize
 from medimg.images.window import CT_WINDOWS, apply_window
 

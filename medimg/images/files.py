@@ -166,3 +166,11 @@ def describe_other(path: PathLike) -> str:
     if printable > 0.95 * len(head):
         return "a text file, whatever its name says; find the image that it belongs to"
     return "none of DICOM, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000; export it as one of these"
+
+
+def require_kind(path: PathLike) -> str:
+    """Return the kind of an image file, or raise saying what it is instead."""
+    kind = kind_of(path)
+    if not kind:
+        raise ImageReadError(f"{path}: this is no image but {describe_other(path)}.")
+    return kind

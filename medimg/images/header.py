@@ -17,7 +17,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike, as_image_error, check_file, describe_other, kind_of
+from medimg.images.files import PathLike, as_image_error, check_file, kind_of, require_kind
 
 _log = logging.getLogger(__name__)
 
@@ -85,8 +85,8 @@ def read_header(path: PathLike) -> Dataset:
     """
     with as_image_error(path):
         file = check_file(path)
-        kind = kind_of(file)
-        if kind and kind != "DICOM":
+        kind = require_kind(file)
+        if kind != "DICOM":
             raise ImageReadError(
                 f"{path}: this is a {kind} file and has no DICOM header; read it with read_image()."
             )
@@ -96,8 +96,6 @@ def read_header(path: PathLike) -> Dataset:
 
 def open_dicom(path: PathLike, stream: BinaryIO) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
-    if kind_of(path) != "DICOM":
-        raise ImageReadError(f"{path}: this is no image but {describe_other(path)}.")
     size = Path(path).stat().st_size
     deflated = _deflated_start(stream)
     dataset: FileDataset
@@ -191,3 +189,33 @@ def _find_pixels(stream: BinaryIO, little: bool) -> Element | None:
 
 def _length(order: str, four: bytes) -> int:
     return int(struct.unpack(order + "L", four)[0])
+
+
+def is_image_file(path: PathLike) -> bool:
+    """Tell from the content, cheaply, whether a file is an image that `read_image` may read.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Any path; one that does not exist, or a folder, is no image.
+
+    Returns
+    -------
+    bool
+        True for a picture, and for DICOM with pixel data. The pixels are not decoded.
+
+    Examples
+    --------
+    >>> is_image_file("no such file")
+    False
+    """
+    try:
+        with as_image_error(path):
+            check_file(path)
+            kind = kind_of(path)
+            if kind != "DICOM":
+                return bool(kind)
+            with open(path, "rb") as stream:
+                return open_dicom(path, stream).pixels is not None
+    except ImageReadError:
+        return False

@@ -31,8 +31,8 @@ class Table:
         """Look values up; those beyond either end get the first or last entry."""
         index = np.rint(np.nan_to_num(values.astype(np.float64))) - self.first
         at = np.clip(index, 0, len(self.entries) - 1).astype(np.int64)
-        values: Values = self.entries[at].astype(np.float64)
-        return values
+        found: Values = self.entries[at].astype(np.float64)
+        return found
 
 
 def frame_groups(dataset: Dataset, index: int, keyword: str) -> Dataset | None:

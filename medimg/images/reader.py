@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 from medimg.errors import ImageReadError
+from medimg.images.checks import checked, warn_burned_in
 from medimg.images.colour import apply_palette, luminance
 from medimg.images.display import show_grey
-from medimg.images.files import (
-    Floats,
-    PathLike,
-    Pixels,
-    as_image_error,
-    check_file,
-    describe_other,
-    kind_of,
-)
+from medimg.images.files import Floats, PathLike, Pixels, as_image_error, check_file, require_kind
 from medimg.images.header import OpenDicom, open_dicom
 from medimg.images.layout import Layout
 from medimg.images.modality import modality_transform, padding_range
@@ -29,7 +19,6 @@ from medimg.images.stored import stored_pixels
 from medimg.images.tags import text
 from medimg.images.window import Window, apply_window, choose_voi, file_vois
 
-_log = logging.getLogger(__name__)
 MAX_PIXELS = 200_000_000
 
 
@@ -88,7 +77,7 @@ def read_image(
     """
     with as_image_error(path):
         file = check_file(path)
-        kind = _require_kind(path)
+        kind = require_kind(path)
         if kind == "DICOM":
             with open(file, "rb") as stream:
                 source = open_dicom(path, stream)
@@ -137,7 +126,7 @@ def read_values(
     """
     with as_image_error(path):
         file = check_file(path)
-        kind = _require_kind(path)
+        kind = require_kind(path)
         if kind != "DICOM":
             samples, _ = read_picture(path, kind, frame=frame, max_pixels=max_pixels)
             return luminance(samples) if samples.ndim == 3 else samples.astype(np.float32)
@@ -157,23 +146,16 @@ def read_values(
             return values
 
 
-def _require_kind(path: PathLike) -> str:
-    kind = kind_of(path)
-    if not kind:
-        raise ImageReadError(f"{path}: this is no image but {describe_other(path)}.")
-    return kind
-
-
 def _dicom_image(
     source: OpenDicom, window: Window, frame: int | None, strict: bool, max_pixels: int
 ) -> Floats:
     stored, layout, index = stored_pixels(source, frame=frame, max_pixels=max_pixels)
     dataset = source.dataset
-    _warn_burned_in(source)
+    warn_burned_in(source)
     rgb = _rgb(source, stored, layout)
     if rgb is not None:
         _refuse_window(source.path, window)
-        return _checked(source.path, rgb[0].astype(np.float32) / np.float32(rgb[1]), strict)
+        return checked(source.path, rgb[0].astype(np.float32) / np.float32(rgb[1]), strict)
     vois = file_vois(dataset, index, little_endian=source.little_endian)
     image = show_grey(
         stored,
@@ -184,7 +166,7 @@ def _dicom_image(
         invert=layout.photometric == "MONOCHROME1"
         or text(dataset, "PresentationLUTShape") == "INVERSE",
     )
-    return _checked(source.path, image, strict)
+    return checked(source.path, image, strict)
 
 
 def _rgb(source: OpenDicom, stored: Pixels, layout: Layout) -> tuple[Pixels, int] | None:
@@ -199,15 +181,15 @@ def _picture_image(
 ) -> Floats:
     samples, top = read_picture(path, kind, frame=frame, max_pixels=max_pixels)
     if isinstance(window, tuple | list) and samples.ndim == 2:
-        return _checked(path, apply_window(samples, *window), strict)
+        return checked(path, apply_window(samples, *window), strict)
     _refuse_window(path, window)
     if top is None:
         identity: Callable[[Pixels], Pixels] = _identity
         image = show_grey(
             samples, padding=None, modality=identity, voi=None, percentiles=(0, 100), invert=False
         )
-        return _checked(path, image, strict)
-    return _checked(path, samples.astype(np.float32) / np.float32(top), strict)
+        return checked(path, image, strict)
+    return checked(path, samples.astype(np.float32) / np.float32(top), strict)
 
 
 def _identity(values: Pixels) -> Pixels:
@@ -220,68 +202,3 @@ def _refuse_window(path: PathLike, window: Window) -> None:
             f"{path}: window={window!r} has no meaning here, since the image is in colour or no "
             "DICOM; leave it out, or give (centre, width) for a grey picture."
         )
-
-
-def _checked(path: PathLike, image: Floats, strict: bool) -> Floats:
-    """Make an image finite, and say when it shows nothing."""
-    low, high = float(image.min()), float(image.max())
-    trouble = ""
-    if not np.isfinite(low + high):
-        trouble = "some pixels are not finite numbers; they are shown as black"
-        image = np.nan_to_num(image, nan=0.0, posinf=1.0, neginf=0.0)
-    elif low == high:
-        trouble = "every pixel has the same brightness, so there is nothing to see"
-    if trouble and strict:
-        raise ImageReadError(
-            f"{path}: {trouble}; leave the file out, choose another window or frame, "
-            "or read it with strict=False."
-        )
-    if trouble:
-        _log.warning("%s: %s", path, trouble)
-    return image
-
-
-def _warn_burned_in(source: OpenDicom) -> None:
-    flag = text(source.dataset, "BurnedInAnnotation")
-    if flag == "YES":
-        _log.warning("%s: its pixels hold burned-in text, which may name a patient", source.path)
-    elif flag != "NO":
-        _warn_once(
-            "a DICOM file does not say whether text is burned into its pixels; "
-            "look before you share it (said once)"
-        )
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    _log.warning(message)
-
-
-def is_image_file(path: PathLike) -> bool:
-    """Tell from the content, cheaply, whether a file is an image that `read_image` may read.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Any path; one that does not exist, or a folder, is no image.
-
-    Returns
-    -------
-    bool
-        True for a picture, and for DICOM with pixel data. The pixels are not decoded.
-
-    Examples
-    --------
-    >>> is_image_file("no such file")
-    False
-    """
-    try:
-        with as_image_error(path):
-            check_file(path)
-            kind = kind_of(path)
-            if kind != "DICOM":
-                return bool(kind)
-            with open(Path(path), "rb") as stream:
-                return open_dicom(path, stream).pixels is not None
-    except ImageReadError:
-        return False

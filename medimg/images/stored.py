@@ -6,6 +6,7 @@ import dataclasses
 import logging
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
 from medimg.images.codecs import DEFLATED_FRAME, RLE, decode_frame, inflate_frame, rle_segments
@@ -14,7 +15,7 @@ from medimg.images.files import Pixels
 from medimg.images.frames import encapsulated_frame, is_encapsulated, native_frame
 from medimg.images.header import Element, OpenDicom
 from medimg.images.layout import Layout, read_layout
-from medimg.images.tags import integer, text
+from medimg.images.tags import integer, items
 
 _log = logging.getLogger(__name__)
 _FLOATS = {32: "f4", 64: "f8"}
@@ -57,14 +58,30 @@ def _no_pixels(source: OpenDicom) -> str:
     """Say what a DICOM object without pixels is, and where to look instead."""
     dataset = source.dataset
     if "DirectoryRecordSequence" in dataset:
-        return "this is a DICOMDIR, a list of files; read the files that it lists."
-    modality = text(dataset, "Modality")
-    name = dataset.get("SOPClassUID")
-    what = getattr(name, "name", "") or "a DICOM object"
+        return _listed(dataset)
+    what = getattr(dataset.get("SOPClassUID"), "name", "")
+    if "Image Storage" in what or "Rows" in dataset:
+        return (
+            f"this is {what or 'an image'} whose pixel data are missing; "
+            "the file is cut short or was exported without them, so export it again."
+        )
     return (
-        f"it holds no image; it is {what}{f' ({modality})' if modality else ''}, "
-        "so choose an image file of the same study."
+        f"this is {what or 'a DICOM file that does not say what it is'}, and holds no image; "
+        "choose an image file of the same study."
     )
+
+
+def _listed(dataset: Dataset) -> str:
+    """Say which files a DICOMDIR lists."""
+    files = []
+    for record in items(dataset, "DirectoryRecordSequence"):
+        name = record.get("ReferencedFileID")
+        if name:
+            files.append(name if isinstance(name, str) else "/".join(map(str, name)))
+    if not files:
+        return "this is a DICOMDIR, a list of files, and it lists none; read the files themselves."
+    more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+    return f"this is a DICOMDIR, a list of files; read those: {', '.join(files[:3])}{more}."
 
 
 def _compressed(
