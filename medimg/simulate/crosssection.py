@@ -1,0 +1,236 @@
+"""What simulated CT and MR slices have in common: smooth randomness, people, files, tables.
+
+A slice is made by asking a real volume for its values at warped points, so every disturbance is
+a function of points in millimetres, (3, H, W) in the order z, y, x: nothing is ever computed for
+a whole volume, and a lesion seen in one slice goes on in the next.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from scipy import ndimage
+
+from medimg.errors import SimulationError
+from medimg.storage import atomic_write
+
+Floats = NDArray[np.float32]
+NOTICE = "SIMULATED image for teaching, not a patient"
+SPLITS = ((0.68, "train"), (0.84, "val"), (1.0, "test"))
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """One simulated slice: stored values, where the lesion is, and what is known about it.
+
+    ``row`` holds the columns of the study table, ``header`` the DICOM attributes by keyword.
+    """
+
+    pixels: NDArray[np.uint16] = field(repr=False)
+    mask: NDArray[np.bool_] = field(repr=False)
+    row: Mapping[str, Any]
+    header: Mapping[str, Any] = field(repr=False)
+
+
+def check_count(name: str, value: int, *, least: int = 1) -> int:
+    """Return `value` when it is a whole number of at least `least`, else raise SimulationError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise SimulationError(
+            f"{name} is {value!r}, but must be a whole number of at least {least}: give such a one."
+        )
+    return int(value)
+
+
+def smooth_noise(points: Floats, scale: float, rng: np.random.Generator) -> Floats:
+    """Return Gaussian noise of unit deviation that changes over about `scale` mm, (H, W).
+
+    Lattice values that repeat every 16 cells are interpolated by cubic splines; neighbouring
+    slices of the same generator state see the same noise.
+    """
+    lattice = rng.standard_normal((16, 16, 16)).astype(np.float32)
+    # Between the nodes the spline has less variance than on them: 1.3 makes it about 1 overall.
+    values = ndimage.map_coordinates(lattice, points / scale, order=3, mode="grid-wrap")
+    return np.asarray(values * 1.3, dtype=np.float32)
+
+
+def smooth_shift(points: Floats, size: float, scale: float, rng: np.random.Generator) -> Floats:
+    """Return points moved by a smooth random field of deviation `size` mm, (3, H, W)."""
+    shift = np.stack([smooth_noise(points, scale, rng) for _ in range(3)])
+    return np.asarray(points + size * shift, dtype=np.float32)
+
+
+def plane(shape: tuple[int, int], pixel: float, angle: float, stretch: Sequence[float]) -> Floats:
+    """Return the (y, x) millimetres of an output grid about its centre, rotated, (2, H, W)."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    y = (rows - (shape[0] - 1) / 2) * pixel
+    x = (columns - (shape[1] - 1) / 2) * pixel
+    sine, cosine = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
+    turned = np.stack([cosine * y + sine * x, cosine * x - sine * y])
+    return np.asarray(turned / np.reshape(stretch, (2, 1, 1)), dtype=np.float32)
+
+
+def grain(shape: tuple[int, int], width: float, rng: np.random.Generator) -> Floats:
+    """Return detector noise of unit deviation, correlated over `width` pixels, (H, W)."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape), width)
+    return np.asarray(noise / noise.std(), dtype=np.float32)
+
+
+def split_of(patient: int, patients: int) -> str:
+    """Return the split of patient number `patient` (from 0): about 68, 16 and 16 in a hundred.
+
+    Examples
+    --------
+    >>> [split_of(p, 25) for p in (0, 16, 17, 20, 21, 24)]
+    ['train', 'train', 'val', 'val', 'test', 'test']
+    """
+    return next(name for limit, name in SPLITS if (patient + 0.5) / patients <= limit)
+
+
+def stable_uid(*parts: object) -> UID:
+    """Return a DICOM UID under 2.25 that depends on `parts` only.
+
+    Examples
+    --------
+    >>> stable_uid("ct", 1) == stable_uid("ct", 1) != stable_uid("ct", 2)
+    True
+    """
+    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(map(str, parts))).int}")
+
+
+def common_header(modality: str, uid: tuple[object, ...], visit: int, part: int) -> dict[str, Any]:
+    """Return the attributes that CT and MR slices share, by keyword.
+
+    References
+    ----------
+    DICOM PS3.3 A.3 and A.4: the modules of the CT and MR image objects.
+    """
+    date = f"2030{3 + 2 * visit:02d}15"
+    return {
+        "SOPInstanceUID": stable_uid(*uid, visit, part),
+        "StudyInstanceUID": stable_uid(*uid, visit),
+        "SeriesInstanceUID": stable_uid(*uid, visit, "series"),
+        "FrameOfReferenceUID": stable_uid(*uid, visit, "frame"),
+        "PositionReferenceIndicator": "",
+        "Modality": modality,
+        "StudyDate": date,
+        "SeriesDate": date,
+        "ContentDate": date,
+        "StudyTime": "120000",
+        "ContentTime": "120000",
+        "AccessionNumber": "",
+        "ReferringPhysicianName": "",
+        "StudyID": str(visit + 1),
+        "SeriesNumber": "1",
+        "AcquisitionNumber": "1",
+        "InstanceNumber": str(part + 1),
+        "StudyDescription": "SIMULATED",
+        "SeriesDescription": f"SIMULATED {modality} for teaching",
+        "Manufacturer": "medimg simulator",
+        "PatientPosition": "HFS",
+        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+        "LossyImageCompression": "00",
+    }
+
+
+def corner(shape: tuple[int, ...], pixel: float, height: float) -> list[float]:
+    """Return Image Position (Patient) of a slice centred on the axis at `height` mm.
+
+    Examples
+    --------
+    >>> corner((4, 6), 2.0, 10.25)
+    [-5.0, -3.0, 10.25]
+    """
+    rows, columns = shape
+    return [
+        round(-pixel * (columns - 1) / 2, 3),
+        round(-pixel * (rows - 1) / 2, 3),
+        round(height, 3),
+    ]
+
+
+def make_dicom(pixels: NDArray[np.uint16], header: Mapping[str, Any], syntax: UID) -> bytes:
+    """Return the bytes of a single-frame DICOM file of 12 stored bits.
+
+    Parameters
+    ----------
+    pixels : uint16 array, (H, W)
+        Stored values from 0 to 4095.
+    header : mapping
+        Attributes by keyword; SOPClassUID and SOPInstanceUID among them.
+    syntax : UID
+        A lossless transfer syntax.
+
+    References
+    ----------
+    DICOM PS3.3 C.7 (common modules), PS3.10 section 7 (file format).
+    """
+    dataset = Dataset()
+    for keyword, value in header.items():
+        setattr(dataset, keyword, value)
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.ImageComments = NOTICE
+    dataset.PatientComments = NOTICE
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelRepresentation, dataset.PixelData = 0, pixels.astype("<u2").tobytes()
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    # Fixed here, or every release of pydicom would change the bytes of every file.
+    meta.ImplementationClassUID, meta.ImplementationVersionName = stable_uid("medimg"), "MEDIMG"
+    dataset.file_meta = meta
+    if syntax != ExplicitVRLittleEndian:
+        dataset.compress(syntax, generate_instance_uid=False)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write bytes to a file, or raise SimulationError that names the folder."""
+    try:
+        with atomic_write(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise SimulationError(
+            f"{path} cannot be written ({error.strerror}): choose a folder that you may write to."
+        ) from error
+
+
+def write_task(root: Path, records: Iterable[SliceRecord], syntax: UID) -> pd.DataFrame:
+    """Write the slices, masks and study table of one task under ``root`` and return the table.
+
+    Files are ``root/<split>/<label>/<id>.dcm`` and ``root/masks/<id>.png``; the paths in
+    ``root/studies.csv`` are relative to the folder above `root`.
+    """
+    rows = []
+    for record in records:
+        row = dict(record.row)
+        name, image_id = root.name, row["image_id"]
+        path = f"{name}/{row['split']}/{row['label']}/{image_id}.dcm"
+        write_file(root.parent / path, make_dicom(record.pixels, record.header, syntax))
+        mask_path = ""
+        if record.mask.any():
+            mask_path = f"{name}/masks/{image_id}.png"
+            buffer = io.BytesIO()
+            Image.fromarray(record.mask.astype(np.uint8) * 255).save(buffer, "PNG", optimize=True)
+            write_file(root.parent / mask_path, buffer.getvalue())
+        first = {key: row.pop(key) for key in ("image_id", "label", "split", "patient_id")}
+        rows.append({**first, "path": path, "mask_path": mask_path, **row})
+    table = pd.DataFrame(rows)
+    table.insert(1, "path", table.pop("path"))
+    write_file(root / "studies.csv", table.to_csv(index=False, lineterminator="\n").encode())
+    return table

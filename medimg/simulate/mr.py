@@ -1,0 +1,100 @@
+"""Write ``data/mr``: a short T1 series of a simulated head, and lesion against no lesion.
+
+The anatomy comes from the MNI ICBM152 template that nilearn ships (see `mr_volume`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydicom.uid import JPEGLSLossless
+from tqdm.auto import tqdm
+
+from medimg.simulate.crosssection import (
+    NOTICE,
+    check_count,
+    common_header,
+    corner,
+    make_dicom,
+    write_file,
+    write_task,
+)
+from medimg.simulate.mr_findings import distractors
+from medimg.simulate.mr_task import (
+    HEIGHTS,
+    MR_HEADER,
+    SHAPE,
+    SOURCE,
+    acquire,
+    draw_person,
+    locate,
+    simulate_mr,
+    tissue,
+)
+from medimg.simulate.mr_volume import HeadVolume
+
+
+def write_mr(root: Path, head: HeadVolume, *, patients: int = 25, seed: int = 4) -> pd.DataFrame:
+    """Write the slice task under `root` and return its study table.
+
+    Parameters
+    ----------
+    root : path
+        The folder ``data/mr``; slices, masks and ``studies.csv`` go there.
+    head : HeadVolume
+        The anatomy.
+    patients, seed : int
+        As in `simulate_mr`.
+
+    Raises
+    ------
+    SimulationError
+        When a number is impossible or the folder cannot be written.
+    """
+    check_count("patients", patients)
+    records = simulate_mr(head, patients=patients, seed=seed)
+    bar = tqdm(records, total=4 * patients, desc="MR slices", unit="slice")
+    return write_task(Path(root), bar, JPEGLSLossless)
+
+
+def write_mr_series(root: Path, head: HeadVolume, *, slices: int = 24, seed: int = 4) -> list[Path]:
+    """Write ``root/series/*.dcm``, axial T1 slices of one more simulated person without a lesion.
+
+    Raises
+    ------
+    SimulationError
+        When a number is impossible or the folder cannot be written.
+    """
+    check_count("slices", slices)
+    check_count("seed", seed, least=0)
+    person = draw_person(999, 1000, seed)
+    step = (HEIGHTS[1] - HEIGHTS[0] + 20) / slices
+    paths = []
+    for number in tqdm(range(slices), desc="MR series", unit="slice"):
+        height = HEIGHTS[0] - 10 + step * number
+        points = locate(person, head, height, 1.5, np.zeros(2, np.float32))
+        image, _, depth = tissue(person, head, points, None)
+        # The same stream for every slice: findings and coil shading go on from one to the next.
+        image = distractors(image, points, depth, np.random.default_rng([*person.seed, 9]))
+        noise = np.random.default_rng([*person.seed, 10 + number])
+        shading = np.random.default_rng([*person.seed, 8])
+        pixels = acquire(image, points, person.gain, 0.02, noise, shading)
+        header = {
+            **common_header("MR", ("mr", "series", seed), 0, number),
+            **MR_HEADER,
+            **person.header,
+            "PatientName": "SIMULATED^MR SERIES",
+            "PatientID": "SIM-MR-SERIES",
+            "SliceThickness": f"{step:.3f}",
+            "SpacingBetweenSlices": f"{step:.3f}",
+            "ImagePositionPatient": corner(SHAPE, person.pixel, height),
+            "WindowCenter": str(round(0.55 * person.gain)),
+            "WindowWidth": str(round(1.1 * person.gain)),
+            "DerivationDescription": f"{SOURCE}; deformed. {NOTICE}",
+        }
+        path = Path(root) / "series" / f"{number + 1:03d}.dcm"
+        write_file(path, make_dicom(pixels, header, JPEGLSLossless))
+        paths.append(path)
+    return paths
