@@ -67,11 +67,12 @@ def _fit(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     part.add_argument("--epochs", type=int, help="at most (default: by the number of images)")
     part.add_argument("--seed", type=int, default=0)
     part.add_argument(
-        "--draw", type=int, metavar="N", help="train and validate on N images, equal classes"
+        "--draw", type=int, metavar="N", help="train and validate on N images in all, equal classes"
     )
     part.add_argument("--draw-test", type=int, metavar="N", help="keep N images for the test")
-    part.add_argument("--sensitivity", type=float, metavar="S",
-                      help="choose the threshold for this sensitivity (default: Youden)")  # fmt: skip
+    part.add_argument(
+        "--sensitivity", type=float, metavar="S", help="threshold that keeps it (default: Youden)"
+    )
     part.add_argument("--cache", metavar="FOLDER", help="keep the decoded images here")
     part.add_argument("--resume", action="store_true", help="go on with a run that broke off")
 
@@ -119,6 +120,10 @@ def _deidentify(parts: argparse._SubParsersAction) -> None:  # type: ignore[type
     part.add_argument("--retain-dates", action="store_true", help="shift dates, by patient")
     part.add_argument("--retain-characteristics", action="store_true", help="keep age, sex, ...")
     part.add_argument("--retain-device", action="store_true", help="keep the scanner's identity")
+    part.add_argument(
+        "--blank", action="append", default=[], metavar="BOX",
+        help="rows and columns to blank: 0:40,0:640 or 0:40,0:640@Modality=US",
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -192,6 +192,17 @@ def test_draw_refuses_a_split_that_is_not_there(rng):
         datasets.draw(_table(), {"other": 3}, rng=rng)
 
 
+def test_draw_few_learns_from_few_and_tests_on_others(rng):
+    studies = datasets.split_by_patient(_many(200), rng=rng)
+    few = datasets.draw_few(studies, images=40, test=25, rng=rng)
+    assert (few["split"] == "test").sum() == 25
+    learn = few[few["split"] != "test"]
+    assert learn["label"].value_counts().to_dict() == {"n": 20, "p": 20}
+    assert set(learn["split"]) == {"train", "val"}
+    assert not set(learn["patient_id"]) & set(few[few["split"] == "test"]["patient_id"])
+    assert len(datasets.draw_few(studies, rng=rng)) == len(studies)
+
+
 # --- arrays ---------------------------------------------------------------------------------
 
 

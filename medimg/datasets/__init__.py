@@ -9,7 +9,7 @@ A *study table* is a pandas DataFrame with one row an image and at least the col
 from medimg.datasets.arrays import ImageSet, decode, decode_masks
 from medimg.datasets.catalogue import data_root, load
 from medimg.datasets.folders import from_folder
-from medimg.datasets.splits import draw, split_by_patient
+from medimg.datasets.splits import draw, draw_few, split_by_patient
 from medimg.datasets.tables import check_studies, class_names, from_csv
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "decode",
     "decode_masks",
     "draw",
+    "draw_few",
     "from_csv",
     "from_folder",
     "load",

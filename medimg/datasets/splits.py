@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from medimg.datasets.tables import SPLITS
+from medimg.datasets.tables import SPLITS, check_studies
 from medimg.errors import StudyTableError
 
 
@@ -127,3 +127,44 @@ def _spread(rows: pd.DataFrame, count: int, rng: np.random.Generator) -> list[in
     shuffled = rows.iloc[rng.permutation(len(rows))]
     turn = shuffled.groupby("patient_id").cumcount()
     return list(turn.sort_values(kind="stable").index[:count])
+
+
+def draw_few(
+    studies: pd.DataFrame,
+    *,
+    images: int | None = None,
+    test: int | None = None,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Make a small experiment of a large set: few images to learn from, others to test on.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        A study table with splits.
+    images : int, optional
+        Images to learn from, as many of each class, drawn from train and val; a fifth of their
+        patients becomes the new val. All of train and val by default.
+    test : int, optional
+        Images to draw from the test split. All by default.
+    rng : numpy.random.Generator
+        The source of randomness.
+
+    Returns
+    -------
+    DataFrame
+        A study table with splits.
+
+    Raises
+    ------
+    StudyTableError
+        As :func:`draw` and :func:`split_by_patient`.
+    """
+    learn = studies[studies["split"] != "test"]
+    if images is not None:
+        learn = draw(learn.assign(split="train"), {"train": images}, rng=rng, balanced=True)
+        learn = split_by_patient(learn, rng=rng, fractions=(0.8, 0.2, 0.0))
+    held_out = studies[studies["split"] == "test"]
+    if test is not None:
+        held_out = draw(held_out, {"test": test}, rng=rng)
+    return check_studies(pd.concat([learn, held_out], ignore_index=True))

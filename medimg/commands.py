@@ -1,0 +1,250 @@
+"""What each command of the command line does: reading, calling the library, writing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from medimg import datasets, deid, images, sources
+from medimg.datasets.catalogue import BRAIN_MRI_URL, KERMANY_URL, with_splits
+from medimg.errors import DeidentifyError, StudyTableError
+from medimg.storage import atomic_write
+
+if TYPE_CHECKING:
+    from medimg.metrics import Predictions
+    from medimg.models import ModelInfo
+    from medimg.training import FitResult, FitSettings
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def fetch(args: argparse.Namespace) -> None:
+    """Download a public data set, or say where to get one that needs an account."""
+    root = datasets.data_root(args.root)
+    if args.name != "pneumoniamnist":
+        url = {"kermany": KERMANY_URL, "brain-mri": BRAIN_MRI_URL}[args.name]
+        print(f"Get {args.name} from {url} and unpack it into {root}; then `--data {args.name}`.")
+        datasets.load(args.name, root=root)
+        print("It is there already, and laid out as expected.")
+        return
+    source = sources.pneumoniamnist(args.size)
+    folder = sources.fetch_pneumoniamnist(root, size=args.size)
+    print(f"{folder}\nLicence: {source.licence}. Please cite: {source.citation}.")
+
+
+def fit(args: argparse.Namespace) -> None:
+    """Fine-tune a network on a data set, and keep it with a threshold chosen on validation."""
+    from medimg import models, runtime, training
+
+    job = runtime.job_paths()
+    out = Path(job.model if job else args.out)
+    studies = _studies(args, default=job.data if job else None)
+    with training.process_group():
+        if training.is_main():
+            save_table(studies, out / "studies.csv")
+        data = datasets.decode(
+            studies[studies["split"] != "test"], size=args.size, cache=args.cache
+        )
+        train, val = data.subset("train"), data.subset("val")
+        model = models.build_model(
+            args.model, num_classes=len(data.classes), pretrained=args.weights or True,
+            head=args.head,
+        )  # fmt: skip
+        model.classes = data.classes
+        result = training.fit(
+            model, train, val, settings=_settings(args, len(train)), resume=args.resume,
+            out_dir=job.checkpoints if job else out,
+        )  # fmt: skip
+        if training.is_main():
+            _keep(result, val, out, args)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure a network on a split: predictions.csv, report.json and a one-page report.html."""
+    from medimg import metrics, models, reports, training
+
+    model, info = models.load_model(args.model)
+    if args.data is None:  # the very images that `fit` set aside
+        beside = Path(args.model).with_name("studies.csv")
+        args.data = str(beside) if beside.is_file() else None
+    studies = _studies(args)
+    studies = studies[studies["split"] == args.split].reset_index(drop=True)
+    _check_classes(studies, info, args.split)
+    data = datasets.decode(studies, size=info.image_size, keep_aspect=info.keep_aspect)
+    data = replace(
+        data, classes=info.classes,
+        labels=np.array([info.classes.index(label) for label in studies["label"]], np.int64),
+    )  # fmt: skip
+    predictions = training.predict(model, data, tta=args.tta, temperature=info.temperature)
+    threshold = metrics.Threshold(info.threshold, rule=info.threshold_rule, chosen_on="validation")
+    out = Path(args.out)
+    save_table(_predictions_table(studies, predictions), out / "predictions.csv")
+    report = reports.write_report(predictions, out, threshold=threshold, studies=studies)
+    print(report)
+    print(f"wrote {out / 'predictions.csv'}, {out / 'report.json'}, {out / 'report.html'}")
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Score images of your own with a kept network."""
+    from medimg import models, training
+
+    model, info = models.load_model(args.model)
+    pixels = _read(args.images, info)
+    scores = training.to_scores(
+        training.predict_logits(model, pixels), temperature=info.temperature
+    )
+    called = scores >= info.threshold if scores.ndim == 1 else scores.argmax(axis=1)
+    table = pd.DataFrame({"path": args.images})
+    if scores.ndim == 1:
+        table[f"score_{info.classes[1]}"] = scores.round(4)
+    else:
+        for column, name in enumerate(info.classes):
+            table[f"score_{name}"] = scores[:, column].round(4)
+    table["called"] = [info.classes[int(k)] for k in called]
+    print(table.to_string(index=False))
+    if args.out:
+        save_table(table, Path(args.out))
+
+
+def explain(args: argparse.Namespace) -> None:
+    """Draw where a kept network looked in images of your own."""
+    import matplotlib as mpl
+
+    from medimg import models, plots
+    from medimg.explain import explain as explain_images
+
+    mpl.use("Agg")
+    model, info = models.load_model(args.model)
+    pixels = _read(args.images, info)
+    maps = explain_images(model, pixels, method=args.method)
+    for number, (path, image, heat) in enumerate(zip(args.images, pixels, maps, strict=True)):
+        ax = plots.plot_map(image, heat)
+        target = Path(args.out) / f"{number:03}_{Path(path).stem}_{args.method}.png"
+        with atomic_write(target) as file:
+            ax.figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
+        print(target)
+
+
+def scan(args: argparse.Namespace) -> None:
+    """List every file of a folder: what it is, whether it can be read, and if not, why."""
+    table = images.scan(args.folder)
+    unreadable = table[~table["readable"]]
+    print(f"{len(table)} files, {len(unreadable)} of them no readable images")
+    for row in unreadable.itertuples():
+        print(f"  {row.path}: {row.reason}")
+    if args.out:
+        save_table(table, Path(args.out))
+
+
+def deidentify(args: argparse.Namespace) -> None:
+    """Copy a folder of DICOM files without the patients' identity, and prove it."""
+    options = deid.DeidOptions(
+        retain_dates=args.retain_dates,
+        retain_characteristics=args.retain_characteristics,
+        retain_device=args.retain_device,
+        blank=tuple(deid.Box.parse(text) for text in args.blank),
+    )
+    report = deid.deidentify(args.input, args.output, options=options)
+    print(report)
+    refused = int((report.files["status"] == "refused").sum())
+    if refused == len(report.files):
+        raise DeidentifyError(
+            f"none of the {refused} files of {args.input} could be de-identified; "
+            f"see {Path(args.output) / 'report.html'}"
+        )
+
+
+def save_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, whole or not at all."""
+    with atomic_write(path, "w") as file:
+        table.to_csv(file, index=False)
+
+
+def _predictions_table(studies: pd.DataFrame, predictions: Predictions) -> pd.DataFrame:
+    """Return ``path, image_id, patient_id, y_true, y_score`` (or one score column a class)."""
+    table = studies[["path", "image_id", "patient_id"]].assign(y_true=predictions.y_true)
+    if predictions.is_binary:
+        return table.assign(y_score=predictions.y_score)
+    names = [f"y_score_{name}" for name in predictions.classes]
+    return table.join(pd.DataFrame(predictions.y_score, columns=names, index=table.index))
+
+
+def _studies(args: argparse.Namespace, default: Path | None = None) -> pd.DataFrame:
+    """Load the table that the arguments name, and draw from it if they say so."""
+    name = args.data or default
+    if name is not None and args.patient_pattern:
+        studies = with_splits(datasets.from_folder(name, patient_pattern=args.patient_pattern))
+    else:
+        studies = datasets.load(name, root=args.root)
+    few, test = getattr(args, "draw", None), getattr(args, "draw_test", None)
+    if few is None and test is None:
+        return studies
+    rng = np.random.default_rng(args.seed)
+    return datasets.draw_few(studies, images=few, test=test, rng=rng)
+
+
+def _settings(args: argparse.Namespace, count: int) -> FitSettings:
+    """Return the recipe for so many images, with what the arguments change."""
+    from medimg import training
+
+    given = {"strategy": args.strategy, "epochs": args.epochs}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return replace(training.recipe(count, seed=args.seed), **changes)
+
+
+def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.Namespace) -> None:
+    """Calibrate on validation, choose the threshold there, and write the network."""
+    from medimg import metrics, models, training
+
+    uncalibrated = training.predict(result.model, val)
+    sidecar = {
+        "image_size": args.size,
+        "data_fingerprint": result.fingerprint,
+        "settings": result.settings.to_json(),
+    }
+    if len(val.classes) == 2:
+        temperature = metrics.fit_temperature(uncalibrated).value
+        scores = training.predict(result.model, val, temperature=temperature)
+        if args.sensitivity is None:
+            cut = metrics.choose_threshold(scores)
+        else:
+            cut = metrics.choose_threshold(scores, rule="sensitivity", floor=args.sensitivity)
+        auc = metrics.auc(scores)
+        sidecar |= {
+            "temperature": temperature, "threshold": cut.value, "threshold_rule": cut.rule,
+            "metrics": {"val_auc": [auc.value, auc.low, auc.high]},
+        }  # fmt: skip
+        print(f"validation AUC {auc!r} on {len(val)} images; threshold {cut}")
+    models.save_model(result.model, out / "model", sidecar=sidecar)
+    save_table(result.history.reset_index(), out / "history.csv")
+    print(f"wrote {out / 'model.safetensors'}, {out / 'model.json'}, {out / 'history.csv'}")
+
+
+def _check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:
+    """Refuse an empty split, and labels that the network has never heard of."""
+    if studies.empty:
+        raise StudyTableError(
+            f"no image is in split '{split}'; choose another with --split, or add images to it."
+        )
+    unknown = sorted(set(studies["label"]) - set(info.classes))
+    if unknown:
+        raise StudyTableError(
+            f"the label '{unknown[0]}' is unknown to this network, which tells "
+            f"{' from '.join(info.classes)}; rename the labels or fit a network on this data."
+        )
+
+
+def _read(paths: Sequence[str], info: ModelInfo) -> npt.NDArray[np.uint8]:
+    """Read files as the network's images: uint8 (N, H, W)."""
+    read = [
+        images.resize(images.read_image(p), info.image_size, keep_aspect=info.keep_aspect)
+        for p in paths
+    ]
+    return np.round(np.stack(read) * 255).astype(np.uint8)
