@@ -74,8 +74,9 @@ def headline(notebook: NotebookNode) -> list[str]:
         if cell.cell_type == "code" and "headline" in cell.metadata.get("tags", []):
             for output in cell.outputs:
                 data = output.get("data", {})
-                said.append(output.get("text") or data.get("text/markdown") or data["text/plain"])
-    return [text.strip() for text in said]
+                printed = output.get("text", "") if output.get("name") != "stderr" else ""
+                said.append(printed or data.get("text/markdown") or data.get("text/plain") or "")
+    return [text.strip() for text in said if text.strip()]
 
 
 def record(layout: Layout, name: str, data: str, measured: dict[str, Any]) -> None:

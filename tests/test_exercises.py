@@ -1,0 +1,235 @@
+"""The engine: right, wrong with the hint for that mistake, blank - and never a traceback."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from medimg import exercises
+from medimg.exercises import (
+    Array,
+    Choice,
+    Choices,
+    Exercise,
+    Function,
+    Mistake,
+    Number,
+    Numbers,
+    Sealed,
+    Whole,
+    YesNo,
+    engine,
+    seal,
+)
+
+
+def make(kind, expected, **options):
+    return Exercise("99-x", "?", kind, expected, right="Because.", hints=("a", "b"), **options)
+
+
+def sensitivity(y_true, y_pred):
+    return (y_true & y_pred).sum() / y_true.sum()
+
+
+def precision(y_true, y_pred):
+    return (y_true & y_pred).sum() / y_pred.sum()
+
+
+SENSITIVITY = make(
+    Number(tolerance=0.005, low=0, high=1),
+    sensitivity,
+    mistakes=(
+        Mistake("Divide by the sick.", like=precision),
+        Mistake("A negative share?", when=lambda value: value < 0),
+        Mistake("never", when=lambda value: 1 / 0),
+    ),
+)
+DATA = {"y_true": np.array([1, 1, 1, 1, 0]), "y_pred": np.array([1, 0, 0, 0, 1])}
+BLANKS = [..., None, "", " ... ", [], [...], (None, None), {"a": None}]
+ODD = [
+    "three", "0.25", math.nan, -math.inf, [], [1, 2, 3, 4, 5, 6, 7], ["a", 1], {}, {"a": 1}, set(),
+    object(), abs, lambda: 1 / 0, lambda *a: None, lambda *a: "?", print, int, 1j, True, b"x",
+    10**400, np.zeros((3, 2)), np.array([]), np.array(["a"]), np.array(None), np.full(3, np.nan),
+    pd.Series([1, 2]), pd.DataFrame({"a": [1]}), pd.NA, torch.ones(2, 3),
+    torch.ones(1, requires_grad=True),
+]  # fmt: skip
+
+
+class Hostile:
+    """An object that cannot be looked at."""
+
+    def __len__(self):
+        raise RuntimeError("no length")
+
+    def __array__(self, *args, **options):
+        raise RuntimeError("no array")
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+KINDS = [
+    make(Number(), lambda: 1.0),
+    make(Whole(), lambda: 1),
+    make(YesNo(), lambda: True),
+    make(Choice("a", "b"), lambda: "a"),
+    make(Choices("a", "b"), lambda: frozenset("a")),
+    make(Array(shape=(None, 2)), lambda: np.zeros((4, 2))),
+    make(Numbers(length=3), lambda: [1, 2, 3]),
+    make(Function(cases=((1,), (2,))), lambda n: n),
+    make(Numbers(length=3), Sealed("0")),
+    make(Number(), Sealed("0")),
+]
+
+
+def test_right_answers_within_the_tolerance():
+    for answer in (0.25, 0.254, np.float32(0.25), np.array([0.25]), torch.tensor(0.25)):
+        assert SENSITIVITY.judge(answer, DATA).status == "right"
+    assert SENSITIVITY.judge(0.256, DATA).status == "wrong"
+    assert repr(SENSITIVITY.judge(0.25, DATA)) == "✓ Right. Because."
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (0.5, "Divide by the sick."),
+        (-0.3, "A negative share?"),
+        (25, "25 looks like a percentage"),
+        (180, "180 cannot be: the answer lies between 0 and 1"),
+        (0.9, 'exercises.hint("99-x")'),
+        ("0.25", "asks for a number; you gave the text '0.25'. Write it without quotes"),
+        (math.nan, "not a finite number"),
+        ([0.25, 0.5], "a list of 2"),
+        (True, "you gave True"),
+        (sensitivity, "Call it"),
+    ],
+)
+def test_each_mistake_gets_its_hint(answer, words):
+    outcome = SENSITIVITY.judge(answer, DATA)
+    assert outcome.status == "wrong"
+    assert words in outcome.text
+
+
+@pytest.mark.parametrize("exercise", KINDS, ids=lambda item: type(item.kind).__name__)
+def test_blanks_are_not_attempted(exercise):
+    for blank in BLANKS:
+        outcome = exercise.judge(blank, {})
+        assert outcome.status == "blank"
+        assert repr(outcome).startswith("○ Not attempted yet.")
+
+
+@pytest.mark.parametrize("exercise", KINDS, ids=lambda item: type(item.kind).__name__)
+def test_odd_answers_get_words_never_a_traceback(exercise, capsys):
+    for answer in [*ODD, Hostile()]:
+        outcome = exercise.judge(answer, {})
+        assert outcome.status in {"right", "wrong", "blank"}
+        assert len(outcome.text) > 5
+        assert "Traceback" not in outcome._repr_html_()
+
+
+def test_missing_or_changed_data_are_said_so():
+    for context in ({}, {"y_true": None, "y_pred": ...}, {"y_true": "text", "y_pred": 3}):
+        outcome = SENSITIVITY.judge(0.25, context)
+        assert outcome.status == "unchecked"
+        assert "run the cells above again" in outcome.text
+
+
+def test_context_that_the_reference_does_not_name_is_left_aside():
+    assert SENSITIVITY.judge(0.25, {**DATA, "other": 1}).status == "right"
+
+
+def test_whole_number_and_yes_no():
+    count = make(Whole(), Sealed(seal("99-x", "12")))
+    assert count.judge(12.0, {}).status == "right"
+    assert count.judge(13, {}).status == "wrong"
+    assert "whole number" in count.judge(12.5, {}).text
+    truth = make(YesNo(), Sealed(seal("99-x", "False")))
+    assert truth.judge(np.False_, {}).status == truth.judge("No", {}).status == "right"
+    assert "True or False" in truth.judge(3, {}).text
+
+
+def test_sealed_numbers_open_across_the_edge_of_a_step():
+    kind = Number(tolerance=0.005)
+    exercise = make(kind, Sealed(seal("99-x", kind.keys(0.125)[0])))
+    for answer, status in [(0.125, "right"), (0.1299, "right"), (0.1201, "right"), (0.2, "wrong")]:
+        assert exercise.judge(answer, {}).status == status
+
+
+def test_choices_in_any_order_and_case():
+    exercise = make(Choices("a", "b", "c"), Sealed(seal("99-x", "a c")))
+    for answer in (["c", "A"], ("a", "c"), {"a", "c"}, "c, a", "A C"):
+        assert exercise.judge(answer, {}).status == "right"
+    assert exercise.judge(["a"], {}).status == "wrong"
+    assert 'one of "a", "b", "c"; you gave the text \'d\'' in exercise.judge(["d"], {}).text
+    one = make(Choice("a", "b"), Sealed(seal("99-x", "b")))
+    assert one.judge(" B) ", {}).status == "right"
+
+
+def test_arrays_name_the_shape_and_the_missing_values():
+    exercise = make(Array(shape=(None, 2), tolerance=0.01), lambda: [[1, 2], [3, 4], [5, 6]])
+    assert exercise.judge([[1, 2], [3, 4], [5, 6.005]], {}).status == "right"
+    assert exercise.judge(np.zeros((2, 2)), {}).status == "wrong"
+    assert "shape (any, 2); yours has (2, 3)" in exercise.judge(np.zeros((2, 3)), {}).text
+    assert "1 of your values" in exercise.judge([[1, np.nan]], {}).text
+    three = make(Numbers(length=3), lambda: [0.7, 0.1, 0.2])
+    assert three.judge((0.7, 0.1, 0.2), {}).status == "right"
+    assert "a list of 3 numbers; you gave a list of 2" in three.judge([1, 2], {}).text
+
+
+def test_functions_are_called_on_cases():
+    def scale(values):
+        values -= values.min()  # alters its argument: the next case must not see it
+        return values / values.max()
+
+    def by_max(values):
+        return values / values.max()
+
+    case = np.array([1.0, 2.0, 3.0])
+    exercise = make(
+        Function(cases=((case,), (case,))), scale, mistakes=(Mistake("Minimum too.", like=by_max),)
+    )
+    assert exercise.judge(lambda v: (v - v.min()) / np.ptp(v), {}).status == "right"
+    assert exercise.judge(by_max, {}).text == "Minimum too."
+    assert exercise.judge(lambda v: None, {}).status == "blank"
+    assert exercise.judge(lambda v: ..., {}).status == "blank"
+    stopped = exercise.judge(lambda v: v.nope, {}).text
+    assert "stopped with AttributeError" in stopped
+    assert "[1.0, 2.0, 3.0]" in stopped
+    assert "TypeError" in exercise.judge(lambda: 1, {}).text
+    assert "without brackets" in exercise.judge(3, {}).text
+    assert exercise.judge(lambda v: v[:2], {}).status == "wrong"
+    assert exercise.judge(lambda v: "text", {}).status == "wrong"
+    assert case.tolist() == [1, 2, 3]
+
+
+def test_what_learners_typed_is_escaped_on_the_page():
+    page = make(Number(), lambda: 1).judge("<script>alert(1)</script>", {})._repr_html_()
+    assert "<script>" not in page
+    assert "<code>exercises.hint" in SENSITIVITY.judge(0.9, DATA)._repr_html_()
+
+
+def test_hints_come_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(engine, "chapter", lambda number: (SENSITIVITY,))
+    monkeypatch.setattr(engine, "_given", {})
+    said = [repr(exercises.hint("99-x")) for _ in range(4)]
+    assert said[:2] == ["Hint 1 of 2: a", "Hint 2 of 2: b"]
+    assert said[2] == said[3]
+    assert "solution" in said[2]
+    assert exercises.check("99-x", 0.25, **DATA).status == "right"
+    assert 'Did you mean "99-x"' in exercises.check("99-y", 0.25).text
+
+
+@pytest.mark.parametrize("name", ["99-nothing", "", "../x-y", None, 3, "os.path-x", "é-x"])
+def test_unknown_names_get_words(name):
+    assert "There is no exercise" in exercises.check(name, 1).text
+    assert "There is no exercise" in repr(exercises.hint(name))
+
+
+def test_the_engine_needs_neither_torch_nor_matplotlib():
+    code = "import sys, medimg.exercises; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"torch", "matplotlib", "pandas"} & set(loaded)

@@ -1,0 +1,212 @@
+"""The committed notebooks: made from their sources, clean, small, checked, and worth reading."""
+
+import base64
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "notebooks"))
+
+import build as builder_cli  # noqa: E402
+from builder.contract import read_runtimes  # noqa: E402
+from builder.glossary import read_glossary, slug  # noqa: E402
+from builder.layout import Layout  # noqa: E402
+from builder.outputs import WIDGET  # noqa: E402
+
+from medimg.exercises.engine import chapter  # noqa: E402
+
+LAYOUT = Layout(ROOT)
+NAMES = LAYOUT.names()
+PATHS = sorted(
+    path
+    for path in [*ROOT.glob("*.ipynb"), *ROOT.glob("notebooks/**/*.ipynb")]
+    if ".ipynb_checkpoints" not in path.parts
+)
+each_name = pytest.mark.parametrize("name", NAMES)
+each_notebook = pytest.mark.parametrize(
+    "path", PATHS, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+COMPARED = {"text/plain", "text/html", "text/markdown"}
+MAX_BYTES, MAX_CODE_LINES, MIN_COMPARED = 1_000_000, 12, 0.40
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return set(cell.metadata.get("tags", []))
+
+
+def outputs(path):
+    return [(cell, output) for cell in code_cells(path) for output in cell.outputs]
+
+
+def markdown(path):
+    return "\n\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+
+
+@each_name
+def test_notebooks_agree_with_their_source(name):
+    assert builder_cli.differences(LAYOUT, name) == []
+
+
+def test_no_notebook_lacks_a_source():
+    made = {path for name in NAMES for path in builder_cli.targets(LAYOUT, name).values()}
+    assert set(PATHS) == made
+
+
+@each_notebook
+def test_every_cell_was_executed_in_order_and_none_complained(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1)), "run: python notebooks/build.py --execute"
+    for _, output in outputs(path):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+
+
+@each_notebook
+def test_enough_cells_are_compared_with_their_output(path):
+    cells = code_cells(path)
+    compared = [
+        cell
+        for cell in cells
+        if "nbval-check-output" in tags(cell)
+        and any(
+            o.output_type == "stream" or COMPARED & set(o.get("data", {})) for o in cell.outputs
+        )
+    ]
+    assert len(compared) / len(cells) >= MIN_COMPARED, f"{len(compared)} of {len(cells)}"
+
+
+@each_notebook
+def test_notebooks_are_small(path):
+    assert path.stat().st_size < MAX_BYTES
+
+
+@each_notebook
+def test_metadata_hold_nothing_stray(path):
+    notebook = read(path)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
+    for _, output in outputs(path):
+        for mime, kept in output.get("metadata", {}).items():
+            assert (mime, set(kept)) == ("image/png", {"alt"})
+        assert WIDGET not in output.get("data", {})
+
+
+@each_notebook
+def test_outputs_name_no_folder_of_a_machine_and_no_public_film(path):
+    texts = json.dumps(
+        [
+            output.get("text", "")
+            + str({m: d for m, d in output.get("data", {}).items() if m != "image/png"})
+            for _, output in outputs(path)
+        ]
+    )
+    assert not re.search(r"(?<![\w.])/(home|root|work|opt|tmp|Users|content|mnt)/\w", texts)
+    assert not re.search(r"[A-Z]:\\\\?[\w.]+\\", texts)
+    # File names of the public chest sets: their films are not ours to show without their licence.
+    assert not re.search(r"person\d+_(bacteria|virus)|(NORMAL2-)?IM-\d{4}-\d{4}", texts)
+
+
+@each_notebook
+def test_every_figure_states_its_finding(path):
+    for cell, output in outputs(path):
+        if "image/png" in output.get("data", {}):
+            alt = output.metadata.get("image/png", {}).get("alt", "")
+            assert len(alt.split()) >= 5, cell.source
+            assert alt.rstrip().endswith((".", "?", "!")), alt
+            data = base64.b64decode(output.data["image/png"])
+            width, height = (int.from_bytes(data[k : k + 4]) for k in (16, 20))
+            assert max(width, height) <= 2000, cell.source
+
+
+@each_notebook
+def test_notebooks_open_and_close_alike(path):
+    cells = read(path).cells
+    head = cells[0].source
+    wanted = ["# ", "studiolab.svg", "colab-badge.svg", "badge_logo.svg", "**You will be able to**"]
+    wanted += ["**You need first:**", "**Time:**", "| Measured |", "**Cost:**"]
+    places = [head.find(text) for text in wanted]
+    assert -1 not in places, wanted[places.index(-1)]
+    assert places == sorted(places)
+    assert "not measured yet" not in head
+    endings = re.findall(r"^## (.+)$", markdown(path), re.MULTILINE)[-3:]
+    assert endings == ["Key points", "Further reading", "Next step"]
+    assert re.search(r"doi\.org|https://", markdown(path).split("## Further reading")[1])
+
+
+@each_notebook
+def test_every_link_to_a_file_resolves(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", markdown(path)):
+        if re.match(r"https?://|mailto:", target):
+            assert target.startswith("https://") or "purl" in target, target
+            continue
+        relative, _, part = target.partition("#")
+        file = (path.parent / relative).resolve() if relative else path
+        assert file.is_relative_to(ROOT), target
+        assert file.exists(), target
+        if part:
+            text = markdown(file) if file.suffix == ".ipynb" else file.read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            assert part in {slug(heading) for heading in headings}, target
+
+
+@each_notebook
+def test_cells_are_short_and_prose_outweighs_code(path):
+    for cell in code_cells(path):
+        lines = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(lines) <= MAX_CODE_LINES, cell.source
+        assert max(map(len, lines)) <= 100, cell.source
+    prose = len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", markdown(path))))
+    code = sum(len(re.findall(r"\w+", cell.source)) for cell in code_cells(path))
+    assert prose >= code, f"{prose} words of prose, {code} of code"
+
+
+@each_name
+def test_exercises_are_declared_used_and_answered_as_they_should(name):
+    solution = "solution" in builder_cli.targets(LAYOUT, name)
+    used = re.findall(
+        r'exercises\.check\(\s*"([^"]+)"', (LAYOUT.sources / f"{name}.py").read_text()
+    )
+    number = "00" if name == "quickstart" else name.partition("_")[0]
+    assert used == [item.name for item in chapter(number)]
+    marks = {LAYOUT.student(name): "○ Not attempted yet."}
+    if solution:
+        marks[LAYOUT.solution(name)] = "✓ Right."
+    for path, mark in marks.items():
+        cells = [cell for cell in code_cells(path) if "exercise" in tags(cell)]
+        assert len(cells) == len(used)
+        for cell in cells:
+            assert cell.outputs[-1].data["text/plain"].startswith(mark), cell.source
+
+
+@pytest.mark.skipif(not NAMES, reason="no sources yet")
+def test_every_notebook_was_measured_on_two_cores_within_its_time():
+    runtimes = read_runtimes(LAYOUT)
+    for path in PATHS:
+        key = f"{'solutions/' if path.parent.name == 'solutions' else ''}{path.stem}"
+        figures = runtimes[key]["sample cpu"]
+        assert figures["cores"] >= 2, key
+        assert figures["seconds"] <= 120, key
+
+
+def test_the_glossary_is_in_order_and_explains_each_term_once():
+    text = LAYOUT.glossary.read_text(encoding="utf-8")
+    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    assert headings == sorted(headings, key=str.casefold)
+    assert len(read_glossary(LAYOUT.glossary)) >= len(headings) == len(set(headings))
+    entries = re.split(r"^### .+$", text, flags=re.MULTILINE)[1:]
+    assert all(len(entry.split()) >= 8 for entry in entries)
