@@ -6,11 +6,8 @@ its interval, how the interval was made, and, where a metric is not defined, why
 
 from medimg.metrics.calibration import (
     Brier,
-    Temperature,
     brier,
     expected_calibration_error,
-    fit_temperature,
-    log_loss,
     reliability,
 )
 from medimg.metrics.curves import average_precision, pr_curve, roc_curve
@@ -31,6 +28,7 @@ from medimg.metrics.recalibration import CalibrationLine, calibration_line
 from medimg.metrics.result import Evaluation, confusion_matrix
 from medimg.metrics.robustness import corrupt, robustness
 from medimg.metrics.subgroups import SubgroupReport, age_bands, subgroups
+from medimg.metrics.temperature import Temperature, fit_temperature, log_loss
 from medimg.metrics.thresholds import Threshold, choose_threshold
 
 __all__ = [

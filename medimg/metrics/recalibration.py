@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from medimg.errors import MetricsError
-from medimg.metrics.calibration import TINY
 from medimg.metrics.checks import Bools, Floats
 from medimg.metrics.estimates import Estimate, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
+from medimg.metrics.temperature import TINY
 
 
 @dataclass(frozen=True)

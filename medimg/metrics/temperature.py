@@ -1,0 +1,83 @@
+"""Temperature scaling: one number, fitted on validation, that mends over- or underconfidence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from medimg.errors import MetricsError
+from medimg.metrics.checks import Floats
+from medimg.metrics.estimates import clusters
+from medimg.metrics.predictions import Predictions
+
+TINY = 1e-7
+"""Scores are held this far from 0 and 1 where their logarithm is taken."""
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """One number that logits are divided by: above 1 it makes an overconfident model humbler."""
+
+    value: float
+    chosen_on: str
+    ids: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+
+    def apply(self, predictions: Predictions) -> Predictions:
+        """Return the predictions with tempered scores; ranks and, for K > 2, calls stay."""
+        return predictions.with_scores(temper(predictions.y_score, self.value))
+
+
+def temper(scores: Floats, temperature: float) -> Floats:
+    """Divide logits by a temperature: scores (N,) or (N, K) in, the same shape out."""
+    kept = np.clip(scores, TINY, 1 - TINY)
+    if scores.ndim == 1:
+        logit = (np.log(kept) - np.log1p(-kept)) / temperature
+        return np.asarray(1 / (1 + np.exp(-logit)))
+    power = np.log(kept) / temperature
+    power = np.exp(power - power.max(axis=1, keepdims=True))
+    return np.asarray(power / power.sum(axis=1, keepdims=True))
+
+
+def log_loss(predictions: Predictions, *, temperature: float = 1.0) -> float:
+    """Mean negative log of the score of the true class, after a temperature."""
+    weight, _, kept = clusters(predictions)
+    scores, truth = temper(predictions.y_score[kept], temperature), predictions.y_true[kept]
+    if scores.ndim == 1:
+        true_score = np.where(truth == 1, scores, 1 - scores)
+    else:
+        true_score = scores[np.arange(len(truth)), truth]
+    return float(np.average(-np.log(np.maximum(true_score, TINY**2)), weights=weight))
+
+
+def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") -> Temperature:
+    """Fit a temperature on validation predictions by the least log loss, within [0.05, 20].
+
+    Raises
+    ------
+    MetricsError
+        When the validation set holds one class only, which no temperature can be fitted to.
+
+    Examples
+    --------
+    >>> val = Predictions("abcdef", [0, 0, 1, 1, 1, 0], [.01, .02, .99, .98, .01, .03])
+    >>> fit_temperature(val).value > 1  # sure of "e", and wrong: overconfident
+    True
+    """
+    _, _, kept = clusters(predictions)
+    present = np.unique(predictions.y_true[kept])
+    if len(present) < 2:
+        raise MetricsError(
+            f"the {chosen_on} set holds images of {len(present)} class only; temperature scaling "
+            "needs at least two"
+        )
+    found = minimize_scalar(
+        lambda log_t: log_loss(predictions, temperature=math.exp(log_t)),
+        bounds=(math.log(0.05), math.log(20)), method="bounded", options={"xatol": 1e-6},
+    )  # fmt: skip
+    return Temperature(
+        math.exp(float(found.x)), f"{chosen_on} ({len(predictions)} images)",
+        frozenset(predictions.ids.tolist()),
+    )  # fmt: skip

@@ -1,0 +1,202 @@
+"""Figures of an evaluation: curves, tables, calibration, prevalence, groups, robustness.
+
+Figures of people and groups are in `medimg.plots.groups`, and can be had from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import cycle
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from medimg.metrics import (
+    Estimate,
+    Evaluation,
+    Predictions,
+    Threshold,
+    auc,
+    average_precision,
+    pr_curve,
+    predictive_values,
+    reliability,
+    roc_curve,
+)
+from medimg.metrics.binary import shares
+from medimg.metrics.estimates import rows
+from medimg.metrics.thresholds import as_threshold
+from medimg.plots.groups import plot_natural_frequencies, plot_robustness, plot_subgroups
+from medimg.plots.palette import BLUE, GREY, ORANGE, STYLES
+
+__all__ = [
+    "plot_confusion",
+    "plot_decision_curve",
+    "plot_natural_frequencies",
+    "plot_pr",
+    "plot_prevalence",
+    "plot_reliability",
+    "plot_robustness",
+    "plot_roc",
+    "plot_subgroups",
+]
+
+Models = Predictions | Mapping[str, Predictions]
+
+
+def _axes(ax: Axes | None, *, width: float = 5.2, height: float = 4.6) -> Axes:
+    if ax is None:
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    return ax
+
+
+def _named(predictions: Models) -> dict[str, Predictions]:
+    return {"": predictions} if isinstance(predictions, Predictions) else dict(predictions)
+
+
+def _label(name: str, what: str, estimate: Estimate) -> str:
+    shown = "not defined" if math.isnan(estimate.value) else f"{estimate:.2f}"
+    return f"{name}: {what} {shown}" if name else f"{what} {shown}"
+
+
+def _square(ax: Axes, x: str, y: str) -> None:
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal")
+    ax.grid(alpha=0.3)
+
+
+def plot_roc(
+    predictions: Models, *, threshold: float | Threshold | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw ROC curves; at a threshold, its point with the intervals of both rates.
+
+    Parameters
+    ----------
+    predictions : Predictions or mapping of name to Predictions
+        Two-class predictions of one model or several.
+    """
+    ax = _axes(ax)
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="by chance: AUC 0.50")
+    for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
+        curve = roc_curve(p)
+        ax.plot(1 - curve["specificity"], curve["sensitivity"], color=colour, ls=dash, lw=2,
+                label=_label(name, "AUC", auc(p)))  # fmt: skip
+        if threshold is not None:
+            cut = as_threshold(threshold).value
+            part = shares(rows(p), cut)
+            se, sp = part["sensitivity"], part["specificity"]
+            ax.errorbar(
+                1 - sp.value, se.value, yerr=[[se.value - se.low], [se.high - se.value]],
+                xerr=[[sp.high - sp.value], [sp.value - sp.low]], fmt="o", color=colour, capsize=4,
+                label=f"threshold {cut:.2f} (95 % intervals)",
+            )  # fmt: skip
+    _square(ax, "1 - specificity (false alarms among the healthy)", "Sensitivity")
+    ax.legend(loc="lower right", fontsize="small")
+    return ax
+
+
+def plot_pr(
+    predictions: Models, *, threshold: float | Threshold | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw precision-recall curves as steps, with the prevalence, which a useless model has."""
+    ax = _axes(ax)
+    for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
+        curve = pr_curve(p)
+        ax.step(np.r_[0, curve["recall"]], np.r_[curve["precision"].iloc[:1], curve["precision"]],
+                where="pre", color=colour, ls=dash, lw=2,
+                label=_label(name, "average precision", average_precision(p)))  # fmt: skip
+        if threshold is not None:
+            cut = as_threshold(threshold).value
+            part = shares(rows(p), cut)
+            ax.plot(part["sensitivity"].value, part["ppv"].value, "o", color=colour,
+                    label=f"threshold {cut:.2f}")  # fmt: skip
+        share = float(np.mean(p.y_true == 1))
+        ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
+    _square(ax, "Recall (sensitivity)", "Precision (PPV)")
+    ax.legend(loc="lower left", fontsize="small")
+    return ax
+
+
+def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw a confusion matrix: counts, with the share of each true class."""
+    matrix = result.confusion if isinstance(result, Evaluation) else result
+    ax = _axes(ax, width=1.4 * len(matrix) + 2.2, height=1.2 * len(matrix) + 1.6)
+    counts = matrix.to_numpy(dtype=float)
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), count in np.ndenumerate(counts):
+        text = f"{count:g}\n{100 * share[i, j]:.0f} %" if total[i, 0] else "0"
+        ax.text(j, i, text, ha="center", va="center", color="white" if share[i, j] > 0.5 else "k")
+    names = [str(name) for name in matrix.index]
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="Predicted class", ylabel="True class (reference standard)")
+    return ax
+
+
+def plot_reliability(
+    predictions: Models, *, bins: int = 10, strategy: Any = "quantile", ax: Axes | None = None
+) -> Axes:
+    """Draw a reliability diagram with the interval of each bin, and where the scores lie."""
+    ax = _axes(ax)
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
+    markers = cycle("osD^")
+    for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
+        table = reliability(p, bins=bins, strategy=strategy)
+        error = np.clip([table["observed"] - table["low"], table["high"] - table["observed"]], 0, 1)
+        ax.errorbar(table["score"], table["observed"], yerr=error, fmt=next(markers), ls=dash,
+                    color=colour, capsize=3, lw=1.5,
+                    label=f"{name or 'observed'} (95 % intervals)")  # fmt: skip
+        ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=colour, alpha=0.4)
+    _square(ax, "Mean score of the bin", "Observed share with the disease")
+    ax.legend(loc="upper left", fontsize="small")
+    return ax
+
+
+def plot_decision_curve(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw the result of `medimg.metrics.decision_curve`."""
+    ax = _axes(ax, width=6)
+    x = curve["threshold"]
+    ax.fill_between(x, curve["low"], curve["high"], color=BLUE, alpha=0.15, lw=0)
+    ax.plot(x, curve["model"], color=BLUE, lw=2, label="act on the model (95 % interval)")
+    ax.plot(x, curve["all"], color=ORANGE, ls="--", label="act on everyone")
+    ax.plot(x, curve["none"], color=GREY, ls=":", label="act on no one")
+    top = max(float(curve["high"].fillna(curve["model"]).max()), float(curve["all"].max()), 0.01)
+    ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
+    ax.set_xlabel("Threshold probability: the risk from which one would act")
+    ax.set_ylabel("Net benefit (true positives a patient)")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def plot_prevalence(
+    sensitivity: Estimate | float,
+    specificity: Estimate | float,
+    *,
+    mark: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw PPV and NPV over prevalence (log scale), with a mark at one's own prevalence."""
+    ax = _axes(ax, width=6)
+    table = predictive_values(np.geomspace(0.001, 0.9, 120).tolist(), sensitivity, specificity)
+    lines = (("ppv", BLUE, "-", "PPV: ill if called positive"),
+             ("npv", ORANGE, "--", "NPV: healthy if called negative"))  # fmt: skip
+    for name, colour, dash, label in lines:
+        ax.plot(table["prevalence"], table[name], color=colour, ls=dash, lw=2, label=label)
+        ax.fill_between(table["prevalence"], table[f"{name}_low"], table[f"{name}_high"],
+                        color=colour, alpha=0.15, lw=0)  # fmt: skip
+    if mark is not None:
+        ax.axvline(mark, color=GREY, ls=":", label=f"prevalence here: {100 * mark:.3g} %")
+    ax.set_xscale("log")
+    ticks = [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9]
+    ax.set_xticks(ticks, [f"{100 * t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.set(ylim=(-0.02, 1.02), xlabel="Prevalence of the disease (%)", ylabel="Predictive value")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small", loc="center left")
+    return ax

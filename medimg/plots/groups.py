@@ -1,0 +1,114 @@
+"""Figures of people and groups: natural frequencies, subgroups, robustness."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from medimg.metrics import NaturalFrequencies, SubgroupReport
+from medimg.plots.palette import BLUE, GREY, ORANGE, STYLES
+
+COLUMNS = 40
+
+
+def plot_natural_frequencies(counts: NaturalFrequencies, *, ax: Axes | None = None) -> Axes:
+    """Draw each person as a dot, by what the test says and what is true.
+
+    Full dots have the disease, hollow ones have not; colour tells whether the test found them.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.2, 5.2), layout="constrained")
+    kinds = (
+        (counts.true_positive, "ill, found", ORANGE, "o", ORANGE),
+        (counts.false_negative, "ill, missed", "black", "X", "black"),
+        (counts.false_positive, "healthy, alarmed for nothing", BLUE, "s", "none"),
+        (counts.true_negative, "healthy, cleared", "#C4C4C4", "o", "none"),
+    )
+    start = 0
+    for number, label, colour, marker, face in kinds:
+        place = np.arange(start, start + number)
+        ax.scatter(place % COLUMNS, place // COLUMNS, s=24, marker=marker, edgecolors=colour,
+                   facecolors=face, linewidths=1.1, label=f"{number} {label}")  # fmt: skip
+        start += number
+    ax.invert_yaxis()
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.set_xlabel(f"{counts.people:,} people, one dot each")
+    ax.set_title(
+        f"Of {counts.called} alarms, {counts.true_positive} are true; "
+        f"{counts.false_negative} of {counts.diseased} ill people are missed",
+        fontsize="medium",
+    )
+    ax.spines[:].set_visible(False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, fontsize="small",
+              frameon=False)  # fmt: skip
+    return ax
+
+
+def plot_subgroups(
+    report: SubgroupReport, *, metric: str = "sensitivity", ax: Axes | None = None
+) -> Axes:
+    """Draw a forest plot: each group's value with its interval; hollow where too small to say."""
+    table = report.table[report.table["metric"] == metric].reset_index(drop=True)
+    if ax is None:
+        size = (6.4, 0.38 * len(table) + 1.6)
+        _, ax = plt.subplots(figsize=size, layout="constrained")
+    labels = []
+    for i, row in table.iterrows():
+        labels.append(f"{row['attribute']}: {row['group']} (n = {row['n']})")
+        y = int(str(i))
+        if not math.isfinite(row["value"]):
+            ax.text(0.5, y, f"not defined: {row['reason']}", va="center", ha="center",
+                    color=GREY, fontsize="small")  # fmt: skip
+            continue
+        small = bool(row["warning"])
+        ax.errorbar(
+            row["value"], y,
+            xerr=[[max(0.0, row["value"] - row["low"])], [max(0.0, row["high"] - row["value"])]],
+            fmt="o", capsize=3, color=GREY if small else BLUE, mfc="white" if small else BLUE,
+        )  # fmt: skip
+    attributes = table["attribute"].to_numpy()
+    for last in np.flatnonzero(attributes[1:] != attributes[:-1]):
+        ax.axhline(last + 0.5, color=GREY, lw=0.5)
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5),
+           xlabel=f"{metric_name(metric)} (95 % interval; hollow: too few images to say)",
+           ylabel="Group")  # fmt: skip
+    ax.grid(alpha=0.3, axis="x")
+    return ax
+
+
+def plot_robustness(table: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
+    """Draw a metric over rising levels of each corruption, with intervals."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    chosen = table[table["metric"] == metric]
+    kinds = list(dict.fromkeys(chosen["kind"]))
+    styles = [*STYLES, ("black", "-")]
+    for k, kind in enumerate(kinds):
+        one = chosen[chosen["kind"] == kind]
+        colour, dash = styles[k % len(styles)]
+        error = np.clip([one["value"] - one["low"], one["high"] - one["value"]], 0, 1)
+        strengths = ", ".join(f"{s:g}" for s in one["strength"].dropna())
+        ax.errorbar(
+            one["level"] + 0.06 * (k - (len(kinds) - 1) / 2), one["value"], yerr=error,
+            color=colour, ls=dash, marker="osD^v"[k % 5], ms=4, capsize=2, elinewidth=0.8,
+            label=f"{kind}: {strengths} ({one['unit'].iloc[0]})",
+        )  # fmt: skip
+    levels = int(chosen["level"].max())
+    ax.set_xticks(range(levels + 1), ["untouched", *map(str, range(1, levels + 1))])
+    ax.set(xlabel="Level of corruption", ylabel=f"{metric_name(metric)} (95 % interval)")
+    ax.set_ylim(min(0.4, float(np.nanmin(chosen["low"])) - 0.02), 1.02)
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="x-small", loc="lower left")
+    return ax
+
+
+def metric_name(metric: str) -> str:
+    """Write a metric's name as in print."""
+    return {"auc": "AUC", "ppv": "PPV", "npv": "NPV", "mcc": "MCC"}.get(
+        metric, metric.replace("_", " ").capitalize()
+    )
