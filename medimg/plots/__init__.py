@@ -1,12 +1,33 @@
 """Figures. Each ``plot_*`` takes arrays and draws on given axes; nothing is computed here."""
 
+from medimg.plots.evaluation import (
+    plot_confusion,
+    plot_decision_curve,
+    plot_pr,
+    plot_prevalence,
+    plot_reliability,
+    plot_roc,
+)
+from medimg.plots.groups import plot_natural_frequencies, plot_robustness, plot_subgroups
 from medimg.plots.images import plot_grid, plot_histogram, plot_image, plot_split
 from medimg.plots.show import show
+from medimg.plots.training import plot_history, plot_strategy
 
 __all__ = [
+    "plot_confusion",
+    "plot_decision_curve",
     "plot_grid",
     "plot_histogram",
+    "plot_history",
     "plot_image",
+    "plot_natural_frequencies",
+    "plot_pr",
+    "plot_prevalence",
+    "plot_reliability",
+    "plot_robustness",
+    "plot_roc",
     "plot_split",
+    "plot_strategy",
+    "plot_subgroups",
     "show",
 ]

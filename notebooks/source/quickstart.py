@@ -59,8 +59,16 @@ studies[["image_id", "label", "split", "patient_id"]].head(4).style.hide()
 sample = datasets.load("sample")
 film = sample[sample["label"] == "pneumonia"].iloc[0]
 header = images.read_header(film["dicom_path"])
-for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "Columns",
-             "BitsStored", "PhotometricInterpretation"]:
+for name in [
+    "PatientName",
+    "PatientAge",
+    "Modality",
+    "ViewPosition",
+    "Rows",
+    "Columns",
+    "BitsStored",
+    "PhotometricInterpretation",
+]:
     print(f"{name:26} {header.get(name)}")
 
 # %% [markdown]
@@ -75,15 +83,24 @@ for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "C
 
 # %% tags=["nbval-check-output"]
 image = images.read_image(film["dicom_path"])
-print(f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
-      f"from {image.min():.2f} to {image.max():.2f}")
+print(
+    f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
+    f"from {image.min():.2f} to {image.max():.2f}"
+)
 
 # %% tags=["nbval-check-output"]
 truth = images.read_image(film["mask_path"]) > 0.5
-fig = plots.plot_grid([image, np.where(truth, image, 0.25 * image)], columns=2,
-                      titles=["as a radiologist sees it", "the pneumonia, lit up"])
-plots.show(fig, alt="A frontal chest radiograph, and the same one darkened except for the "
-           "pneumonia: a whiter patch inside the lung.", colours=128)
+fig = plots.plot_grid(
+    [image, np.where(truth, image, 0.25 * image)],
+    columns=2,
+    titles=["as a radiologist sees it", "the pneumonia, lit up"],
+)
+plots.show(
+    fig,
+    alt="A frontal chest radiograph, and the same one darkened except for the "
+    "pneumonia: a whiter patch inside the lung.",
+    colours=128,
+)
 
 # %% [markdown]
 # The lungs are dark because they are full of air. Pneumonia fills small airspaces with fluid, so a
@@ -99,8 +116,11 @@ plots.show(fig, alt="A frontal chest radiograph, and the same one darkened excep
 shown = studies[studies["split"] == "train"].groupby("label").head(6)
 shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(studies).index))
 fig = plots.plot_grid([images.read_image(p) for p in shown["path"]], titles=list(shown["label"]))
-plots.show(fig, alt="Two rows of six chest radiographs, normal above and pneumonia below; some of "
-           "the pneumonias are hard to see.")
+plots.show(
+    fig,
+    alt="Two rows of six chest radiographs, normal above and pneumonia below; some of "
+    "the pneumonias are hard to see.",
+)
 
 # %% [markdown]
 # Could you tell the rows apart without the titles? Some pneumonias are plain, others hide behind
@@ -142,15 +162,23 @@ train
 
 # %%
 film_batch = torch.from_numpy(train.images[:1, None] / 255).float()  # (1, 1, 224, 224)
-changes = {"rotation": {"rotate": 15}, "zoom": {"zoom": (1.2, 1.3)}, "flip": {"flip": 1.0},
-           "brightness": {"brightness": 0.3}, "contrast": {"contrast": 0.6}}
+changes = {
+    "rotation": {"rotate": 15},
+    "zoom": {"zoom": (1.2, 1.3)},
+    "flip": {"flip": 1.0},
+    "brightness": {"brightness": 0.3},
+    "contrast": {"contrast": 0.6},
+}
 views = [film_batch]
 for change in changes.values():
     settings = replace(augment.Augment.none(), **change)
     views.append(augment.augment(film_batch, settings, generator=torch.Generator().manual_seed(3)))
 fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=["the film", *changes])
-plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirrored, brighter or "
-           "darker, flatter or starker. Only the mirrored one could not be this patient.")
+plots.show(
+    fig,
+    alt="One film, and five copies of it: rotated, magnified, mirrored, brighter or "
+    "darker, flatter or starker. Only the mirrored one could not be this patient.",
+)
 
 # %% [markdown]
 # The second half of the recipe is the order of things. What comes next is called *fine-tuning*.
@@ -177,17 +205,13 @@ result = training.fit(model, train, val, settings=settings)
 result.history.round(3)
 
 # %%
-fig, ax = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
-ax.plot(result.history["epoch"], result.history["train_loss"], "o-", label="training")
-ax.plot(result.history["epoch"], result.history["val_loss"], "s--", label="validation")
-ax.set(xlabel="epoch (pass over the training images)", ylabel="loss (lower is better)")
-ax.legend(frameon=False)
-plots.show(fig, alt="Loss on training and validation images after each epoch.")
+ax = plots.plot_history(result.history)
+plots.show(ax.figure, alt="Loss on training and validation images, and the validation AUC, after "
+           "each epoch.")
 
 # %% [markdown]
-# Epoch 0 is the first stage alone: the head on untouched features. Read such curves from left to
-# right: while both fall, the network learns; when training falls and validation rises, it has begun
-# to learn the training films by heart.
+# Read such curves from left to right: while both fall, the network learns; when training falls and
+# validation rises, it has begun to learn the training films by heart.
 #
 # ## 6. Measure it as a clinician would
 #
@@ -213,11 +237,17 @@ print(threshold)
 auc = evaluation["auc"]
 ax = plots.plot_roc(test_scores, threshold=threshold)
 plots.show(ax.figure, alt=f"ROC curve of the test images; the area under it is {auc.value:.2f}.")
-display(Markdown(
-    f"On **{len(test)} test images** of {test_scores.n_patients} patients the AUC is "
-    f"**{auc.value:.2f}**, with a 95 % interval from {auc.low:.2f} to {auc.high:.2f}. "
-    + ("The interval is wide: so few images cannot say more." if auc.high - auc.low > 0.1
-       else "The interval is narrow enough to say something.")))
+display(
+    Markdown(
+        f"On **{len(test)} test images** of {test_scores.n_patients} patients the AUC is "
+        f"**{auc.value:.2f}**, with a 95 % interval from {auc.low:.2f} to {auc.high:.2f}. "
+        + (
+            "The interval is wide: so few images cannot say more."
+            if auc.high - auc.low > 0.1
+            else "The interval is narrow enough to say something."
+        )
+    )
+)
 
 # %% [markdown]
 # The interval is the honest part. It says how far the number could have been off had we met other
@@ -227,7 +257,7 @@ display(Markdown(
 # With the threshold applied, every test film falls into one of four boxes.
 
 # %%
-ax = plots.plot_confusion(test_scores, threshold=threshold)
+ax = plots.plot_confusion(evaluation)
 plots.show(ax.figure, alt="Confusion matrix: true class by row, called class by column.")
 
 # %% [markdown]
@@ -275,11 +305,18 @@ rows = studies[studies["split"] == "test"].iloc[ill]
 truths = datasets.decode_masks(rows) if "mask_path" in rows else [None] * len(ill)
 fig, axes = plt.subplots(2, 4, figsize=(8, 4.2), layout="constrained")
 for column in range(len(ill)):
-    plots.plot_image(test.images[ill[column]], ax=axes[0, column],
-                     title=f"score {test_scores.y_score[ill[column]]:.2f}")
+    plots.plot_image(
+        test.images[ill[column]],
+        ax=axes[0, column],
+        title=f"score {test_scores.y_score[ill[column]]:.2f}",
+    )
     plots.plot_map(test.images[ill[column]], maps[column], mask=truths[column], ax=axes[1, column])
-plots.show(fig, alt="Above: four ill test films with their scores. Below: where Grad-CAM says the "
-           "network looked, and the outline of the true lesion.", colours=256)
+plots.show(
+    fig,
+    alt="Above: four ill test films with their scores. Below: where Grad-CAM says the "
+    "network looked, and the outline of the true lesion.",
+    colours=256,
+)
 
 # %% [markdown]
 # Where the bright region lies on the outline, the network looked at the disease. Where it lies
@@ -294,8 +331,9 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 
 # %%
 path = rows["path"].iloc[0]
-own = images.resize(images.read_image(path), 224)
-score = training.predict_scores(result.model, np.uint8(own * 255)[None])[0]
+own = images.resize(images.read_image(path), 224)  # float (224, 224) in [0, 1]
+logits = training.predict_logits(result.model, np.uint8(own * 255)[None])
+score = training.to_scores(logits)[0]
 verdict = classes[1] if score >= threshold.value else classes[0]
 display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
 

@@ -1,0 +1,193 @@
+"""The command line: the whole way on a small folder, and one line for each kind of bad input."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from medimg.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """40 small films of 20 patients; the ill ones have a bright square."""
+    root = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    for patient in range(20):
+        label = "normal" if patient < 10 else "pneumonia"
+        for visit in range(2):
+            film = rng.integers(0, 90, (40, 36), dtype=np.uint8)
+            if label == "pneumonia":
+                film[10:25, 12:26] += 120
+            path = root / label / f"p{patient:02}_{visit}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(film).save(path)
+    return root
+
+
+@pytest.fixture(scope="module")
+def fitted(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    status = main(
+        ["fit", "--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(out),
+         "--size", "32", "--epochs", "1", "--sensitivity", "0.9"]
+    )  # fmt: skip
+    assert status == 0
+    return out
+
+
+def test_fit_keeps_all_that_evaluate_needs(fitted):
+    studies = pd.read_csv(fitted / "studies.csv")
+    assert studies.groupby("patient_id")["split"].nunique().max() == 1
+    info = json.loads((fitted / "model.json").read_text())
+    assert info["classes"] == ["normal", "pneumonia"]
+    assert info["image_size"] == 32
+    assert info["threshold_rule"] == "sensitivity at least 0.9"
+    assert pd.read_csv(fitted / "history.csv")["epoch"].tolist() == [1]
+
+
+def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):
+    model = str(fitted / "model.safetensors")
+    assert main(["evaluate", "--model", model, "--out", str(tmp_path)]) == 0
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    studies = pd.read_csv(fitted / "studies.csv")
+    assert predictions["path"].tolist() == studies[studies["split"] == "test"]["path"].tolist()
+    assert {"y_true", "y_score"} <= set(predictions)
+    assert json.loads((tmp_path / "report.json").read_text())
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64") >= 2
+    assert "auc" in capsys.readouterr().out
+
+
+def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
+    model = str(fitted / "model.safetensors")
+    films = [str(folder / "normal" / "p00_0.png"), str(folder / "pneumonia" / "p15_1.png")]
+    assert main(["predict", "--model", model, "--out", str(tmp_path / "p.csv"), *films]) == 0
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table["path"].tolist() == films
+    assert set(table["called"]) <= {"normal", "pneumonia"}
+    assert main(["explain", "--model", model, "--out", str(tmp_path / "maps"), *films]) == 0
+    maps = sorted((tmp_path / "maps").iterdir())
+    assert [p.name for p in maps] == ["000_p00_0_gradcam.png", "001_p15_1_gradcam.png"]
+    assert Image.open(maps[0]).width > 200
+    assert str(maps[1]) in capsys.readouterr().out
+
+
+def test_scan_lists_the_bad_file(tmp_path, capsys, rng):
+    Image.fromarray(rng.integers(0, 255, (8, 9), dtype=np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.dcm").write_text("this is a letter")
+    assert main(["scan", str(tmp_path), "--out", str(tmp_path / "table.csv")]) == 0
+    assert "bad.dcm" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 2
+
+
+def test_deidentify_writes_a_report(tmp_path, capsys):
+    from dicom_files import make_dicom
+
+    (tmp_path / "in").mkdir()
+    make_dicom(np.arange(12, dtype=np.uint16).reshape(3, 4), PatientName="Doe^Jane").save_as(
+        tmp_path / "in" / "a.dcm", enforce_file_format=True
+    )
+    assert main(["deidentify", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    written = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert not any(b"Doe" in p.read_bytes() for p in written)
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_fetch_says_where_to_get_what_needs_an_account(tmp_path, capsys):
+    assert main(["fetch", "kermany", "--root", str(tmp_path)]) == 2
+    out = capsys.readouterr()
+    assert "data.mendeley.com" in out.out
+    assert "not here" in out.err
+
+
+def _bad_inputs(tmp_path, folder):
+    """Return arguments of ``fit`` and words that its one line of error must hold."""
+    empty = tmp_path / "set"
+    (empty / "ill").mkdir(parents=True)
+    (empty / "normal").mkdir()
+    Image.new("L", (9, 9)).save(empty / "normal" / "a.png")
+    text = tmp_path / "text"
+    for label in ("normal", "ill"):
+        for n in range(12):
+            path = text / label / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (40, 40), n * 9).save(path)
+    (text / "ill" / "letter.dcm").write_text("Dear colleague")
+    cut = tmp_path / "cut"
+    for label in ("normal", "ill"):
+        for n in range(12):
+            path = cut / label / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes((text / label / f"{n}.png").read_bytes())
+    whole = (folder / "normal" / "p00_0.png").read_bytes()
+    (cut / "normal" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "t.csv").write_text("path,name\na.png,b\n")
+    return {
+        "missing folder": (str(tmp_path / "none"), "neither a known data set nor a folder"),
+        "empty class": (str(empty), "'ill' has no images"),
+        "text named .dcm": (str(text), "letter.dcm"),
+        "truncated PNG": (str(cut), "cut.png"),
+        "no label": (str(tmp_path / "t.csv"), "column 'label' is missing"),
+    }
+
+
+@pytest.mark.parametrize(
+    "case", ["missing folder", "empty class", "text named .dcm", "truncated PNG", "no label"]
+)
+def test_bad_data_is_one_line(case, tmp_path, folder, capsys):
+    data, words = _bad_inputs(tmp_path, folder)[case]
+    out = tmp_path / "run"
+    status = main(["fit", "--data", data, "--size", "32", "--epochs", "1", "--out", str(out)])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert status == 2
+    assert error.startswith("medimg: ")
+    assert words in error
+    assert not (out / "model.safetensors").exists()
+
+
+def test_a_model_file_that_is_not_one_is_one_line(tmp_path, fitted, capsys):
+    fake = tmp_path / "model.safetensors"
+    fake.write_text("not weights")
+    (tmp_path / "model.json").write_bytes((fitted / "model.json").read_bytes())
+    assert main(["predict", "--model", str(fake), "a.png"]) == 2
+    assert "is not a safetensors file" in capsys.readouterr().err
+    assert main(["predict", "--model", str(tmp_path / "none"), "a.png"]) == 2
+    assert "no model at" in capsys.readouterr().err
+
+
+def test_unknown_label_and_empty_split_are_named(fitted, folder, tmp_path, capsys):
+    model = str(fitted / "model.safetensors")
+    film = folder / "normal" / "p00_0.png"
+    (tmp_path / "t.csv").write_text(f"path,label,split,patient_id\n{film},fracture,test,p1\n")
+    assert main(["evaluate", "--model", model, "--data", str(tmp_path / "t.csv")]) == 2
+    assert "label 'fracture' is unknown" in capsys.readouterr().err
+    arguments = ["evaluate", "--model", model, "--data", str(tmp_path / "t.csv"), "--split", "val"]
+    assert main(arguments) == 2
+    assert "no image is in split 'val'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_broken_write_leaves_the_last_model_whole(
+    fault, fitted, folder, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in ("model.safetensors", "model.json"):
+        (out / name).write_bytes((fitted / name).read_bytes())
+    before = (out / "model.safetensors").read_bytes()
+
+    def fail(handle):
+        raise fault
+
+    monkeypatch.setattr("medimg.storage.os.fsync", fail)
+    status = main(
+        ["fit", "--data", str(folder), "--patient-pattern", r"(p\d+)_", "--size", "32",
+         "--epochs", "1", "--out", str(out)]
+    )  # fmt: skip
+    assert status == (130 if isinstance(fault, KeyboardInterrupt) else 2)
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("medimg: ")
+    assert (out / "model.safetensors").read_bytes() == before
+    assert {p.name for p in out.iterdir()} == {"model.safetensors", "model.json"}

@@ -1,0 +1,48 @@
+"""Files appear whole or not at all."""
+
+import os
+import stat
+
+import pytest
+
+from medimg.storage import atomic_write, sha256
+
+
+def test_a_new_file_has_ordinary_rights_and_its_folder_is_made(tmp_path):
+    target = tmp_path / "deep" / "er" / "a.bin"
+    with atomic_write(target) as file:
+        file.write(b"abc")
+    assert target.read_bytes() == b"abc"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("fault", [ValueError("no"), KeyboardInterrupt(), OSError(28, "full")])
+def test_the_old_file_stays_when_writing_fails(tmp_path, fault):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def half_written():
+        with atomic_write(target, "w") as file:
+            file.write("half of the new")
+            raise fault
+
+    with pytest.raises(type(fault)):
+        half_written()
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with atomic_write(target, "w") as file:
+        file.write("nêw")
+        assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "nêw"
+
+
+def test_sha256_of_a_known_text(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
