@@ -122,7 +122,7 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
 
     The interval is made on the logit scale (Pepe 2003), where it keeps its promise: of simulated
     test sets with 20 + 20 patients and a true AUC of 0.95, nominal 95 % intervals hold the truth in
-    96 %, those on the plain scale in 86 % (``benchmarks/coverage.py``). ``scale="plain"`` gives
+    97 %, those on the plain scale in 87 % (``benchmarks/coverage.py``). ``scale="plain"`` gives
     what DeLong et al., and R's pROC, print.
 
     When a patient has several images the variance is summed by patient (Obuchowski 1997). Where

@@ -1,0 +1,11 @@
+"""One-page reports that can be mailed: everything, figures too, is in the one HTML file.
+
+`write_report` writes what a test set says about a model; `model_card` what a user must know before
+using it; `checklist` which items of TRIPOD+AI and CLAIM are answered and which are not.
+"""
+
+from medimg.reports.card import ModelCard, model_card
+from medimg.reports.checklist import checklist, checklist_items
+from medimg.reports.report import Report, write_report
+
+__all__ = ["ModelCard", "Report", "checklist", "checklist_items", "model_card", "write_report"]
