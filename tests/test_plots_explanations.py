@@ -1,0 +1,111 @@
+"""What the figures of explanations draw."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from medimg.metrics import Estimate
+from medimg.plots.explanations import plot_cascade, plot_map, plot_map_grid, plot_methods
+
+H, W = 12, 20
+
+
+@pytest.fixture
+def film(rng) -> np.ndarray:
+    return rng.integers(0, 256, (H, W), dtype=np.uint8)
+
+
+@pytest.fixture
+def heat() -> np.ndarray:
+    heat = np.zeros((H, W), np.float32)
+    heat[2:6, 3:9] = 1
+    return heat
+
+
+def test_map_is_opaque_where_it_is_strong_and_clear_where_it_is_not(film, heat):
+    ax = plot_map(film, heat)
+    over = ax.images[1].get_array()
+    assert over.shape == (H, W, 4)
+    np.testing.assert_allclose(over[3, 4, 3], 0.75)
+    assert over[10, 15, 3] == 0
+    assert ax.images[0].get_clim() == (0, 255)
+
+
+def test_strength_is_lightness(film):
+    ramp = np.tile(np.linspace(0, 1, W, dtype=np.float32), (H, 1))
+    red, green, blue = np.moveaxis(np.asarray(plot_map(film, ramp).images[1].get_array()), -1, 0)[
+        :3
+    ]
+    lightness = 0.2126 * red[0] ** 2.2 + 0.7152 * green[0] ** 2.2 + 0.0722 * blue[0] ** 2.2
+    assert (np.diff(lightness) > 0).all()
+
+
+def test_lesion_outline_lies_on_the_lesion(film, heat):
+    mask = np.zeros((H, W), bool)
+    mask[7:10, 12:18] = True
+    ax = plot_map(film, heat, mask=mask, legend=True)
+    outline = ax.collections[-1].get_paths()[0].vertices
+    np.testing.assert_allclose([outline.min(0), outline.max(0)], [[11.5, 6.5], [17.5, 9.5]])
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["map at half its height", "true lesion"]
+
+
+def test_empty_map_and_empty_mask_are_just_the_film(film):
+    ax = plot_map(film, np.zeros((H, W)), mask=np.zeros((H, W), bool))
+    assert not ax.collections
+
+
+def test_float_images_span_zero_to_one(film):
+    assert plot_map(film / 255).images[0].get_clim() == (0, 1)
+
+
+def test_wrong_shapes(film, heat):
+    with pytest.raises(ValueError, match=r"the map is \(20, 12\) and the image \(12, 20\)"):
+        plot_map(film, heat.T)
+    with pytest.raises(ValueError, match=r"the mask is"):
+        plot_map(film, heat, mask=np.zeros((2, 2), bool))
+
+
+def test_grid_has_a_row_an_image_and_a_column_a_method(film, heat):
+    maps = {"Grad-CAM": np.stack([heat] * 3), "edges": np.stack([heat] * 3)}
+    figure = plot_map_grid(np.stack([film] * 3), maps, titles=["a", "b", "c"])
+    assert len(figure.axes) == 9
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["film, true lesion", "Grad-CAM", "edges"]
+
+
+def test_methods_show_value_interval_and_chance():
+    table = pd.DataFrame(
+        [
+            ("gradcam", "pointing game", 0.8, 0.6, 0.9, 0.1),
+            ("edges", "pointing game", 0.3, np.nan, np.nan, 0.1),
+            ("gradcam", "ROAD", 0.2, 0.1, 0.3, 0.0),
+        ],
+        columns=["method", "test", "value", "low", "high", "chance"],
+    )
+    figure = plot_methods(table)
+    left, right = figure.axes
+    np.testing.assert_array_equal(left.lines[0].get_xdata(), [0.8, 0.3])
+    (bars,) = left.containers
+    np.testing.assert_allclose(bars.lines[2][0].get_segments()[0][:, 0], [0.6, 0.9])
+    assert left.lines[-1].get_xdata() == [0.1, 0.1]
+    assert left.get_xlabel() == "pointing game (95 % interval)"
+    assert [label.get_text() for label in left.get_yticklabels()] == ["gradcam", "edges"]
+    assert right.lines[-1].get_xdata() == [0.0, 0.0]
+    plt.close(figure)
+    assert len(plot_methods(table, tests=["ROAD"]).axes) == 1
+
+
+def test_cascade_shows_both_series():
+    cascade = pd.DataFrame(
+        {
+            "down_to": ["", "head", "stem"],
+            "agreement": [Estimate(1, 1, 1), Estimate(0.5, 0.4, 0.6), Estimate(0.1, 0, 0.2)],
+            "pointing": [Estimate(0.8, 0.7, 0.9), Estimate(0.4, 0.2, 0.6), Estimate(0.1, 0, 0.3)],
+        }
+    )
+    ax = plot_cascade(cascade, chance=0.1)
+    np.testing.assert_array_equal(ax.containers[0].lines[0].get_ydata(), [1, 0.5, 0.1])
+    np.testing.assert_array_equal(ax.containers[1].lines[0].get_ydata(), [0.8, 0.4, 0.1])
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["trained", "+ head", "+ stem"]
+    assert len(plot_cascade(cascade.drop(columns="pointing")).containers) == 1
