@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -49,3 +51,15 @@ def warn_burned_in(source: OpenDicom) -> None:
 @functools.cache
 def _warn_once(message: str) -> None:
     _log.warning(message)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back this package's warnings, for a table that tells of every file by itself."""
+    logger = logging.getLogger("medimg.images")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
