@@ -12,6 +12,7 @@ from pydicom import Dataset
 from tqdm.auto import tqdm
 
 from medimg.deid import dicomfile, pixels
+from medimg.deid.folders import REPORTS, checked_folders, refuse_foreign, remove_stale
 from medimg.deid.inventory import Inventory
 from medimg.deid.journal import Entry, Journal
 from medimg.deid.options import DeidOptions
@@ -23,7 +24,6 @@ from medimg.errors import DeidentifyError
 from medimg.storage import atomic_write, sha256
 
 logger = logging.getLogger(__name__)
-REPORTS = ("report.json", "report.html")
 
 
 @dataclass
@@ -86,7 +86,7 @@ def deidentify(
     Traceback (most recent call last):
     medimg.errors.DeidentifyError: The input "no/such/folder" is no folder; give a folder ...
     """
-    source, target = _checked_folders(Path(in_dir), Path(out_dir))
+    source, target = checked_folders(Path(in_dir), Path(out_dir))
     options = options or DeidOptions()
     files = [
         _File(number, path, path.relative_to(source).as_posix())
@@ -98,14 +98,15 @@ def deidentify(
     with dicomfile.quietly():
         for file in tqdm(files, desc="taking stock", disable=not progress):
             _take_stock(file, journal, inventory)
-        _refuse_foreign(target, files, journal)
+        outputs = {file.output for file in files} | set(REPORTS)
+        refuse_foreign(target, journal.outputs | outputs)
         generated = frozenset(journal.key.uid(uid) for uid in inventory.uids)
         verifier = Verifier(inventory, generated)
         entries = {
             file.number: _one(file, target, journal, verifier, options)
             for file in tqdm(files, desc="de-identifying", disable=not progress)
         }
-        _remove_stale(target, files, journal)
+        remove_stale(target, {entry.output for entry in entries.values()} | set(REPORTS))
         verdicts = _prove(files, entries, target, journal, verifier, progress)
     report = DeidReport(options, **tabulate(options, inventory, entries, verdicts))
     for name in REPORTS:
@@ -120,20 +121,6 @@ def deidentify(
             f'read "{target / "report.html"}".'
         )
     return report
-
-
-def _checked_folders(source: Path, target: Path) -> tuple[Path, Path]:
-    if not source.is_dir():
-        raise DeidentifyError(f'The input "{source}" is no folder; give a folder of DICOM files.')
-    source, target = source.resolve(), target.resolve()
-    if target.exists() and not target.is_dir():
-        raise DeidentifyError(f'The output "{target}" is a file; give a folder.')
-    if source == target or source in target.parents or target in source.parents:
-        raise DeidentifyError(
-            f'The output folder "{target}" is, holds or lies in the input folder, which would mix '
-            "originals with copies; give a folder elsewhere."
-        )
-    return source, target
 
 
 def _identity(dataset: Dataset) -> str:
@@ -219,27 +206,6 @@ def _treated(
         done=dict(treatment.done),
     )
     return entry, data
-
-
-def _refuse_foreign(target: Path, files: list[_File], journal: Journal) -> None:
-    """Stop when the output folder holds what no run of ours would write."""
-    ours = journal.outputs | {file.output for file in files} | set(REPORTS)
-    for path in sorted(target.rglob("*") if target.exists() else ()):
-        name = path.relative_to(target).as_posix()
-        if path.is_file() and name not in ours and not path.name.startswith("."):
-            raise DeidentifyError(
-                f'The output folder "{target}" holds files from elsewhere, which cannot be '
-                "vouched for; move them away or give another folder."
-            )
-
-
-def _remove_stale(target: Path, files: list[_File], journal: Journal) -> None:
-    """Remove outputs whose input is gone or changed, and what a killed run left half-written."""
-    wanted = {file.output for file in files} | set(REPORTS)
-    for path in sorted(target.rglob("*") if target.exists() else ()):
-        if path.is_file() and path.relative_to(target).as_posix() not in wanted:
-            path.unlink()
-    target.mkdir(parents=True, exist_ok=True)
 
 
 def _prove(

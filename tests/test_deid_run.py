@@ -1,0 +1,402 @@
+"""A folder from end to end: nothing left, stop and go on, refusals, pixels, the report."""
+
+import hashlib
+import json
+import logging
+from datetime import date
+
+import numpy as np
+import pytest
+from deid_files import COLUMNS, PLANTED, ROOT, ROWS, everything_under, plain, planted, save, spelled
+from pydicom import dcmread
+from pydicom.uid import RLELossless
+
+from medimg.deid import Box, DeidOptions, deidentify, run
+from medimg.deid.scan import Scanner
+from medimg.errors import DeidentifyError
+
+OPTIONS = DeidOptions(secret="test secret")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in (1, 2, 3):
+        save(planted(number), tmp_path / "Grunwald_Zoe" / f"MRN-778120_{number}.dcm")
+    return tmp_path / "Grunwald_Zoe"
+
+
+def go(source, out, options=OPTIONS):
+    return deidentify(source, out, options=options, progress=False)
+
+
+def outputs(out):
+    return [dcmread(path) for path in sorted(out.rglob("*.dcm"))]
+
+
+@pytest.mark.parametrize("dates", [False, True])
+def test_no_planted_identifier_is_in_any_output_byte(folder, tmp_path, dates):
+    chosen = DeidOptions(secret="s", retain_dates=dates)
+    report = go(folder, tmp_path / "out", chosen)
+    assert report.ok
+    data = everything_under(tmp_path / "out").lower()
+    kept = ("083157",) if dates else ()  # times of day stay with that option
+    for text in PLANTED:
+        if text not in kept:
+            assert not any(form.lower() in data for form in spelled(text)), text
+    assert ROOT.encode() not in data
+    assert list(report.files["status"]) == ["written"] * 3
+
+
+def test_what_was_typed_into_an_element_that_the_profile_keeps_is_scrubbed(folder, tmp_path):
+    report = go(folder, tmp_path / "out")
+    assert report.files["scrubbed"].tolist() == [["SoftwareVersions"]] * 3
+    assert outputs(tmp_path / "out")[0].SoftwareVersions == ""
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 192", "Łukasiewicz^Żaneta"),
+        ("ISO_IR 144", "Люкceмбypг^Роза"),
+        ("ISO_IR 126", "Διονυσιος^Αλεξ"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("GB18030", "Wang^XiaoDong=王^小东="),
+    ],
+)
+def test_names_in_other_scripts(tmp_path, charset, name):
+    ds = plain()
+    ds.SpecificCharacterSet = charset
+    ds.PatientName = name
+    ds.ImageComments = ds.Manufacturer = name.replace("^", " ")
+    save(ds, tmp_path / "in" / "a.dcm")
+    stored = dcmread(tmp_path / "in" / "a.dcm").get_item("Manufacturer").value.strip()
+    assert go(tmp_path / "in", tmp_path / "out").ok
+    data = everything_under(tmp_path / "out")
+    assert stored not in data
+    for part in name.replace("=", "^").split("^"):
+        if part:
+            assert part.encode("utf-8") not in data
+            assert part.encode("utf-16-le") not in data
+
+
+def test_one_patient_keeps_one_pseudonym_and_another_gets_another(tmp_path):
+    save(plain(1), tmp_path / "in" / "a.dcm")
+    other_study = plain(2, study="20220101")
+    other_study.PatientName = "Gruenwald^Zoe"  # the same ID, the name written otherwise
+    save(other_study, tmp_path / "in" / "b" / "b.dcm")
+    save(plain(3, patient="MRN-900001"), tmp_path / "in" / "c.dcm")
+    go(tmp_path / "in", tmp_path / "out")
+    by_number = {int(ds.InstanceNumber): ds for ds in outputs(tmp_path / "out")}
+    assert by_number[1].PatientID == by_number[2].PatientID != by_number[3].PatientID
+    assert by_number[1].StudyInstanceUID == by_number[3].StudyInstanceUID
+    assert len({ds.SOPInstanceUID for ds in by_number.values()}) == 3
+
+
+def test_intervals_hold_over_files(tmp_path):
+    save(plain(1, study="20210914"), tmp_path / "in" / "a.dcm")
+    save(plain(2, study="20220301"), tmp_path / "in" / "b.dcm")
+    go(tmp_path / "in", tmp_path / "out", DeidOptions(retain_dates=True, secret="s"))
+    days = {
+        int(ds.InstanceNumber): date.fromisoformat(ds.StudyDate)
+        for ds in outputs(tmp_path / "out")
+    }
+    assert (days[2] - days[1]).days == 168  # 14 September 2021 to 1 March 2022
+    assert 365 <= (date(2021, 9, 14) - days[1]).days <= 3650
+
+
+def test_a_shifted_date_may_equal_another_original(tmp_path, monkeypatch):
+    monkeypatch.setattr("medimg.deid.keys.Key.days", lambda self, identity: 168)
+    save(plain(1, study="20210914"), tmp_path / "in" / "a.dcm")
+    save(plain(2, study="20220301"), tmp_path / "in" / "b.dcm")
+    report = go(tmp_path / "in", tmp_path / "out", DeidOptions(retain_dates=True, secret="s"))
+    reasons = report.accepted.loc[report.accepted["kind"] == "date", "reason"]
+    assert set(reasons) == {"a shifted date that equals another original date"}
+
+
+def test_the_input_is_not_touched(folder, tmp_path):
+    before = everything_under(folder)
+    go(folder, tmp_path / "out")
+    assert everything_under(folder) == before
+
+
+@pytest.mark.parametrize("out", [".", "inside", ".."])
+def test_folders_that_overlap_are_refused(folder, out):
+    with pytest.raises(DeidentifyError, match="is, holds or lies in the input"):
+        go(folder, folder / out)
+
+
+def test_a_link_to_the_input_is_refused(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(DeidentifyError, match="is, holds or lies in the input"):
+        go(folder, tmp_path / "link")
+
+
+def test_an_output_folder_with_other_files_is_refused(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    with pytest.raises(DeidentifyError, match="holds files from elsewhere"):
+        go(folder, tmp_path / "out")
+    (tmp_path / "out" / "mine.txt").unlink()
+    go(folder, tmp_path / "out")
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    with pytest.raises(DeidentifyError, match="holds files from elsewhere"):
+        go(folder, tmp_path / "out")
+
+
+def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(folder, tmp_path, monkeypatch):
+    go(folder, tmp_path / "whole")
+    write, calls = run.atomic_write, []
+
+    def stopping(path, mode="wb"):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(path, mode)
+
+    monkeypatch.setattr(run, "atomic_write", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        go(folder, tmp_path / "out")
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1
+    monkeypatch.setattr(run, "atomic_write", write)
+    report = go(folder, tmp_path / "out")
+    assert sorted(report.files["status"]) == ["kept", "written", "written"]
+    images = [
+        {p.relative_to(d).as_posix(): p.read_bytes() for p in d.rglob("*.dcm")}
+        for d in (tmp_path / "whole", tmp_path / "out")
+    ]
+    assert images[0] == images[1]
+
+
+def test_a_torn_journal_line_and_a_half_written_file_do_no_harm(folder, tmp_path):
+    go(folder, tmp_path / "out")
+    with open(tmp_path / "out.private" / "journal.jsonl", "a") as file:
+        file.write('{"key": "torn')
+    (tmp_path / "out" / ".half.dcm.x1").write_bytes(b"half of Grunwald")
+    report = go(folder, tmp_path / "out")
+    assert list(report.files["status"]) == ["kept"] * 3
+    assert not (tmp_path / "out" / ".half.dcm.x1").exists()
+
+
+def test_a_changed_output_and_changed_options_are_done_again(folder, tmp_path):
+    go(folder, tmp_path / "out")
+    victim = next((tmp_path / "out").rglob("*.dcm"))
+    victim.write_bytes(b"tampered")
+    assert sorted(go(folder, tmp_path / "out").files["status"]) == ["kept", "kept", "written"]
+    again = go(folder, tmp_path / "out", DeidOptions(secret="test secret", retain_device=True))
+    assert list(again.files["status"]) == ["written"] * 3
+    assert outputs(tmp_path / "out")[0].StationName == "LINDWURM"
+
+
+def test_an_output_whose_input_is_gone_goes(folder, tmp_path):
+    go(folder, tmp_path / "out")
+    next(folder.iterdir()).unlink()
+    go(folder, tmp_path / "out")
+    assert len(outputs(tmp_path / "out")) == 2
+
+
+def test_the_drawn_secret_is_kept_private_and_another_is_refused(folder, tmp_path):
+    first = go(folder, tmp_path / "out", DeidOptions())
+    assert (tmp_path / "out.private" / "secret.key").stat().st_mode & 0o077 == 0
+    second = go(folder, tmp_path / "out", DeidOptions())
+    assert first.files["output"].tolist() == second.files["output"].tolist()
+    with pytest.raises(DeidentifyError, match="another secret"):
+        go(folder, tmp_path / "out")
+
+
+def test_bad_files_are_refused_by_reason_and_not_copied(folder, tmp_path):
+    (folder / "zero.dcm").touch()
+    (folder / "text.dcm").write_text("Grunwald was here, not DICOM at all. " * 20)
+    cut = plain(7)
+    cut.PixelData = cut.PixelData[:-20]
+    save(cut, folder / "cut.dcm")
+    document = plain(8)
+    document.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    document.EncapsulatedDocument = b"%PDF Grunwald "
+    save(document, folder / "document.dcm")
+    report = go(folder, tmp_path / "out")
+    assert report.ok
+    refused = report.files[report.files["status"] == "refused"]
+    assert sorted(refused["reason"]) == [
+        "has truncated pixel data",
+        "is an encapsulated document, which cannot be cleaned",
+        "is not a DICOM object (neither a SOP class nor an image size)",
+        "is not a DICOM object (neither a SOP class nor an image size)",
+    ]
+    assert len(outputs(tmp_path / "out")) == 3
+    crosswalk = (tmp_path / "out.private" / "files.csv").read_text()
+    assert "cut.dcm,refused,has truncated pixel data" in crosswalk
+
+
+def test_a_leak_fails_loudly_after_the_report_and_is_moved_away(folder, tmp_path, monkeypatch):
+    treat = run.Treatment.run
+    monkeypatch.setattr(run, "scrub", lambda verdict: [])
+
+    def leaky(self, dataset):
+        treat(self, dataset)
+        if dataset.get("InstanceNumber") == 2:
+            dataset.ImageComments = "seen by Dr. Quackenbush"
+
+    monkeypatch.setattr(run.Treatment, "run", leaky)
+    with pytest.raises(DeidentifyError, match="found in 1 output files"):
+        go(folder, tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["ok"] is False
+    assert [(r["kind"], r["element"]) for r in report["leaks"]] == [
+        ("other person's name", "ImageComments"), ("other person's name", "ImageComments"),
+    ][:len(report["leaks"])]  # fmt: skip
+    assert len(outputs(tmp_path / "out")) == 2
+    assert len(list((tmp_path / "out.private" / "leaking").iterdir())) == 1
+    monkeypatch.undo()
+    assert sorted(go(folder, tmp_path / "out").files["status"]) == ["kept", "kept", "written"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-16-le", "utf-16-be"])
+def test_a_name_inside_the_pixels_is_a_leak(tmp_path, encoding):
+    ds = plain()
+    raw = bytearray(ds.PixelData)
+    name = "GRÜNWALD".encode(encoding)
+    raw[20 : 20 + len(name)] = name
+    ds.PixelData = bytes(raw)
+    save(ds, tmp_path / "in" / "a.dcm")
+    with pytest.raises(DeidentifyError, match="found in 1 output"):
+        go(tmp_path / "in", tmp_path / "out")
+    leaks = json.loads((tmp_path / "out" / "report.json").read_text())["leaks"]
+    assert {(leak["kind"], leak["element"]) for leak in leaks} == {("patient name", "PixelData")}
+
+
+def test_bytes_after_the_last_frame_are_cut(tmp_path):
+    ds = plain()
+    ds.PixelData = ds.PixelData + b"Grunwald, Zoe   "
+    save(ds, tmp_path / "in" / "a.dcm")
+    report = go(tmp_path / "in", tmp_path / "out")
+    assert report.files["pixels"].tolist() == [["bytes after the last frame cut"]]
+
+
+def test_neither_report_nor_log_nor_warning_nor_repr_quotes_a_value(
+    folder, tmp_path, caplog, recwarn, capsys
+):
+    odd = planted(9)
+    odd["PatientBirthDate"]._value = "Tippfehler"  # a value that its VR forbids
+    save(odd, folder / "odd.dcm")
+    (folder / "text.dcm").write_text("Grunwald")
+    with caplog.at_level(logging.DEBUG):
+        report = go(folder, tmp_path / "out")
+    said = caplog.text + repr(report) + "".join(str(w.message) for w in recwarn)
+    said += "".join(capsys.readouterr())
+    said += "".join((tmp_path / "out" / f"report.{kind}").read_text() for kind in ("json", "html"))
+    for text in PLANTED:
+        assert text.lower() not in said.lower()
+    assert "Grunwald" not in said
+
+
+def test_the_report_covers_the_18_identifiers(folder, tmp_path):
+    report = go(folder, tmp_path / "out")
+    assert report.hipaa["number"].tolist() == list(range(1, 19))
+    counted = report.hipaa.set_index("identifier")["values_in_input"]
+    assert counted["Device identifiers and serial numbers"] == 2  # LINDWURM, SN-4477-X
+    reasons = report.look_at.set_index("reason")["files"]
+    assert reasons["burned-in text not excluded (Burned In Annotation absent)"] == 3
+    assert reasons["overlays removed"] == 3
+    saved = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [row["number"] for row in saved["hipaa"]] == list(range(1, 19))
+    with pytest.raises(ValueError, match="json or .html"):
+        report.save(tmp_path / "report.txt")
+
+
+def test_a_head_series_is_flagged_for_its_face(tmp_path):
+    for number, part, study in ((1, "HEAD", ""), (2, "", "MRI Brain w/o"), (3, "CHEST", "")):
+        ds = plain(number)
+        ds.BodyPartExamined, ds.StudyDescription, ds.BurnedInAnnotation = part, study, "NO"
+        save(ds, tmp_path / "in" / f"{number}.dcm")
+    report = go(tmp_path / "in", tmp_path / "out")
+    assert report.files["look_at"].tolist() == [["face: head series"], ["face: head series"], []]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_box_is_blanked_where_the_rule_says(tmp_path, compressed):
+    ds = plain()
+    original = ds.pixel_array.copy()
+    if compressed:
+        ds.compress(RLELossless)
+    save(ds, tmp_path / "in" / "a.dcm")
+    boxes = (Box(1, 3, 2, 7), Box(0, 6, 0, 10, where=(("Modality", "US"),)))
+    report = go(tmp_path / "in", tmp_path / "out", DeidOptions(blank=boxes, secret="s"))
+    expected = original.copy()
+    expected[1:3, 2:7] = 100  # the darkest stored value of the image
+    (written,) = outputs(tmp_path / "out")
+    np.testing.assert_array_equal(written.pixel_array, expected)
+    assert not written.file_meta.TransferSyntaxUID.is_compressed
+    assert [c.CodeValue for c in written.DeidentificationMethodCodeSequence] == ["113100", "113101"]
+    said = "box blanked, written uncompressed" if compressed else "box blanked"
+    assert report.files["pixels"].tolist() == [[said]]
+
+
+def test_a_box_in_colour_and_in_monochrome1(tmp_path, rng):
+    colour = plain(1)
+    colour.SamplesPerPixel, colour.PhotometricInterpretation = 3, "RGB"
+    colour.PlanarConfiguration = 1
+    colour.BitsAllocated = colour.BitsStored = 8
+    colour.HighBit = 7
+    pixels = rng.integers(1, 255, (3, ROWS, COLUMNS), dtype=np.uint8)
+    colour.PixelData = pixels.tobytes()
+    inverted = plain(2)
+    inverted.PhotometricInterpretation = "MONOCHROME1"
+    save(colour, tmp_path / "in" / "1.dcm")
+    save(inverted, tmp_path / "in" / "2.dcm")
+    go(tmp_path / "in", tmp_path / "out", DeidOptions(blank=(Box(0, 2, 0, 3),), secret="s"))
+    by_number = {int(ds.InstanceNumber): ds.pixel_array for ds in outputs(tmp_path / "out")}
+    expected = pixels.transpose(1, 2, 0).copy()
+    expected[:2, :3] = 0
+    np.testing.assert_array_equal(by_number[1], expected)
+    assert (by_number[2][:2, :3] == 100 + ROWS * COLUMNS - 1).all()
+
+
+def test_overlay_bits_in_the_pixels_are_cleared(tmp_path):
+    ds = plain()
+    ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") | 0x4000).astype("<u2").tobytes()
+    ds.add_new(0x60000010, "US", ROWS)
+    ds.add_new(0x60000102, "US", 14)
+    save(ds, tmp_path / "in" / "a.dcm")
+    go(tmp_path / "in", tmp_path / "out")
+    (written,) = outputs(tmp_path / "out")
+    np.testing.assert_array_equal(written.pixel_array, plain().pixel_array)
+
+
+@pytest.mark.parametrize("text", ["", "1:2", "3:1,0:4", "0:a,0:4", "0:1,0:4@Modality"])
+def test_a_box_that_makes_no_sense(text):
+    with pytest.raises(DeidentifyError, match="box"):
+        Box.parse(text)
+
+
+def test_file_meta_and_preamble_are_fresh(folder, tmp_path):
+    go(folder, tmp_path / "out")
+    (path, *_) = sorted((tmp_path / "out").rglob("*.dcm"))
+    assert path.read_bytes()[:128] == b"\0" * 128
+    meta = dcmread(path).file_meta
+    assert "SourceApplicationEntityTitle" not in meta
+    assert meta.MediaStorageSOPInstanceUID == dcmread(path).SOPInstanceUID
+
+
+def test_the_scanner_agrees_with_a_plain_search(rng):
+    from medimg.deid.scan import Pattern
+
+    data = bytes(rng.integers(97, 101, 5000, dtype=np.uint8))
+    wanted = [Pattern(bytes(rng.integers(97, 101, n, dtype=np.uint8)), n, False) for n in
+              (4, 5, 6, 7)]  # fmt: skip
+    expected = {
+        (at, p.owner) for p in wanted for at in range(len(data)) if data.startswith(p.data, at)
+    }
+    found = {(at, p.owner) for at, p in Scanner(wanted).find(data.upper())}
+    assert found == expected
+    assert len(expected) > 20
+
+
+def test_the_same_secret_gives_the_same_bytes_in_another_place(folder, tmp_path):
+    go(folder, tmp_path / "a")
+    go(folder, tmp_path / "b")
+    sums = [
+        [hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(d.rglob("*.dcm"))]
+        for d in (tmp_path / "a", tmp_path / "b")
+    ]
+    assert sums[0] == sums[1]
