@@ -5,6 +5,7 @@ python notebooks/build.py 01_load --execute     one, executed and measured (as i
 python notebooks/build.py --execute --dataset kermany --data /path    on real films, to build/
 python notebooks/build.py --check               do sources and notebooks agree? (runs nothing)
 python notebooks/build.py --slides              slides for teaching, to build/slides/
+    python notebooks/build.py --quiz                instructor/quiz.md from instructor/quiz.yaml
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import nbformat
 from builder.layout import BuildError, Layout
 from builder.outputs import clean
+from builder.quiz import quiz_page
 from builder.render import has_exercises, read_source, render
 from builder.run import execute, record
 from builder.slides import slides
@@ -107,6 +109,7 @@ def main() -> int:
     parser.add_argument("--execute", action="store_true", help="run the notebooks and measure")
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     parser.add_argument("--slides", action="store_true", help="write slides to build/slides/")
+    parser.add_argument("--quiz", action="store_true", help="write instructor/quiz.md")
     parser.add_argument("--dataset", default="sample", help="MEDIMG_DATASET for --execute")
     parser.add_argument("--data", help="MEDIMG_DATA for --execute: where real data lie")
     parser.add_argument("--timeout", type=int, default=600, help="seconds a cell may take")
@@ -116,6 +119,10 @@ def main() -> int:
     os.environ["MEDIMG_DATASET"] = args.dataset
     if args.data:
         os.environ["MEDIMG_DATA"] = args.data
+    if args.quiz:
+        with atomic_write(layout.root / "notebooks" / "instructor" / "quiz.md", "w") as file:
+            file.write(quiz_page(layout))
+        return 0
     complaints: list[str] = []
     for name in [Path(name).stem for name in args.names] or layout.names():
         try:

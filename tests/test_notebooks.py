@@ -17,6 +17,7 @@ from builder.contract import read_runtimes  # noqa: E402
 from builder.glossary import read_glossary, slug  # noqa: E402
 from builder.layout import Layout  # noqa: E402
 from builder.outputs import WIDGET  # noqa: E402
+from builder.quiz import quiz_page, read_quiz  # noqa: E402
 
 from medimg.exercises.engine import chapter  # noqa: E402
 
@@ -210,3 +211,32 @@ def test_the_glossary_is_in_order_and_explains_each_term_once():
     assert len(read_glossary(LAYOUT.glossary)) >= len(headings) == len(set(headings))
     entries = re.split(r"^### .+$", text, flags=re.MULTILINE)[1:]
     assert all(len(entry.split()) >= 8 for entry in entries)
+
+
+def test_the_quiz_is_whole_and_its_page_is_made_from_it():
+    quiz = read_quiz(LAYOUT)
+    assert all(len(questions) >= 4 for questions in quiz.values())
+    assert set(NAMES) <= set(quiz)
+    asked = [entry["question"] for questions in quiz.values() for entry in questions]
+    assert len(set(asked)) == len(asked)
+    for entry in (entry for questions in quiz.values() for entry in questions):
+        replies = [answer["feedback"] for answer in entry["answers"]]
+        assert len(set(replies)) == len(replies)
+        assert all(len(reply.split()) >= 4 for reply in replies), replies
+    page = (LAYOUT.root / "notebooks" / "instructor" / "quiz.md").read_text(encoding="utf-8")
+    assert page == quiz_page(LAYOUT), "run: python notebooks/build.py --quiz"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("**/*.md")), ids=lambda p: p.name)
+def test_links_in_the_instructors_pages_resolve(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("https://"):
+            assert (path.parent / target.partition("#")[0]).exists(), target
+
+
+@each_name
+def test_instructors_find_notes_and_a_place_in_the_plans(name):
+    folder = ROOT / "notebooks" / "instructor"
+    title = "Quickstart" if name == "quickstart" else f"{int(name[:2])}. "
+    assert re.search(rf"^## {re.escape(title)}", (folder / "notes.md").read_text(), re.MULTILINE)
+    assert f"{name}.ipynb" in (folder / "README.md").read_text()

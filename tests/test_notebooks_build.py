@@ -19,6 +19,7 @@ from builder.contract import contract, read_runtimes  # noqa: E402
 from builder.glossary import Linker, read_glossary, slug  # noqa: E402
 from builder.layout import BuildError, Layout  # noqa: E402
 from builder.outputs import WIDGET, clean, quantised  # noqa: E402
+from builder.quiz import quiz_page, read_quiz  # noqa: E402
 from builder.render import blank, read_source, render, solved  # noqa: E402
 from builder.run import record  # noqa: E402
 from builder.slides import slide_type, slides  # noqa: E402
@@ -251,3 +252,25 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     assert '<aside class="notes">' in page
     assert "Ask the class." in page
     assert "parts = [1, 2]" not in page
+
+
+QUIZ = """\
+09_demo:
+  - question: Who?
+    answers:
+      - {wrong: He., feedback: Not he.}
+      - {right: She., feedback: "She, indeed."}
+      - {wrong: They., feedback: Not they.}
+"""
+
+
+def test_the_quiz_page_folds_the_replies_away_and_refuses_two_right_answers(layout):
+    (layout.root / "notebooks" / "instructor").mkdir()
+    path = layout.root / "notebooks" / "instructor" / "quiz.yaml"
+    path.write_text(QUIZ)
+    page = quiz_page(layout)
+    assert "- b) She." in page.partition("<details>")[0]
+    assert "- b) **Right.** She, indeed." in page.partition("<details>")[2]
+    path.write_text(QUIZ.replace("wrong: He.", "right: He."))
+    with pytest.raises(BuildError, match="malformed question"):
+        read_quiz(layout)
