@@ -1,15 +1,10 @@
-"""What simulated CT and MR slices have in common: smooth randomness, people, files, tables.
-
-A slice is made by asking a real volume for its values at warped points, so every disturbance is
-a function of points in millimetres, (3, H, W) in the order z, y, x: nothing is ever computed for
-a whole volume, and a lesion seen in one slice goes on in the next.
-"""
+"""What simulated CT and MR slices have in common: splits, headers, files and the study table."""
 
 from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from scipy import ndimage
 
 from medimg.errors import SimulationError
 from medimg.storage import atomic_write
 
-Floats = NDArray[np.float32]
 NOTICE = "SIMULATED image for teaching, not a patient"
 SPLITS = ((0.68, "train"), (0.84, "val"), (1.0, "test"))
 
@@ -50,40 +43,6 @@ def check_count(name: str, value: int, *, least: int = 1) -> int:
             f"{name} is {value!r}, but must be a whole number of at least {least}: give such a one."
         )
     return int(value)
-
-
-def smooth_noise(points: Floats, scale: float, rng: np.random.Generator) -> Floats:
-    """Return Gaussian noise of unit deviation that changes over about `scale` mm, (H, W).
-
-    Lattice values that repeat every 16 cells are interpolated by cubic splines; neighbouring
-    slices of the same generator state see the same noise.
-    """
-    lattice = rng.standard_normal((16, 16, 16)).astype(np.float32)
-    # Between the nodes the spline has less variance than on them: 1.3 makes it about 1 overall.
-    values = ndimage.map_coordinates(lattice, points / scale, order=3, mode="grid-wrap")
-    return np.asarray(values * 1.3, dtype=np.float32)
-
-
-def smooth_shift(points: Floats, size: float, scale: float, rng: np.random.Generator) -> Floats:
-    """Return points moved by a smooth random field of deviation `size` mm, (3, H, W)."""
-    shift = np.stack([smooth_noise(points, scale, rng) for _ in range(3)])
-    return np.asarray(points + size * shift, dtype=np.float32)
-
-
-def plane(shape: tuple[int, int], pixel: float, angle: float, stretch: Sequence[float]) -> Floats:
-    """Return the (y, x) millimetres of an output grid about its centre, rotated, (2, H, W)."""
-    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    y = (rows - (shape[0] - 1) / 2) * pixel
-    x = (columns - (shape[1] - 1) / 2) * pixel
-    sine, cosine = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
-    turned = np.stack([cosine * y + sine * x, cosine * x - sine * y])
-    return np.asarray(turned / np.reshape(stretch, (2, 1, 1)), dtype=np.float32)
-
-
-def grain(shape: tuple[int, int], width: float, rng: np.random.Generator) -> Floats:
-    """Return detector noise of unit deviation, correlated over `width` pixels, (H, W)."""
-    noise = ndimage.gaussian_filter(rng.standard_normal(shape), width)
-    return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
 def split_of(patient: int, patients: int) -> str:
@@ -213,21 +172,21 @@ def write_file(path: Path, content: bytes) -> None:
 def write_task(root: Path, records: Iterable[SliceRecord], syntax: UID) -> pd.DataFrame:
     """Write the slices, masks and study table of one task under ``root`` and return the table.
 
-    Files are ``root/<split>/<label>/<id>.dcm`` and ``root/masks/<id>.png``; the paths in
-    ``root/studies.csv`` are relative to the folder above `root`.
+    Files are ``<split>/<label>/<id>.dcm`` and ``masks/<id>.png``; the paths in ``studies.csv``
+    are relative to `root`.
     """
     rows = []
     for record in records:
         row = dict(record.row)
-        name, image_id = root.name, row["image_id"]
-        path = f"{name}/{row['split']}/{row['label']}/{image_id}.dcm"
-        write_file(root.parent / path, make_dicom(record.pixels, record.header, syntax))
+        image_id = row["image_id"]
+        path = f"{row['split']}/{row['label']}/{image_id}.dcm"
+        write_file(root / path, make_dicom(record.pixels, record.header, syntax))
         mask_path = ""
         if record.mask.any():
-            mask_path = f"{name}/masks/{image_id}.png"
+            mask_path = f"masks/{image_id}.png"
             buffer = io.BytesIO()
             Image.fromarray(record.mask.astype(np.uint8) * 255).save(buffer, "PNG", optimize=True)
-            write_file(root.parent / mask_path, buffer.getvalue())
+            write_file(root / mask_path, buffer.getvalue())
         first = {key: row.pop(key) for key in ("image_id", "label", "split", "patient_id")}
         rows.append({**first, "path": path, "mask_path": mask_path, **row})
     table = pd.DataFrame(rows)

@@ -6,6 +6,7 @@ The anatomy comes from LIDC-IDRI-0001, a public de-identified CT (see `medimg.si
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from medimg.simulate.crosssection import (
     write_task,
 )
 from medimg.simulate.ct_task import CT_HEADER, SOURCE, simulate_ct
-from medimg.simulate.ct_volume import ChestVolume
+from medimg.simulate.ct_volume import ChestVolume, chest_volume
+from medimg.simulate.volume import load_ct
 
 SERIES_HEADER = {
     **CT_HEADER,
@@ -36,6 +38,33 @@ SERIES_HEADER = {
     "PatientSex": "O",
     "KVP": "120",
 }
+
+
+def make_sample(out: str | os.PathLike[str], *, seed: int = 2026) -> pd.DataFrame:
+    """Write ``out/ct`` whole, series and slice task, and return the task's study table.
+
+    Parameters
+    ----------
+    out : path-like
+        The folder ``data``.
+    seed : int
+        The same seed gives the same bytes.
+
+    Returns
+    -------
+    DataFrame
+        ``out/ct/studies.csv``; its paths are relative to that file.
+
+    Raises
+    ------
+    SimulationError
+        When the source volume is not installed, the seed is negative, or `out` cannot be written.
+    """
+    check_count("seed", seed, least=0)
+    root = Path(out) / "ct"
+    volume = chest_volume(load_ct())
+    write_ct_series(root, volume)
+    return write_ct(root, volume, seed=seed)
 
 
 def write_ct(root: Path, volume: ChestVolume, *, patients: int = 25, seed: int = 3) -> pd.DataFrame:
@@ -114,9 +143,7 @@ def _series_header(volume: ChestVolume, low: int, number: int) -> dict[str, obje
         "SliceThickness": f"{thick:g}",
         "SpacingBetweenSlices": f"{thick:g}",
         "PixelSpacing": [round(pixel, 6)] * 2,
-        "ImagePositionPatient": corner(
-            volume.hu.shape[1:], pixel, (low + 0.5) * volume.spacing[0]
-        ),
+        "ImagePositionPatient": corner(volume.hu.shape[1:], pixel, (low + 0.5) * volume.spacing[0]),
         "DerivationDescription": f"{SOURCE}; resampled, table removed. {NOTICE}",
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medimg.simulate.crosssection import Floats, smooth_noise
+from medimg.simulate.warps import Floats, smooth_noise
 
 LOBES = {
     1: "left upper lobe",
@@ -58,7 +58,7 @@ def consolidation(
     draw = _lobar if pattern == "lobar" else _patchy
     fill = draw(points, inside, rng)
     # Partly aerated lung is uneven at the size of a secondary lobule.
-    fill = fill * (1 + 0.35 * (1 - fill) * smooth_noise(points, 5.0, rng))
+    fill = fill * (1 + 0.3 * (1 - fill) * smooth_noise(points, 5.0, rng))
     fill = np.clip(fill, 0, 1) * ndimage.gaussian_filter(inside.astype(np.float32), 0.6)
     air = _bronchogram(points, inside & (fill > 0.5), hila[lobe], rng)
     return Opacity(fill.astype(np.float32), air, pattern, LOBES[lobe])
@@ -86,21 +86,19 @@ def _soft(distance: Floats, softness: float) -> Floats:
 
 
 def _lobar(points: Floats, inside: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-    radius = rng.uniform(11, 30)
+    radius = rng.uniform(20, 48)
     distance = _ball(points, _centre(points, inside, rng), radius)
-    distance = distance + 0.28 * smooth_noise(points, radius / 1.5, rng)
-    core = rng.uniform(0.55, 0.95) * _soft(distance, rng.uniform(0.05, 0.14))
-    halo = rng.uniform(0.1, 0.3) * _soft(distance / 1.35, 0.15)
-    return np.maximum(core, halo)
+    distance = distance + 0.25 * smooth_noise(points, radius / 1.8, rng)
+    return rng.uniform(0.85, 1.0) * _soft(distance, rng.uniform(0.03, 0.07))
 
 
 def _patchy(points: Floats, inside: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
     fill = np.zeros(inside.shape, np.float32)
-    for _ in range(int(rng.integers(3, 8))):
-        radius = rng.uniform(4, 11)
+    for _ in range(int(rng.integers(5, 11))):
+        radius = rng.uniform(7, 17)
         distance = _ball(points, _centre(points, inside, rng), radius)
         distance = distance + 0.3 * smooth_noise(points, radius, rng)
-        fill = np.maximum(fill, rng.uniform(0.4, 0.9) * _soft(distance, rng.uniform(0.15, 0.3)))
+        fill = np.maximum(fill, rng.uniform(0.75, 1.0) * _soft(distance, rng.uniform(0.05, 0.12)))
     return fill
 
 
@@ -131,7 +129,7 @@ def distractors(points: Floats, lungs: NDArray[np.bool_], rng: np.random.Generat
     with the same chances whatever the label.
     """
     fill = np.zeros(lungs.shape, np.float32)
-    if rng.random() < 0.75:
+    if rng.random() < 0.8:
         fill = np.maximum(fill, _dependent(points, lungs, rng))
     for _ in range(int(rng.integers(0, 3))):  # scars: thin bands
         centre, normal = _centre(points, lungs, rng), rng.standard_normal(3)
@@ -143,8 +141,11 @@ def distractors(points: Floats, lungs: NDArray[np.bool_], rng: np.random.Generat
     for _ in range(int(rng.integers(0, 4))):  # nodules
         distance = _ball(points, _centre(points, lungs, rng), rng.uniform(1.8, 4.0))
         fill = np.maximum(fill, rng.uniform(0.6, 1.0) * _soft(distance, 0.15))
-    if rng.random() < 0.5:  # breathing during the scan, ground glass of poor inspiration
-        fill = fill + rng.uniform(0.02, 0.12) * np.clip(smooth_noise(points, 40.0, rng), 0, 2)
+    if rng.random() < 0.6:  # mosaic of poor inspiration: large faint areas of ground glass
+        mosaic = np.clip(
+            smooth_noise(points, rng.uniform(12, 45), rng) + rng.uniform(-1, 0.5), 0, 1
+        )
+        fill = fill + rng.uniform(0.05, 0.4) * mosaic
     if rng.random() < 0.4:  # emphysema
         fill = fill - rng.uniform(0.02, 0.06) * (smooth_noise(points, 9.0, rng) > 0.8)
     return np.asarray(fill * lungs, dtype=np.float32)
@@ -156,6 +157,6 @@ def _dependent(points: Floats, lungs: NDArray[np.bool_], rng: np.random.Generato
     back = points[1]
     limit = np.quantile(back[lungs], rng.uniform(0.7, 0.9))
     lowest = 1 / (1 + np.exp(np.clip(-(back - limit) / 6, -30, 30)))
-    thickness = rng.uniform(2, 9) * np.clip(1 + 0.5 * smooth_noise(points, 25.0, rng), 0.2, 2)
+    thickness = rng.uniform(2, 16) * np.clip(1 + 0.5 * smooth_noise(points, 25.0, rng), 0.2, 2)
     density = rng.uniform(0.15, 0.7) * np.exp(-((depth / thickness) ** 2)) * lowest
     return np.asarray(density, dtype=np.float32)

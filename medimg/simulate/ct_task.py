@@ -16,19 +16,15 @@ from numpy.typing import NDArray
 
 from medimg.simulate.crosssection import (
     NOTICE,
-    Floats,
     SliceRecord,
     check_count,
     common_header,
     corner,
-    grain,
-    plane,
-    smooth_noise,
-    smooth_shift,
     split_of,
 )
 from medimg.simulate.ct_findings import Opacity, consolidation, distractors
 from medimg.simulate.ct_volume import ChestVolume
+from medimg.simulate.warps import Floats, grain, plane, smooth_noise, smooth_shift
 
 SHAPE = (256, 256)
 SOFT, AIR = 35.0, -880.0  # HU of lung without air, and of the air in a bronchus
@@ -62,7 +58,9 @@ class _Person:
     row: dict[str, Any]
 
 
-def simulate_ct(volume: ChestVolume, *, patients: int = 25, seed: int = 3) -> Iterator[SliceRecord]:
+def simulate_ct(
+    volume: ChestVolume, *, patients: int = 25, seed: int = 2026
+) -> Iterator[SliceRecord]:
     """Yield four slices of each simulated patient: two with consolidation and two clear.
 
     Parameters
@@ -89,11 +87,15 @@ def simulate_ct(volume: ChestVolume, *, patients: int = 25, seed: int = 3) -> It
 
 
 def _draw_person(number: int, patients: int, seed: int) -> _Person:
-    rng = np.random.default_rng([seed, number])
+    key = [seed, 1, number]
+    rng = np.random.default_rng(key)
     age, sex = int(rng.integers(25, 86)), str(rng.choice(["F", "M"]))
     site = str(rng.choice(["north", "south"]))
     patient_id = f"SIM-CT-{number + 1:03d}"
-    thickness, pixel = float(rng.choice([2.5, 3.0, 5.0])), float(np.round(rng.uniform(1.3, 1.5), 3))
+    thickness, pixel = (
+        float(rng.choice([2.5, 3.0, 5.0])),
+        float(np.round(rng.uniform(1.25, 1.4), 3)),
+    )
     row = {
         "patient_id": patient_id,
         "split": split_of(number, patients),
@@ -114,7 +116,7 @@ def _draw_person(number: int, patients: int, seed: int) -> _Person:
         "PixelSpacing": [pixel, pixel],
     }
     stretch = (float(rng.uniform(0.9, 1.08)), float(rng.uniform(0.9, 1.05)))
-    return _Person(number, [seed, number], stretch, pixel, bool(rng.random() < 0.5), header, row)
+    return _Person(number, key, stretch, pixel, bool(rng.random() < 0.5), header, row)
 
 
 def _scan(volume: ChestVolume, person: _Person, visit: int, label: int) -> Iterator[SliceRecord]:
@@ -122,7 +124,7 @@ def _scan(volume: ChestVolume, person: _Person, visit: int, label: int) -> Itera
     rng = np.random.default_rng([*person.seed, 100 + visit])
     angle, shift = rng.normal(0, 2.5), rng.normal(0, 4, 2)
     breath, sigma = rng.uniform(-0.06, 0.06), rng.uniform(9, 26)
-    low, high = 0.32, 0.86  # of the volume's height: from the domes to the apices
+    low, high = 0.36, 0.84  # of the volume's height: from the domes to the apices
     third = (high - low) / 2
     for part in range(2):
         height = (low + third * (part + rng.uniform(0, 0.85))) * volume.hu.shape[0]

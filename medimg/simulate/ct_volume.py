@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medimg.errors import SimulationError
-from medimg.simulate.crosssection import Floats
 from medimg.simulate.volume import LOBES, CtScan
+from medimg.simulate.warps import Floats
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ChestVolume:
 
     def at(self, points: Floats) -> tuple[Floats, NDArray[np.uint8]]:
         """Return HU (H, W) and lobe labels (H, W) at points in mm, (3, H, W)."""
-        index = points / np.reshape(self.spacing, (3, 1, 1)).astype(np.float32)
+        index = points / np.array(self.spacing, np.float32)[:, None, None]
         values = ndimage.map_coordinates(self.hu, index, order=1, cval=-1000.0)
         lobes = ndimage.map_coordinates(self.lobes, index, order=0)
         return values.astype(np.float32), lobes

@@ -5,6 +5,7 @@ The anatomy comes from the MNI ICBM152 template that nilearn ships (see `mr_volu
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +23,39 @@ from medimg.simulate.crosssection import (
     write_task,
 )
 from medimg.simulate.mr_findings import distractors
-from medimg.simulate.mr_task import (
-    HEIGHTS,
-    MR_HEADER,
-    SHAPE,
-    SOURCE,
-    acquire,
-    draw_person,
-    locate,
-    simulate_mr,
-    tissue,
-)
-from medimg.simulate.mr_volume import HeadVolume
+from medimg.simulate.mr_image import SHAPE, acquire, draw_person, locate, tissue
+from medimg.simulate.mr_task import HEIGHTS, MR_HEADER, SOURCE, simulate_mr
+from medimg.simulate.mr_volume import HeadVolume, load_head
 
 
-def write_mr(root: Path, head: HeadVolume, *, patients: int = 25, seed: int = 4) -> pd.DataFrame:
+def make_sample(out: str | os.PathLike[str], *, seed: int = 2026) -> pd.DataFrame:
+    """Write ``out/mr`` whole, series and slice task, and return the task's study table.
+
+    Parameters
+    ----------
+    out : path-like
+        The folder ``data``.
+    seed : int
+        The same seed gives the same bytes.
+
+    Returns
+    -------
+    DataFrame
+        ``out/mr/studies.csv``; its paths are relative to that file.
+
+    Raises
+    ------
+    SimulationError
+        When the source volume is not installed, the seed is negative, or `out` cannot be written.
+    """
+    check_count("seed", seed, least=0)
+    root = Path(out) / "mr"
+    volume = load_head()
+    write_mr_series(root, volume)
+    return write_mr(root, volume, seed=seed)
+
+
+def write_mr(root: Path, head: HeadVolume, *, patients: int = 25, seed: int = 2026) -> pd.DataFrame:
     """Write the slice task under `root` and return its study table.
 
     Parameters
@@ -59,7 +78,9 @@ def write_mr(root: Path, head: HeadVolume, *, patients: int = 25, seed: int = 4)
     return write_task(Path(root), bar, JPEGLSLossless)
 
 
-def write_mr_series(root: Path, head: HeadVolume, *, slices: int = 24, seed: int = 4) -> list[Path]:
+def write_mr_series(
+    root: Path, head: HeadVolume, *, slices: int = 24, seed: int = 2026
+) -> list[Path]:
     """Write ``root/series/*.dcm``, axial T1 slices of one more simulated person without a lesion.
 
     Raises

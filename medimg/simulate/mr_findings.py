@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.simulate.crosssection import Floats, smooth_noise
+from medimg.simulate.warps import Floats, smooth_noise
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Mass:
         """Return the slice with oedema in white matter, core and rim."""
         distance = self.distance(points)
         reach = _edge(distance / self.oedema, 0.12) * np.clip(white * 1.2, 0, 1)
-        image = image * (1 - 0.2 * reach)
+        image = image * (1 - 0.4 * reach)
         core = _edge(distance, 0.05)
         texture = 1 + 0.05 * smooth_noise(points, 4.0, np.random.default_rng(self.noise_seed + 1))
         image = image * (1 - core) + core * self.core * texture
-        width = 1.6 / self.radius
+        width = 2.6 / self.radius
         uneven = np.clip(
             1 + 0.5 * smooth_noise(points, 7.0, np.random.default_rng(self.noise_seed + 2)), 0, 1.5
         )
@@ -64,8 +64,8 @@ class Mass:
 
 def draw_mass(points: Floats, depth: Floats, rng: np.random.Generator) -> Mass:
     """Return a mass whose cut the slice shows, inside the brain."""
-    radius = rng.uniform(5, 13)
-    deep = depth < -min(radius, 9)
+    radius = rng.uniform(12, 25)
+    deep = depth < -min(0.7 * radius, 10)
     places = points[:, deep]
     centre = places[:, rng.integers(places.shape[1])].copy()
     centre[0] += rng.uniform(-0.4, 0.4) * radius
@@ -76,9 +76,9 @@ def draw_mass(points: Floats, depth: Floats, rng: np.random.Generator) -> Mass:
         radius=float(radius),
         pattern=pattern,
         push=float(rng.uniform(0.1, 0.45)),
-        core=float(rng.uniform(0.3, 0.55)),
-        rim=float(rng.uniform(0.85, 1.15)) if ring else 0.0,
-        oedema=float(rng.uniform(1.2, 1.9)),
+        core=float(rng.uniform(0.15, 0.45)),
+        rim=float(rng.uniform(1.1, 1.5)) if ring else 0.0,
+        oedema=float(rng.uniform(1.3, 2.1)),
         noise_seed=int(rng.integers(2**31)),
     )
 
@@ -92,15 +92,15 @@ def distractors(image: Floats, points: Floats, depth: Floats, rng: np.random.Gen
     brain = depth < -1
     image = image.copy()
     inner = points[:, depth < -8]
-    for _ in range(int(rng.integers(0, 7))):
+    for _ in range(int(rng.integers(0, 5))):
         spot = _spot(points, inner, rng.uniform(1.0, 3.0), rng)
         image += spot * (rng.uniform(0.25, 0.5) - image)
     outer = points[:, brain & (depth > -12)]
-    for _ in range(int(rng.integers(2, 12))):
+    for _ in range(int(rng.integers(0, 7))):
         spot = _spot(points, outer, rng.uniform(0.7, 1.7), rng)
         image += spot * np.maximum(rng.uniform(0.8, 1.2) - image, 0)
-    if rng.random() < 0.35:
-        cyst = _spot(points, outer, rng.uniform(5, 12), rng) * brain
+    if rng.random() < 0.3:
+        cyst = _spot(points, outer, rng.uniform(4, 10), rng) * brain
         image += cyst * (rng.uniform(0.2, 0.35) - image)
     if rng.random() < 0.5:
         ghost = np.roll(image, int(rng.integers(12, 60)), axis=0)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from medimg.errors import SimulationError
-from medimg.simulate.crosssection import Floats
+from medimg.simulate.warps import Floats
 
 _FILE = "nilearn/datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 
@@ -119,10 +120,12 @@ def _read(path: Path) -> Floats:
             "The MNI template cannot be read without nibabel: `pip install nibabel`."
         ) from error
     try:
-        values = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
+        image: Any = nibabel.load(path)
+        values = np.asarray(image.dataobj, dtype=np.float32)
     except (OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
         raise SimulationError(
             f"{path} is not a readable NIfTI volume ({error}): reinstall nilearn."
         ) from error
     # The file runs to the right, to the front and up.
-    return np.ascontiguousarray(values.transpose(2, 1, 0)[:, ::-1, ::-1]) / 255
+    turned = values.transpose(2, 1, 0)[:, ::-1, ::-1] / np.float32(255)
+    return np.ascontiguousarray(turned, dtype=np.float32)
