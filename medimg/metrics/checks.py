@@ -61,7 +61,7 @@ def check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
             f"y_score has the shape {scores.shape}; expected (N,), the probability of class 1, "
             "for two classes, or (N, K) for K > 2"
         )
-    if len(scores) != len(names):
+    if len(scores) != len(names) or len(scores) == 0:
         return scores  # the caller's length check words this better
     rows = scores.reshape(len(scores), -1)
     uneven = np.abs(rows.sum(axis=1) - 1) > (1e-3 if scores.ndim == 2 else math.inf)
@@ -91,7 +91,7 @@ def check_labels(y_true: ArrayLike, names: NDArray[np.str_], count: int) -> Ints
     where = first_bad(bad, names)
     if where:
         raise MetricsError(
-            f"{where}: y_true is {labels[int(np.argmax(bad))]!r}; expected a whole number from 0 "
+            f"{where}: y_true is {labels[int(np.argmax(bad))]}; expected a whole number from 0 "
             f"to {count - 1}"
         )
     return numbers.astype(np.int64)

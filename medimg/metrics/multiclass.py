@@ -87,8 +87,10 @@ def mean_auc(predictions: Predictions, *, average: str = "macro", level: float =
     What a patient adds to the error of the mean is the mean of what it adds to each AUC, so that
     the AUCs' dependence on the same images is accounted for. Class shares are taken as fixed.
     """
-    shares = np.array([float(np.mean(predictions.y_true == k))
-                       for k in range(len(predictions.classes))])  # fmt: skip
+    weight, _, kept = clusters(predictions)
+    size = len(predictions.classes)
+    shares = np.bincount(predictions.y_true[kept], weights=weight, minlength=size)
+    shares = shares / max(float(shares.sum()), 1e-300)
     if (shares == 0).any():
         absent = predictions.classes[int(np.argmin(shares))]
         return undefined(f"no image of class {absent!r}", level=level)

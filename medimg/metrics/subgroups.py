@@ -97,6 +97,9 @@ def subgroups(
     (square-and-add), as for independent groups. Where a patient stands in both groups (views, say)
     this is on the safe side.
 
+    An attribute that only the diseased have (severity, pattern: unknown for all healthy images)
+    makes groups of the diseased, each set against all healthy images.
+
     Parameters
     ----------
     groups : DataFrame, N rows in the order of the predictions
@@ -123,25 +126,26 @@ def subgroups(
     table, gaps = [], []
     for attribute in groups.columns:
         names = groups[attribute].astype("object").fillna("").astype(str).replace("", "unknown")
-        sizes = names.value_counts()
-        if len(sizes) > 20:
+        if names.nunique() > 20:
             raise MetricsError(
-                f"column {attribute!r} has {len(sizes)} groups; band it first (at most 20)"
+                f"column {attribute!r} has {names.nunique()} groups; band it first (at most 20)"
             )
-        found = {
-            group: _of_group(predictions.subset((names == group).to_numpy()), cut, smallest, level)
-            for group in _order(groups[attribute], sizes.index)
-        }
-        reference = str(sizes.index[0])
+        parts = _parts(predictions, names, _order(groups[attribute], pd.Index(names.unique())))
+        found = {name: _of_group(part, cut, smallest, level) for name, (_, part) in parts.items()}
+        reference = max(parts, key=lambda name: parts[name][0])
         for group, metrics in found.items():
-            n, positives = int(sizes[group]), _positives(predictions, names, group)
+            n, part = parts[group]
+            ill = int(np.sum(part.y_true == 1))
             for metric, (e, warning) in metrics.items():
-                table.append([attribute, group, n, positives, metric, *_numbers(e), warning])
+                if metric == "specificity" and n < len(part):
+                    continue  # the healthy are the same in all groups of the diseased
+                table.append([attribute, group, n, ill, metric, *_numbers(e), warning])
                 if group != reference:
                     base, base_warning = found[reference][metric]
-                    gap = mover_difference(e, base)
-                    gaps.append([attribute, group, reference, metric, *_numbers(gap),
-                                 warning or base_warning])  # fmt: skip
+                    gap = _numbers(mover_difference(e, base))
+                    gaps.append(
+                        [attribute, group, reference, metric, *gap, warning or base_warning]
+                    )
     numbers = ["value", "low", "high", "reason"]
     return SubgroupReport(
         pd.DataFrame(table, columns=["attribute", "group", "n", "positives", "metric", *numbers,
@@ -151,17 +155,32 @@ def subgroups(
     )  # fmt: skip
 
 
-def _order(column: pd.Series[Any], present: pd.Index[str]) -> list[str]:
+def _parts(
+    predictions: Predictions, names: pd.Series[str], order: list[str]
+) -> dict[str, tuple[int, Predictions]]:
+    """Size and predictions of each group, in order.
+
+    Where only the diseased have the attribute, each group is theirs, set against all the healthy.
+    """
+    member = {name: (names == name).to_numpy() for name in order}
+    healthy = predictions.y_true == 0
+    of_disease = healthy.any() and len(order) > 1 and bool((names[healthy] == "unknown").all())
+    if not of_disease:
+        return {name: (int(m.sum()), predictions.subset(m)) for name, m in member.items()}
+    return {
+        name: (int((m & ~healthy).sum()), predictions.subset(m | healthy))
+        for name, m in member.items()
+        if (m & ~healthy).any()
+    }
+
+
+def _order(column: pd.Series[Any], present: pd.Index[Any]) -> list[str]:
     """Order groups by category, where a column has categories, else by name; "unknown" last."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         known = [str(name) for name in column.dtype.categories if str(name) in present]
     else:
         known = sorted(name for name in present if name != "unknown")
     return known + (["unknown"] if "unknown" in present and "unknown" not in known else [])
-
-
-def _positives(predictions: Predictions, names: pd.Series[str], group: str) -> int:
-    return int(np.sum(predictions.y_true[(names == group).to_numpy()] == 1))
 
 
 def _numbers(e: Estimate) -> tuple[float, float, float, str]:

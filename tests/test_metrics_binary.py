@@ -1,0 +1,216 @@
+"""Metrics of the two-by-two table: by hand, against scikit-learn and statsmodels, at the edges."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+from statsmodels.stats.proportion import proportion_confint
+
+from medimg.errors import MetricsError
+from medimg.metrics import (
+    Predictions,
+    confusion_matrix,
+    evaluate,
+    ppv_npv_at,
+    wilson,
+)
+from medimg.metrics.estimates import mover_difference, proportion
+
+
+def of_table(tp, fp, fn, tn, **more):
+    """Predictions with these cells at a threshold of 0.5."""
+    true = [1] * tp + [0] * fp + [1] * fn + [0] * tn
+    score = [0.9] * (tp + fp) + [0.1] * (fn + tn)
+    return Predictions([str(i) for i in range(len(true))], true, score, **more)
+
+
+def random_predictions(rng, n=400, **more):
+    true = rng.integers(0, 2, n)
+    score = np.round(np.clip(0.3 * true + 0.7 * rng.random(n), 0, 1), 2)
+    return Predictions([str(i) for i in range(n)], true, score, **more)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (7, 20), (899, 1000)])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_is_that_of_statsmodels(k, n, level):
+    ours = wilson(k, n, level=level)
+    low, high = proportion_confint(k, n, alpha=1 - level, method="wilson")
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=1e-14)
+    assert 0 <= ours.low <= ours.value <= ours.high <= 1
+
+
+def test_a_table_by_hand():
+    result = evaluate(of_table(tp=40, fp=20, fn=10, tn=130), threshold=0.5)
+    expected = {
+        "prevalence": 0.25, "accuracy": 0.85, "sensitivity": 0.8, "specificity": 130 / 150,
+        "ppv": 40 / 60, "npv": 130 / 140, "f1": 80 / 110, "balanced_accuracy": 0.8 / 2 + 130 / 300,
+        "lr_positive": 0.8 / (20 / 150), "lr_negative": 0.2 / (130 / 150),
+        "mcc": (40 * 130 - 20 * 10) / math.sqrt(60 * 50 * 150 * 140),
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert result[name].value == pytest.approx(value, abs=1e-12), name
+        assert result[name].low < value < result[name].high, name
+    assert result["recall"] is result["sensitivity"]
+    assert result["precision"] is result["ppv"]
+    assert result.confusion.to_numpy().tolist() == [[130, 20], [10, 40]]
+
+
+def test_likelihood_ratio_has_the_log_interval_by_hand():
+    ratio = evaluate(of_table(tp=40, fp=20, fn=10, tn=130), threshold=0.5)["lr_positive"]
+    error = math.sqrt(1 / 40 - 1 / 50 + 1 / 20 - 1 / 150)
+    assert ratio.low == pytest.approx(6 * math.exp(-1.959963984540054 * error), rel=1e-9)
+    assert ratio.high == pytest.approx(6 * math.exp(1.959963984540054 * error), rel=1e-9)
+
+
+def test_every_metric_is_that_of_scikit_learn(rng):
+    p = random_predictions(rng)
+    y, called = p.y_true, p.predicted(0.5)
+    result = evaluate(p, threshold=0.5)
+    ratios = sk.class_likelihood_ratios(y, called)
+    expected = {
+        "accuracy": sk.accuracy_score(y, called),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "sensitivity": sk.recall_score(y, called),
+        "specificity": sk.recall_score(y, called, pos_label=0),
+        "ppv": sk.precision_score(y, called),
+        "npv": sk.precision_score(y, called, pos_label=0),
+        "f1": sk.f1_score(y, called),
+        "mcc": sk.matthews_corrcoef(y, called),
+        "lr_positive": ratios[0],
+        "lr_negative": ratios[1],
+        "auc": sk.roc_auc_score(y, p.y_score),
+        "average_precision": sk.average_precision_score(y, p.y_score),
+    }
+    for name, value in expected.items():
+        assert result[name].value == pytest.approx(value, abs=1e-12), name
+    np.testing.assert_array_equal(
+        confusion_matrix(p, threshold=0.5).to_numpy(), sk.confusion_matrix(y, called)
+    )
+
+
+def test_weights_are_those_of_scikit_learn_and_zero_is_absent(rng):
+    weights = rng.integers(0, 4, 400).astype(float)
+    p = random_predictions(rng, weights=weights)
+    y, called = p.y_true, p.predicted(0.5)
+    result = evaluate(p, threshold=0.5)
+    same = {"sample_weight": weights}
+    assert result["accuracy"].value == pytest.approx(sk.accuracy_score(y, called, **same))
+    assert result["ppv"].value == pytest.approx(sk.precision_score(y, called, **same))
+    assert result["mcc"].value == pytest.approx(sk.matthews_corrcoef(y, called, **same))
+    assert result["auc"].value == pytest.approx(sk.roc_auc_score(y, p.y_score, **same))
+    assert result["average_precision"].value == pytest.approx(
+        sk.average_precision_score(y, p.y_score, **same)
+    )
+    once = random_predictions(np.random.default_rng(3), weights=(weights > 0).astype(float))
+    kept = once.subset(weights > 0)
+    for name, estimate in evaluate(kept, threshold=0.5).estimates.items():
+        assert evaluate(once, threshold=0.5)[name] == estimate
+
+
+@pytest.mark.parametrize(
+    ("cells", "undefined"),
+    [
+        ((5, 0, 5, 0), {"specificity": "no negative", "lr_positive": "no negative",
+                        "auc": "no negative", "balanced_accuracy": "no negative",
+                        "mcc": "empty"}),
+        ((0, 5, 0, 5), {"sensitivity": "no positive", "lr_negative": "no positive",
+                        "auc": "no positive", "average_precision": "no positive"}),
+        ((0, 0, 5, 5), {"ppv": "called positive", "lr_positive": "no false positive",
+                        "mcc": "empty"}),
+        ((5, 5, 0, 0), {"npv": "called negative", "lr_negative": "no true negative",
+                        "mcc": "empty"}),
+        ((0, 0, 0, 5), {"f1": "none called positive", "sensitivity": "no positive"}),
+        ((5, 0, 5, 5), {"lr_positive": "no false positive"}),
+    ],
+)  # fmt: skip
+def test_zero_cells_are_undefined_with_a_reason_never_0(cells, undefined):
+    result = evaluate(of_table(*cells), threshold=0.5)
+    for name, words in undefined.items():
+        assert math.isnan(result[name].value), name
+        assert words in result[name].reason, name
+    for estimate in result.estimates.values():
+        assert not (math.isnan(estimate.value) and not estimate.reason)
+
+
+def test_one_image_alone():
+    result = evaluate(of_table(1, 0, 0, 0), threshold=0.5)
+    assert result["sensitivity"].value == 1
+    assert result["sensitivity"].low == pytest.approx(1 / (1 + 1.959963984540054**2))
+    assert math.isnan(result["auc"].value)
+
+
+def test_all_weights_zero_leaves_nothing_defined():
+    result = evaluate(of_table(2, 1, 1, 2, weights=[0] * 6), threshold=0.5)
+    assert all(math.isnan(e.value) for e in result.estimates.values())
+
+
+def test_no_hit_gives_a_negative_ratio_of_0_with_a_bound():
+    ratio = evaluate(of_table(tp=10, fp=5, fn=0, tn=15), threshold=0.5)["lr_negative"]
+    assert (ratio.value, ratio.low) == (0, 0)
+    assert ratio.high == pytest.approx(wilson(0, 10).high / 0.75)
+
+
+def test_images_of_one_patient_count_less():
+    """Each image three times over must not make the interval narrower than the images once."""
+    alone = of_table(tp=40, fp=20, fn=10, tn=130)
+    copies = Predictions(
+        [f"{i}-{k}" for i in alone.ids for k in range(3)], np.repeat(alone.y_true, 3),
+        np.repeat(alone.y_score, 3), np.repeat(alone.ids, 3),
+    )  # fmt: skip
+    once, thrice = evaluate(alone, threshold=0.5), evaluate(copies, threshold=0.5)
+    for name in once:
+        assert thrice[name].value == pytest.approx(once[name].value), name
+        narrower = (once[name].high - once[name].low) / (thrice[name].high - thrice[name].low)
+        assert narrower == pytest.approx(1, abs=0.12), name
+
+
+def test_the_effective_size_by_hand():
+    """Four patients of two images, hits 2, 2, 1, 0: the ratio estimator's variance, written out."""
+    hit = np.array([1, 1, 1, 1, 1, 0, 0, 0], bool)
+    cluster = np.repeat(np.arange(4), 2)
+    ours = proportion(hit, np.ones(8, bool), np.ones(8), cluster)
+    p, variance = 5 / 8, 4 / 3 * ((2 - 1.25) ** 2 * 2 + (1 - 1.25) ** 2 + 1.25**2) / 64
+    n = p * (1 - p) / variance * (1.959963984540054 / 3.182446305284263) ** 2
+    by_hand = wilson(p * n, n)
+    assert (ours.low, ours.high) == pytest.approx((by_hand.low, by_hand.high), abs=1e-12)
+
+
+def test_difference_is_newcombes_by_hand():
+    """Newcombe 1998, example 56/70 against 48/80: 0.0524 to 0.3339 (method 10)."""
+    gap = mover_difference(wilson(56, 70), wilson(48, 80))
+    assert (round(gap.value, 4), round(gap.low, 4), round(gap.high, 4)) == (0.2, 0.0524, 0.3339)
+
+
+def test_ppv_at_the_test_sets_prevalence_is_the_ppv():
+    result = evaluate(of_table(tp=40, fp=20, fn=10, tn=130), threshold=0.5)
+    values = ppv_npv_at(0.25, result["sensitivity"], result["specificity"])
+    assert values.ppv.value == pytest.approx(result["ppv"].value)
+    assert values.npv.value == pytest.approx(result["npv"].value)
+
+
+def test_warnings_tell_what_a_reader_must_know():
+    p = of_table(tp=4, fp=2, fn=1, tn=13)
+    text = " ".join(evaluate(p).warnings)
+    assert "no threshold was given" in text
+    assert "only 5 images in the smaller class" in text
+    assert "patients are not known" in text
+
+
+@pytest.mark.parametrize("bad", [-0.1, 1.5, float("nan")])
+def test_a_threshold_out_of_range_is_refused(bad):
+    with pytest.raises(MetricsError, match="threshold is"):
+        evaluate(of_table(1, 1, 1, 1), threshold=bad)
+
+
+def test_unknown_metric_and_level():
+    result = evaluate(of_table(1, 1, 1, 1), threshold=0.5)
+    with pytest.raises(MetricsError, match="no metric 'kappa'; expected one of"):
+        result["kappa"]
+    with pytest.raises(MetricsError, match="level is 95"):
+        evaluate(of_table(1, 1, 1, 1), threshold=0.5, level=95)
+
+
+def test_the_same_report_twice(rng):
+    p = random_predictions(rng, n=60)
+    assert repr(evaluate(p, threshold=0.5)) == repr(evaluate(p, threshold=0.5))

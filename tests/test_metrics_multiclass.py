@@ -1,0 +1,104 @@
+"""More than two classes: against scikit-learn, and undefined where a class is absent."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from medimg.metrics import Predictions, evaluate, mean_auc, one_against_rest
+from medimg.metrics.multiclass import _kappa
+
+
+def five_classes(rng, n=300, weights=None):
+    true = rng.choice(5, n, p=[0.4, 0.2, 0.2, 0.1, 0.1])
+    logits = rng.normal(size=(n, 5))
+    logits[np.arange(n), true] += 1.5
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Predictions([str(i) for i in range(n)], true, scores, weights=weights)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_every_metric_is_that_of_scikit_learn(rng, weighted):
+    weights = rng.integers(0, 3, 300).astype(float) if weighted else None
+    p = five_classes(rng, weights=weights)
+    y, called = p.y_true, p.predicted()
+    result = evaluate(p, ordinal=True)
+    w = {"sample_weight": weights}
+    expected = {
+        "accuracy": sk.accuracy_score(y, called, **w),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called, **w),
+        "recall_weighted": sk.recall_score(y, called, average="weighted", **w),
+        "precision_macro": sk.precision_score(y, called, average="macro", **w),
+        "precision_weighted": sk.precision_score(y, called, average="weighted", **w),
+        "f1_macro": sk.f1_score(y, called, average="macro", **w),
+        "f1_weighted": sk.f1_score(y, called, average="weighted", **w),
+        "mcc": sk.matthews_corrcoef(y, called, **w),
+        "kappa": sk.cohen_kappa_score(y, called, **w),
+        "kappa_quadratic": sk.cohen_kappa_score(y, called, weights="quadratic", **w),
+    }
+    for name, value in expected.items():
+        assert result[name].value == pytest.approx(value, abs=1e-12), name
+        assert result[name].low < value < result[name].high, name
+
+
+def test_areas_are_those_of_scikit_learn(rng):
+    p = five_classes(rng)
+    for average in ("macro", "weighted"):
+        value = sk.roc_auc_score(p.y_true, p.y_score, multi_class="ovr", average=average)
+        found = mean_auc(p, average=average)
+        assert found.value == pytest.approx(value, abs=1e-12)
+        assert found.low < value < found.high
+    table = one_against_rest(p)
+    alone = table[table["metric"] == "auc"]["value"].to_numpy()
+    expected = sk.roc_auc_score(p.y_true, p.y_score, multi_class="ovr", average=None)
+    np.testing.assert_allclose(alone, expected, atol=1e-12)
+
+
+def test_each_class_against_the_rest_by_hand():
+    scores = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]]
+    p = Predictions("abcd", [0, 0, 1, 2], scores, classes=("normal", "bacterial", "viral"))
+    table = one_against_rest(p).set_index(["class", "metric"])["value"]
+    assert table["normal", "sensitivity"] == 0.5
+    assert table["normal", "specificity"] == 1
+    assert table["bacterial", "ppv"] == 0.5
+    assert table["bacterial", "specificity"] == pytest.approx(2 / 3)
+    assert table["viral", "f1"] == 1
+    assert evaluate(p).confusion.loc["normal", "bacterial"] == 1
+
+
+def test_an_absent_class_leaves_its_means_undefined(rng):
+    p = five_classes(rng, n=60)
+    p = p.subset(p.y_true != 3)
+    result = evaluate(p)
+    for name in ("balanced_accuracy", "auc_macro"):
+        assert math.isnan(result[name].value)
+        assert "class 'class 3'" in result[name].reason or "class 3" in result[name].reason
+    assert math.isfinite(result["accuracy"].value)
+
+
+def test_one_image_alone():
+    result = evaluate(Predictions("a", [1], [[0.1, 0.8, 0.1]]), ordinal=True)
+    assert result["accuracy"].value == 1
+    for name in ("mcc", "kappa", "kappa_quadratic", "auc_macro", "f1_macro"):
+        assert math.isnan(result[name].value), name
+        assert result[name].reason, name
+
+
+def test_quadratic_kappa_by_hand():
+    """Weights 0, 1, 4: disagreement 1 + 4 of 10 seen; expected from the margins 4, 3, 3."""
+    c = np.array([[[3, 0, 1], [1, 2, 0], [0, 0, 3]]], float)
+    rows, columns = c[0].sum(axis=1), c[0].sum(axis=0)
+    cost = np.array([[0, 1, 4], [1, 0, 1], [4, 1, 0]])
+    expected = np.sum(cost * np.outer(rows, columns)) / 10
+    assert _kappa(c, 2)[0] == pytest.approx(1 - 5 / expected)
+
+
+def test_patients_with_several_images_widen_the_interval(rng):
+    p = five_classes(rng, n=100)
+    copies = Predictions([f"{i}{k}" for k in "ab" for i in p.ids], np.tile(p.y_true, 2),
+                         np.tile(p.y_score, (2, 1)), np.tile(p.ids, 2))  # fmt: skip
+    once, twice = evaluate(p), evaluate(copies)
+    for name in once:
+        width = once[name].high - once[name].low
+        assert twice[name].high - twice[name].low == pytest.approx(width, rel=0.1), name

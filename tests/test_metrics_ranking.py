@@ -1,0 +1,207 @@
+"""AUC, its intervals and its differences: against print, scikit-learn, brute force, bootstrap."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sk
+
+from medimg.errors import MetricsError
+from medimg.metrics import (
+    Predictions,
+    auc,
+    auc_difference,
+    average_precision,
+    pr_curve,
+    roc_curve,
+)
+from medimg.metrics.bootstrap import bootstrap_weights
+from medimg.metrics.estimates import Rows
+from medimg.metrics.ranking import auc_of_rows, auc_parts, newcombe_auc
+
+ASAH = pd.read_csv(Path(__file__).parent / "data" / "asah.csv")
+
+
+def made(true, score, patients=None, weights=None):
+    return Predictions([str(i) for i in range(len(true))], true, score, patients, (), weights)
+
+
+def asah(column):
+    """The aSAH data as predictions: scores brought into [0, 1], which changes no rank."""
+    values = ASAH[column].to_numpy(float)
+    return made(ASAH["poor_outcome"], values / values.max())
+
+
+@pytest.mark.parametrize(
+    ("column", "printed"),
+    [
+        ("s100b", (0.7314, 0.6301, 0.8326)),
+        ("ndka", (0.6120, 0.5012, 0.7227)),
+        ("wfns", (0.8237, 0.7485, 0.8988)),
+    ],
+)
+def test_delong_prints_what_proc_prints(column, printed):
+    """R: ci.auc(roc(outcome ~ s100b, aSAH)) and so on, to the four digits that pROC prints."""
+    found = auc(asah(column), scale="plain")
+    assert (round(found.value, 4), round(found.low, 4), round(found.high, 4)) == printed
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "z", "p"),
+    [("s100b", "wfns", -2.209, 0.02718), ("s100b", "ndka", 1.3908, 0.1643)],
+)
+def test_the_paired_difference_prints_what_proc_prints(first, second, z, p):
+    """R: roc.test(roc1, roc2, method = "delong"), the examples in pROC's manual."""
+    found = auc_difference(asah(first), asah(second))
+    assert round(found.p_value, len(str(p)) - 2) == p
+    error = (found.difference.high - found.difference.value) / 1.959963984540054
+    assert found.difference.value / error == pytest.approx(z, abs=5e-4)
+
+
+def brute_force(true, score):
+    """DeLong's variance by its definition, over all pairs."""
+    x, y = score[true == 1], score[true == 0]
+    psi = (x[:, None] > y) + 0.5 * (x[:, None] == y)
+    v10, v01 = psi.mean(axis=1), psi.mean(axis=0)
+    return psi.mean(), v10.var(ddof=1) / len(x) + v01.var(ddof=1) / len(y)
+
+
+def test_ties_by_brute_force(rng):
+    true = np.array([1] * 17 + [0] * 23)
+    score = np.round(rng.random(40) + 0.2 * true, 1) / 2
+    value, variance = brute_force(true, score)
+    data = Rows(true == 1, score, np.ones(40), np.arange(40))
+    ours, part = auc_parts(data)
+    assert ours == pytest.approx(value, abs=1e-14)
+    assert np.sum(part**2) == pytest.approx(variance, rel=1e-12)
+    assert ours == pytest.approx(sk.roc_auc_score(true, score), abs=1e-14)
+
+
+def test_the_bootstrap_agrees(rng):
+    p = asah("s100b")
+
+    def weighted(times):
+        if times[p.y_true == 1].sum() * times[p.y_true == 0].sum() == 0:
+            return math.nan
+        return auc_parts(Rows(p.y_true == 1, p.y_score, times, np.arange(len(p))))[0]
+
+    drawn = bootstrap_weights(weighted, np.arange(len(p)), draws=2000, rng=rng)
+    ours = auc(p)
+    assert drawn.low == pytest.approx(ours.low, abs=0.02)
+    assert drawn.high == pytest.approx(ours.high, abs=0.02)
+
+
+def test_images_of_one_patient_by_brute_force():
+    """Obuchowski's variance, written out with sums over patients who have both kinds of image."""
+    rng = np.random.default_rng(5)
+    cluster = rng.integers(0, 20, 90)
+    true = rng.integers(0, 2, 90)
+    score = np.round(rng.random(90) / 2 + 0.3 * true, 2)
+    x, y = score[true == 1], score[true == 0]
+    psi = (x[:, None] > y) + 0.5 * (x[:, None] == y)
+    value = psi.mean()
+    i10, i01 = len(set(cluster[true == 1])), len(set(cluster[true == 0]))
+    ten, one = np.zeros(20), np.zeros(20)
+    np.add.at(ten, cluster[true == 1], psi.mean(axis=1) - value)
+    np.add.at(one, cluster[true == 0], psi.mean(axis=0) - value)
+    m, n = len(x), len(y)
+    s10, s01 = i10 / ((i10 - 1) * m) * np.sum(ten**2), i01 / ((i01 - 1) * n) * np.sum(one**2)
+    s11 = np.sum(ten * one) * math.sqrt(i10 / (i10 - 1) * i01 / (i01 - 1))
+    variance = s10 / m + s01 / n + 2 * s11 / (m * n)
+    found = auc(made(true, score, cluster.astype(str)), scale="plain")
+    assert found.method == "DeLong by patient (Obuchowski)"
+    assert found.high - found.value == pytest.approx(1.959963984540054 * math.sqrt(variance))
+
+
+def test_copies_of_images_do_not_narrow_the_interval():
+    p = asah("s100b")
+    copies = made(np.tile(p.y_true, 2), np.tile(p.y_score, 2), np.tile(p.ids, 2))
+    assert auc(copies).low == pytest.approx(auc(p).low, abs=1e-12)
+
+
+def test_weights_repeat_images(rng):
+    p = asah("s100b")
+    times = rng.integers(0, 3, len(p))
+    weighted = auc(made(p.y_true, p.y_score, None, times))
+    repeated = auc(made(np.repeat(p.y_true, times), np.repeat(p.y_score, times),
+                        np.repeat(p.ids, times)))  # fmt: skip
+    assert (weighted.value, weighted.low) == pytest.approx((repeated.value, repeated.low))
+
+
+@pytest.mark.parametrize(("shift", "value"), [(0.5, 1.0), (-0.5, 0.0), (None, 0.5)])
+def test_without_variance_the_interval_is_newcombes(shift, value):
+    """A perfect, an inverted and a constant model: DeLong would give an interval of width 0."""
+    true = np.repeat([0, 1], 12)
+    score = np.full(24, 0.3) if shift is None else 0.5 + shift * (true - 0.5)
+    found = auc(made(true, score))
+    assert found.value == value
+    assert found.method == "Newcombe method 5"
+    assert found.high - found.low > 0.15
+    assert 0 <= found.low <= value <= found.high <= 1
+
+
+def test_newcombe_solves_its_equation():
+    found = newcombe_auc(0.8, 30, 40)
+    for t in (found.low, found.high):
+        star = 34
+        variance = t * (1 - t) * (1 + star * ((1 - t) / (2 - t) + t / (1 + t))) / 1200
+        assert (0.8 - t) ** 2 == pytest.approx(1.959963984540054**2 * variance, abs=1e-9)
+
+
+def test_one_image_of_a_class_and_none():
+    assert auc(made([1, 0, 0], [0.9, 0.1, 0.2])).method == "Newcombe method 5"
+    lone = auc(made([1], [0.9]))
+    assert math.isnan(lone.value)
+    assert lone.reason == "no negative image"
+    assert math.isnan(auc_difference(made([1], [0.9]), made([1], [0.8])).p_value)
+
+
+def test_a_hundred_thousand_rows_are_the_sum_over_few_distinct_scores(rng):
+    """Large and heavily tied, so that a quadratic method would need 2.5e9 pairs."""
+    true = rng.integers(0, 2, 100_000)
+    score = (rng.integers(0, 8, 100_000) + 3 * true) / 10
+    counts = np.array([[np.sum((score == s) & (true == k)) for s in np.unique(score)]
+                       for k in (0, 1)])  # fmt: skip
+    below = np.cumsum(counts[0]) - counts[0]
+    by_hand = np.sum(counts[1] * (below + counts[0] / 2)) / counts[0].sum() / counts[1].sum()
+    data = Rows(true == 1, score, np.ones(len(true)), np.arange(len(true)))
+    assert auc_of_rows(data).value == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_models_of_other_images_are_refused():
+    p = made([0, 1, 1], [0.1, 0.2, 0.3])
+    with pytest.raises(MetricsError, match="the first model has 3 rows and the second 2"):
+        auc_difference(p, p.subset([0, 1]))
+    with pytest.raises(MetricsError, match="row 0: the first model has image '0'"):
+        auc_difference(p, p.subset([2, 1, 0]))
+
+
+def test_a_model_against_itself_has_no_interval_and_a_reason():
+    found = auc_difference(asah("ndka"), asah("ndka"))
+    assert found.difference.value == 0
+    assert math.isnan(found.difference.low)
+    assert "no variance" in found.difference.reason
+
+
+def test_curves_are_those_of_scikit_learn():
+    p = asah("wfns")
+    ours = roc_curve(p)
+    fpr, tpr, cut = sk.roc_curve(p.y_true, p.y_score, drop_intermediate=False)
+    np.testing.assert_allclose(ours["sensitivity"], tpr)
+    np.testing.assert_allclose(1 - ours["specificity"], fpr, atol=1e-15)
+    np.testing.assert_array_equal(ours["threshold"], cut)
+    precision, recall, _ = sk.precision_recall_curve(p.y_true, p.y_score)
+    np.testing.assert_allclose(pr_curve(p)["precision"], precision[-2::-1])
+    np.testing.assert_allclose(pr_curve(p)["recall"], recall[-2::-1])
+    assert average_precision(p).value == pytest.approx(
+        sk.average_precision_score(p.y_true, p.y_score)
+    )
+
+
+def test_two_class_metrics_refuse_three_classes():
+    many = Predictions("ab", [0, 2], [[0.5, 0.25, 0.25], [0, 0.125, 0.875]])
+    for metric in (auc, average_precision, roc_curve, pr_curve):
+        with pytest.raises(MetricsError, match=r"use predictions\.one_vs_rest"):
+            metric(many)
