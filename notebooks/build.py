@@ -6,6 +6,7 @@ python notebooks/build.py --execute --dataset kermany --data /path    on real fi
 python notebooks/build.py --check               do sources and notebooks agree? (runs nothing)
 python notebooks/build.py --slides              slides for teaching, to build/slides/
     python notebooks/build.py --quiz                instructor/quiz.md from instructor/quiz.yaml
+    python notebooks/build.py --table               what was measured, as a Markdown table
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from builder.contract import runtime_table
 from builder.layout import BuildError, Layout
 from builder.outputs import clean
 from builder.quiz import quiz_page
@@ -81,12 +83,14 @@ def build(layout: Layout, name: str, args: argparse.Namespace) -> list[str]:
     complaints: list[str] = []
     for variant, path in targets(layout, name).items():
         notebook = render(layout, name, variant)
+        device = "CPU"
         key = name if variant == "student" else f"solutions/{name}"
         if args.execute:
             print(f"executing {key} ...", flush=True)
             path.parent.mkdir(parents=True, exist_ok=True)
             measured = execute(notebook, path.parent, timeout=args.timeout)
             print(f"  {measured['seconds']} s, {measured['peak_mb']} MB, {measured['cores']} cores")
+            device = measured["device"]
             record(layout, key, args.dataset, measured)
             complaints += [f"{key}: {text}" for text in clean(notebook)]
             # The head shows what has just been measured.
@@ -94,8 +98,10 @@ def build(layout: Layout, name: str, args: argparse.Namespace) -> list[str]:
             notebook.metadata = render(layout, name, variant).metadata
         else:
             keep_outputs(notebook, path)
-        if args.dataset != "sample":  # real films are never written where git would see them
-            path = layout.root / "build" / args.dataset / f"{key.replace('/', '-')}.ipynb"
+        if args.dataset != "sample" or device != "CPU":
+            # Real films never lie where git would see them; and what is committed was run on a CPU.
+            folder = layout.root / "build" / f"{args.dataset}-{device}".replace(" ", "-")
+            path = folder / f"{key.replace('/', '-')}.ipynb"
         write(notebook, path)
     return complaints
 
@@ -109,6 +115,7 @@ def main() -> int:
     parser.add_argument("--execute", action="store_true", help="run the notebooks and measure")
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     parser.add_argument("--slides", action="store_true", help="write slides to build/slides/")
+    parser.add_argument("--table", action="store_true", help="print what was measured")
     parser.add_argument("--quiz", action="store_true", help="write instructor/quiz.md")
     parser.add_argument("--dataset", default="sample", help="MEDIMG_DATASET for --execute")
     parser.add_argument("--data", help="MEDIMG_DATA for --execute: where real data lie")
@@ -119,6 +126,9 @@ def main() -> int:
     os.environ["MEDIMG_DATASET"] = args.dataset
     if args.data:
         os.environ["MEDIMG_DATA"] = args.data
+    if args.table:
+        print(runtime_table(layout))
+        return 0
     if args.quiz:
         with atomic_write(layout.root / "notebooks" / "instructor" / "quiz.md", "w") as file:
             file.write(quiz_page(layout))

@@ -209,6 +209,8 @@ def test_functions_are_called_on_cases():
 def test_what_learners_typed_is_escaped_on_the_page():
     page = make(Number(), lambda: 1).judge("<script>alert(1)</script>", {})._repr_html_()
     assert "<script>" not in page
+    stressed = Exercise("99-x", "?", Number(), lambda: 1, "Those *called* ill; 2*3*4.", ("a",))
+    assert "<em>called</em> ill; 2*3*4." in stressed.judge(1, {})._repr_html_()
     assert "<code>exercises.hint" in SENSITIVITY.judge(0.9, DATA)._repr_html_()
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "notebooks"))
 
 import build as builder_cli  # noqa: E402
-from builder.contract import contract, read_runtimes  # noqa: E402
+from builder.contract import contract, read_runtimes, runtime_table  # noqa: E402
 from builder.glossary import Linker, read_glossary, slug  # noqa: E402
 from builder.layout import BuildError, Layout  # noqa: E402
 from builder.outputs import WIDGET, clean, quantised  # noqa: E402
@@ -200,6 +200,7 @@ def test_a_measurement_on_fewer_cores_replaces_none_on_more(layout):
     assert "| Peak memory | 1.2 GB | 1.2 GB |" in said
     assert "(`MEDIMG_DATASET=kermany`) | not measured yet | 61 s |" in said
     assert "1 exercise of about 4 minutes each" in said
+    assert "| 09_demo | kermany, A GPU | 61 s | 1.2 GB |  |" in runtime_table(layout)
 
 
 def test_figures_shrink_to_a_palette_and_keep_their_greys(rng):

@@ -37,8 +37,9 @@ class Outcome:
         return f"{_MARKS[self.status]} {self.text}".rstrip()
 
     def _repr_html_(self) -> str:
-        # Code between backticks; the rest escaped, for it may quote what the learner typed.
+        # Code between backticks, *stress*; the rest escaped, for it may quote what the learner typed.
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(self.text, quote=False))
+        text = re.sub(r"(?<![\w*])\*(\w[^*<]*)\*(?![\w*])", r"<em>\1</em>", text)
         style = f"border-left: 4px solid {_COLOURS[self.status]}; padding-left: 8px"
         return f'<div style="{style}"><b>{_MARKS[self.status]}</b> {text}</div>'
 

@@ -105,3 +105,15 @@ def _time(figures: dict[str, Any]) -> str:
 
 def _memory(figures: dict[str, Any]) -> str:
     return f"{figures['peak_mb'] / 1000:.1f} GB"
+
+
+def runtime_table(layout: Layout) -> str:
+    """Return all measurements as a Markdown table, with each run's headline numbers."""
+    lines = ["| notebook | data, device | time | peak memory | said |", "|---|---|---|---|---|"]
+    for name, runs in sorted(read_runtimes(layout).items()):
+        for key, figures in sorted(runs.items()):
+            device = _cores(figures["cores"]) if figures["device"] == "CPU" else figures["device"]
+            said = " ".join(" ".join(figures["headline"]).split()).replace("|", "/")
+            run = f"{key.split()[0]}, {device}"
+            lines.append(f"| {name} | {run} | {_time(figures)} | {_memory(figures)} | {said} |")
+    return "\n".join(lines)
