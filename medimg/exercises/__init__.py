@@ -4,9 +4,10 @@
 hint. Neither raises: whatever a learner hands in, the reply is a helpful sentence.
 """
 
-from medimg.exercises.engine import Exercise, Mistake, Outcome, check, hint
+from medimg.exercises.engine import Exercise, Mistake, check, hint
 from medimg.exercises.kinds import Choice, Choices, Number, Whole, YesNo
 from medimg.exercises.many import Array, Function, Numbers
+from medimg.exercises.outcomes import Outcome
 from medimg.exercises.sealed import Sealed, seal
 
 __all__ = [
