@@ -78,6 +78,13 @@ def test_gradcam_by_hand(net, films):
     np.testing.assert_allclose(maps[0], expected, atol=1e-5)
 
 
+def test_hirescam_is_gradcam_behind_a_mean_and_a_linear_layer(net, films):
+    maps = [
+        explain(net, films, method=m, target=1, layer=net.second) for m in ("gradcam", "hirescam")
+    ]
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-5)
+
+
 def test_log_odds_do_not_see_what_no_prediction_sees(net, films):
     common = torch.randn(5, generator=torch.Generator().manual_seed(1))
     by_odds = explain(net, films, target=0, layer=net.second)

@@ -51,7 +51,7 @@ def integrated_gradients(
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017.
     """
     try:
-        from captum.attr import IntegratedGradients  # type: ignore[import-untyped]
+        from captum.attr import IntegratedGradients
     except ImportError as error:
         raise ModelError(
             "Integrated gradients need captum: pip install 'medimg[explain]' (or captum alone)."

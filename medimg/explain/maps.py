@@ -69,6 +69,11 @@ def explain(
         Unknown method, images of another shape or range, a class that the model does not have, or
         a method that this architecture cannot have.
 
+    Notes
+    -----
+    After a mean over places and one linear layer, as in our networks with the linear head,
+    HiResCAM is Grad-CAM: every place has the same gradient.
+
     References
     ----------
     Selvaraju et al., "Grad-CAM", ICCV 2017. Abnar and Zuidema, "Quantifying attention flow in
