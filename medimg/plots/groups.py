@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +14,11 @@ from medimg.metrics import NaturalFrequencies, SubgroupReport
 from medimg.plots.palette import BLUE, GREY, ORANGE, STYLES
 
 COLUMNS = 40
+SHORT: Final = {
+    "auc": "AUC", "auc_macro": "AUC, macro mean", "auc_weighted": "AUC, weighted mean",
+    "ppv": "PPV", "npv": "NPV", "mcc": "MCC", "lr_positive": "LR+", "lr_negative": "LR-",
+    "n": "Images", "positives": "With disease",
+}  # fmt: skip
 
 
 def plot_natural_frequencies(counts: NaturalFrequencies, *, ax: Axes | None = None) -> Axes:
@@ -21,7 +27,7 @@ def plot_natural_frequencies(counts: NaturalFrequencies, *, ax: Axes | None = No
     Full dots have the disease, hollow ones have not; colour tells whether the test found them.
     """
     if ax is None:
-        _, ax = plt.subplots(figsize=(7.2, 5.2), layout="constrained")
+        _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
     kinds = (
         (counts.true_positive, "ill, found", ORANGE, "o", ORANGE),
         (counts.false_negative, "ill, missed", "black", "X", "black"),
@@ -31,7 +37,7 @@ def plot_natural_frequencies(counts: NaturalFrequencies, *, ax: Axes | None = No
     start = 0
     for number, label, colour, marker, face in kinds:
         place = np.arange(start, start + number)
-        ax.scatter(place % COLUMNS, place // COLUMNS, s=24, marker=marker, edgecolors=colour,
+        ax.scatter(place % COLUMNS, place // COLUMNS, s=15, marker=marker, edgecolors=colour,
                    facecolors=face, linewidths=1.1, label=f"{number} {label}")  # fmt: skip
         start += number
     ax.invert_yaxis()
@@ -109,6 +115,4 @@ def plot_robustness(table: pd.DataFrame, *, metric: str = "auc", ax: Axes | None
 
 def metric_name(metric: str) -> str:
     """Write a metric's name as in print."""
-    return {"auc": "AUC", "ppv": "PPV", "npv": "NPV", "mcc": "MCC"}.get(
-        metric, metric.replace("_", " ").capitalize()
-    )
+    return SHORT.get(metric, metric.replace("_", " ").capitalize())

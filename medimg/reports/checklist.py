@@ -81,7 +81,7 @@ def checklist(
             f"{', '.join(sorted(set(items['key'])))}"
         )
     found = {**_from_results(evaluation, groups), **_from_card(card), **given}
-    items["answer"] = items["key"].map(found).fillna("").astype(str).str.strip()
+    items["answer"] = [found.get(key, "").strip() for key in items["key"]]
     tables = []
     for name, (_, source) in LISTS.items():
         part = items[items["list"] == name]

@@ -147,7 +147,7 @@ def prevalence_section(
     for share in sorted({0.01, 0.05, 0.2, prevalence, own}):
         values = ppv_npv_at(share, se, sp)
         name = f"{100 * share:.3g} %" + (" (this test set)" if share == own else "")
-        lines.append((name, shown(values.ppv), shown(values.npv)))
+        lines.append((name, shown(values.ppv, digits=3), shown(values.npv, digits=3)))
     counts = natural_frequencies(prevalence, se.value, sp.value)
     return {
         "prevalence": pd.DataFrame(lines, columns=["Prevalence", "PPV", "NPV"]),
@@ -157,7 +157,7 @@ def prevalence_section(
 
 def calibration_section(predictions: Predictions) -> dict[str, Any]:
     """Calibration in sentences and two pictures, for two classes, both present."""
-    nothing = {"calibration": [], "calibration_figures": []}
+    nothing: dict[str, Any] = {"calibration": [], "calibration_figures": []}
     if not predictions.is_binary or predictions.weights is not None:
         return nothing
     if len(np.unique(predictions.y_true)) < 2:

@@ -1,0 +1,134 @@
+"""Figures of an evaluation: what they draw, read back from the axes."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from medimg.metrics import (
+    Predictions,
+    auc,
+    choose_threshold,
+    decision_curve,
+    evaluate,
+    natural_frequencies,
+    reliability,
+    subgroups,
+    wilson,
+)
+from medimg.plots.evaluation import (
+    plot_confusion,
+    plot_decision_curve,
+    plot_natural_frequencies,
+    plot_pr,
+    plot_prevalence,
+    plot_reliability,
+    plot_robustness,
+    plot_roc,
+    plot_subgroups,
+)
+
+
+@pytest.fixture
+def p(rng):
+    true = rng.integers(0, 2, 120)
+    score = np.clip(0.3 * true + 0.7 * rng.random(120), 0, 1)
+    return Predictions([str(i) for i in range(120)], true, score, classes=("normal", "ill"))
+
+
+def texts(ax):
+    return [t.get_text() for t in ax.get_legend().get_texts()]
+
+
+def labelled(ax):
+    return bool(ax.get_xlabel()) and bool(ax.get_ylabel())
+
+
+def test_roc_draws_each_model_with_its_interval_and_the_threshold(p):
+    flat = p.with_scores(np.full(120, 0.5))
+    ax = plot_roc({"net": p, "flat": flat}, threshold=choose_threshold(p))
+    assert f"net: AUC {auc(p):.2f}" in texts(ax)
+    assert any(t.startswith("flat: AUC 0.50 (") for t in texts(ax))
+    assert any(t.startswith("threshold") for t in texts(ax))
+    assert labelled(ax)
+    curve = ax.get_lines()[1].get_xydata()
+    np.testing.assert_array_equal(curve[[0, -1]], [[0, 0], [1, 1]])
+
+
+def test_given_axes_are_used(p):
+    _, ax = plt.subplots()
+    assert plot_roc(p, ax=ax) is ax
+
+
+def test_precision_recall_shows_the_prevalence(p):
+    ax = plot_pr(p, threshold=0.5)
+    assert f"by chance: prevalence {p.y_true.mean():.2f}" in texts(ax)
+    assert labelled(ax)
+
+
+def test_confusion_writes_the_counts(p):
+    result = evaluate(p, threshold=0.5)
+    ax = plot_confusion(result)
+    written = [t.get_text().split("\n")[0] for t in ax.texts]
+    assert written == [str(n) for n in result.confusion.to_numpy().ravel()]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["normal", "ill"]
+    assert ax.get_ylabel().startswith("True")
+    empty = plot_confusion(pd.DataFrame([[0, 0], [1, 2]], index=["a", "b"], columns=["a", "b"]))
+    assert [t.get_text() for t in empty.texts] == ["0", "0", "1\n33 %", "2\n67 %"]
+
+
+def test_reliability_draws_the_bins(p):
+    ax = plot_reliability(p, bins=4)
+    drawn = ax.get_lines()[1].get_xydata()
+    np.testing.assert_allclose(drawn, reliability(p, bins=4)[["score", "observed"]])
+    assert labelled(ax)
+
+
+def test_decision_curve_draws_the_three_ways(p):
+    curve = decision_curve(p, thresholds=[0.1, 0.3, 0.5])
+    ax = plot_decision_curve(curve)
+    for line, name in zip(ax.get_lines(), ("model", "all", "none"), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), curve[name])
+    assert labelled(ax)
+
+
+def test_prevalence_draws_bayes_and_the_mark():
+    ax = plot_prevalence(wilson(90, 100), wilson(80, 100), mark=0.05)
+    ppv = ax.get_lines()[0].get_xydata()
+    share = ppv[40, 0]
+    assert ppv[40, 1] == pytest.approx(0.9 * share / (0.9 * share + 0.2 * (1 - share)))
+    assert "prevalence here: 5 %" in texts(ax)
+    assert labelled(plot_prevalence(0.9, 0.8))
+
+
+def test_natural_frequencies_draw_every_person():
+    counts = natural_frequencies(0.05, 0.9, 0.9)
+    ax = plot_natural_frequencies(counts)
+    drawn = [len(dots.get_offsets()) for dots in ax.collections]
+    assert drawn == [45, 5, 95, 855]
+    assert ax.get_title() == "Of 140 alarms, 45 are true; 5 of 50 ill people are missed"
+
+
+def test_subgroups_are_hollow_when_too_small_and_say_when_undefined(p):
+    view = pd.DataFrame({"view": ["PA"] * 100 + ["AP"] * 19 + ["LL"]})
+    report = subgroups(p, view, threshold=0.5)
+    ax = plot_subgroups(report, metric="auc")
+    assert [t.get_text() for t in ax.get_yticklabels()] == [
+        "view: AP (n = 19)", "view: LL (n = 1)", "view: PA (n = 100)",
+    ]  # fmt: skip
+    assert any("not defined: no" in t.get_text() for t in ax.texts)
+    faces = [c.lines[0].get_markerfacecolor() for c in ax.containers]
+    assert faces == ["white", "#0072B2"]
+    assert labelled(ax)
+
+
+def test_robustness_draws_a_line_a_kind():
+    table = pd.DataFrame(
+        [[kind, level, 2.0 * level or np.nan, "u", "auc", 0.9 - level / 10, 0.3, 0.95, ""]
+         for kind in ("blur", "noise") for level in range(3)],
+        columns=["kind", "level", "strength", "unit", "metric", "value", "low", "high", "reason"],
+    )  # fmt: skip
+    ax = plot_robustness(table)
+    assert texts(ax) == ["blur: 2, 4 (u)", "noise: 2, 4 (u)"]
+    assert ax.get_ylim()[0] < 0.3
+    assert labelled(ax)

@@ -1,0 +1,180 @@
+"""Reports: one file that needs no other, honest about what is missing, the same twice."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medimg.errors import MetricsError
+from medimg.metrics import Predictions, choose_threshold
+from medimg.reports import ModelCard, checklist, checklist_items, model_card, write_report
+
+VOID = {"meta", "img", "br", "link", "hr"}
+
+
+class Balance(HTMLParser):
+    """Checks that every element is closed, and collects pictures without alternative text."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.bare, self.pictures = [], [], 0
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "img":
+            self.pictures += 1
+            if not dict(attrs).get("alt"):
+                self.bare.append(attrs)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def check_page(path):
+    """Whole, self-contained, and fit for a phone; returns the text."""
+    text = path.read_text(encoding="utf-8")
+    parser = Balance()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.bare == []
+    assert 'name="viewport"' in text
+    without_pictures = re.sub(r"data:image/svg\+xml;base64,[\w+/=]+", "", text)
+    assert not re.search(r"(src|href)=\"(?!\")[^\"]+\"|url\(|@import|<script", without_pictures)
+    assert "nan" not in re.sub(r"<[^>]+>", " ", without_pictures).lower().split()
+    return text, parser.pictures
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 2, 240)
+    score = np.clip(0.35 * true + 0.65 * rng.random(240), 0, 1)
+    names = [f"i{k}" for k in range(240)]
+    patients = [f"p{k // 2}" for k in range(240)]
+    everyone = Predictions(names, true, score, patients, ("normal", "<pneumonia>"))
+    studies = pd.DataFrame(
+        {"image_id": everyone.ids[::-1], "sex": rng.choice(["F", "M"], 240),
+         "age": rng.uniform(0, 90, 240), "view": ["PA"] * 236 + ["AP"] * 4}
+    )  # fmt: skip
+    threshold = choose_threshold(everyone.subset(np.arange(80)), rule="sensitivity")
+    return everyone.subset(np.arange(80, 240)), studies, threshold
+
+
+@pytest.fixture(scope="module")
+def report(cohort, tmp_path_factory):
+    test, studies, threshold = cohort
+    return write_report(test, tmp_path_factory.mktemp("report"), threshold=threshold,
+                        studies=studies, title="A & B")  # fmt: skip
+
+
+def test_the_page_is_whole(report):
+    text, pictures = check_page(report.html)
+    assert pictures == 8
+    assert "A &amp; B" in text
+    assert "&lt;pneumonia&gt;" in text
+    assert "<pneumonia>" not in text
+    assert "chosen on validation (80 images" in text
+    assert "too small to say" in text
+
+
+def test_the_numbers_are_those_of_the_evaluation(report):
+    numbers = json.loads(report.json.read_text())
+    for name, estimate in report.evaluation.estimates.items():
+        assert numbers["metrics"][name]["value"] == estimate.value
+        assert numbers["metrics"][name]["low"] == estimate.low
+    assert numbers["n_patients"] == 80
+    assert numbers["confusion"]["counts"] == report.evaluation.confusion.to_numpy().tolist()
+    assert f"{report.evaluation['auc']:.2f}" in report.html.read_text()
+    assert {g["attribute"] for g in numbers["subgroups"]} == {"sex", "age"} | (
+        {"view"} if "view" in set(report.subgroups.table["attribute"]) else set()
+    )
+
+
+def test_predictions_can_be_read_again(report, cohort):
+    read = Predictions.from_csv(report.predictions)
+    np.testing.assert_array_equal(read.y_score, cohort[0].y_score)
+
+
+def test_groups_are_matched_by_image_not_by_row(report, cohort):
+    test, studies, _ = cohort
+    sex = studies.set_index("image_id").loc[test.ids.tolist(), "sex"]
+    table = report.subgroups.table
+    counted = table[(table["attribute"] == "sex") & (table["metric"] == "auc")]
+    assert dict(zip(counted["group"], counted["n"], strict=True)) == sex.value_counts().to_dict()
+
+
+def test_the_same_report_to_the_byte(report, cohort, tmp_path):
+    test, studies, threshold = cohort
+    again = write_report(test, tmp_path, threshold=threshold, studies=studies, title="A & B")
+    assert again.html.read_bytes() == report.html.read_bytes()
+    assert again.json.read_bytes() == report.json.read_bytes()
+
+
+def test_many_classes_make_a_page_too(tmp_path, rng):
+    true = rng.integers(0, 3, 90)
+    scores = rng.dirichlet([1, 1, 1], 90)
+    made = write_report(Predictions([str(i) for i in range(90)], true, scores), tmp_path,
+                        ordinal=True)  # fmt: skip
+    text, pictures = check_page(made.html)
+    assert pictures == 1
+    assert "Kappa quadratic" in text
+    assert "Each class against the rest" in text
+
+
+@pytest.mark.parametrize("true", [[1], [1, 1, 1], [0, 0, 0]])
+def test_a_hopeless_test_set_still_makes_a_page(tmp_path, true):
+    p = Predictions([str(i) for i in range(len(true))], true, [0.7] * len(true))
+    text, _ = check_page(write_report(p, tmp_path, threshold=0.5).html)
+    assert "not defined (no " in text
+    json.loads((tmp_path / "report.json").read_text())
+
+
+def test_an_image_that_no_study_has_is_named(cohort, tmp_path):
+    test, studies, _ = cohort
+    with pytest.raises(MetricsError, match=r"row 0 \(image 'i80'\) is not in the study table"):
+        write_report(test, tmp_path, studies=studies[studies["image_id"] != "i80"])
+
+
+def test_a_card_says_what_is_missing(report, tmp_path):
+    card = ModelCard("demo", intended_use="Teaching, <b>not</b> care.", limits="Synthetic images.")
+    model_card(card, tmp_path / "full.html", evaluation=report.evaluation, groups=report.subgroups)
+    text, pictures = check_page(tmp_path / "full.html")
+    assert pictures == 2
+    assert "&lt;b&gt;not&lt;/b&gt;" in text
+    assert "This card leaves open: version, users, out of scope" in text
+    assert "too small to say" in text
+    model_card(card, tmp_path / "bare.html")
+    text, _ = check_page(tmp_path / "bare.html")
+    assert "Nothing was measured on a test set." in text
+    assert "No subgroup of patients was looked at" in text
+
+
+def test_checklists_answer_only_what_is_known(report, tmp_path):
+    items = checklist(tmp_path / "c.html", evaluation=report.evaluation, groups=report.subgroups,
+                      card=ModelCard("demo", ethics="Not needed: synthetic."),
+                      answers={"funding": "None."})  # fmt: skip
+    check_page(tmp_path / "c.html")
+    said = items.set_index(["list", "item"])["answer"]
+    assert said["TRIPOD+AI", "18a"] == said["CLAIM", "44"] == "None."
+    assert said["TRIPOD+AI", "17"] == "Not needed: synthetic."
+    assert f"auc {report.evaluation['auc']:.2f}" in said["TRIPOD+AI", "23a"]
+    assert "chosen on validation" in said["TRIPOD+AI", "15"]
+    assert said["CLAIM", "33"] == ""  # no one tested on external data
+    empty = checklist(tmp_path / "empty.html")
+    assert (empty["answer"] == "").all()
+    assert "0 of 52 items answered" in (tmp_path / "empty.html").read_text()
+
+
+def test_checklist_keys():
+    items = checklist_items()
+    assert not items.isna().any().any()
+    assert not items.duplicated(["list", "item"]).any()
+
+
+def test_an_answer_to_no_question_is_refused(tmp_path):
+    with pytest.raises(MetricsError, match="no checklist item has the key 'moon'"):
+        checklist(tmp_path / "c.html", answers={"moon": "full"})
