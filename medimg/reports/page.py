@@ -36,7 +36,7 @@ def picture(ax: Axes, alt: str) -> Picture:
     file = io.BytesIO()
     # A fixed salt and no date: the same numbers give the same file, to the byte.
     with mpl.rc_context({"svg.hashsalt": "medimg", "svg.fonttype": "path"}):
-        figure.savefig(file, format="svg", metadata={"Date": None}, bbox_inches="tight")
+        figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)
     code = base64.b64encode(file.getvalue()).decode("ascii")
     return Picture(f"data:image/svg+xml;base64,{code}", alt)
