@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from PIL import Image
-from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_color_lut, pixel_array
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 
 from medimg.images import ImageReadError, read_image, read_values
 
@@ -37,14 +37,18 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     shipped = Path(pydicom.__file__).parent / "data" / "test_files"
-    files = [path for folder in [*sys.argv[1:], shipped] for path in sorted(Path(folder).rglob("*"))]
+    files = [
+        path for folder in [*sys.argv[1:], shipped] for path in sorted(Path(folder).rglob("*"))
+    ]
     rows = [judge(path) for path in files if path.is_file() and is_dicom(path)]
     for name, verdict, against_pydicom, against_dcmtk, note in rows:
         print(f"{name:48.48} {verdict:8} {against_pydicom:>8} {against_dcmtk:>8}  {note}")
     counts = Counter(row[1] for row in rows)
     agreed = [sum(is_close(row[column]) for row in rows) for column in (2, 3)]
-    print(f"\n{len(rows)} files: " + ", ".join(f"{counts[key]} {key}" for key in
-          ("right", "refused", "wrong", "foreign")))
+    print(
+        f"\n{len(rows)} files: "
+        + ", ".join(f"{counts[key]} {key}" for key in ("right", "refused", "wrong", "foreign"))
+    )
     print(f"within one grey level of pydicom: {agreed[0]}, of dcmj2pnm: {agreed[1]}")
     sys.exit(bool(counts["wrong"] or counts["foreign"]))
 
@@ -105,8 +109,9 @@ def by_pydicom(path: Path, dataset: pydicom.Dataset, padding: np.ndarray) -> np.
         return pixels @ LUMINANCE / top * 255
     holder = frame_groups(dataset)
     values = apply_modality_lut(pixels, holder).astype(float)
-    shown = apply_voi_lut(values.astype(pixels.dtype) if "VOILUTSequence" in holder else values,
-                          holder).astype(float)
+    shown = apply_voi_lut(
+        values.astype(pixels.dtype) if "VOILUTSequence" in holder else values, holder
+    ).astype(float)
     if "VOILUTSequence" in holder:
         low, high = 0.0, 2.0 ** holder.VOILUTSequence[0].LUTDescriptor[2] - 1
     elif "WindowWidth" in holder:
@@ -122,7 +127,7 @@ def frame_groups(dataset: pydicom.Dataset) -> pydicom.Dataset:
     flat = pydicom.Dataset()
     flat.update({element.tag: element for element in dataset if element.tag.group != 0x7FE0})
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for element in (dataset[name][0] if dataset.get(name) else ()):
+        for element in dataset[name][0] if dataset.get(name) else ():
             if element.keyword in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
                 flat.update(element.value[0])
     return flat
@@ -131,8 +136,11 @@ def frame_groups(dataset: pydicom.Dataset) -> pydicom.Dataset:
 def output_range(holder: pydicom.Dataset) -> tuple[float, float]:
     """Return what apply_voi_lut maps black and white to."""
     bits = holder.get("BitsStored", 8)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if holder.get("PixelRepresentation") else (
-        0, 2**bits - 1)
+    low, high = (
+        (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        if holder.get("PixelRepresentation")
+        else (0, 2**bits - 1)
+    )
     if "ModalityLUTSequence" in holder:
         return 0, 2.0 ** holder.ModalityLUTSequence[0].LUTDescriptor[2] - 1
     slope, offset = holder.get("RescaleSlope", 1), holder.get("RescaleIntercept", 0)
@@ -155,8 +163,10 @@ def by_dcmtk(path: Path, dataset: pydicom.Dataset, padding: np.ndarray) -> np.nd
             low, high = scale(dataset, values, padding)
             options = ["+Ww", str((low + high + 1) / 2), str(high - low + 1)]
             if "WindowWidth" in holder:
-                first = [value[0] if isinstance(value, pydicom.multival.MultiValue) else value
-                         for value in (holder.WindowCenter, holder.WindowWidth)]
+                first = [
+                    value[0] if isinstance(value, pydicom.multival.MultiValue) else value
+                    for value in (holder.WindowCenter, holder.WindowWidth)
+                ]
                 options = ["+Ww", *map(str, first)]
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.pnm"

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -47,8 +48,11 @@ def read_picture(
         if frames > 1:
             picture.seek(index)
             check_pixels(path, picture.height, picture.width, max_pixels)
+        orientation = _orientation(picture)
+        if kind == "TIFF" and orientation > 1:
+            _hide_orientation(picture)
         samples, top = _samples(Path(path), kind, picture)
-        return _upright(samples, _orientation(picture)), top
+        return _upright(samples, orientation), top
 
 
 @contextmanager
@@ -76,8 +80,8 @@ def _check_plausible(path: PathLike, kind: str, pixels: int) -> None:
 
 def _samples(path: Path, kind: str, picture: Image.Image) -> tuple[Pixels, float | None]:
     """Decode to grey or RGB, keeping 16 bits and dropping alpha."""
+    picture.load()  # finds a file cut short, which the 16-bit decoder below may not
     if kind == "PNG" and picture.mode != "I;16" and _png_depth(path) == 16:
-        picture.load()  # finds a file cut short, which the 16-bit decoder may not
         return _drop_alpha(imagecodecs.png_decode(path.read_bytes())), 65535.0
     if picture.mode == "P":
         picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
@@ -117,6 +121,13 @@ def _orientation(picture: Image.Image) -> int:
         _log.warning("the EXIF block is unreadable; the image is taken as upright")
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _hide_orientation(picture: Any) -> None:
+    """Make Pillow leave a TIFF as it lies: its own turning garbles rows (seen in Pillow 13.0)."""
+    picture.tag_v2[_ORIENTATION] = 1
+    picture.getexif()[_ORIENTATION] = 1
+    picture._size = (picture.tag_v2[256], picture.tag_v2[257])
 
 
 def _upright(samples: Pixels, orientation: int) -> Pixels:
