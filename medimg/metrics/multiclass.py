@@ -89,8 +89,8 @@ def mean_auc(predictions: Predictions, *, average: str = "macro", level: float =
     """
     weight, _, kept = clusters(predictions)
     size = len(predictions.classes)
-    shares = np.bincount(predictions.y_true[kept], weights=weight, minlength=size)
-    shares = shares / max(float(shares.sum()), 1e-300)
+    counts = np.bincount(predictions.y_true[kept], weights=weight, minlength=size)
+    shares = counts / max(float(counts.sum()), 1e-300)
     if (shares == 0).any():
         absent = predictions.classes[int(np.argmin(shares))]
         return undefined(f"no image of class {absent!r}", level=level)

@@ -107,7 +107,11 @@ def auc_of_rows(data: Rows, *, level: float = 0.95, scale: Scale = "logit") -> E
     n_pos, n_neg = int(data.positive.sum()), int((~data.positive).sum())
     if n_pos == 0 or n_neg == 0:
         return undefined(f"no {'positive' if n_pos == 0 else 'negative'} image", level=level)
-    value, part = auc_parts(data)
+    return _of_parts(data, *auc_parts(data), level=level, scale=scale)
+
+
+def _of_parts(data: Rows, value: float, part: Floats, *, level: float, scale: Scale) -> Estimate:
+    """AUC with its interval, out of what `auc_parts` found."""
     units_pos = len(np.unique(data.cluster[data.positive]))
     units_neg = len(np.unique(data.cluster[~data.positive]))
     error = math.sqrt(float(np.sum(part**2)))
@@ -174,10 +178,15 @@ def auc_difference(
             f"{first.y_true[row]}), the second {str(second.ids[row])!r} (y_true "
             f"{second.y_true[row]}); sort both by image and use one reference standard"
         )
-    estimates = (auc(first, level=level), auc(second, level=level))
-    if math.isnan(estimates[0].value):
-        return AucDifference(estimates[0], math.nan, *estimates)
-    (a, part_a), (b, part_b) = auc_parts(rows(first)), auc_parts(rows(second))
+    # Patients and weights are the first's: they belong to the images, not to a model.
+    data = (rows(first), rows(first.with_scores(second.y_score)))
+    if data[0].positive.all() or not data[0].positive.any():
+        nothing = auc(first, level=level)
+        return AucDifference(nothing, math.nan, nothing, nothing)
+    (a, part_a), (b, part_b) = found = (auc_parts(data[0]), auc_parts(data[1]))
+    estimates = [
+        _of_parts(d, *f, level=level, scale="logit") for d, f in zip(data, found, strict=True)
+    ]
     error = math.sqrt(float(np.sum((part_a - part_b) ** 2)))
     if error < 1e-12:
         reason = "the two models rank alike or perfectly, so the difference shows no variance"
