@@ -93,7 +93,7 @@ def planted(number: int = 1, **kwargs) -> FileDataset:
     nested = ds.DerivationCodeSequence[0].private_block(0x0021, "ACME NESTED", create=True)
     nested.add_new(0x05, "UT", "Geheimnis of Fernandez")
     ds.add_new(0x60000010, "US", ROWS)
-    ds.add_new(0x60003000, "OW", "Lindwurm".encode().ljust(8, b"\0"))
+    ds.add_new(0x60003000, "OW", b"Lindwurm".ljust(8, b"\0"))
     ds.add_new(0xFFFCFFFC, "OB", b"Blutwurst\0")
     return ds
 

@@ -50,7 +50,7 @@ def test_no_planted_identifier_is_in_any_output_byte(folder, tmp_path, dates):
 def test_what_was_typed_into_an_element_that_the_profile_keeps_is_scrubbed(folder, tmp_path):
     report = go(folder, tmp_path / "out")
     assert report.files["scrubbed"].tolist() == [["SoftwareVersions"]] * 3
-    assert outputs(tmp_path / "out")[0].SoftwareVersions == ""
+    assert outputs(tmp_path / "out")[0].SoftwareVersions == ["4.1", ""]
 
 
 @pytest.mark.parametrize(

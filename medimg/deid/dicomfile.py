@@ -75,13 +75,15 @@ def write(dataset: Dataset) -> bytes:
     meta.TransferSyntaxUID = (
         ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax
     )
-    meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", "")
-    meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", "")
+    whole = bool(dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID"))
+    if whole:
+        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.ImplementationClassUID = PYDICOM_IMPLEMENTATION_UID
     dataset.file_meta = meta
     dataset.preamble = b"\0" * 128
     buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=bool(meta.MediaStorageSOPInstanceUID))
+    dataset.save_as(buffer, enforce_file_format=whole)
     return buffer.getvalue()
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from dicomanonymizer.simpledicomanonymizer import replace_date_time_element, replace_element
+from dicomanonymizer.simpledicomanonymizer import replace_element
 from pydicom import DataElement, Dataset
 from pydicom.datadict import keyword_for_tag
 from pydicom.multival import MultiValue
@@ -32,6 +32,9 @@ MEANINGS = {
     "113108": "Retain Patient Characteristics Option",
     "113109": "Retain Device Identity Option",
 }
+# The library's year 1 is refused by validators and lies before what pandas can hold.
+DUMMY_DATES = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
+TYPE_2 = frozenset({0x00400555})  # "X unless Z is required": Acquisition Context must be present
 DAY = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")
 
 
@@ -104,7 +107,7 @@ class Treatment:
         if name == "replace":
             for item in element.value:
                 self._dummies(item)
-        elif name.startswith("delete"):
+        elif name.startswith("delete") and element.tag not in TYPE_2:
             del dataset[element.tag]
         else:
             element.value = Sequence([])
@@ -119,6 +122,8 @@ class Treatment:
                     self._dummies(item)
             elif element.VR == "UI":
                 self._uids(element)
+            elif element.VR in DATES:
+                element.value = DUMMY_DATES[element.VR]
             else:
                 try:
                     replace_element(element)
@@ -150,7 +155,7 @@ class Treatment:
         elif name in ("empty", "delete_or_empty"):
             element.value = ""
         else:
-            replace_date_time_element(element)
+            element.value = DUMMY_DATES[element.VR]
 
 
 def shift(value: str, days: int) -> str:

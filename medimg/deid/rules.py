@@ -25,7 +25,7 @@ BIRTH = frozenset({0x00100030, 0x00100032, 0x00100033, 0x00100034})
 # of calibration, which go the way of all dates.
 CHARACTERISTICS = (
     "PatientSex PatientAge PatientSize PatientWeight EthnicGroup EthnicGroupCodeSequence "
-    "EthnicGroups PatientSexNeutered PregnancyStatus SmokingStatus"
+    "PatientSexNeutered PregnancyStatus SmokingStatus"
 )
 DEVICE = (
     "CassetteID DetectorID DeviceDescription DeviceLabel DeviceSerialNumber DeviceUID GantryID "

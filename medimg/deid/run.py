@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from pydicom import Dataset
 from tqdm.auto import tqdm
 
 from medimg.deid import dicomfile, pixels
@@ -18,25 +18,13 @@ from medimg.deid.journal import Entry, Journal
 from medimg.deid.options import DeidOptions
 from medimg.deid.profile import Treatment, stamp
 from medimg.deid.report import DeidReport
+from medimg.deid.stock import InputFile, take_stock
 from medimg.deid.tables import tabulate
 from medimg.deid.verify import Verdict, Verifier, scrub
 from medimg.errors import DeidentifyError
 from medimg.storage import atomic_write, sha256
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class _File:
-    """One input file: its number in the report, and who it belongs to."""
-
-    number: int
-    path: Path
-    relative: str
-    key: str = ""
-    identity: str = ""
-    refused: str = ""
-    output: str = ""
 
 
 def deidentify(
@@ -89,22 +77,22 @@ def deidentify(
     source, target = checked_folders(Path(in_dir), Path(out_dir))
     options = options or DeidOptions()
     files = [
-        _File(number, path, path.relative_to(source).as_posix())
+        InputFile(number, path, path.relative_to(source).as_posix())
         for number, path in enumerate(sorted(p for p in source.rglob("*") if p.is_file()), 1)
     ]
     if not files:
         raise DeidentifyError(f'The input folder "{in_dir}" holds no file; give another.')
     journal, inventory = Journal(target, options), Inventory(options)
     with dicomfile.quietly():
-        for file in tqdm(files, desc="taking stock", disable=not progress):
-            _take_stock(file, journal, inventory)
+        for file in _bar(files, "taking stock", progress):
+            take_stock(file, journal, inventory)
         outputs = {file.output for file in files} | set(REPORTS)
         refuse_foreign(target, journal.outputs | outputs)
         generated = frozenset(journal.key.uid(uid) for uid in inventory.uids)
         verifier = Verifier(inventory, generated)
         entries = {
             file.number: _one(file, target, journal, verifier, options)
-            for file in tqdm(files, desc="de-identifying", disable=not progress)
+            for file in _bar(files, "de-identifying", progress)
         }
         remove_stale(target, {entry.output for entry in entries.values()} | set(REPORTS))
         verdicts = _prove(files, entries, target, journal, verifier, progress)
@@ -123,35 +111,12 @@ def deidentify(
     return report
 
 
-def _identity(dataset: Dataset) -> str:
-    """Return what makes two files one patient's: the ID, else name and birth date, else study."""
-    patient_id = str(dataset.get("PatientID", "") or "").strip().casefold()
-    if patient_id:
-        return f"id\0{patient_id}"
-    name = str(dataset.get("PatientName", "") or "").strip().casefold()
-    if name:
-        return f"name\0{name}\0{dataset.get('PatientBirthDate', '')}"
-    return f"study\0{dataset.get('StudyInstanceUID', '') or dataset.get('SOPInstanceUID', '')}"
-
-
-def _take_stock(file: _File, journal: Journal, inventory: Inventory) -> None:
-    """Give a file its names and add its identifiers; refuse it when it cannot be read."""
-    try:
-        file.key = journal.file_key(file.relative, sha256(file.path))
-        dataset = dicomfile.read(file.path, large=False)
-        file.identity = _identity(dataset)
-        inventory.add(dataset, days=journal.key.days(file.identity))
-    except dicomfile.RefusedError as refusal:
-        file.refused = str(refusal)
-    except Exception as error:  # one bad file never stops a run; its message may quote a value
-        file.refused = f"cannot be read ({type(error).__name__})"
-    else:
-        name = journal.key.letters("name", file.key, 16)
-        file.output = f"{journal.key.patient(file.identity)}/{name}.dcm"
+def _bar(files: list[InputFile], title: str, progress: bool) -> Iterable[InputFile]:
+    return tqdm(files, desc=title) if progress else files
 
 
 def _one(
-    file: _File, target: Path, journal: Journal, verifier: Verifier, options: DeidOptions
+    file: InputFile, target: Path, journal: Journal, verifier: Verifier, options: DeidOptions
 ) -> Entry:
     """Return what became of a file: done by an earlier run, written now, or refused."""
     known = journal.entries.get(file.key)
@@ -175,7 +140,7 @@ def _one(
 
 
 def _treated(
-    file: _File, journal: Journal, verifier: Verifier, options: DeidOptions
+    file: InputFile, journal: Journal, verifier: Verifier, options: DeidOptions
 ) -> tuple[Entry, bytes]:
     """De-identify one file in memory."""
     dataset = dicomfile.read(file.path)
@@ -209,7 +174,7 @@ def _treated(
 
 
 def _prove(
-    files: list[_File],
+    files: list[InputFile],
     entries: dict[int, Entry],
     target: Path,
     journal: Journal,
@@ -218,7 +183,7 @@ def _prove(
 ) -> dict[int, Verdict]:
     """Search every output, as it lies on the disk; move those that leak away."""
     verdicts = {}
-    for file in tqdm(files, desc="proving", disable=not progress):
+    for file in _bar(files, "proving", progress):
         entry = entries[file.number]
         if not entry.output:
             continue

@@ -12,6 +12,7 @@ from io import BytesIO
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
+from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
@@ -25,6 +26,7 @@ OURS = frozenset({0x00120062, 0x00120063, 0x00280303})
 IN_PIXELS_LETTERS, IN_PIXELS_DIGITS = 6, 8
 LONGER = "part of a longer word or number"
 Place = tuple[Dataset, BaseTag, str]
+Leak = tuple[Dataset, BaseTag, str, frozenset[int]]  # ... and which of its values
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Verdict:
 
     leaks: Counter[tuple[str, str]] = field(default_factory=Counter)
     accepted: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    places: list[Place] = field(default_factory=list)
+    places: list[Leak] = field(default_factory=list)
     dataset: Dataset | None = None
 
 
@@ -89,18 +91,18 @@ class Verifier:
     ) -> None:
         tag = place[1]
         keyword = keyword_for_tag(tag) or "unknown element"
-        leaked = False
+        leaked = set()
         for offset, pattern in hits:
             one = self._known[pattern.owner]
             reason = self._reason(one, place, value, offset, pattern)
             if reason is None:
                 verdict.leaks[one.kind, keyword] += 1
-                leaked = True
+                leaked.add(value.count(b"\\", 0, offset))
             elif reason:
                 element = "any" if reason == LONGER else keyword
                 verdict.accepted[one.kind, element, reason] += 1
         if leaked and tag not in dicomfile.PIXELS and tag.group != 2:
-            verdict.places.append(place)
+            verdict.places.append((*place, frozenset(leaked)))
 
     def _reason(
         self, one: Identifier, place: Place, value: bytes, offset: int, pattern: Pattern
@@ -156,14 +158,18 @@ def _stands_alone(value: bytes, offset: int, pattern: Pattern, one: Identifier) 
 
 
 def scrub(verdict: Verdict) -> list[str]:
-    """Empty the elements beyond the table in which an identifier stood; return their keywords."""
+    """Empty the values beyond the table in which an identifier stood; return their keywords."""
     keywords = []
-    for dataset, tag, vr in verdict.places:
+    for dataset, tag, vr, leaked in verdict.places:
         keywords.append(keyword_for_tag(tag) or "unknown element")
-        if tag in CODES:
-            dataset[tag].value = "DEIDENTIFIED"
-        elif vr in TEXTS | {"DA", "DT", "TM"}:
-            dataset[tag].value = ""
-        else:
+        filler = "DEIDENTIFIED" if tag in CODES or vr == "CS" else ""
+        if vr not in TEXTS | {"DA", "DT", "TM"}:
             del dataset[tag]
+            continue
+        values = dataset[tag].value
+        if isinstance(values, MultiValue) and max(leaked) < len(values):
+            kept = [filler if at in leaked else str(one) for at, one in enumerate(values)]
+            dataset[tag].value = kept
+        else:
+            dataset[tag].value = filler
     return sorted(set(keywords))
