@@ -36,11 +36,8 @@ def plot_strategy(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> plot_strategy(plan("gradual", ["stem", "stage1"], epochs=4)).get_xlabel()
     'epoch'
     """
-    ax = (
-        plt.subplots(figsize=(1.6 + 0.6 * len(table), 0.8 + 0.32 * table.shape[1]))[1]
-        if (ax is None)
-        else ax
-    )
+    if ax is None:
+        _, ax = plt.subplots(figsize=(1.6 + 0.6 * len(table), 0.8 + 0.32 * table.shape[1]))
     rates = table.to_numpy(float).T  # (stages, epochs)
     shown = np.ma.masked_equal(rates, 0.0)
     low = float(shown.min()) if shown.count() else 1.0

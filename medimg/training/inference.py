@@ -81,7 +81,7 @@ def run_batches(
             found.append(total)
     local = torch.cat(found) if found else torch.empty(0)
     whole = gather_rows(local, len(array)) if shared else local
-    return cast("NDArray[np.float32]", whole.numpy())
+    return np.ascontiguousarray(whole.numpy())  # feature maps come channels last
 
 
 def predict_logits(

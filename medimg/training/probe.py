@@ -143,11 +143,13 @@ def linear_probe(
     present = np.unique(labels)
     if len(present) < 2:
         raise TrainingError(f"all {len(labels)} images are of class {present}; a probe needs two")
-    centre, spread = features.mean(axis=0), features.std(axis=0)
+    wide = np.asarray(features, dtype=np.float64)
+    centre, spread = wide.mean(axis=0), wide.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     make: Any = LogisticRegression
-    regression = make(C=strength, max_iter=2000, class_weight="balanced" if balanced else None)
-    regression.fit((features - centre) / spread, labels)
+    weighting = "balanced" if balanced else None
+    regression = make(C=strength, max_iter=2000, tol=1e-6, class_weight=weighting)
+    regression.fit((wide - centre) / spread, labels)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(present) == 2:  # one row for the second class: split it evenly over both logits
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
