@@ -765,3 +765,10 @@ def test_frames_of_deflated_frame_compression_are_read(target):
     frame = inflater.compress(RAMP.tobytes()) + inflater.flush()
     make_dicom(target, RAMP, syntax="1.2.840.10008.1.2.8.1", frames=[frame])
     shows(target, RAMP / 255)
+
+
+def test_wide_signed_range_does_not_wrap(target):
+    signed = np.full((160, 450), -20000, np.int16)  # more pixels than levels: the table is used
+    signed[0, :3] = [32767, 0, -32768]
+    image = read_image(make_dicom(target, signed))
+    np.testing.assert_allclose(image[0, :4], np.array([65535, 32768, 0, 12768]) / 65535, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
@@ -37,16 +39,17 @@ def ybr_to_rgb(samples: Pixels, photometric: str, bits: int) -> Pixels:
     return rounded
 
 
-def apply_palette(
-    path: PathLike, dataset: Dataset, indices: Pixels
-) -> tuple[NDArray[np.uint16], int]:
-    """Look indices up in the palette; return RGB (H, W, 3) and the value of full brightness."""
+def apply_palette(path: PathLike, dataset: Dataset, indices: Pixels, *, colour: bool) -> Floats:
+    """Look indices up in the palette; return luminance (H, W) or RGB (H, W, 3), 0 to 1."""
     tables = [_table(path, dataset, colour) for colour in ("Red", "Green", "Blue")]
     first = tables[0][1]
     entries = np.stack([table for table, _ in tables], axis=-1)
-    index = np.clip(indices.astype(np.int64) - first, 0, len(entries) - 1)
     # Some writers put 8-bit colours into 16-bit entries; the table itself shows it.
-    return entries[index], 255 if entries.max() <= 255 else 65535
+    shades = entries.astype(np.float32) / np.float32(255 if entries.max() <= 255 else 65535)
+    index = indices if first == 0 else indices.astype(np.int64) - first
+    # Indices beyond either end take the nearest entry.
+    shown: Floats = (shades if colour else luminance(shades)).take(index, axis=0, mode="clip")
+    return shown
 
 
 def _table(path: PathLike, dataset: Dataset, colour: str) -> tuple[NDArray[np.uint16], int]:
@@ -66,7 +69,13 @@ def _table(path: PathLike, dataset: Dataset, colour: str) -> tuple[NDArray[np.ui
     raw = bytes(data or segmented)
     wide = bits > 8 or len(raw) >= 2 * count
     if not data:
-        entries = _expand(path, np.frombuffer(raw, order + "u2" if bits > 8 else "u1"))
+        expanded = _expand(raw, order + "u2" if bits > 8 else "u1")
+        if expanded is None:
+            raise ImageReadError(
+                f"{path}: its palette holds a segment that the standard does not know; "
+                "export the file with an ordinary palette or as RGB."
+            )
+        entries = expanded
     elif wide:
         entries = np.frombuffer(raw[: len(raw) // 2 * 2], order + "u2")
     else:
@@ -79,13 +88,15 @@ def _table(path: PathLike, dataset: Dataset, colour: str) -> tuple[NDArray[np.ui
     return entries[:count].astype(np.uint16), first
 
 
-def _expand(path: PathLike, codes: Pixels) -> NDArray[np.uint16]:
-    """Expand a segmented palette (PS3.3, C.7.9.2).
+@functools.lru_cache(maxsize=16)  # the files of a study share their palettes
+def _expand(raw: bytes, dtype: str) -> NDArray[np.uint16] | None:
+    """Expand a segmented palette (PS3.3, C.7.9.2), None if it is damaged.
 
     A discrete segment lists entries, a linear one ramps to its end point, and an indirect one
     repeats earlier segments. All of them are knots of one piecewise linear curve.
     """
-    words, wide = codes.tolist(), codes.dtype.itemsize == 2
+    wide = dtype.endswith("u2")
+    words = np.frombuffer(raw[: len(raw) // 2 * 2] if wide else raw, dtype).tolist()
     places: list[int] = []
     heights: list[int] = []
     waiting = [(0, -1)]  # where to read on, and how many segments from there (-1: all)
@@ -109,10 +120,7 @@ def _expand(path: PathLike, codes: Pixels) -> NDArray[np.uint16]:
             waiting.append((at + (4 if wide else 6), left))
             waiting.append((offset // 2 if wide else offset, length))
         else:
-            raise ImageReadError(
-                f"{path}: its palette holds a segment that the standard does not know; "
-                "export the file with an ordinary palette or as RGB."
-            )
+            return None
     if not places:
         return np.zeros(0, np.uint16)
     return np.rint(np.interp(np.arange(places[-1] + 1), places, heights)).astype(np.uint16)

@@ -35,13 +35,12 @@ def show_grey(
     if voi is not None:
         brightness = voi.show(values)
     else:
-        counted = values if index is None else values[index]
-        mask = kept if index is None else kept[index]
-        brightness = _stretch(values, counted[mask & np.isfinite(counted)], percentiles)
+        ends = _ends(values, kept, index, percentiles)
+        brightness = _stretch(values, ends)
     if invert:
         brightness = 1 - brightness
     brightness[~kept] = 0
-    return brightness if index is None else brightness[index]
+    return brightness if index is None else brightness.take(index, mode="clip")
 
 
 def _levels(
@@ -56,17 +55,35 @@ def _levels(
     low, high = int(stored.min()), int(stored.max())
     if high - low >= min(stored.size, _MOST_LEVELS):
         return stored, None
-    return np.arange(low, high + 1), stored - low if low else stored
+    levels = np.arange(low, high + 1)
+    if stored.dtype.itemsize > 2:
+        return levels, np.subtract(stored, low, dtype=np.int64)
+    # Unsigned arithmetic wraps round, so that 32767 - (-2000) fits into 16 bits too.
+    unsigned = stored.view(stored.dtype.str.replace("i", "u"))
+    return levels, unsigned - unsigned.dtype.type(low % 2 ** (8 * stored.dtype.itemsize))
 
 
-def _stretch(values: Pixels, counted: Pixels, percentiles: tuple[float, float]) -> Floats:
-    """Scale values so that two percentiles of the counted ones become 0 and 1."""
-    if not counted.size:
-        return np.zeros(values.shape, np.float32)
-    if percentiles == (0, 100):
-        low, high = float(counted.min()), float(counted.max())
+def _ends(
+    values: Pixels, kept: Pixels, index: Pixels | None, percentiles: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the values that two percentiles of the kept pixels have (0 and 0 if none is kept)."""
+    whole = percentiles == (0, 100)
+    if index is not None and whole and kept.all() and (np.diff(values) >= 0).all():
+        return float(values[0]), float(values[-1])  # the lowest and highest level both occur
+    if index is None:
+        counted = values[kept & np.isfinite(values)]
     else:
-        low, high = (float(edge) for edge in np.percentile(counted, percentiles))
+        counts = np.bincount(index.ravel(), minlength=len(values)) * kept
+        counted = values[counts > 0] if whole else np.repeat(values, counts)
+    if not counted.size:
+        return 0.0, 0.0
+    low, high = np.percentile(counted, percentiles)
+    return float(low), float(high)
+
+
+def _stretch(values: Pixels, ends: tuple[float, float]) -> Floats:
+    """Scale values so that the ends become 0 and 1."""
+    low, high = ends
     if not high > low:
         return np.zeros(values.shape, np.float32)
     scaled = (values.astype(np.float64) - low) / (high - low)

@@ -81,7 +81,7 @@ def read_image(
         if kind == "DICOM":
             with open(file, "rb") as stream:
                 source = open_dicom(path, stream)
-                image = _dicom_image(source, window, frame, strict, max_pixels)
+                image = _dicom_image(source, window, frame, strict, max_pixels, colour)
         else:
             image = _picture_image(path, kind, window, frame, strict, max_pixels)
         if colour:
@@ -107,7 +107,7 @@ def read_values(
     -------
     numpy.ndarray
         float32 (H, W) after the modality LUT or rescale, before any window or inversion. NaN where
-        the file says that a pixel is padding. Colour becomes luminance in stored units.
+        the file says that a pixel is padding. Colour in DICOM becomes luminance from 0 to 255.
 
     Raises
     ------
@@ -133,9 +133,9 @@ def read_values(
         with open(file, "rb") as stream:
             source = open_dicom(path, stream)
             stored, layout, index = stored_pixels(source, frame=frame, max_pixels=max_pixels)
-            rgb = _rgb(source, stored, layout)
-            if rgb is not None:
-                return luminance(rgb[0])
+            shown = _colour_image(source, stored, layout, colour=False)
+            if shown is not None:
+                return shown * np.float32(255)
             transform = modality_transform(
                 source.dataset, index, little_endian=source.little_endian
             )
@@ -147,15 +147,20 @@ def read_values(
 
 
 def _dicom_image(
-    source: OpenDicom, window: Window, frame: int | None, strict: bool, max_pixels: int
+    source: OpenDicom,
+    window: Window,
+    frame: int | None,
+    strict: bool,
+    max_pixels: int,
+    colour: bool,
 ) -> Floats:
     stored, layout, index = stored_pixels(source, frame=frame, max_pixels=max_pixels)
     dataset = source.dataset
     warn_burned_in(source)
-    rgb = _rgb(source, stored, layout)
-    if rgb is not None:
+    shown = _colour_image(source, stored, layout, colour=colour)
+    if shown is not None:
         _refuse_window(source.path, window)
-        return checked(source.path, rgb[0].astype(np.float32) / np.float32(rgb[1]), strict)
+        return checked(source.path, shown, strict)
     vois = file_vois(dataset, index, little_endian=source.little_endian)
     image = show_grey(
         stored,
@@ -169,11 +174,17 @@ def _dicom_image(
     return checked(source.path, image, strict)
 
 
-def _rgb(source: OpenDicom, stored: Pixels, layout: Layout) -> tuple[Pixels, int] | None:
-    """Return RGB samples and their full brightness, or None for a grey image."""
+def _colour_image(
+    source: OpenDicom, stored: Pixels, layout: Layout, *, colour: bool
+) -> Floats | None:
+    """Return RGB, or its luminance, from 0 to 1; None for a grey image."""
     if layout.photometric == "PALETTE COLOR":
-        return apply_palette(source.path, source.dataset, stored)
-    return (stored, (1 << layout.stored) - 1) if layout.colour else None
+        return apply_palette(source.path, source.dataset, stored, colour=colour)
+    if not layout.colour:
+        return None
+    shown = stored.astype(np.float32) if colour else luminance(stored)
+    shown /= np.float32((1 << layout.stored) - 1)
+    return shown
 
 
 def _picture_image(
