@@ -39,6 +39,8 @@ class Body:
         Centre of the heart (depth, z, x) in mm from the centre of the stack.
     lungs : ndarray of float32, shape (4,)
         Top, bottom, left edge and right edge of the lungs in mm from the centre.
+    spine : ndarray of float32, shape (3,)
+        Parabola of the spine's lateral place in mm against (z / 100 mm), highest power first.
     extent : tuple of float
         Depth, height and width of the stack in mm.
     """
@@ -49,6 +51,7 @@ class Body:
     lung_mu: Float
     heart: Float
     lungs: Float
+    spine: Float
     extent: tuple[float, float, float]
 
     def __repr__(self) -> str:
@@ -94,6 +97,7 @@ def make_body(scan: CtScan, *, plane_mm: float = 2.5, pixel_mm: float = 1.0) -> 
         soft[:, ::step, ::step] * np.float32(MU_WATER),
         _centre(_nearest((labels == 51)[::-1].transpose(1, 0, 2), grid), extent),
         _edges(lobes > 0, extent),
+        _spine(np.isin(scan.labels, range(25, 51)), scan.spacing, soft.shape, pixel_mm),
         extent,
     )
 
@@ -114,6 +118,8 @@ def clean(scan: CtScan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
     hu[~skin] = -1000
     bones = ndimage.binary_dilation(np.isin(scan.labels, _BONES))
     hu[(hu > 90) & ~bones] = 50  # contrast agent, metal and their streaks
+    undiluted = ndimage.binary_dilation(hu > 1450, iterations=3)  # in a vein beside a rib
+    hu[undiluted & (hu > 300)] = 50
     return hu, skin
 
 
@@ -188,7 +194,8 @@ def _planes(
     thick = ndimage.uniform_filter1d(values.astype(np.float32), width, axis=1)
     zoom = (1, spacing[1] / plane_mm, spacing[2] / pixel_mm)
     fine = ndimage.zoom(thick, zoom, order=1, grid_mode=True, mode="nearest")
-    fine = ndimage.zoom(fine, (spacing[0] / pixel_mm, 1, 1), order=3, grid_mode=True, mode="nearest")
+    tall = (spacing[0] / pixel_mm, 1, 1)
+    fine = ndimage.zoom(fine, tall, order=3, grid_mode=True, mode="nearest")
     upright = np.clip(fine, 0, None)[::-1].transpose(1, 0, 2)
     return np.ascontiguousarray(upright, dtype=np.float32)
 
@@ -216,3 +223,19 @@ def _edges(mask: npt.NDArray[Any], extent: tuple[float, float, float]) -> Float:
     edges = [rows[0] * extent[1], rows[-1] * extent[1]]
     edges += [columns[0] * extent[2], columns[-1] * extent[2]]
     return np.asarray(edges, dtype=np.float32)
+
+
+def _spine(
+    bones: npt.NDArray[Any],
+    spacing: tuple[float, float, float],
+    shape: tuple[int, ...],
+    pixel_mm: float,
+) -> Float:
+    """Fit a parabola to the lateral place of the vertebrae, z downward from the middle."""
+    z, _, x = np.nonzero(bones[:, ::4, ::2])
+    if len(z) < 10:
+        return np.zeros(3, np.float32)
+    from_bottom = _DOWN + (z + 0.5) * spacing[0]
+    down = shape[1] * pixel_mm / 2 - from_bottom
+    across = (2 * x + 1) * spacing[2] - bones.shape[2] * spacing[2] / 2
+    return np.polyfit(down / 100, across, 2).astype(np.float32)

@@ -189,6 +189,8 @@ def _header(row: Any, pixel: float, coding: Coding) -> Dataset:
     data.ImagerPixelSpacing = [f"{pixel:.4f}"] * 2
     data.PixelSpacing = [f"{pixel:.4f}"] * 2
     data.PixelSpacingCalibrationType = "GEOMETRY"
+    data.PixelSpacingCalibrationDescription = "at the detector"
+    data.FocalSpots, data.AnodeTargetMaterial = "1.2", "TUNGSTEN"
     data.KVP = str(row["kvp"])
     data.ExposureInuAs = str(row["uas"])
     data.DistanceSourceToDetector = str(row["distance"])
@@ -213,7 +215,7 @@ def _header(row: Any, pixel: float, coding: Coding) -> Dataset:
 
 
 _VIEWS = {
-    "PA": ("399348003", "SCT", "postero-anterior"),
+    "PA": ("272479007", "SCT", "postero-anterior"),
     "AP": ("399348003", "SCT", "antero-posterior"),
 }
 

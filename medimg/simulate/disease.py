@@ -61,11 +61,7 @@ class LungSpace:
         self.lobes = body.lobes[self.box]
         self.lung = self.lobes > 0
         self.air = np.clip(1.02 * MU_WATER - body.lung_mu[self.box], 0, None) * self.lung
-        self.mm = tuple(
-            float(e / n) for e, n in zip(body.extent, body.lobes.shape, strict=True)
-        )
-        axes = [np.arange(n, dtype=np.float32) * m for n, m in zip(self.lung.shape, self.mm, strict=True)]
-        self.at = np.meshgrid(*axes, indexing="ij", sparse=True)
+        self.mm = tuple(float(e / n) for e, n in zip(body.extent, body.lobes.shape, strict=True))
         # Far from the outer surface of the lung means near the hilum.
         inside = ndimage.distance_transform_edt(self.lung, sampling=self.mm)
         self.depth = (inside / inside.max()).astype(np.float32)
@@ -84,16 +80,24 @@ class LungSpace:
         shifts = [int(rng.integers(n)) for n in self.lung.shape]
         return np.roll(self.bank[width], shifts, axis=(0, 1, 2))
 
-    def distance(self, centre: npt.NDArray[np.float64]) -> Float:
-        """Return the distance in mm of each voxel from a voxel."""
-        squares = [
-            (axis - c * m) ** 2 for axis, c, m in zip(self.at, centre, self.mm, strict=True)
-        ]
-        return np.asarray(np.sqrt(squares[0] + squares[1] + squares[2]), dtype=np.float32)
+    def near(self, centre: npt.NDArray[np.float64], reach: float) -> tuple[slice, ...]:
+        """Return the box of voxels within `reach` mm of a voxel along each axis."""
+        return tuple(
+            slice(max(int(c - reach / m), 0), int(c + reach / m) + 2)
+            for c, m in zip(centre, self.mm, strict=True)
+        )
 
-    def seed(
-        self, lobe: str, place: str, rng: np.random.Generator
-    ) -> npt.NDArray[np.float64]:
+    def distance(
+        self, centre: npt.NDArray[np.float64], box: tuple[slice, ...] = (slice(None),) * 3
+    ) -> Float:
+        """Return the distance in mm from a voxel, for the voxels of a box."""
+        y, z, x = (
+            (np.arange(n, dtype=np.float32)[cut] - np.float32(c)) * np.float32(m)
+            for n, cut, c, m in zip(self.lung.shape, box, centre, self.mm, strict=True)
+        )
+        return np.sqrt(y[:, None, None] ** 2 + z[:, None] ** 2 + x**2)
+
+    def seed(self, lobe: str, place: str, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Return a voxel of a lobe, in the open or hidden."""
         where = np.argwhere(self.lobes == LOBES[lobe]).astype(float)
         plane, row, column = (where[:, i] / n for i, n in enumerate(self.lung.shape))
@@ -113,14 +117,13 @@ def _edge(distance: Float, softness: float) -> Float:
     return np.clip(0.5 - distance / (2 * softness), 0, 1).astype(np.float32)
 
 
-def _airways(
-    space: LungSpace, centre: npt.NDArray[np.float64], rng: np.random.Generator
-) -> Float:
+def _airways(space: LungSpace, centre: npt.NDArray[np.float64], rng: np.random.Generator) -> Float:
     """Return 1 except in some branching tubes from the hilum outward through `centre`."""
     open_ = np.zeros(space.lung.shape, bool)
-    side = space.lung & (np.abs(space.at[2] / space.mm[2] - centre[2]) < space.lung.shape[2] * 0.3)
+    columns = np.arange(space.lung.shape[2])
+    side = space.lung & (np.abs(columns - centre[2]) < space.lung.shape[2] * 0.3)
     hilum = np.array(np.unravel_index(np.argmax(space.depth * side), space.depth.shape), float)
-    start = (hilum + 1.5 * (np.array(space.lung.shape) / 2 - hilum) * (0, 0, 0.3))
+    start = hilum + 1.5 * (np.array(space.lung.shape) / 2 - hilum) * (0, 0, 0.3)
     for _ in range(7):
         end = centre + rng.normal(0, 14, 3) / space.mm * np.array([1, 1, 1])
         sag = rng.normal(0, 6, 3) / space.mm
@@ -138,12 +141,12 @@ def _lobar(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Floa
     lobe = space.lobes == LOBES[disease.lobe]
     centre = space.seed(disease.lobe, disease.place, rng)
     far = space.distance(centre)
-    share = 0.10 + 0.75 * disease.severity
+    share = 0.2 + 0.75 * disease.severity
     radius = float(np.quantile(far[lobe], share))
     ragged = far + 9 * space.noise(14.0, rng) + 4 * space.noise(6.0, rng)
     solid = _edge(ragged - radius, 7 + 6 * rng.random()) * lobe
     texture = 1 + 0.12 * space.noise(6.0, rng)
-    strength = 0.42 + 0.5 * disease.severity
+    strength = 0.6 + 0.38 * disease.severity
     return np.asarray(solid * texture * strength * _airways(space, centre, rng))
 
 
@@ -154,25 +157,27 @@ def _patchy(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Flo
     chosen = [disease.lobe, *rng.permutation(others)[: count - 1]]
     weight = [0.5] + [0.5 / (len(chosen) - 1)] * (len(chosen) - 1)
     total = np.zeros(space.lung.shape, np.float32)
-    for number in range(int(5 + 16 * disease.severity)):
+    for number in range(int(10 + 28 * disease.severity)):
         lobe = str(rng.choice(chosen, p=weight))
         place = disease.place if number < 3 else "open"
-        far = space.distance(space.seed(lobe, place, rng))
-        radius = rng.uniform(7, 15 + 9 * disease.severity)
-        total += rng.uniform(0.5, 1) * np.exp(-((far / radius) ** 2))
+        centre = space.seed(lobe, place, rng)
+        radius = rng.uniform(9, 17 + 10 * disease.severity)
+        near = space.near(centre, 2.5 * radius)
+        far = space.distance(centre, near)
+        total[near] += rng.uniform(0.5, 1) * np.exp(-((far / radius) ** 2))
     fluffy = total * (1 + 0.35 * space.noise(6.0, rng) + 0.25 * space.noise(2.5, rng))
-    return np.asarray(np.clip(fluffy, 0, 1) * (0.34 + 0.5 * disease.severity))
+    return np.asarray(np.clip(fluffy, 0, 1) * (0.5 + 0.48 * disease.severity))
 
 
 def _interstitial(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Float:
     """Return a fine network with haze in both lungs, strongest around the hila and below."""
     net = np.exp(-((space.noise(2.5, rng) / 0.35) ** 2))
     haze = np.clip(0.5 + 0.5 * space.noise(30.0, rng), 0, 1.5)
-    rows = space.at[1] / (space.lung.shape[1] * space.mm[1])
+    rows = np.linspace(0, 1, space.lung.shape[1], dtype=np.float32)[:, None]
     lower = 0.45 + 0.8 * rows * rng.random() + 0.5 * space.depth
-    fine = (0.20 * net + 0.07) * haze * lower
+    fine = (0.34 * net + 0.15) * haze * lower
     knots = np.clip(space.noise(2.5, rng) - 2.0, 0, 1) * 0.5
-    return np.asarray((fine + knots * haze) * (0.35 + 0.75 * disease.severity) * space.lung)
+    return np.asarray((fine + knots * haze) * (0.45 + 0.9 * disease.severity) * space.lung)
 
 
 def lesion(space: LungSpace, disease: Disease) -> Float:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 Float = npt.NDArray[np.float32]
+AIR = 0.35  # logarithm of the signal below which no patient is in the ray
 DISTRACTORS = ("none", "electrodes", "line", "skin fold", "calcified nodule")
 
 
@@ -33,8 +34,8 @@ class Exposure:
         Strength of the edge enhancement of the processing.
     equalise : float
         How far the processing evens out slow changes of brightness, 0 to 1.
-    mean, contrast, skew : float
-        Of the brightness the display aims at.
+    black, middle, white : float
+        Brightness of the thinnest, the median and the thickest part of the patient.
     collimation : tuple of float
         Shuttered fraction at the top, bottom, left and right.
     marker : str
@@ -52,9 +53,9 @@ class Exposure:
     blur: float = 0.6
     sharpen: float = 0.5
     equalise: float = 0.3
-    mean: float = 0.45
-    contrast: float = 0.24
-    skew: float = 0.0
+    black: float = 0.12
+    middle: float = 0.55
+    white: float = 0.95
     collimation: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     marker: str = "R"
     marker_at: tuple[float, float] = (0.08, 0.06)
@@ -100,19 +101,26 @@ def develop(log_signal: Float, exposure: Exposure) -> Float:
     log_signal : ndarray of float32, shape (H, W)
         From `expose`.
     exposure : Exposure
-        Sharpen, equalise, mean, contrast and skew are used.
+        Sharpen, equalise, black, middle and white are used.
     """
     height = log_signal.shape[0]
     slow = ndimage.gaussian_filter(ndimage.zoom(log_signal, 0.25, order=1), 0.06 * height / 4)
     slow = ndimage.zoom(slow, np.array(log_signal.shape) / slow.shape, order=1)
     fine = log_signal - ndimage.gaussian_filter(log_signal, 0.012 * height)
     image = log_signal - exposure.equalise * slow + exposure.sharpen * fine
-    inner = image[height // 10 :, image.shape[1] // 10 : -image.shape[1] // 10]
-    low, middle, high = np.quantile(inner, (0.05, 0.5, 0.95))
-    image = (image - middle) / (high - low)
-    image = image + exposure.skew * (image**2 - 0.1)
-    image = (image - image.mean()) / image.std()
-    return np.asarray(exposure.mean + exposure.contrast * image, dtype=np.float32)
+    body = log_signal > AIR
+    body = body if body.mean() > 0.05 else np.ones_like(body)
+    low, half, high = np.quantile(image[body][::7], (0.005, 0.5, 0.985))
+    tone = (image - low) / max(high - low, 1e-3)
+    span = exposure.white - exposure.black
+    # A rational curve through the three anchors, straight on beyond its ends.
+    at = np.clip((half - low) / max(high - low, 1e-3), 0.05, 0.95)
+    aim_at = (exposure.middle - exposure.black) / span
+    bend = np.clip(at * (1 - aim_at) / (aim_at * (1 - at)), 0.35, 2.5)
+    inner = np.clip(tone, 0, 1)
+    curve = inner / (inner + bend * (1 - inner))
+    curve = curve + np.clip(tone, None, 0) / bend + np.clip(tone - 1, 0, None) * bend
+    return np.asarray(exposure.black + span * curve, dtype=np.float32)
 
 
 def frame(film: Float, exposure: Exposure) -> Float:

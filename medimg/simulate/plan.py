@@ -23,7 +23,7 @@ SITES = {
 AGE_BANDS = {"18-39": (18, 39), "40-64": (40, 64), "65-89": (65, 89)}
 _FAMILY = "Testova Fakeman Nobody Placebo Dummyson Imaginari Mockford Samplesen Phantomas Nullberg"
 _GIVEN = "Ada Bo Cleo Dov Eli Fay Gus Hal Ina Jo Kim Lou Max Nia Oz Pia Quin Rae Sol Uma"
-_SIZES = ((448, 448), (480, 400), (400, 480), (464, 416))
+_SIZES = ((416, 416), (448, 376), (376, 448), (432, 392))
 
 
 def deal(values: Any, count: int, rng: np.random.Generator) -> list[Any]:
@@ -107,7 +107,7 @@ def _group(
     table["view"] = deal(("PA", "AP"), films, rng)
     which = deal((0, 1), films, rng)
     table["scanner"] = [SITES[s][w] for s, w in zip(table["site"], which, strict=True)]
-    table["distractor"] = deal((*DISTRACTORS, "none"), films, rng)
+    table["distractor"] = deal((*DISTRACTORS, *["none"] * 5), films, rng)
     table["syntax"] = deal(("explicit", "implicit", "rle", "jpeg2000", "jpegls"), films, rng)
     table["bits"] = deal((10, 12, 12, 14), films, rng)
     table["inverted"] = deal((False, True), films, rng)
@@ -118,7 +118,7 @@ def _group(
     ill = label == "pneumonia"
     table["pattern"] = deal(PATTERNS, films, rng) if ill else ""
     table["lobe"] = deal(LOBES, films, rng) if ill else ""
-    table["place"] = deal(("open", *PLACES), films, rng) if ill else ""
+    table["place"] = deal(("open", "open", "open", *PLACES), films, rng) if ill else ""
     table["severity"] = _severities(films, rng) if ill else 0.0
     return table
 
@@ -142,8 +142,10 @@ def _invent(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     later = pd.to_timedelta((table["visit"] - 1) * 310, "D")
     table["date"] = (pd.Series(days) + later).dt.strftime("%Y%m%d")
     years = table["date"].str[:4].astype(int) - table["age"]
-    table["birth"] = [f"{y - 1}{m:02d}{d:02d}" for y, m, d in zip(
-        years, 12 + 0 * years, rng.integers(30, 32, films), strict=True)]
+    table["birth"] = [
+        f"{y - 1}{m:02d}{d:02d}"
+        for y, m, d in zip(years, 12 + 0 * years, rng.integers(30, 32, films), strict=True)
+    ]
     table["birth"] = table.groupby("patient_id")["birth"].transform("first")
     table["time"] = [f"{h:02d}{m:02d}00" for h, m in rng.integers((7, 0), (20, 60), (films, 2))]
     table["accession"] = [f"SIM{n}" for n in 100000 + rng.permutation(10 * films)[:films]]
@@ -151,8 +153,10 @@ def _invent(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     table["operator"] = deal(("Mythos^Ola", "Saga^Ines"), films, rng)
     table["kvp"] = [int(k) for k in rng.choice((70, 85, 110, 120), films)]
     dose = {"under": 900, "right": 1800, "over": 3600}
-    table["uas"] = [int(dose[e] * f) for e, f in zip(
-        table["exposure"], rng.uniform(0.8, 1.2, films), strict=True)]
+    table["uas"] = [
+        int(dose[e] * f)
+        for e, f in zip(table["exposure"], rng.uniform(0.8, 1.2, films), strict=True)
+    ]
     table["distance"] = [1800 if v == "PA" else 1100 for v in table["view"]]
     return table
 

@@ -38,6 +38,8 @@ class Build:
         Diameter of the heart relative to the scan.
     spine : float
         Sideways bend of the trunk in mm.
+    curve : float
+        How much of the scanned patient's own scoliosis stays (0 is straight).
     bone : float
         Mineral density relative to the scan.
     wobble : int
@@ -51,6 +53,7 @@ class Build:
     lungs: float = 1.0
     heart: float = 1.0
     spine: float = 0.0
+    curve: float = 1.0
     bone: float = 1.0
     wobble: int = 0
 
@@ -136,8 +139,7 @@ def aim(body: Body, build: Build, pose: Pose, shape: tuple[int, int]) -> Rays:
     towards = depth if pose.view == "PA" else -depth
     magnify = (pose.distance - thick / 2 - 60 + towards) / pose.distance
     z, x = (
-        ((np.arange(n) + 0.5) / n - 0.5) * size
-        for n, size in zip(shape, pose.field, strict=True)
+        ((np.arange(n) + 0.5) / n - 0.5) * size for n, size in zip(shape, pose.field, strict=True)
     )
     rays = np.stack(np.broadcast_arrays(x[None, :], z[:, None]), axis=-1)
     oblique = np.sqrt(1 + (rays**2).sum(-1) / pose.distance**2)
@@ -171,6 +173,8 @@ def _bend(body: Body, build: Build, at: npt.NDArray[np.float64]) -> npt.NDArray[
     # Deep breath: what lies at the diaphragm in the scan is met lower on the film.
     weight = 1 / (1 + np.exp(-(z + 20) / 45))
     move[..., 1] -= (build.lungs - 1) * (bottom + 60) * weight
+    own = np.polyval(body.spine, np.clip(z / 100, -1.7, 2)) - np.polyval(body.spine, 0)
+    move[..., 0] += (1 - build.curve) * own
     move[..., 0] += build.spine * np.sin(np.pi * z / 330 + build.wobble % 7)
     random = np.random.default_rng(build.wobble)
     for axis, size in ((0, 7.0), (1, 9.0)):

@@ -16,10 +16,10 @@ from tqdm.auto import tqdm
 from medimg.errors import SimulationError
 from medimg.simulate.body import Body, make_body
 from medimg.simulate.dicom import Coding, write_dx
-from medimg.simulate.disease import Disease, LungSpace
-from medimg.simulate.film import Exposure, text
+from medimg.simulate.disease import LungSpace
+from medimg.simulate.film import text
 from medimg.simulate.plan import plan
-from medimg.simulate.projection import Build, Pose
+from medimg.simulate.settings import settings
 from medimg.simulate.study import Film, take
 from medimg.simulate.volume import load_ct
 from medimg.storage import atomic_write, sha256
@@ -29,84 +29,6 @@ COLUMNS = [
     "age_band", "sex", "view", "site", "scanner", "pattern", "lobe", "severity", "grade", "place",
     "exposure", "distractor", "syntax", "bits", "photometric", "window", "burned_in",
 ]  # fmt: skip
-
-
-def settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw build, pose, exposure and disease of a film from its row in the plan.
-
-    Parameters
-    ----------
-    row : mapping
-        One row of `medimg.simulate.plan.plan`.
-
-    Returns
-    -------
-    dict
-        Keyword arguments of `medimg.simulate.study.take`.
-    """
-    person = np.random.default_rng(int(row["person_seed"]))
-    rng = np.random.default_rng(int(row["seed"]))
-    small = 0.95 if row["sex"] == "F" else 1.0
-    stoop = {"18-39": 0.0, "40-64": 2.0, "65-89": 5.0}[str(row["age_band"])]
-    build = Build(
-        width=small * person.uniform(0.85, 1.12),
-        height=small * person.uniform(0.85, 1.08),
-        depth=person.uniform(0.75, 1.15),
-        fat=person.uniform(0, 50),
-        lungs=person.uniform(0.92, 1.1) * rng.uniform(0.96, 1.02),
-        heart=person.uniform(0.85, 1.15),
-        spine=person.normal(0, 3 + stoop),
-        bone=person.uniform(1.5, 2.4) - 0.06 * stoop,
-        wobble=int(person.integers(2**31)),
-    )
-    frontal = row["view"] == "PA"
-    zoom = rng.uniform(0.9, 1.08)
-    height, width = row["size"]
-    tall = 400 * zoom * build.height * (1.06 if frontal else 1.14)
-    pose = Pose(
-        view=str(row["view"]),
-        distance=float(row["distance"]),
-        rotate=rng.normal(0, 2 if frontal else 4),
-        tip=rng.normal(0, 3) if frontal else rng.normal(8, 5),
-        tilt=rng.normal(0, 1.5 if frontal else 3),
-        shift=(rng.normal(0, 10), rng.normal(0, 8)),
-        field=(tall, tall * width / height),
-    )
-    disease = None
-    if row["label"] == "pneumonia":
-        disease = Disease(
-            str(row["pattern"]), str(row["lobe"]), float(row["severity"]), str(row["place"]),
-            seed=int(rng.integers(2**31)),
-        )
-    else:
-        rng.integers(2**31)  # the healthy draw the same numbers, so that nothing else differs
-    exposure = _exposure(row, rng)
-    return {
-        "build": build, "pose": pose, "exposure": exposure, "shape": (height, width),
-        "disease": disease,
-    }
-
-
-def _exposure(row: Mapping[str, Any], rng: np.random.Generator) -> Exposure:
-    """Draw technique, display and framing."""
-    left = rng.random() < 0.3
-    border = rng.uniform(0, 0.05, 4) * (rng.random(4) < 0.5)
-    at = (rng.uniform(0.03, 0.2), rng.uniform(0.86, 0.93) if left else rng.uniform(0.03, 0.09))
-    return Exposure(
-        scatter=rng.uniform(0.5, 1.6),
-        photons={"under": 1.2e4, "right": 4e4, "over": 1.2e5}[str(row["exposure"])],
-        blur=rng.uniform(0.4, 1.0),
-        sharpen=rng.uniform(0.5, 1.8),
-        equalise=rng.uniform(0.1, 0.5),
-        mean=rng.uniform(0.38, 0.58),
-        contrast=rng.uniform(0.19, 0.28),
-        skew=rng.uniform(-0.15, 0.15),
-        collimation=(border[0], border[1], border[2], border[3]),
-        marker="L" if left else "R",
-        marker_at=at,
-        distractor=str(row["distractor"]),
-        seed=int(rng.integers(2**31)),
-    )
 
 
 def film_of(row: Mapping[str, Any], body: Body, space: LungSpace) -> Film:
@@ -153,17 +75,33 @@ def make_sample(
     """
     table = plan(normal=normal, pneumonia=pneumonia, seed=seed)
     root = writable(out)
-    body = body or make_body(load_ct())
+    studies = write_films(root, table, body or make_body(load_ct()))
+    with atomic_write(root / "marker_plan.csv", "w") as file:
+        marker_plan(studies, seed=seed).to_csv(file, index=False, lineterminator="\n")
+    return studies
+
+
+def write_films(root: Path, table: pd.DataFrame, body: Body) -> pd.DataFrame:
+    """Write the films of a plan with `studies.csv`, and return the study table.
+
+    Parameters
+    ----------
+    root : Path
+        An existing folder.
+    table : DataFrame
+        From `plan`; a column `cohort` with "child" makes children's films.
+    body : Body
+        The scanned patient.
+    """
     space = LungSpace(body)
     rows = [
         _write(root, row, body, space)
         for row in tqdm(table.to_dict("records"), desc="films", unit="film")
     ]
-    studies = pd.DataFrame(rows)[COLUMNS]
+    extra = [name for name in ("lungs_path",) if name in rows[0]]
+    studies = pd.DataFrame(rows)[COLUMNS + extra]
     with atomic_write(root / "studies.csv", "w") as file:
         studies.to_csv(file, index=False, lineterminator="\n")
-    with atomic_write(root / "marker_plan.csv", "w") as file:
-        marker_plan(studies, seed=seed).to_csv(file, index=False, lineterminator="\n")
     return studies
 
 
@@ -197,6 +135,8 @@ def _write(root: Path, row: dict[Any, Any], body: Body, space: LungSpace) -> dic
         "path": (f"png/{place}/{name}.png", png(film.image)),
         "dicom_path": (f"dicom/{place}/{name}.dcm", write_dx(film.image, coding, row, film.pixel)),
     }
+    if row.get("keep_lungs"):
+        files["lungs_path"] = (f"lungs/{name}.png", png(film.lungs.astype(np.float32)))
     if ill:
         files["mask_path"] = (f"masks/{name}.png", png(film.mask.astype(np.float32)))
     for path, content in files.values():

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from medimg.simulate.body import Body
 from medimg.simulate.disease import Disease, LungSpace, lesion
 from medimg.simulate.film import Exposure, develop, expose, frame, wear
+from medimg.simulate.limbs import Limbs, limbs
 from medimg.simulate.projection import Build, Pose, aim, integrate
 
 Float = npt.NDArray[np.float32]
@@ -50,6 +51,7 @@ def take(
     exposure: Exposure,
     shape: tuple[int, int],
     disease: Disease | None = None,
+    reach: Limbs | None = None,
 ) -> Film:
     """Take a film.
 
@@ -63,6 +65,8 @@ def take(
         Pixels (height, width); the field must have the same proportions.
     disease : Disease, optional
         None for a healthy patient.
+    reach : Limbs, optional
+        Arms and chin in the film.
     """
     rays = aim(body, build, pose, shape)
     pixel = pose.field[1] / shape[1]
@@ -78,6 +82,9 @@ def take(
         added *= np.float32(build.depth)
         mask = added > VISIBLE
         path = path + added
+    if reach is not None:
+        outside = np.clip(1 - path / 1.5, 0.15, 1)  # behind the trunk there is little arm left
+        path = path + limbs(body, build, pose, shape, reach) * outside
     path = path + wear(shape, exposure, pixel)
     image = frame(develop(expose(path, exposure), exposure), exposure)
     return Film(image, mask, lungs > 12, pixel)

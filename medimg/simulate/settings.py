@@ -1,0 +1,145 @@
+"""Draw build, pose, technique and disease of a film from its row in the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medimg.simulate.disease import Disease
+from medimg.simulate.film import Exposure
+from medimg.simulate.limbs import Limbs
+from medimg.simulate.projection import Build, Pose
+
+_PHOTONS = {"under": 2.5e4, "right": 8e4, "over": 2.5e5}
+
+
+def settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of `medimg.simulate.study.take` for a row of the plan.
+
+    What belongs to the person is drawn from `person_seed`, what belongs to the film from `seed`,
+    so that a second visit shows the same patient.
+    """
+    child = row.get("cohort") == "child"
+    person = np.random.default_rng(int(row["person_seed"]))
+    rng = np.random.default_rng(int(row["seed"]))
+    build = _child(person, rng) if child else _adult(row, person, rng)
+    pose = _lying(row, build, rng) if child else _standing(row, build, rng)
+    disease = None
+    shape_of_disease = int(rng.integers(2**31))
+    if row["label"] == "pneumonia":
+        disease = Disease(
+            str(row["pattern"]),
+            str(row["lobe"]),
+            float(row["severity"]),
+            str(row["place"]),
+            shape_of_disease,
+        )
+    return {
+        "build": build,
+        "pose": pose,
+        "exposure": _exposure(row, rng),
+        "shape": tuple(row["size"]),
+        "disease": disease,
+        "reach": _reach(child, rng),
+    }
+
+
+def _adult(row: Mapping[str, Any], person: np.random.Generator, rng: np.random.Generator) -> Build:
+    """Draw an adult; the old stoop more and have lost mineral."""
+    small = 0.95 if row["sex"] == "F" else 1.0
+    stoop = {"18-39": 0.0, "40-64": 2.0, "65-89": 5.0}[str(row["age_band"])]
+    return Build(
+        width=small * person.uniform(0.86, 1.12),
+        height=small * person.uniform(0.84, 1.08),
+        depth=person.uniform(0.75, 1.15),
+        fat=person.uniform(0, 50),
+        lungs=person.uniform(0.92, 1.1) * rng.uniform(0.96, 1.02),
+        heart=person.uniform(0.82, 1.18),
+        spine=person.normal(0, 3 + stoop),
+        curve=person.normal(0.1, 0.3),
+        bone=person.uniform(1.9, 2.9) - 0.08 * stoop,
+        wobble=int(person.integers(2**31)),
+    )
+
+
+def _child(person: np.random.Generator, rng: np.random.Generator) -> Build:
+    """Draw a child: a wide, short chest, a large heart, thin walls."""
+    return Build(
+        width=person.uniform(0.9, 1.1),
+        height=person.uniform(0.7, 0.95),
+        depth=person.uniform(0.5, 0.85),
+        fat=person.uniform(0, 20),
+        lungs=person.uniform(0.95, 1.15) * rng.uniform(0.93, 1.03),
+        heart=person.uniform(0.95, 1.35),
+        spine=person.normal(0, 4),
+        curve=person.normal(0.0, 0.35),
+        bone=person.uniform(1.8, 4.0),
+        wobble=int(person.integers(2**31)),
+    )
+
+
+def _standing(row: Mapping[str, Any], build: Build, rng: np.random.Generator) -> Pose:
+    """Draw the set-up of an adult: PA standing, or AP in bed."""
+    frontal = row["view"] == "PA"
+    height, width = row["size"]
+    tall = 345 * rng.uniform(0.93, 1.1) * build.height * (1.03 if frontal else 1.1)
+    wide = 325 * rng.uniform(0.95, 1.1) * build.width * (1.03 if frontal else 1.1)
+    pixel = max(tall / height, wide / width)  # the whole chest, in whatever format
+    return Pose(
+        view=str(row["view"]),
+        distance=float(row["distance"]),
+        rotate=rng.normal(0, 2 if frontal else 4),
+        tip=rng.normal(0, 3) if frontal else rng.normal(7, 5),
+        tilt=rng.normal(0, 1.5 if frontal else 3),
+        shift=(rng.normal(0, 8), rng.normal(0, 6)),
+        field=(pixel * height, pixel * width),
+    )
+
+
+def _lying(row: Mapping[str, Any], build: Build, rng: np.random.Generator) -> Pose:
+    """Draw the set-up of a child, framed closely in any proportions."""
+    return Pose(
+        view="AP",
+        distance=float(rng.uniform(1000, 1500)),
+        rotate=rng.normal(0, 4),
+        tip=rng.normal(10, 8),
+        tilt=rng.normal(0, 4),
+        shift=(rng.normal(5, 14), rng.normal(0, 10)),
+        field=(
+            325 * rng.uniform(0.88, 1.15) * build.height * 1.1,
+            310 * rng.uniform(0.9, 1.2) * build.width * 1.1,
+        ),
+    )
+
+
+def _reach(child: bool, rng: np.random.Generator) -> Limbs | None:
+    """Draw arms and chin; only children have them in the film."""
+    lift = rng.uniform(15, 115) + rng.normal(0, 10, 2)
+    arms = (float(lift[0]), float(lift[1])) if rng.random() < 0.85 else None
+    chin = rng.uniform(0, 45) if rng.random() < 0.6 else 0.0
+    return Limbs(arms, rng.uniform(24, 40), chin) if child else None
+
+
+def _exposure(row: Mapping[str, Any], rng: np.random.Generator) -> Exposure:
+    """Draw technique, display and framing."""
+    child = row.get("cohort") == "child"
+    left = rng.random() < (0.05 if child else 0.3)
+    border = rng.uniform(0, 0.05, 4) * (rng.random(4) < (0.15 if child else 0.5))
+    at = (rng.uniform(0.03, 0.2), rng.uniform(0.86, 0.93) if left else rng.uniform(0.03, 0.09))
+    return Exposure(
+        scatter=rng.uniform(0.4, 1.5),
+        photons=_PHOTONS[str(row["exposure"])],
+        blur=rng.uniform(0.4, 1.4 if child else 1.0),
+        sharpen=rng.uniform(0.6, 2.5 if child else 1.9),
+        equalise=rng.uniform(0.05, 0.3),
+        black=rng.uniform(0.04, 0.3 if child else 0.16),
+        middle=rng.uniform(0.46, 0.62),
+        white=rng.uniform(0.82, 1.02),
+        collimation=(border[0], border[1], border[2], border[3]),
+        marker="L" if left else "R",
+        marker_at=at,
+        distractor=str(row["distractor"]),
+        seed=int(rng.integers(2**31)),
+    )

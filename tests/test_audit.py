@@ -1,0 +1,97 @@
+"""The shortcut audit finds what was planted and nothing else."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from medimg.datasets import audit
+from medimg.datasets.audit import audit_shortcuts
+from medimg.errors import StudyTableError
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(80):
+        ill = i % 2
+        image = rng.integers(60, 200, (30, 40)).astype(np.uint8)
+        image[:6, :6] = 255 if ill else 0  # a planted marker
+        path = folder / f"{i}.png"
+        Image.fromarray(image).save(path)
+        rows.append(
+            {
+                "image_id": f"i{i}",
+                "path": str(path),
+                "label": "pneumonia" if ill else "normal",
+                "split": "train",
+                "patient_id": f"p{i // 2 if i < 8 else i}",
+                "site": "north" if ill else "south",
+                "sex": "FM"[(i // 2) % 2],
+                "pattern": "lobar" if ill else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def table(studies):
+    return audit_shortcuts(studies, seed=1).set_index("shortcut")
+
+
+def test_a_planted_site_and_marker_are_found(table):
+    assert table.loc["column: site", "auc"] == 1
+    assert table.loc["border strips", "auc"] > 0.95
+    assert table.loc["column: site", ["low", "high", "n"]].tolist() == [1, 1, 80]
+
+
+def test_a_balanced_column_and_equal_sizes_tell_nothing(table):
+    assert table.loc["image size", "auc"] == 0.5
+    assert table.loc["column: sex", "low"] < 0.5 < table.loc["column: sex", "high"]
+
+
+def test_a_column_that_describes_the_disease_is_left_out(table):
+    assert "column: pattern" not in table.index
+    assert not {"column: label", "column: patient_id"} & set(table.index)
+
+
+def test_the_most_telling_comes_first_with_its_interval(table):
+    assert table["auc"].is_monotonic_decreasing
+    assert (table["low"] <= table["auc"]).all()
+    assert (table["auc"] <= table["high"]).all()
+
+
+def test_header_fields_are_audited(studies, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    paths = []
+    for i, label in enumerate(studies["label"]):
+        data = pydicom.Dataset()
+        data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+        data.SOPInstanceUID = f"1.2.3.{i}"
+        data.KVP = "70" if label == "normal" else "120"
+        data.Modality = "DX"
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        paths.append(str(tmp_path / f"{i}.dcm"))
+        data.save_as(paths[-1], enforce_file_format=True)
+    found = audit_shortcuts(studies.assign(dicom_path=paths)).set_index("shortcut")
+    assert found.loc["header: KVP", "auc"] == 1
+    assert "header: Modality" not in found.index  # one value tells nothing
+    assert found.loc["header: SOPInstanceUID", "auc"] == 0.5  # unique values: never seen before
+
+
+def test_auc_is_that_of_scikit_learn(rng):
+    score, ill = rng.integers(0, 6, 50), rng.integers(0, 2, 50)
+    assert audit._auc(score, ill) == pytest.approx(roc_auc_score(ill, score), abs=1e-12)
+
+
+def test_one_class_or_too_many_folds_is_refused(studies):
+    with pytest.raises(StudyTableError, match="one class only"):
+        audit_shortcuts(studies[studies["label"] == "normal"])
+    with pytest.raises(StudyTableError, match="folds=50"):
+        audit_shortcuts(studies, folds=50)

@@ -1,0 +1,135 @@
+"""The plan, the DICOM files and the whole sample in small."""
+
+import hashlib
+import io
+
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from PIL import Image
+from test_simulate_body import phantom
+
+from medimg.errors import SimulationError
+from medimg.images import read_image
+from medimg.simulate import __main__ as command
+from medimg.simulate.body import make_body
+from medimg.simulate.dicom import SYNTAXES, WINDOWS, Coding, stored_values, write_dx
+from medimg.simulate.plan import deal, plan
+from medimg.simulate.sample import make_sample, marker_plan, write_sums
+
+
+@pytest.fixture(scope="module")
+def table():
+    return plan()
+
+
+def test_the_plan_holds_what_was_promised(table):
+    assert table["label"].value_counts().to_dict() == {"normal": 60, "pneumonia": 40}
+    assert table["patient_id"].nunique() == 80
+    assert table["split"].value_counts().to_dict() == {"train": 70, "val": 15, "test": 15}
+    assert (table.groupby("patient_id")["split"].nunique() == 1).all()
+    assert (table.groupby("patient_id")[["age", "sex", "name"]].nunique() == 1).all(axis=None)
+    assert table["image_id"].tolist()[:2] == ["x001", "x002"]
+
+
+@pytest.mark.parametrize("column", ["sex", "view", "site", "syntax", "inverted", "age_band"])
+def test_technique_is_dealt_alike_to_both_classes(column):
+    table = plan(normal=300, pneumonia=300)
+    shares = pd.crosstab(table[column], table["label"], normalize="columns")
+    assert (shares["normal"] - shares["pneumonia"]).abs().max() < 0.05
+
+
+def test_dealing_is_even(rng):
+    hand = deal("abc", 20, rng)
+    assert sorted(hand.count(c) for c in "abc") == [6, 7, 7]
+
+
+@pytest.mark.parametrize("numbers", [(-1, 4), (0, 0)])
+def test_a_sample_of_nothing_is_refused(numbers):
+    with pytest.raises(SimulationError, match="at least one film"):
+        plan(normal=numbers[0], pneumonia=numbers[1])
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_dicom_file_shows_what_the_png_shows(tmp_path, table, rng, window, inverted):
+    image = np.linspace(0.02, 0.98, 30 * 44, dtype=np.float32).reshape(30, 44)
+    row = table.iloc[0].to_dict()
+    content = write_dx(image, Coding("explicit", 12, inverted, window), row, 0.8)
+    path = tmp_path / "film.dcm"
+    path.write_bytes(content)
+    np.testing.assert_allclose(read_image(path), image, atol=1 / 255)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_every_syntax_keeps_the_stored_values(table, rng, syntax, bits):
+    image = rng.random((66, 78), dtype=np.float32)
+    coding = Coding(syntax, bits)
+    content = write_dx(image, coding, table.iloc[1].to_dict(), 0.8)
+    data = pydicom.dcmread(io.BytesIO(content))
+    assert data.file_meta.TransferSyntaxUID == SYNTAXES[syntax]
+    assert data.BitsStored == bits
+    np.testing.assert_array_equal(data.pixel_array, stored_values(image, coding)[0])
+
+
+def test_the_header_says_simulated_and_names_nobody_real(table):
+    row = table.iloc[2].to_dict()
+    data = pydicom.dcmread(io.BytesIO(write_dx(np.zeros((8, 9), np.float32), Coding(), row, 0.8)))
+    assert data.ImageType[3] == "SIMULATED"
+    assert data.SeriesDescription.startswith("SIMULATED")
+    assert data.PatientName == row["name"]
+    assert data.StudyDate > data.PatientBirthDate
+    assert any(element.tag.is_private for element in data)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    body = make_body(phantom(), plane_mm=12.0, pixel_mm=6.0)
+    folder = tmp_path_factory.mktemp("sample")
+    return folder, make_sample(folder, normal=4, pneumonia=4, seed=5, body=body), body
+
+
+def test_every_file_of_the_table_is_there_and_masks_fit(small):
+    folder, studies, _ = small
+    for row in studies.to_dict("records"):
+        shape = np.asarray(Image.open(folder / row["path"])).shape
+        assert read_image(folder / row["dicom_path"]).shape == shape
+        assert bool(row["mask_path"]) == (row["label"] == "pneumonia")
+        if row["mask_path"]:
+            mask = np.asarray(Image.open(folder / row["mask_path"]))
+            assert mask.shape == shape
+            assert set(np.unique(mask)) <= {0, 255}
+
+
+def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
+    folder, _, body = small
+    make_sample(tmp_path, normal=4, pneumonia=4, seed=5, body=body)
+    assert write_sums(tmp_path).read_bytes() == write_sums(folder).read_bytes()
+
+
+def test_sums_are_those_of_the_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.txt").write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert write_sums(tmp_path).read_text() == f"{digest}  a/b.txt\n"
+
+
+def test_the_marker_plan_holds_no_label(table):
+    planned = marker_plan(table, seed=1)
+    assert list(planned.columns) == ["image_id", "marker", "corner"]
+    share = planned["marker"].groupby(table["label"].to_numpy()).mean()
+    assert share["pneumonia"] - share["normal"] > 0.6
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    assert command.main(["xray", "--out", str(blocked / "data")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_negative_size_ends_the_command_line_with_2(tmp_path, capsys):
+    assert command.main(["xray", "--normal", "-3", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: -3 normal")
