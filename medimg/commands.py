@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from medimg.errors import DeidentifyError, StudyTableError
 from medimg.storage import atomic_write
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from medimg.metrics import Predictions
     from medimg.models import ModelInfo
     from medimg.training import FitResult, FitSettings
@@ -49,9 +51,9 @@ def fit(args: argparse.Namespace) -> None:
     with training.process_group():
         if training.is_main():
             save_table(studies, out / "studies.csv")
-        data = datasets.decode(
-            studies[studies["split"] != "test"], size=args.size, cache=args.cache
-        )
+        # Sorted by split, each split is one piece of the decoded file and need not be in memory.
+        learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
+        data = datasets.decode(learn, size=args.size, cache=args.cache)
         train, val = data.subset("train"), data.subset("val")
         model = models.build_model(
             args.model, num_classes=len(data.classes), pretrained=args.weights or True,
@@ -85,9 +87,8 @@ def evaluate(args: argparse.Namespace) -> None:
     predictions = training.predict(model, data, tta=args.tta, temperature=info.temperature)
     threshold = metrics.Threshold(info.threshold, rule=info.threshold_rule, chosen_on="validation")
     out = Path(args.out)
+    print(reports.write_report(predictions, out, threshold=threshold, studies=studies))
     save_table(_predictions_table(studies, predictions), out / "predictions.csv")
-    report = reports.write_report(predictions, out, threshold=threshold, studies=studies)
-    print(report)
     print(f"wrote {out / 'predictions.csv'}, {out / 'report.json'}, {out / 'report.html'}")
 
 
@@ -128,7 +129,9 @@ def explain(args: argparse.Namespace) -> None:
         ax = plots.plot_map(image, heat)
         target = Path(args.out) / f"{number:03}_{Path(path).stem}_{args.method}.png"
         with atomic_write(target) as file:
-            ax.figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
+            cast("Figure", ax.get_figure(root=True)).savefig(
+                file, format="png", dpi=150, bbox_inches="tight"
+            )
         print(target)
 
 

@@ -250,6 +250,17 @@ def test_cache_is_mapped_reused_and_renewed(folder, tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
+def test_a_split_of_a_mapped_file_stays_mapped(folder, tmp_path):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    studies["split"] = ["train"] * 7 + ["test"] * 5
+    decoded = datasets.decode(studies, size=16, cache=tmp_path)
+    for split, rows in (("train", slice(0, 7)), ("test", slice(7, 12))):
+        part = decoded.subset(split)
+        assert np.shares_memory(part.images, decoded.images)
+        np.testing.assert_array_equal(part.images, decoded.images[rows])
+    assert not np.shares_memory(decoded.subset(np.array([0, 2])).images, decoded.images)
+
+
 def test_cache_of_another_size_is_named(folder, tmp_path):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
     datasets.decode(studies, size=16, cache=tmp_path / "cache")

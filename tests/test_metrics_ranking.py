@@ -1,10 +1,8 @@
 """AUC, its intervals and its differences: against print, scikit-learn, brute force, bootstrap."""
 
 import math
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
@@ -21,43 +19,56 @@ from medimg.metrics.bootstrap import bootstrap_weights
 from medimg.metrics.estimates import Rows
 from medimg.metrics.ranking import auc_of_rows, auc_parts, newcombe_auc
 
-ASAH = pd.read_csv(Path(__file__).parent / "data" / "asah.csv")
+# Hanley JA, McNeil BJ (1982) Radiology 143:29-36, table I: one reader's ratings of 109 CT images,
+# from "definitely normal" to "definitely abnormal".
+RATED_NORMAL, RATED_ABNORMAL = (33, 6, 6, 11, 2), (3, 2, 2, 11, 33)
 
 
 def made(true, score, patients=None, weights=None):
     return Predictions([str(i) for i in range(len(true))], true, score, patients, (), weights)
 
 
-def asah(column):
-    """The aSAH data as predictions: scores brought into [0, 1], which changes no rank."""
-    values = ASAH[column].to_numpy(float)
-    return made(ASAH["poor_outcome"], values / values.max())
+def hanley_mcneil():
+    """The ratings as predictions: scores brought into [0, 1], which changes no rank."""
+    ratings = np.arange(1, 6) / 5
+    score = np.r_[np.repeat(ratings, RATED_NORMAL), np.repeat(ratings, RATED_ABNORMAL)]
+    return made(np.repeat([0, 1], [58, 51]), score)
 
 
-@pytest.mark.parametrize(
-    ("column", "printed"),
-    [
-        ("s100b", (0.7314, 0.6301, 0.8326)),
-        ("ndka", (0.6120, 0.5012, 0.7227)),
-        ("wfns", (0.8237, 0.7485, 0.8988)),
-    ],
-)
-def test_delong_prints_what_proc_prints(column, printed):
-    """R: ci.auc(roc(outcome ~ s100b, aSAH)) and so on, to the four digits that pROC prints."""
-    found = auc(asah(column), scale="plain")
-    assert (round(found.value, 4), round(found.low, 4), round(found.high, 4)) == printed
+def readers(seed=3, n=113):
+    """Three readers of the same patients, who err together."""
+    rng = np.random.default_rng(seed)
+    true = (rng.random(n) < 0.36).astype(int)
+    common = rng.normal(size=n) + 0.9 * true
+    scores = [common + k * rng.normal(size=n) for k in (0.6, 1.0, 1.4)]
+    return [made(true, np.round(1 / (1 + np.exp(-s)), 2)) for s in scores]
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "z", "p"),
-    [("s100b", "wfns", -2.209, 0.02718), ("s100b", "ndka", 1.3908, 0.1643)],
-)
-def test_the_paired_difference_prints_what_proc_prints(first, second, z, p):
-    """R: roc.test(roc1, roc2, method = "delong"), the examples in pROC's manual."""
-    found = auc_difference(asah(first), asah(second))
-    assert round(found.p_value, len(str(p)) - 2) == p
-    error = (found.difference.high - found.difference.value) / 1.959963984540054
-    assert found.difference.value / error == pytest.approx(z, abs=5e-4)
+def test_delong_gives_the_published_interval():
+    """Stata Base Reference Manual, `roctab` on these data: 0.8932, 0.83295 to 0.95339 (DeLong)."""
+    found = auc(hanley_mcneil(), scale="plain")
+    assert (round(found.value, 4), round(found.low, 5), round(found.high, 5)) == (
+        0.8932,
+        0.83295,
+        0.95339,
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (0, 2), (1, 2)])
+def test_the_paired_difference_by_its_definition(first, second):
+    """DeLong 1988, equation 6: the covariance of the two readers' placement values."""
+    one, other = (readers()[k] for k in (first, second))
+    x, y = (np.array([p.y_score[p.y_true == k] for p in (one, other)]) for k in (1, 0))
+    psi = (x[:, :, None] > y[:, None, :]) + 0.5 * (x[:, :, None] == y[:, None, :])
+    v10, v01 = psi.mean(axis=2), psi.mean(axis=1)
+    cover = np.cov(v10) / x.shape[1] + np.cov(v01) / y.shape[1]
+    difference = psi[0].mean() - psi[1].mean()
+    error = math.sqrt(cover[0, 0] + cover[1, 1] - 2 * cover[0, 1])
+    found = auc_difference(one, other)
+    assert found.difference.value == pytest.approx(difference, abs=1e-12)
+    half = 1.959963984540054 * error
+    assert found.difference.high - found.difference.value == pytest.approx(half, rel=1e-9)
+    assert found.p_value == pytest.approx(math.erfc(abs(difference) / error / math.sqrt(2)))
 
 
 def brute_force(true, score):
@@ -80,7 +91,7 @@ def test_ties_by_brute_force(rng):
 
 
 def test_the_bootstrap_agrees(rng):
-    p = asah("s100b")
+    p = readers()[0]
 
     def weighted(times):
         if times[p.y_true == 1].sum() * times[p.y_true == 0].sum() == 0:
@@ -116,13 +127,13 @@ def test_images_of_one_patient_by_brute_force():
 
 
 def test_copies_of_images_do_not_narrow_the_interval():
-    p = asah("s100b")
+    p = readers()[0]
     copies = made(np.tile(p.y_true, 2), np.tile(p.y_score, 2), np.tile(p.ids, 2))
     assert auc(copies).low == pytest.approx(auc(p).low, abs=1e-12)
 
 
 def test_weights_repeat_images(rng):
-    p = asah("s100b")
+    p = readers()[0]
     times = rng.integers(0, 3, len(p))
     weighted = auc(made(p.y_true, p.y_score, None, times))
     repeated = auc(made(np.repeat(p.y_true, times), np.repeat(p.y_score, times),
@@ -179,14 +190,14 @@ def test_models_of_other_images_are_refused():
 
 
 def test_a_model_against_itself_has_no_interval_and_a_reason():
-    found = auc_difference(asah("ndka"), asah("ndka"))
+    found = auc_difference(readers()[1], readers()[1])
     assert found.difference.value == 0
     assert math.isnan(found.difference.low)
     assert "no variance" in found.difference.reason
 
 
 def test_curves_are_those_of_scikit_learn():
-    p = asah("wfns")
+    p = readers()[2]
     ours = roc_curve(p)
     fpr, tpr, cut = sk.roc_curve(p.y_true, p.y_score, drop_intermediate=False)
     np.testing.assert_allclose(ours["sensitivity"], tpr)

@@ -7,6 +7,7 @@ A *study table* is a pandas DataFrame with one row an image and at least the col
 """
 
 from medimg.datasets.arrays import ImageSet, decode, decode_masks
+from medimg.datasets.audit import audit_shortcuts
 from medimg.datasets.catalogue import data_root, load
 from medimg.datasets.folders import from_folder
 from medimg.datasets.splits import draw, draw_few, split_by_patient
@@ -14,6 +15,7 @@ from medimg.datasets.tables import check_studies, class_names, from_csv
 
 __all__ = [
     "ImageSet",
+    "audit_shortcuts",
     "check_studies",
     "class_names",
     "data_root",

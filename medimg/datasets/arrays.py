@@ -70,10 +70,19 @@ class ImageSet:
         if isinstance(rows, str) and not len(chosen):
             known = ", ".join(sorted(set(self.splits.tolist()) - {""})) or "none"
             raise StudyTableError(f"no image is in split '{rows}'; the splits here: {known}.")
+        taken = _as_slice(chosen)
         return ImageSet(
-            self.images[chosen], self.labels[chosen], self.ids[chosen],
-            self.patients[chosen], self.splits[chosen], self.classes,
+            self.images[taken], self.labels[taken], self.ids[taken],
+            self.patients[taken], self.splits[taken], self.classes,
         )  # fmt: skip
+
+
+def _as_slice(chosen: npt.NDArray[np.generic]) -> slice | npt.NDArray[np.generic]:
+    """Return rows that follow one another as a slice: a view, which leaves a mapped file unread."""
+    rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+        return slice(int(rows[0]), int(rows[0]) + len(rows))
+    return rows
 
 
 def decode(

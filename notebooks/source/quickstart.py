@@ -206,8 +206,10 @@ result.history.round(3)
 
 # %%
 ax = plots.plot_history(result.history)
-plots.show(ax.figure, alt="Loss on training and validation images, and the validation AUC, after "
-           "each epoch.")
+plots.show(
+    ax.figure,
+    alt="Loss on training and validation images, and the validation AUC, after each epoch.",
+)
 
 # %% [markdown]
 # Read such curves from left to right: while both fall, the network learns; when training falls and
