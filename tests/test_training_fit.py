@@ -129,7 +129,7 @@ def test_frozen_linear_fit_is_the_probe_itself(films):
         {"class_weights": "balanced"},
         {"sampler": "balanced"},
         {"loss": "focal"},
-        {"sizes": (16, 20)},
+        {"sizes": (0.7, 1.0)},
         {"ema": 0.0},
         {"schedule": "one_cycle"},
         {"freeze_norms": True},

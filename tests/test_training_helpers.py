@@ -53,6 +53,7 @@ class Net(nn.Module):
         {"strategy": "best"},
         {"epochs": 0},
         {"ema": 1.0},
+        {"sizes": (160,)},
         {"learning_rate": -1.0},
         {"learning_rate": math.nan},
         {"class_weights": "even"},
@@ -65,8 +66,8 @@ def test_settings_refuse_values_out_of_range(wrong):
 
 
 def test_settings_to_json_holds_no_tuple():
-    plain = FitSettings(sizes=(128, 224)).to_json()
-    assert plain["sizes"] == [128, 224]
+    plain = FitSettings(sizes=(0.5, 1.0)).to_json()
+    assert plain["sizes"] == [0.5, 1.0]
     assert plain["augment"]["zoom"] == [0.9, 1.1]
 
 

@@ -51,8 +51,9 @@ class Batches:
         if batch.dtype != torch.uint8:
             return batch.float()
         batch = batch[:, None].float() / 255  # (B, 1, H, W)
-        if size is not None and size != batch.shape[-1]:
-            batch = functional.interpolate(batch, (size, size), mode="bilinear", antialias=True)
+        if size is not None:
+            height = round(size * batch.shape[-2] / batch.shape[-1])
+            batch = functional.interpolate(batch, (height, size), mode="bilinear", antialias=True)
         return batch
 
 

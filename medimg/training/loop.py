@@ -40,6 +40,7 @@ class Run:
     precision: Precision
     total_steps: int
     step: int = 0
+    seen: int = 0  # images of the epoch, over all processes
 
 
 def train_epoch(
@@ -49,7 +50,7 @@ def train_epoch(
 
     Several processes take equal shares of each batch; one process takes all of it.
     """
-    settings, device, total = run.settings, run.batches.device, 0.0
+    settings, device, total, seen = run.settings, run.batches.device, 0.0, 0
     forward = wrap(run.model, device)
     generator = torch.Generator().manual_seed(mix(settings.seed, epoch))
     rank, processes = world()
@@ -82,7 +83,9 @@ def train_epoch(
             if run.average is not None:
                 run.average.update(run.model, run.step)
             run.step += 1
+            seen += len(rows)
             bar.update()
+    run.seen = round(total_of(seen))
     return total_of(total) / len(order)
 
 

@@ -133,14 +133,17 @@ class Session:
             row["train_loss"] = train_epoch(
                 run, order, epoch=epoch, rates=rates, size=self._size(epoch), bar=bar
             )
-            row["images_per_second"] = len(order) / (time.perf_counter() - start)
+            row["images"] = run.seen
+            row["images_per_second"] = run.seen / (time.perf_counter() - start)
         row |= self._judge()
         return row | {"seconds": time.perf_counter() - start}
 
     def _size(self, epoch: int) -> int | None:
-        """Return the side to train at: the sizes get an equal share of the epochs each."""
+        """Return the side to train at, in steps of 8 pixels; None is the images' own."""
         sizes, epochs = self.settings.sizes, self.settings.epochs
-        return sizes[(epoch - 1) * len(sizes) // epochs] if sizes else None
+        share = sizes[(epoch - 1) * len(sizes) // epochs] if sizes else 1.0
+        side = self.train.images.shape[-1]
+        return None if share == 1 else max(8, round(share * side / 8) * 8)
 
     def _judged(self) -> Any:
         return self.model if self.run.average is None else self.run.average.module

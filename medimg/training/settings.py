@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,6 +16,16 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "sampler": ("balanced", None),
     "monitor": ("auc", "loss"),
 }
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("epochs", "batch_size", "patience"), lambda v: v >= 1, "1 or more"),
+    (("ema", "label_smoothing", "warmup"), lambda v: 0 <= v < 1, "0 up to below 1"),
+    (
+        ("learning_rate", "weight_decay", "min_gain", "probe_strength"),
+        lambda v: v >= 0,
+        "0 or more",
+    ),
+    (("sizes",), lambda v: 0 < v <= 1, "shares of the side above 0 up to 1"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,9 +61,9 @@ class FitSettings:
         Whether each class is drawn equally often.
     augment : Augment
         How far batches are changed.
-    sizes : tuple of int
-        Sides in pixels to train at, small to large, an equal share of the epochs each; empty is
-        the size of the images.
+    sizes : tuple of float
+        Shares of the images' side to train at, small to large, an equal part of the epochs each:
+        ``(0.7, 1.0)`` trains the first half at half the cost. Empty is full size throughout.
     monitor : {"auc", "loss"}
         The validation metric that decides.
     patience : int
@@ -90,7 +101,7 @@ class FitSettings:
     class_weights: str | tuple[float, ...] | None = None
     sampler: str | None = None
     augment: Augment = field(default_factory=Augment)
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[float, ...] = ()
     monitor: str = "auc"
     patience: int = 3
     min_gain: float = 0.001
@@ -102,15 +113,11 @@ class FitSettings:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
-        for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}; give 1 or more")
-        for name in ("ema", "label_smoothing", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise TrainingError(f"{name} is {getattr(self, name)}; give 0 up to below 1")
-        for name in ("learning_rate", "weight_decay", "min_gain", "probe_strength"):
-            if not getattr(self, name) >= 0:
-                raise TrainingError(f"{name} is {getattr(self, name)}; give zero or more")
+        for names, holds, expected in _RANGES:
+            for name in names:
+                value = getattr(self, name)
+                if not all(map(holds, value if isinstance(value, tuple) else (value,))):
+                    raise TrainingError(f"{name} is {value}; give {expected}")
         if isinstance(self.class_weights, str) and self.class_weights != "balanced":
             raise TrainingError(
                 f"class_weights is {self.class_weights!r}; give 'balanced', a number a class, "
@@ -165,4 +172,12 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
             min_gain=0.0,
             seed=seed,
         )
-    return FitSettings(augment=Augment.strong(), ema=0.995, seed=seed)
+    return FitSettings(
+        epochs=6,
+        augment=Augment.strong(),
+        sizes=(0.7, 0.85, 1.0),
+        ema=0.995,
+        monitor="loss",
+        min_gain=0.0,
+        seed=seed,
+    )
