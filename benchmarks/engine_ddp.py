@@ -1,0 +1,81 @@
+"""One process and two under torchrun: the same samples seen, the same evaluation metrics.
+
+python benchmarks/engine_ddp.py [--data ROOT]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from engine_films import arguments, arrays, machine
+
+from medimg import models, training
+from medimg.training.inference import run_batches
+
+
+def child(args) -> None:
+    torch.set_num_threads(1)
+    with training.process_group():
+        train, val = arrays(args.data, size=96, train=130, val=77, seed=args.seed)
+        settings = training.FitSettings(
+            epochs=3, batch_size=26, patience=9, freeze_norms=True, ema=0.0, seed=args.seed
+        )
+        model = models.build_model(dropout=0.0)
+        judged = training.scores(
+            run_batches(models.build_model(), val.images, shared=True), val.labels
+        )
+        result = training.fit(model, train, val, settings=settings, out_dir=args.out)
+        if training.is_main():
+            history = result.history.drop(columns=["seconds", "images_per_second"])
+            found = {
+                "processes": training.world()[1],
+                "judged": judged,
+                "history": json.loads(history.to_json(orient="records", double_precision=15)),
+                "files": sorted(path.name for path in args.out.iterdir()),
+            }
+            (args.out / "found.json").write_text(json.dumps(found))
+
+
+def main() -> None:
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.out:
+        child(args)
+        return
+    print(f"130 films trained in batches of 26, 77 judged, gloo; {machine()}")
+    results = []
+    for processes in (1, 2):
+        with tempfile.TemporaryDirectory() as out:
+            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+            subprocess.run(
+                [sys.executable, *launch, str(processes), *sys.argv, "--out", out],
+                check=True,
+                env=os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"},
+            )
+            found = json.loads((Path(out) / "found.json").read_text())
+        results.append(found)
+        seen = [row["images"] for row in found["history"] if row["images"]]
+        last = found["history"][-1]
+        print(f"{processes} processes: samples seen {seen}, files {found['files']}")
+        print(f"   same weights judged: {found['judged']}")
+        print(f"   after training: val_auc {last['val_auc']:.6f}, val_loss {last['val_loss']:.6f}")
+    one, two = results
+    gap = max(abs(one["judged"][key] - two["judged"][key]) for key in one["judged"])
+    loss = [
+        abs(a["val_loss"] - b["val_loss"])
+        for a, b in zip(*(r["history"] for r in results), strict=True)
+    ]
+    print(f"largest difference when the same weights are judged: {gap:.2e}")
+    print(f"difference of val_loss after each epoch: {', '.join(f'{x:.1e}' for x in loss)}")
+
+
+if __name__ == "__main__":
+    main()
