@@ -55,9 +55,11 @@ def plot_grid(
     matplotlib.figure.Figure
     """
     rows = -(-len(images) // columns)
+    side = min(3.2, 10.5 / columns)  # inches: few images are shown larger
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.75 * columns, 1.95 * rows), squeeze=False, layout="constrained"
-    )
+        rows, columns, figsize=(side * columns, 1.1 * side * rows), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
     for ax in axes.flat:
         ax.set_axis_off()
     for number, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):

@@ -57,18 +57,10 @@ studies[["image_id", "label", "split", "patient_id"]].head(4).style.hide()
 
 # %% tags=["nbval-check-output"]
 sample = datasets.load("sample")
-film = sample[sample["label"] == "pneumonia"].iloc[0]
+film = sample.sort_values("severity").iloc[-1]  # the gravest pneumonia of the sample
 header = images.read_header(film["dicom_path"])
-for name in [
-    "PatientName",
-    "PatientAge",
-    "Modality",
-    "ViewPosition",
-    "Rows",
-    "Columns",
-    "BitsStored",
-    "PhotometricInterpretation",
-]:
+for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "Columns",
+             "BitsStored", "PhotometricInterpretation"]:
     print(f"{name:26} {header.get(name)}")
 
 # %% [markdown]
@@ -83,24 +75,15 @@ for name in [
 
 # %% tags=["nbval-check-output"]
 image = images.read_image(film["dicom_path"])
-print(
-    f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
-    f"from {image.min():.2f} to {image.max():.2f}"
-)
+print(f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
+      f"from {image.min():.2f} to {image.max():.2f}")
 
 # %% tags=["nbval-check-output"]
 truth = images.read_image(film["mask_path"]) > 0.5
-fig = plots.plot_grid(
-    [image, np.where(truth, image, 0.25 * image)],
-    columns=2,
-    titles=["as a radiologist sees it", "the pneumonia, lit up"],
-)
-plots.show(
-    fig,
-    alt="A frontal chest radiograph, and the same one darkened except for the "
-    "pneumonia: a whiter patch inside the lung.",
-    colours=128,
-)
+fig = plots.plot_grid([image, np.where(truth, image, 0.3 * image)], columns=2,
+                      titles=["as a radiologist sees it", "the pneumonia, lit up"])
+plots.show(fig, alt="A chest radiograph, and the same darkened except for the pneumonia: a whiter "
+           "region inside the lung.", colours=128)
 
 # %% [markdown]
 # The lungs are dark because they are full of air. Pneumonia fills small airspaces with fluid, so a
@@ -116,11 +99,8 @@ plots.show(
 shown = studies[studies["split"] == "train"].groupby("label").head(6)
 shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(studies).index))
 fig = plots.plot_grid([images.read_image(p) for p in shown["path"]], titles=list(shown["label"]))
-plots.show(
-    fig,
-    alt="Two rows of six chest radiographs, normal above and pneumonia below; some of "
-    "the pneumonias are hard to see.",
-)
+plots.show(fig, alt="Two rows of six chest radiographs, normal above and pneumonia below; some of "
+           "the pneumonias are hard to see.", colours=128)
 
 # %% [markdown]
 # Could you tell the rows apart without the titles? Some pneumonias are plain, others hide behind
@@ -162,23 +142,16 @@ train
 
 # %%
 film_batch = torch.from_numpy(train.images[:1, None] / 255).float()  # (1, 1, 224, 224)
-changes = {
-    "rotation": {"rotate": 15},
-    "zoom": {"zoom": (1.2, 1.3)},
-    "flip": {"flip": 1.0},
-    "brightness": {"brightness": 0.3},
-    "contrast": {"contrast": 0.6},
-}
+changes = {"rotation": {"rotate": 15}, "zoom": {"zoom": (1.2, 1.3)}, "flip": {"flip": 1.0},
+           "brightness": {"brightness": 0.3}, "contrast": {"contrast": 0.6}}
 views = [film_batch]
 for change in changes.values():
     settings = replace(augment.Augment.none(), **change)
     views.append(augment.augment(film_batch, settings, generator=torch.Generator().manual_seed(3)))
 fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=["the film", *changes])
-plots.show(
-    fig,
-    alt="One film, and five copies of it: rotated, magnified, mirrored, brighter or "
-    "darker, flatter or starker. Only the mirrored one could not be this patient.",
-)
+plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirrored, brighter or "
+           "darker, flatter or starker. Only the mirrored one could not be this patient.",
+           colours=128)
 
 # %% [markdown]
 # The second half of the recipe is the order of things. What comes next is called *fine-tuning*.
@@ -202,14 +175,12 @@ plots.show(
 model = models.build_model("efficientnet_lite0", num_classes=len(classes))
 settings = replace(training.recipe(len(train)), epochs=4, class_weights="balanced")
 result = training.fit(model, train, val, settings=settings)
-result.history.round(3)
+result.history[["train_loss", "val_loss", "val_auc"]].style.format("{:.3f}", na_rep="")
 
 # %%
 ax = plots.plot_history(result.history)
-plots.show(
-    ax.figure,
-    alt="Loss on training and validation images, and the validation AUC, after each epoch.",
-)
+plots.show(ax.figure, alt="Loss on training and validation images, and the validation AUC, after "
+           "each epoch.")
 
 # %% [markdown]
 # Read such curves from left to right: while both fall, the network learns; when training falls and
@@ -222,9 +193,8 @@ plots.show(
 # validation images, and take care not to miss pneumonias: the rule is to find at least nine of ten.
 
 # %%
-threshold = metrics.choose_threshold(
-    training.predict(result.model, val), rule="sensitivity", floor=0.9
-)
+val_scores = training.predict(result.model, val)
+threshold = metrics.choose_threshold(val_scores, rule="sensitivity", floor=0.9)
 test_scores = training.predict(result.model, test)
 evaluation = metrics.evaluate(test_scores, threshold=threshold)
 print(threshold)
@@ -239,17 +209,11 @@ print(threshold)
 auc = evaluation["auc"]
 ax = plots.plot_roc(test_scores, threshold=threshold)
 plots.show(ax.figure, alt=f"ROC curve of the test images; the area under it is {auc.value:.2f}.")
-display(
-    Markdown(
-        f"On **{len(test)} test images** of {test_scores.n_patients} patients the AUC is "
-        f"**{auc.value:.2f}**, with a 95 % interval from {auc.low:.2f} to {auc.high:.2f}. "
-        + (
-            "The interval is wide: so few images cannot say more."
-            if auc.high - auc.low > 0.1
-            else "The interval is narrow enough to say something."
-        )
-    )
-)
+wide = auc.high - auc.low > 0.1
+display(Markdown(
+    f"On **{len(test)} test images** of {test_scores.n_patients} patients the AUC is "
+    f"**{auc.value:.2f}**, with a 95 % interval from {auc.low:.2f} to {auc.high:.2f}. The interval "
+    f"is {'wide: so few images cannot say more' if wide else 'narrow enough to say something'}."))
 
 # %% [markdown]
 # The interval is the honest part. It says how far the number could have been off had we met other
@@ -306,19 +270,11 @@ maps = explain.explain(result.model, test.images[ill], method="gradcam", target=
 rows = studies[studies["split"] == "test"].iloc[ill]
 truths = datasets.decode_masks(rows) if "mask_path" in rows else [None] * len(ill)
 fig, axes = plt.subplots(2, 4, figsize=(8, 4.2), layout="constrained")
-for column in range(len(ill)):
-    plots.plot_image(
-        test.images[ill[column]],
-        ax=axes[0, column],
-        title=f"score {test_scores.y_score[ill[column]]:.2f}",
-    )
-    plots.plot_map(test.images[ill[column]], maps[column], mask=truths[column], ax=axes[1, column])
-plots.show(
-    fig,
-    alt="Above: four ill test films with their scores. Below: where Grad-CAM says the "
-    "network looked, and the outline of the true lesion.",
-    colours=256,
-)
+for (top, bottom), row, heat, truth in zip(axes.T, ill, maps, truths, strict=True):
+    plots.plot_image(test.images[row], title=f"score {test_scores.y_score[row]:.2f}", ax=top)
+    plots.plot_map(test.images[row], heat, mask=truth, ax=bottom)
+plots.show(fig, alt="Above: four ill test films with their scores. Below: where Grad-CAM says the "
+           "network looked, and the outline of the true lesion.", colours=256)
 
 # %% [markdown]
 # Where the bright region lies on the outline, the network looked at the disease. Where it lies
