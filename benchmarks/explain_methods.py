@@ -46,7 +46,7 @@ def settings_for(origin: str, count: int, seed: int) -> FitSettings:
     # without pretraining nothing is worth freezing, and there is more to learn
     return replace(
         settings, strategy="all", freeze_norms=False, probe_strength=0.0,
-        learning_rate=1e-3, epochs=24, patience=24,
+        learning_rate=1e-3, epochs=16, patience=16,
     )  # fmt: skip
 
 

@@ -15,11 +15,10 @@ from medimg.explain.inspection import check_images, unit_range
 from medimg.explain.localisation import (
     energy_inside,
     iou_at_matched_area,
-    mean_by_patient,
-    patient_codes,
     pointing_game,
 )
 from medimg.explain.maps import explain
+from medimg.explain.patients import mean_by_patient, patient_codes
 from medimg.explain.sanity import agreement, randomise_weights
 from medimg.metrics import Estimate
 

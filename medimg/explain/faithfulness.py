@@ -18,7 +18,7 @@ from medimg.explain.inspection import (
     class_scores,
     inspecting,
 )
-from medimg.explain.localisation import mean_by_patient, patient_codes
+from medimg.explain.patients import mean_by_patient, patient_codes
 from medimg.metrics import Estimate
 
 

@@ -31,7 +31,7 @@ def explain(
     target: int | npt.ArrayLike | None = None,
     score: Score = "log_odds",
     layer: nn.Module | None = None,
-    batch_size: int = 16,
+    batch_size: int = 8,
 ) -> npt.NDArray[np.float32]:
     """Map what a network looked at, one map an image.
 
@@ -55,7 +55,7 @@ def explain(
     layer : torch.nn.Module, optional
         Layer of a class activation map; the last one that keeps places apart by default.
     batch_size : int
-        Images at once.
+        Images at once. Small batches stay in the processor's cache and are the fastest there.
 
     Returns
     -------

@@ -13,8 +13,9 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from medimg.errors import MetricsError, ModelError
-from medimg.explain.localisation import mean_by_patient, patient_codes, pointing_game
+from medimg.explain.localisation import pointing_game
 from medimg.explain.maps import explain
+from medimg.explain.patients import mean_by_patient, patient_codes
 from medimg.metrics import Estimate
 
 Maps = npt.NDArray[np.float32]
