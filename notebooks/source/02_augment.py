@@ -1,0 +1,369 @@
+# %% [markdown]
+# # 2. Augment: change an image only as the world could have
+#
+# {{badges}}
+#
+# **You will be able to**
+#
+# - rotate, flip, zoom and re-expose an image, by hand and in batches;
+# - tell which changes are plausible for a chest film and which make a patient that cannot be;
+# - measure whether an augmentation helps, with an interval, instead of believing it;
+# - say why a batch is changed at once, on the device, and what that is worth.
+#
+# **You need first:** the [quickstart](/quickstart.ipynb); what a function and an array are.
+#
+# {{contract}}
+#
+# {{solutions}}
+
+# %% [markdown]
+# ## Why change a good image?
+#
+# A network that has seen seventy films has seen seventy positions, seventy exposures and seventy
+# bodies. Show it the same films again and again, and it learns *these films*. Show it each film a
+# little changed each time, and it has to find what stays: that is **augmentation**.
+#
+# The idea has one condition, and most tutorials skip it: the changed image must be one that *could
+# have been taken*, and must still deserve its label. Everything in this notebook follows from that.
+
+# %%
+import math
+import time
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+
+from medimg import datasets, exercises, metrics, models, plots, training
+from medimg.augment import Augment, augment
+
+rng = np.random.default_rng(0)
+
+# %% [markdown]
+# We load the films as in the quickstart. On a large data set we draw a part of it, so that the
+# notebook stays quick; the sample stays whole. 128 pixels are enough here.
+
+# %% tags=["nbval-check-output"]
+studies = datasets.draw(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
+films = datasets.decode(studies, size=128)
+print(f"{len(films)} films of {films.images.shape[1]} x {films.images.shape[2]} pixels, "
+      f"{len(set(films.patients))} patients")
+
+# %% [markdown]
+# ## A rotation by hand
+#
+# What does "rotate by 15 degrees" do? Not what one expects: the program walks over the pixels of the
+# *new* image and asks for each, "where in the old image did you come from?" To answer, it rotates
+# the new pixel's coordinates *back*. So a rotation is a small matrix that turns coordinates.
+
+# %% tags=["nbval-check-output"]
+angle = math.radians(15)
+back = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0],
+                     [math.sin(angle), math.cos(angle), 0.0]])  # (2, 3): turn, and shift by 0
+print(back.numpy().round(3))
+
+# %% [markdown]
+# Each row makes one coordinate: the first *x*, the second *y*; the third column would shift. PyTorch
+# makes a grid of old coordinates from the matrix and picks the grey levels there. Between pixels it
+# interpolates; outside the image it finds nothing and puts black.
+
+# %%
+film = torch.from_numpy(films.images[:1, None] / 255).float()  # (1, 1, 128, 128)
+grid = torch.nn.functional.affine_grid(back[None], list(film.shape), align_corners=False)
+by_hand = torch.nn.functional.grid_sample(film, grid, align_corners=False)
+fig = plots.plot_grid([film[0, 0].numpy(), by_hand[0, 0].numpy()], columns=2,
+                      titles=["the film", "rotated by hand"])
+plots.show(fig, alt="A film, and the same film turned by 15 degrees, with black corners.",
+           colours=128)
+
+# %% [markdown]
+# Look at the corners: they are black because there is nothing to see there. A network can learn
+# such a thing. If only the *ill* were rotated, black corners would mean pneumonia! Augmentation must
+# never depend on the label.
+#
+# `medimg.augment` does the same for a batch, with a random angle for each film. With a fixed range
+# and a seed, it is the same computation, which we can prove. The library draws an angle, so we ask
+# it which one it drew.
+
+# %% tags=["nbval-check-output"]
+from medimg.augment import apply, sample
+
+only_rotation = replace(Augment.none(), rotate=15)
+drawn = sample(1, only_rotation, generator=torch.Generator().manual_seed(0))
+grid = torch.nn.functional.affine_grid(drawn.matrix, list(film.shape), align_corners=False)
+same = torch.nn.functional.grid_sample(film, grid, align_corners=False)
+torch.testing.assert_close(apply(film, drawn), same)
+print(f"drew {math.degrees(math.asin(drawn.matrix[0, 1])):+.1f} degrees (negative: the other way)")
+
+# %% [markdown]
+# Two habits are hidden here. The *draw* is apart from its *application*: whoever wants to know what
+# was done to an image can look at the draw and repeat it. And the randomness comes from a generator
+# with a seed, never from the clock.
+#
+# ## What could have happened?
+#
+# Here is one film under six changes. Look at each and ask the question of this notebook: *could this
+# film have been taken of this patient?*
+
+# %%
+changes = {
+    "rotate 10°": {"rotate": 10}, "zoom": {"zoom": (1.15, 1.25)}, "darker or brighter":
+    {"brightness": 0.2}, "contrast": {"contrast": 0.5}, "flip": {"flip": 1.0},
+    "rotate 90°": {"rotate": 90},
+}
+views = [augment(film, replace(Augment.none(), **c), generator=torch.Generator().manual_seed(8))
+         for c in changes.values()]
+fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=list(changes))
+plots.show(fig, alt="One film turned a little, magnified, re-exposed, flattened, mirrored, and "
+           "turned far.", colours=128)
+
+# %% [markdown]
+# | change | could it have happened? | why |
+# |---|---|---|
+# | a few degrees of rotation | yes | patients lean; in bed they lie askew |
+# | a little zoom or shift | yes | tube distance, body size, collimation |
+# | brightness, contrast | yes | exposure, and each maker's processing |
+# | blur, noise | yes | movement; low dose |
+# | left-right flip | **hardly** | the heart points left; mirrored, it is *dextrocardia*, about one person in ten thousand, and the L/R marker reads backwards |
+# | upside down, 90° | no, or a filing error | such a film would be turned before anyone reads it |
+# | stretched in one direction only | no | the detector's pixels are square |
+#
+# The same table reads differently for other images. A skin lesion has no up or down: flip it as you
+# like. A brain slice is nearly symmetric, but a stroke on the left is not one on the right.
+
+# %% [markdown]
+# ### Exercise: which are plausible?
+#
+# You train on **hand radiographs**, left and right hands mixed, and want to find fractures. Which of
+# these changes are plausible? (a) left-right flip, (b) rotation by up to 10 degrees, (c) inverting
+# black and white at random, while the reader that loads them already corrects MONOCHROME1,
+# (d) a little more contrast. Give all letters, as in `["a", "c"]`.
+
+# %% tags=["exercise"]
+# solution: begin
+# blank: plausible = ...
+plausible = ["a", "b", "d"]
+# solution: end
+exercises.check("02-plausible", plausible)
+# exercises.hint("02-plausible")  # take away the first # for a hint
+
+# %% [markdown]
+# ## What the network sees
+#
+# In training, all changes act at once, each drawn anew for each film at each pass. Before you train
+# with a setting, look at a batch of it. If *you* could no longer call a film, the network learns a
+# wrong label from it.
+
+# %%
+eight = torch.from_numpy(films.images[:6, None] / 255).float()  # (6, 1, 128, 128)
+usual, strong = Augment(), Augment.strong()
+rows = [eight]
+for number, settings in enumerate((usual, strong)):
+    rows.append(augment(eight, settings, generator=torch.Generator().manual_seed(number)))
+titles = ["as it is"] * 6 + ["usual"] * 6 + ["strong"] * 6
+fig = plots.plot_grid(torch.cat(rows)[:, 0].numpy(), titles=titles)
+plots.show(fig, alt="Six films as they are, after the usual augmentation, and after the strong one, "
+           "which also blurs, adds noise and blanks borders.", colours=128)
+
+# %% [markdown]
+# The usual setting is gentle. The strong one imitates another hospital: other processing, other
+# framing, noise, and now and then a border blanked, so that a marker or a collimator edge cannot
+# become the answer. Neither one mirrors.
+#
+# ### Exercise: how bright?
+#
+# Contrast and brightness are applied as `(pixel - 0.5) * slope + 0.5 + offset`, and the result is
+# clipped to 0..1. A pixel has the value 0.8; the slope drawn is 1.5 and the offset is -0.1. What is
+# the pixel's new value?
+
+# %% tags=["exercise"]
+# solution: begin
+new_value = min(max((0.8 - 0.5) * 1.5 + 0.5 - 0.1, 0), 1)
+# solution: end
+exercises.check("02-pixel", new_value)
+# exercises.hint("02-pixel")  # take away the first # for a hint
+
+# %% [markdown]
+# ## One by one, or a batch at once?
+#
+# Most tutorials change images one by one, in Python, while the network waits. Changing the whole
+# batch in a few large operations does the same work with less overhead, and on a GPU it happens
+# where the batch already is. We time both on 64 films; the ratio is what matters, and it differs
+# from machine to machine.
+
+# %%
+batch = torch.from_numpy(np.resize(films.images, (64, 128, 128))[:, None] / 255).float()
+generator = torch.Generator().manual_seed(0)
+
+
+def seconds(task, repeats=3):
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        task()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+# %%
+together = seconds(lambda: augment(batch, usual, generator=generator))
+one_by_one = seconds(lambda: [augment(one[None], usual, generator=generator) for one in batch])
+display(Markdown(f"On this machine the batch takes **{one_by_one / together:.1f} times** less time "
+                 "than the same films one by one."))
+
+# %% [markdown]
+# ## Does it help? Measure
+#
+# "Augmentation helps" is a belief until it is measured, and a single test set of a few films cannot
+# measure it. So we use a design that gets the most out of few patients: **cross-validation by
+# patient**. The films are dealt into five parts, no patient in two of them. Each part is judged by a
+# model trained on the other four, so every film gets a score from a model that never saw its patient.
+#
+# To be quick we keep the network frozen: it turns each film into 1,280 numbers, and only a linear
+# model on top is trained. Each film gives three changed copies of itself for training. It is always
+# judged *unchanged*.
+
+# %%
+model = models.build_model("efficientnet_lite0")
+
+
+def copies(settings, count=3, seed=1):
+    """Return the features of `count` changed copies of each film: (count, N, 1280)."""
+    pixels = torch.from_numpy(films.images[:, None] / 255).float()
+    generator = torch.Generator().manual_seed(seed)
+    changed = [augment(pixels, settings, generator=generator)[:, 0] for _ in range(count)]
+    as_bytes = (torch.cat(changed) * 255).byte().numpy()
+    return training.extract_features(model, as_bytes).reshape(count, len(films), -1)
+
+
+# %% [markdown]
+# Four recipes: no augmentation, the usual one, the usual one *with flips*, and a wild one that no
+# hospital could produce (any rotation, mirrored half of the time).
+
+# %%
+recipes = {
+    "none": Augment.none(),
+    "usual": usual,
+    "usual + flip": replace(usual, flip=0.5),
+    "wild": replace(usual, rotate=180, flip=0.5),
+}
+plain = training.extract_features(model, films.images)  # (N, 1280), the films as they are
+features = {name: copies(settings) for name, settings in recipes.items() if name != "none"}
+features["none"] = plain[None]
+
+# %% [markdown]
+# Now the cross-validation itself, written out. `part` says which of the five parts each *patient* is
+# in. For each part, a logistic regression is trained on the copies of the other patients' films (and
+# on these films themselves), and scores the part's films.
+
+# %%
+patients = np.unique(films.patients)
+part_of = dict(zip(rng.permutation(patients), np.arange(len(patients)) % 5, strict=True))
+part = np.array([part_of[patient] for patient in films.patients])
+
+
+def cross_validated(copied, judged=plain):
+    """Return each film's score by a model that never saw its patient."""
+    scores = np.zeros(len(films))
+    for number in range(5):
+        learn, judge = part != number, part == number
+        seen = np.concatenate([plain[learn], *copied[:, learn]])
+        labels = np.tile(films.labels[learn], 1 + len(copied))
+        probe = training.linear_probe(seen, labels)
+        scores[judge] = training.to_scores(probe.logits(judged[judge]))
+    return metrics.Predictions(films.ids, films.labels, scores, films.patients, films.classes)
+
+
+# %%
+results = {name: cross_validated(features[name]) for name in recipes}
+aucs = {name: metrics.auc(result) for name, result in results.items()}
+fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
+for row, (name, value) in enumerate(aucs.items()):
+    ax.plot([value.low, value.high], [row, row], color="#0072b2")
+    ax.plot(value.value, row, "o", color="#0072b2")
+ax.set(yticks=range(len(aucs)), yticklabels=list(aucs), xlabel="AUC, cross-validated by patient")
+ax.invert_yaxis()
+plots.show(fig, alt="The AUC of each recipe with its 95 % interval; the intervals overlap widely.")
+
+# %% [markdown]
+# The intervals are as wide as the differences, or wider. So do we know nothing? Not quite: the *same*
+# films were judged each time, so most of the uncertainty is common to all recipes. The right question
+# is about the **difference**, and DeLong's method answers it for two scores on the same patients.
+
+# %% tags=["headline"]
+lines = []
+for name in ("usual", "usual + flip", "wild"):
+    gain = metrics.auc_difference(results[name], results["none"]).difference
+    verdict = "undecided" if gain.low <= 0 <= gain.high else "better" if gain.low > 0 else "worse"
+    lines.append(f"| {name} | {gain.value:+.3f} | {gain.low:+.3f} to {gain.high:+.3f} | {verdict} |")
+display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---|---|\n"
+                 + "\n".join(lines)))
+
+# %% [markdown]
+# Read the last column. "Undecided" is an honest result: with so few patients, and a frozen network,
+# an effect of this size cannot be seen. It is not the same as "no effect".
+#
+# ## Where augmentation earns its keep: another hospital
+#
+# On films like those it learned from, a model needs little help. Films from elsewhere are turned
+# differently, framed differently, processed differently. We imitate that by changing the *judged*
+# films (once, with a fixed seed) in ways that the training films were not, and judge again.
+
+# %%
+elsewhere = Augment(rotate=15, zoom=(0.8, 1.25), shift=0.08, brightness=0.2, contrast=0.4, gamma=0.3)
+moved = copies(elsewhere, count=1, seed=99)[0]  # (N, 1280)
+away = {name: cross_validated(features[name], judged=moved) for name in recipes}
+for name in recipes:
+    print(f"{name:14} at home {metrics.auc(results[name]):.2f}   elsewhere {metrics.auc(away[name]):.2f}")
+
+# %% tags=["headline"]
+gain = metrics.auc_difference(away["usual"], away["none"]).difference
+loss = metrics.auc(results["none"]).value - metrics.auc(away["none"]).value
+said = "helps there" if gain.low > 0 else "harms there" if gain.high < 0 else "is undecided there"
+display(Markdown(
+    f"Without augmentation the AUC changes by {-loss:+.2f} when the films come from elsewhere. The "
+    f"usual augmentation {said}: its gain is {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})."))
+
+# %% [markdown]
+# > **Where learners fall.** Augmentation is for training. An augmented *test* set measures something
+# > else: here we did it on purpose, to ask a question about another hospital, and said so. And copies
+# > of one film must stay on one side of the split: a copy of a training film in the test set is a leak.
+#
+# ### Exercise: is the gain real?
+#
+# Somebody reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference -0.01 to
+# 0.09)." What may be said? (a) It helps. (b) It does nothing. (c) The data cannot decide; a gain of
+# 0.09 and a small loss are both possible. (d) The interval is wrong, since it holds a negative number.
+
+# %% tags=["exercise"]
+# solution: begin
+answer = "c"
+# solution: end
+exercises.check("02-real", answer)
+# exercises.hint("02-real")  # take away the first # for a hint
+
+# %% [markdown]
+# ## Key points
+#
+# - Change an image only as the world could have, and never in a way that depends on its label.
+# - Look at a batch before you train on it.
+# - A flip puts the heart on the wrong side. It may do no harm to a score, and it is still a patient
+#   that does not exist; use it where left and right mean nothing.
+# - Measure with intervals, on the *difference*, with patients kept apart. Expect the gain on films
+#   from elsewhere.
+# - Draw once, apply to the whole batch, on the device.
+#
+# ## Further reading
+#
+# - Shorten and Khoshgoftaar, *A survey on Image Data Augmentation for Deep Learning*, Journal of Big
+#   Data 2019, [doi:10.1186/s40537-019-0197-0](https://doi.org/10.1186/s40537-019-0197-0)
+# - DeLong, DeLong and Clarke-Pearson, *Comparing the Areas under Two or More Correlated Receiver
+#   Operating Characteristic Curves*, Biometrics 1988, [doi:10.2307/2531595](https://doi.org/10.2307/2531595)
+# - Pérez-García, Sparks and Ourselin, *TorchIO*, Computer Methods and Programs in Biomedicine 2021,
+#   [doi:10.1016/j.cmpb.2021.106236](https://doi.org/10.1016/j.cmpb.2021.106236)
+#
+# ## Next step
+#
+# [3. Fine-tune](/notebooks/03_finetune.ipynb) lets the whole network move, one loop written in full.
