@@ -108,11 +108,11 @@ def plot_history(history: pd.DataFrame, *, metric: str = "auc", ax: Axes | None 
         right = ax.twinx()
         name = {"auc": "AUC"}.get(metric, metric)
         curve = history[f"val_{metric}"]
-        line = right.plot(
+        drawn = right.plot(
             curve.index, curve, color="C1", marker="s", ms=4, label=f"validation {name}"
         )
         right.set_ylabel(f"validation {name}")
-        handles, labels = [*handles, *line], [*labels, f"validation {name}"]
+        handles, labels = [*handles, *drawn], [*labels, f"validation {name}"]
     ax.legend(handles, labels, loc="best", frameon=False)
     return ax
 

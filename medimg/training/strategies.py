@@ -64,8 +64,8 @@ def discriminative(epochs: int, stages: int) -> Rates:
     ----------
     Howard, Ruder, "Universal language model fine-tuning for text classification", ACL 2018.
     """
-    each = np.power(1.6, -np.arange(stages, -1, -1.0))
-    return np.tile(each, (epochs, 1))
+    rates: Rates = np.tile(np.power(1.6, -np.arange(stages, -1, -1.0)), (epochs, 1))
+    return rates
 
 
 def all_at_once(epochs: int, stages: int) -> Rates:

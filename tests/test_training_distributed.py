@@ -1,0 +1,117 @@
+"""Several processes: rows dealt out and gathered once each, gradients as of the whole batch."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed, nn
+
+from medimg.training import distributed as ours
+from medimg.training import is_main, process_group, world
+
+
+def test_alone_everything_is_itself():
+    assert world() == (0, 1)
+    assert is_main()
+    rows = torch.arange(6.0).view(3, 2)
+    assert ours.gather_rows(rows, 3) is rows
+    assert ours.total_of(2.5) == 2.5
+    net = nn.Linear(2, 2)
+    assert ours.wrap(net, torch.device("cpu")) is net
+    with process_group():
+        assert not distributed.is_initialized()
+
+
+@pytest.fixture
+def one_process_group(monkeypatch):
+    """A real gloo group of one process, told that it is the first of two where it matters."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    joined = []
+
+    def init(backend):
+        joined.append(backend)
+        store = distributed.HashStore()
+        real(backend, store=store, rank=0, world_size=1)
+
+    real = distributed.init_process_group
+    monkeypatch.setattr(distributed, "init_process_group", init)
+    with process_group():
+        yield joined
+    assert not distributed.is_initialized()
+
+
+def test_group_is_joined_and_left(one_process_group):
+    assert one_process_group == ["gloo"]
+    assert world() == (0, 1)
+    with process_group():  # already joined: nothing more happens
+        assert len(one_process_group) == 1
+
+
+def test_collectives_with_a_second_process_played(one_process_group, monkeypatch):
+    monkeypatch.setattr(ours, "world", lambda: (0, 2))
+
+    def gather(parts, mine):
+        parts[:] = [mine, np.array([[1.0], [3.0]], np.float32)]  # rows 1 and 3 of five
+
+    monkeypatch.setattr(distributed, "all_gather_object", gather)
+    mine = torch.tensor([[0.0], [2.0], [4.0]])
+    assert ours.gather_rows(mine, 5).flatten().tolist() == [0, 1, 2, 3, 4]
+    assert ours.total_of(3.0) == 3.0
+    norm = nn.BatchNorm1d(2)
+    ours.sync_buffers(norm)
+    wrapped = ours.wrap(norm, torch.device("cpu"))
+    assert isinstance(wrapped, nn.parallel.DistributedDataParallel)
+
+
+def test_two_processes_train_the_network_of_one(tmp_path):
+    """Without batch statistics and dropout, two shares of a batch give the whole batch's step."""
+    script = tmp_path / "run.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import sys
+            from dataclasses import replace
+            from pathlib import Path
+            import torch
+            sys.path.insert(0, {str(Path(__file__).parent)!r})
+            from test_training_fit import QUICK, fit, make_films, make_net
+            from medimg.training import is_main, process_group
+            from medimg.training.distributed import world
+            out = Path(sys.argv[1])
+            with process_group():
+                net = make_net()
+                net.head.dropout.p = 0.0
+                settings = replace(QUICK, strategy="all", epochs=2, freeze_norms=True,
+                                   class_weights="balanced")
+                result = fit(net, make_films(37), make_films(23, seed=1), settings=settings,
+                             out_dir=out)
+                (out / f"rank{{world()[0]}}").touch()
+                if is_main():
+                    result.history.to_json(out / "history.json")
+                    torch.save(net.state_dict(), out / "weights.pt")
+            """
+        )
+    )
+    found = []
+    for processes in ("1", "2"):
+        out = tmp_path / processes
+        out.mkdir()
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        subprocess.run(
+            [*launch, "--nproc-per-node", processes, str(script), str(out)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
+            check=True,
+            capture_output=True,
+        )
+        weights = torch.load(out / "weights.pt", weights_only=True)
+        found.append(weights)
+        history = (out / "history.json").read_text()
+        assert '"images":{"1":37,"2":37}' in history
+    assert (tmp_path / "2" / "rank1").exists()
+    for key, tensor in found[0].items():
+        torch.testing.assert_close(found[1][key], tensor, atol=1e-5, rtol=1e-4)
