@@ -177,6 +177,7 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
         augment=Augment.strong(),
         sizes=(0.7, 0.85, 1.0),
         ema=0.995,
+        class_weights="balanced",
         monitor="loss",
         min_gain=0.0,
         seed=seed,
