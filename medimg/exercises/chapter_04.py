@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,58 +12,23 @@ from medimg.exercises.kinds import Number
 from medimg.exercises.many import Function
 from medimg.exercises.sealed import Sealed
 
-Labels = NDArray[np.int64]
 Called = NDArray[np.bool_]
 Scores = Sequence[float]
 
 
-def _sensitivity(y_true: Labels, called_ill: Called) -> float:
-    return float(np.mean(called_ill[y_true == 1]))
+def _of(group: Called, hit: Called) -> float:
+    """Return the share of a group that is a hit; -1, which nobody answers, when it is empty."""
+    return float(np.mean(hit[group])) if group.any() else -1.0
 
 
-def _missed(y_true: Labels, called_ill: Called) -> float:
-    return 1 - _sensitivity(y_true, called_ill)
+def _pairs(tie: float) -> Callable[[Scores, Scores], float]:
+    """Return the share of pairs won, with a tie counting ``tie``."""
 
+    def share(ill: Scores, healthy: Scores) -> float:
+        won = [1.0 if i > h else tie if i == h else 0.0 for i in ill for h in healthy]
+        return sum(won) / len(won)
 
-def _specificity(y_true: Labels, called_ill: Called) -> float:
-    return float(np.mean(~called_ill[y_true == 0]))
-
-
-def _ppv(y_true: Labels, called_ill: Called) -> float:
-    return float(np.mean(y_true[called_ill] == 1)) if called_ill.any() else -1.0
-
-
-def _accuracy(y_true: Labels, called_ill: Called) -> float:
-    return float(np.mean(called_ill == (y_true == 1)))
-
-
-def _share_of_all(y_true: Labels, called_ill: Called) -> float:
-    return float(np.mean(called_ill & (y_true == 1)))
-
-
-def _pairs(ill: Scores, healthy: Scores, *, tie: float) -> float:
-    won = [1.0 if i > h else tie if i == h else 0.0 for i in ill for h in healthy]
-    return sum(won) / len(won)
-
-
-def _ties_half(ill: Scores, healthy: Scores) -> float:
-    return _pairs(ill, healthy, tie=0.5)
-
-
-def _ties_lost(ill: Scores, healthy: Scores) -> float:
-    return _pairs(ill, healthy, tie=0.0)
-
-
-def _ties_won(ill: Scores, healthy: Scores) -> float:
-    return _pairs(ill, healthy, tie=1.0)
-
-
-def _healthy_win(ill: Scores, healthy: Scores) -> float:
-    return _pairs(healthy, ill, tie=0.5)
-
-
-def _count_of_pairs(ill: Scores, healthy: Scores) -> float:
-    return _ties_half(ill, healthy) * len(ill) * len(healthy)
+    return share
 
 
 def _one_partner_each(ill: Scores, healthy: Scores) -> float:
@@ -71,34 +36,9 @@ def _one_partner_each(ill: Scores, healthy: Scores) -> float:
     return sum(won) / len(won)
 
 
-def _ppv_at(prevalence: float, sensitivity: float, specificity: float) -> float:
+def _ppv(prevalence: float, sensitivity: float, specificity: float) -> float:
     found, alarmed = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
     return found / (found + alarmed)
-
-
-def _npv_at(prevalence: float, sensitivity: float, specificity: float) -> float:
-    return _ppv_at(1 - prevalence, specificity, sensitivity)
-
-
-def _without_prevalence(prevalence: float, sensitivity: float, specificity: float) -> float:
-    return _ppv_at(0.5, sensitivity, specificity)
-
-
-def _specificity_for_alarms(prevalence: float, sensitivity: float, specificity: float) -> float:
-    return _ppv_at(prevalence, sensitivity, 1 - specificity)
-
-
-def _only_found(prevalence: float, sensitivity: float, specificity: float) -> float:
-    return prevalence * sensitivity
-
-
-def _only_sensitivity(prevalence: float, sensitivity: float, specificity: float) -> float:
-    return sensitivity
-
-
-def _alarms_of_all(prevalence: float, sensitivity: float, specificity: float) -> float:
-    found = prevalence * sensitivity
-    return found / (found + 1 - specificity)
 
 
 EXERCISES = (
@@ -106,7 +46,7 @@ EXERCISES = (
         name="04-sensitivity",
         question="Of the ill, which share does the network find at a threshold of 0.5?",
         kind=Number(tolerance=0.004, low=0, high=1),
-        expected=_sensitivity,
+        expected=lambda y_true, called_ill: _of(y_true == 1, called_ill),
         right="It finds this share of the ill; the others go home untreated.",
         hints=(
             "Look at one row of the table only: that of the ill.",
@@ -115,23 +55,23 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 "That is the PPV: of those *called* ill, how many are. Divide by the ill instead.",
-                like=_ppv,
+                like=lambda y_true, called_ill: _of(called_ill, y_true == 1),
             ),
             Mistake(
                 "That is the specificity: it starts from the healthy. Take the row of the ill.",
-                like=_specificity,
+                like=lambda y_true, called_ill: _of(y_true == 0, ~called_ill),
             ),
             Mistake(
                 "That is the accuracy, which counts the healthy too. Take the row of the ill.",
-                like=_accuracy,
+                like=lambda y_true, called_ill: float(np.mean(called_ill == (y_true == 1))),
             ),
             Mistake(
                 "That is the share of the ill that is *missed*. How many are found?",
-                like=_missed,
+                like=lambda y_true, called_ill: _of(y_true == 1, ~called_ill),
             ),
             Mistake(
                 "You divided by everybody. The question is about the ill only.",
-                like=_share_of_all,
+                like=lambda y_true, called_ill: float(np.mean(called_ill & (y_true == 1))),
             ),
         ),
     ),
@@ -146,7 +86,7 @@ EXERCISES = (
             ),
             tolerance=1e-6,
         ),
-        expected=_ties_half,
+        expected=_pairs(0.5),
         right="That is the AUC: no curve is needed, only pairs.",
         hints=(
             "Go through the ill; for each of them go through all the healthy, and count.",
@@ -156,19 +96,19 @@ EXERCISES = (
         mistakes=(
             Mistake(
                 "Ties are counted as lost. A tie says nothing either way: it counts one half.",
-                like=_ties_lost,
+                like=_pairs(0.0),
             ),
             Mistake(
                 "Ties are counted as won. A tie says nothing either way: it counts one half.",
-                like=_ties_won,
+                like=_pairs(1.0),
             ),
             Mistake(
                 "These are the pairs that the *healthy* one wins. Turn the comparison round.",
-                like=_healthy_win,
+                like=lambda ill, healthy: _pairs(0.5)(healthy, ill),
             ),
             Mistake(
                 "That is how many pairs are won. Which *share* of all pairs is it?",
-                like=_count_of_pairs,
+                like=lambda ill, healthy: _pairs(0.5)(ill, healthy) * len(ill) * len(healthy),
             ),
             Mistake(
                 "Each ill person met one healthy person only. Everyone has to meet everyone: it "
@@ -216,7 +156,7 @@ EXERCISES = (
             cases=((0.5, 0.9, 0.8), (0.01, 0.9, 0.8), (0.2, 0.7, 0.95)),
             tolerance=1e-6,
         ),
-        expected=_ppv_at,
+        expected=_ppv,
         right="The same test, and a different answer in each place where it is used.",
         hints=(
             "Four kinds of people: which two kinds are called ill?",
@@ -227,31 +167,31 @@ EXERCISES = (
             Mistake(
                 "That is the NPV: it starts from those called healthy. Start from those called "
                 "ill.",
-                like=_npv_at,
+                like=lambda prevalence, se, sp: _ppv(1 - prevalence, sp, se),
             ),
             Mistake(
                 "The prevalence is left out, as if half of the people were ill. Weigh both kinds "
                 "of people by how many there are.",
-                like=_without_prevalence,
+                like=lambda prevalence, se, sp: _ppv(0.5, se, sp),
             ),
             Mistake(
                 "You took the healthy who are left in peace for those who are alarmed. Which "
                 "share of the healthy is alarmed?",
-                like=_specificity_for_alarms,
+                like=lambda prevalence, se, sp: _ppv(prevalence, se, 1 - sp),
             ),
             Mistake(
                 "That is the share of *everybody* who is ill and found. Divide by all who were "
                 "called ill.",
-                like=_only_found,
+                like=lambda prevalence, se, sp: prevalence * se,
             ),
             Mistake(
                 "That is the sensitivity, which starts from the ill. Start from those called ill.",
-                like=_only_sensitivity,
+                like=lambda prevalence, se, sp: se,
             ),
             Mistake(
                 "Only the healthy can be alarmed for nothing, and you counted everybody as "
                 "healthy.",
-                like=_alarms_of_all,
+                like=lambda prevalence, se, sp: prevalence * se / (prevalence * se + 1 - sp),
             ),
         ),
     ),
