@@ -1,0 +1,411 @@
+# %% [markdown]
+# # 5. Explain: what a network looked at, and how far to believe the picture
+#
+# {{badges}}
+#
+# **You will be able to**
+#
+# - build Grad-CAM by hand with two hooks, and say what each number in it means;
+# - make maps by other methods, and by a network that carries its own attention;
+# - put a map to the test: against the true lesion, against chance, against a network that knows nothing;
+# - find a shortcut that a splendid AUC hides.
+#
+# **You need first:** the [quickstart](/quickstart.ipynb). [Notebook 4](/notebooks/04_evaluate.ipynb)
+# helps with intervals.
+#
+# {{contract}}
+#
+# {{solutions}}
+
+# %% [markdown]
+# ## The question
+#
+# A network says "pneumonia, 0.93". A radiologist asks: *where?* A **saliency map** is an answer of a
+# kind: a picture that is bright where the image mattered to the score. Such pictures persuade. They
+# persuade even when they are wrong, and that is why half of this notebook is about testing them.
+#
+# We use the sample's films, whose lesions are known to the pixel. A set without lesion masks (every
+# public set of chest films) can show maps but cannot test them like this; where the masks are
+# missing, this notebook says so and works on the sample instead.
+
+# %%
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+
+from medimg import datasets, exercises, explain, metrics, models, plots, training
+
+rng = np.random.default_rng(0)
+
+# %% tags=["nbval-check-output"]
+studies = datasets.draw(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
+if "mask_path" not in studies:
+    print("This set knows no lesions: going on with the sample, whose lesions are known.")
+    studies = datasets.load("sample")
+films = datasets.decode(studies, size=160)
+masks = datasets.decode_masks(studies, size=160)
+print(f"{len(films)} films; {int(masks.any(axis=(1, 2)).sum())} show a lesion, which covers "
+      f"{masks[masks.any(axis=(1, 2))].mean():.0%} of the film on average")
+
+# %% [markdown]
+# We train as in [notebook 3](/notebooks/03_finetune.ipynb): first the head, then, gently, the whole
+# network. What we explain afterwards are films of patients that the network never saw.
+
+# %%
+train, val = films.subset("train"), films.subset("val")
+settings = replace(training.recipe(len(train)), epochs=3, class_weights="balanced")
+model = models.build_model("efficientnet_lite0")
+model = training.fit(model, train, val, settings=settings).model
+unseen = films.subset(films.splits != "train")
+truth = masks[films.splits != "train"]
+scores = training.predict(model, unseen)
+display(Markdown(f"AUC on {len(unseen)} films of unseen patients: **{metrics.auc(scores):.2f}**."))
+
+# %% [markdown]
+# ## Grad-CAM by hand
+#
+# Near its end, the network holds a stack of small pictures, its *activations*: 1,280 of them, 5 by 5
+# places each, every one the answer to a question about each place of the film ("something ribbed
+# here?"). **Grad-CAM** asks two things:
+#
+# 1. How strongly is each question answered at each place? That is the activation.
+# 2. How much does the pneumonia score rise if that answer rises? That is the *gradient* of the score.
+#
+# A *hook* is a function that PyTorch calls in passing, so that we can look at both. One hook for the
+# way forward, one for the way back.
+
+# %%
+kept = {}
+layer = models.target_layer(model)
+forward = layer.register_forward_hook(lambda m, i, out: kept.update(activations=out))
+backward = layer.register_full_backward_hook(lambda m, i, out: kept.update(gradients=out[0]))
+ill = int(np.flatnonzero(truth.any(axis=(1, 2)))[0])
+film = torch.from_numpy(unseen.images[ill][None, None] / 255).float().requires_grad_()
+logits = model(film)  # (1, 2): one number for normal, one for pneumonia
+(logits[0, 1] - logits[0, 0]).backward()
+forward.remove(), backward.remove()
+activations, gradients = kept["activations"].detach(), kept["gradients"]
+
+# %% tags=["nbval-check-output"]
+print("activations", tuple(activations.shape), " gradients", tuple(gradients.shape))
+
+# %% [markdown]
+# What did we ask about? Not the pneumonia logit alone but the *difference* of the two logits. Only
+# the difference decides: adding the same amount to both changes no probability. A map of one logit
+# alone may show places that speak for both classes, and so for neither.
+#
+# Now three lines. Average each gradient over the places: one weight for each of the 1,280 questions.
+# Sum the activations with these weights: one small picture. Keep what speaks *for* pneumonia
+# (`relu`), and enlarge it to the size of the film.
+
+# %%
+weights = gradients.mean(dim=(2, 3), keepdim=True)          # (1, 1280, 1, 1)
+small = torch.relu((weights * activations).sum(dim=1))[0]   # (5, 5)
+by_hand = torch.nn.functional.interpolate(small[None, None], (160, 160), mode="bilinear")[0, 0]
+by_hand = ((by_hand - by_hand.min()) / (by_hand.max() - by_hand.min() + 1e-12)).numpy()
+
+# %% [markdown]
+# `explain.explain` does the same for a whole batch, through the library pytorch-grad-cam. If we
+# understood it, the two must agree.
+
+# %% tags=["nbval-check-output"]
+ours = explain.explain(model, unseen.images[ill:ill + 1], method="gradcam", target=1)[0]
+np.testing.assert_allclose(by_hand, ours, atol=1e-3)
+print("by hand and by the library: the same map")
+
+# %%
+fig, axes = plt.subplots(1, 3, figsize=(8, 2.9), layout="constrained")
+plots.plot_image(unseen.images[ill], title="the film", ax=axes[0])
+axes[1].imshow(small.numpy(), cmap="magma")
+axes[1].set(title="5 x 5 places, as computed", xticks=[], yticks=[])
+plots.plot_map(unseen.images[ill], by_hand, mask=truth[ill], title="enlarged; lesion dashed",
+               ax=axes[2])
+plots.show(fig, alt="A film, its Grad-CAM as five by five squares, and the same enlarged over the "
+           "film with the true lesion outlined.", colours=256)
+
+# %% [markdown]
+# Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
+# pixels. The smooth cloud on the right is an enlargement. Its fine contours are not information.
+#
+# ### Exercise: the weight of a question
+#
+# At a tiny layer with four places, one activation is `[[2, 0], [1, 1]]` and the gradient of the score
+# to it is `[[0.4, 0.0], [0.2, -0.2]]`. What does this channel add to the map at the *upper left*
+# place?
+
+# %% tags=["exercise"]
+activation = np.array([[2.0, 0.0], [1.0, 1.0]])
+gradient = np.array([[0.4, 0.0], [0.2, -0.2]])
+# solution: begin
+contribution = gradient.mean() * activation[0, 0]
+# solution: end
+exercises.check("05-weight", contribution)
+# exercises.hint("05-weight")  # take away the first # for a hint
+
+# %% [markdown]
+# ## Other ways to ask
+#
+# | method | asks |
+# |---|---|
+# | Grad-CAM | which activations raise the score, weighted by the mean gradient |
+# | LayerCAM | the same, but each place keeps its own gradient |
+# | EigenCAM | what is the strongest pattern in the activations? It knows no class! |
+# | occlusion | cover a patch: how far does the score fall? No gradients; slow, and honest |
+#
+# On the same three films, side by side:
+
+# %%
+some = np.flatnonzero(truth.any(axis=(1, 2)))[:3]
+methods = ("gradcam", "layercam", "eigencam", "occlusion")
+maps = {m: explain.explain(model, unseen.images[some], method=m, target=1) for m in methods}
+titles = [f"score {s:.2f}" for s in scores.y_score[some]]
+fig = plots.plot_map_grid(unseen.images[some], maps, masks=truth[some], titles=titles)
+plots.show(fig, alt="Three ill films and their maps by four methods, which agree only in part; the "
+           "true lesion is outlined.", colours=256)
+
+# %% [markdown]
+# The methods do not agree, and nothing in the pictures says which is right. Remember this when a
+# paper shows three beautiful maps by one method.
+#
+# ## A network that says where it looks
+#
+# One can also *build* the looking into the network. An **attention** head (Ilse and others, 2018)
+# gives each place a weight, the weights sum to one, and the score is made from the weighted mean.
+# Here the map is not an afterthought: it is a part of the computation.
+
+# %%
+attentive = models.build_model("efficientnet_lite0", head="attention")
+frozen = replace(settings, strategy="frozen", epochs=12, learning_rate=3e-3)
+attentive = training.fit(attentive, train, val, settings=frozen).model
+with torch.inference_mode():
+    batch = torch.from_numpy(unseen.images[some][:, None] / 255).float()
+    attention = attentive.attention(batch)  # (3, 5, 5), each sums to 1
+looked = {"attention": explain.explain(attentive, unseen.images[some], method="attention")}
+fig = plots.plot_map_grid(unseen.images[some], looked, masks=truth[some])
+plots.show(fig, alt="Where the attention head of a frozen network looked on three ill films; the "
+           "true lesion is outlined.", colours=256)
+
+# %% [markdown]
+# Even this is not the whole truth. The weights say *from where* the score was made, not *what* was
+# seen there; and each place of the 5 by 5 grid has itself seen most of the film through the layers
+# before it.
+
+# %% [markdown]
+# ## Put the map to the test
+#
+# ### Test 1: does it point at the lesion?
+#
+# The **pointing game**: take the brightest place of the map. Is it inside the true lesion? Do this for
+# every ill film and count. But what is a good count? If lesions covered half of every film, *any* map
+# would win half of its games. So each test comes with its **chance** level: the share of the film that
+# the lesions cover.
+
+# %%
+everyone = explain.explain(model, unseen.images, method="gradcam", target=1)
+hits = 0
+for heat, lesion in zip(everyone, truth, strict=True):
+    if lesion.any():
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        hits += bool(lesion[row, column])
+print(f"by hand: {hits} of {int(truth.any(axis=(1, 2)).sum())} maps point into the lesion")
+
+# %% tags=["headline"]
+game = explain.pointing_game(everyone, truth, patient_ids=unseen.patients)
+overlap = explain.iou_at_matched_area(everyone, truth, patient_ids=unseen.patients)
+verdict = "better than chance" if game.estimate.low > game.chance else (
+    "not shown to be better than chance: too few films, or a poor map")
+display(Markdown(f"Pointing game **{game.estimate:.2f}**, by chance {game.chance:.2f}: {verdict}. "
+                 f"Overlap with the lesion (IoU) {overlap.estimate:.2f}, by chance "
+                 f"{overlap.chance:.2f}."))
+
+# %% [markdown]
+# Mind the interval. With a dozen ill films it is wide, and so is what one may conclude.
+#
+# ### Exercise: chance in the pointing game
+#
+# In some study the lesions cover 4 % of each image on average, and the map points into the lesion in
+# 30 of 100 images. By which factor is that better than chance?
+
+# %% tags=["exercise"]
+# solution: begin
+factor = (30 / 100) / 0.04
+# solution: end
+exercises.check("05-chance", factor)
+# exercises.hint("05-chance")  # take away the first # for a hint
+
+# %% [markdown]
+# ### Test 2: what if the network knew nothing?
+#
+# Adebayo and others (2018) asked a simple question: shuffle the network's weights, so that nothing it
+# has learned is left. Does the map change? If a method draws the same picture for a network that
+# knows nothing, the picture shows the *image*, not the network. We shuffle from the head downwards,
+# a few layers more each time, and compare with the first map.
+
+# %%
+lesioned = truth.any(axis=(1, 2))
+cascade = explain.cascade_randomisation(model, unseen.images[lesioned], masks=truth[lesioned],
+                                        target=1, groups=4)
+ax = plots.plot_cascade(cascade, chance=game.chance)
+plots.show(ax.figure, alt="As more layers are shuffled, the maps lose their likeness to the first "
+           "map, and point at the lesion no more often than chance.")
+
+# %% [markdown]
+# Read from left to right: how alike the maps still are, and how often they still point at the lesion,
+# as the network forgets. A map worth the name must fall apart.
+#
+# ### Test 3: all methods, all tests, and two impostors
+#
+# The library puts every method to every test in one table. Two rows never looked at the network at
+# all: a bright spot in the *centre* of each film, and the film's own *edges*. A method that cannot
+# beat these impostors explains nothing.
+
+# %%
+table = explain.compare_methods(model, unseen.images, truth, methods=("gradcam", "eigencam"),
+                                patient_ids=unseen.patients)
+table["result"] = [f"{e:.2f}" for e in table["estimate"]]
+shown = table.pivot(index="test", columns="method", values="result").fillna("")
+shown
+
+# %% [markdown]
+# Go through the columns and ask of each number: what would chance, or the impostor, have got? It is
+# common, and sobering, that the intervals overlap.
+
+# %% [markdown]
+# ## The shortcut lab
+#
+# Now the crime. In many hospitals a portable machine is wheeled to the very ill, and its films carry
+# another marker than those of the X-ray room. So a letter in a corner can tell the ill from the well.
+# We plant one: an "L" in the upper corner of every **ill** film, in training, in validation, *and in
+# the test*, as if all films came from that hospital.
+
+# %%
+marked = explain.plant_marker(films.images, films.labels == 1, rng=np.random.default_rng(1))
+tainted = replace(films, images=marked.images)
+fig = plots.plot_grid(tainted.images[films.labels == 1][:4], columns=4)
+plots.show(fig, alt="Four ill films, each with a small bright letter L in the upper corner.",
+           colours=128)
+
+# %%
+quick = replace(settings, epochs=5, learning_rate=3e-4, monitor="loss")
+cheat = models.build_model("efficientnet_lite0")
+cheat = training.fit(cheat, tainted.subset("train"), tainted.subset("val"), settings=quick).model
+dishonest = training.predict(cheat, tainted.subset(films.splits != "train"))
+clean = training.predict(cheat, unseen)
+display(Markdown(f"On films with the marker the AUC is **{metrics.auc(dishonest):.2f}**."))
+
+# %% [markdown]
+# A paper could stop here: patients kept apart, an AUC with its interval. Nothing in the number warns
+# us, for the test films carry the same marker. How does one find out?
+#
+# **Ask for the same films without the marker.** (Or films from another hospital, which is what an
+# *external validation* is.)
+
+# %% tags=["headline"]
+fall = metrics.auc_difference(dishonest, clean).difference
+display(Markdown(
+    f"With the marker {metrics.auc(dishonest):.2f}, without it {metrics.auc(clean):.2f}: the AUC "
+    f"changes by {-fall.value:+.2f} (95 % interval {-fall.high:+.2f} to {-fall.low:+.2f}). "
+    + ("Much of what it knew was the letter." if fall.low > 0 else
+       "On so few films the fall is not beyond doubt.")))
+
+# %% [markdown]
+# **Swap the marker.** Give it to the *well* films and take it from the ill. A network that reads lungs
+# does not care. One that reads letters turns its answers around.
+
+# %%
+swapped = explain.plant_marker(films.images, films.labels == 0, rng=np.random.default_rng(1))
+turned = training.predict(cheat, replace(films, images=swapped.images).subset(
+    films.splits != "train"))
+display(Markdown(f"Marker on the well: AUC **{metrics.auc(turned):.2f}** (below 0.5 means: the "
+                 "answers are turned around)."))
+
+# %% [markdown]
+# **Look at the maps, and test them against the marker's place.** `marks` holds the letter's box, so
+# the pointing game can be played against the *letter*.
+
+# %%
+held = films.splits != "train"
+sick = films.labels[held] == 1
+heat = explain.explain(cheat, marked.images[held], method="gradcam", target=1)
+on_letter = explain.pointing_game(heat[sick], marked.marks[held][sick])
+on_lesion = explain.pointing_game(heat[sick], truth[sick])
+fig = plots.plot_map_grid(marked.images[held][sick][:3], {"cheating network": heat[sick][:3]},
+                          masks=truth[sick][:3])
+plots.show(fig, alt="Maps of the cheating network on three marked films, with the true lesion "
+           "outlined.", colours=256)
+print(f"points at the letter {on_letter.estimate:.2f} (chance {on_letter.chance:.2f}), "
+      f"at the lesion {on_lesion.estimate:.2f} (chance {on_lesion.chance:.2f})")
+
+# %% [markdown]
+# Here a map can give the crime away, because a corner is no place for pneumonia.
+#
+# ### A plausible map for a wrong reason
+#
+# But what if the mark lies *in the lung*? ECG electrodes are stuck on the chest of the very ill, at
+# about the place where pneumonia is. A map that lights up there looks splendid to everybody.
+
+# %%
+button = explain.plant_marker(films.images, films.labels == 1, kind="electrode",
+                              rng=np.random.default_rng(2))
+wired = replace(films, images=button.images)
+fooled = models.build_model("efficientnet_lite0")
+fooled = training.fit(fooled, wired.subset("train"), wired.subset("val"), settings=quick).model
+heat = explain.explain(fooled, button.images[held], method="gradcam", target=1)
+with_button = metrics.auc(training.predict(fooled, wired.subset(held)))
+without = metrics.auc(training.predict(fooled, unseen))
+
+# %%
+fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
+                          masks=truth[sick][:3])
+plots.show(fig, alt="Maps of a network that learned an electrode in the lung: they look like maps of "
+           "disease.", colours=256)
+display(Markdown(f"AUC with the electrode {with_button:.2f}, without it {without:.2f}."))
+
+# %% [markdown]
+# Nobody would call these maps suspicious: they lie on the lung. Only the *experiment*, taking the
+# electrode away, shows the reason. So the rule of this notebook: **a map raises questions; an
+# experiment answers them.**
+#
+# ### Exercise: which test convicts?
+#
+# A network for hip fractures has an AUC of 0.97 in your hospital, and its maps lie on the hip. You
+# suspect that it recognises the portable machine. Which single test would tell you most?
+# (a) more maps, by another method, (b) a larger test set from your hospital, (c) films of the portable
+# machine only, ill and well, (d) the weight-shuffling test.
+
+# %% tags=["exercise"]
+# solution: begin
+test = "c"
+# solution: end
+exercises.check("05-convict", test)
+# exercises.hint("05-convict")  # take away the first # for a hint
+
+# %% [markdown]
+# ## Key points
+#
+# - Grad-CAM is three lines. Its true resolution is that of the last layer; the rest is enlargement.
+# - Explain the difference between the classes, not one class's number alone.
+# - A map needs a test, a test needs a chance level, and both need an interval.
+# - A map of a network that knows nothing must look different.
+# - An AUC cannot see a shortcut that the test set shares. Change the films and look again.
+#
+# ## Further reading
+#
+# - Selvaraju et al., *Grad-CAM*, ICCV 2017, [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
+# - Adebayo et al., *Sanity Checks for Saliency Maps*, NeurIPS 2018,
+#   [arXiv:1810.03292](https://arxiv.org/abs/1810.03292)
+# - Ilse, Tomczak and Welling, *Attention-based Deep Multiple Instance Learning*, ICML 2018,
+#   [arXiv:1802.04712](https://arxiv.org/abs/1802.04712)
+# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
+#   chest radiographs*, PLOS Medicine 2018,
+#   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
+# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
+#   Nature Machine Intelligence 2021, [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
+#
+# ## Next step
+#
+# [6. Ethics](/notebooks/06_ethics.ipynb): whose films, whose risk, and what the law asks.
