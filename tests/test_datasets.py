@@ -201,6 +201,10 @@ def test_draw_few_learns_from_few_and_tests_on_others(rng):
     assert set(learn["split"]) == {"train", "val"}
     assert not set(learn["patient_id"]) & set(few[few["split"] == "test"]["patient_id"])
     assert len(datasets.draw_few(studies, rng=rng)) == len(studies)
+    large = datasets.draw_few(studies, images=40, test=250, rng=rng)  # more than the test split
+    assert (large["split"] == "test").sum() == 250
+    homes = large.assign(test=large["split"] == "test").groupby("patient_id")["test"].nunique()
+    assert homes.max() == 1
 
 
 # --- arrays ---------------------------------------------------------------------------------

@@ -146,7 +146,8 @@ def draw_few(
         Images to learn from, as many of each class, drawn from train and val; a fifth of their
         patients becomes the new val. All of train and val by default.
     test : int, optional
-        Images to draw from the test split. All by default.
+        Images to test on, drawn from the test split and, where that has too few, from patients of
+        train and val that were not drawn to learn from. The whole test split by default.
     rng : numpy.random.Generator
         The source of randomness.
 
@@ -166,5 +167,8 @@ def draw_few(
         learn = split_by_patient(learn, rng=rng, fractions=(0.8, 0.2, 0.0))
     held_out = studies[studies["split"] == "test"]
     if test is not None:
+        if images is not None and len(held_out) < test:
+            unused = ~studies["patient_id"].isin(learn["patient_id"])
+            held_out = studies[unused].assign(split="test")
         held_out = draw(held_out, {"test": test}, rng=rng)
     return check_studies(pd.concat([learn, held_out], ignore_index=True))

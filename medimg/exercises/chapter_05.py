@@ -58,11 +58,11 @@ EXERCISES = (
         question="Which test tells most about a suspected shortcut through the machine?",
         kind=Choice("a", "b", "c", "d"),
         expected=Sealed("594fa83ce8120001"),
-        right="With the machine held fixed it can tell nothing; if the AUC falls, it was the reason.",
+        right="With the machine held fixed it tells nothing; if the AUC falls, it was the reason.",
         hints=("Take the suspect away, or hold it fixed, and see what is left.",),
         mistakes=(
             Mistake(
-                "The maps lie on the hip already; a plausible map does not rule out a wrong reason.",
+                "The maps lie on the hip already; a plausible map rules out no wrong reason.",
                 when=lambda value: value == "a",
             ),
             Mistake(

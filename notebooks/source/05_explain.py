@@ -33,7 +33,6 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
@@ -267,8 +266,7 @@ plots.show(ax.figure, alt="As more layers are shuffled, the maps lose their like
 table = explain.compare_methods(model, unseen.images, truth, methods=("gradcam", "eigencam"),
                                 patient_ids=unseen.patients)
 table["result"] = [f"{e:.2f}" for e in table["estimate"]]
-shown = table.pivot(index="test", columns="method", values="result").fillna("")
-shown
+table.set_index(["test", "method"])["result"].unstack(fill_value="")  # noqa: PD010
 
 # %% [markdown]
 # Go through the columns and ask of each number: what would chance, or the impostor, have got? It is
@@ -290,7 +288,7 @@ plots.show(fig, alt="Four ill films, each with a small bright letter L in the up
            colours=128)
 
 # %%
-quick = replace(settings, epochs=5, learning_rate=3e-4, monitor="loss")
+quick = replace(settings, epochs=4, learning_rate=3e-4, monitor="loss")
 cheat = models.build_model("efficientnet_lite0")
 cheat = training.fit(cheat, tainted.subset("train"), tainted.subset("val"), settings=quick).model
 dishonest = training.predict(cheat, tainted.subset(films.splits != "train"))
