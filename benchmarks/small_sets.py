@@ -1,4 +1,4 @@
-"""The command line's `fit` on few films: the sample over five seeds, and 70 real films over five draws.
+"""Fit few films by the command line: the sample over five seeds, 70 real films over five draws.
 
 python benchmarks/small_sets.py                       the sample
 python benchmarks/small_sets.py --root FOLDER         and the pneumonia set that lies there
@@ -40,9 +40,8 @@ def table(name: str, arguments: list[str], seeds: range) -> None:
         aucs.append(found.value)
         print(f"RESULT {name:28} seed {seed}  n {len(predictions):5}  AUC {found:.3f}  "
               f"{seconds:5.0f} s", flush=True)  # fmt: skip
-    print(
-        f"RESULT {name:28} mean {np.mean(aucs):.4f}  sd {np.std(aucs, ddof=1) if len(aucs) > 1 else 0:.4f}"
-    )
+    spread = np.std(aucs, ddof=1) if len(aucs) > 1 else 0.0
+    print(f"RESULT {name:28} mean {np.mean(aucs):.4f}  sd {spread:.4f}")
 
 
 def main() -> None:

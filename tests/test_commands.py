@@ -87,9 +87,8 @@ def test_deidentify_writes_a_report(tmp_path, capsys):
     from dicom_files import make_dicom
 
     (tmp_path / "in").mkdir()
-    make_dicom(np.arange(12, dtype=np.uint16).reshape(3, 4), PatientName="Doe^Jane").save_as(
-        tmp_path / "in" / "a.dcm", enforce_file_format=True
-    )
+    pixels = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    make_dicom(tmp_path / "in" / "a.dcm", pixels, PatientName="Doe^Jane")
     assert main(["deidentify", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
     written = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert not any(b"Doe" in p.read_bytes() for p in written)

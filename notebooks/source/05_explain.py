@@ -266,7 +266,7 @@ plots.show(ax.figure, alt="As more layers are shuffled, the maps lose their like
 table = explain.compare_methods(model, unseen.images, truth, methods=("gradcam", "eigencam"),
                                 patient_ids=unseen.patients)
 table["result"] = [f"{e:.2f}" for e in table["estimate"]]
-table.set_index(["test", "method"])["result"].unstack(fill_value="")  # noqa: PD010
+table.set_index(["test", "method"])["result"].unstack(fill_value="")
 
 # %% [markdown]
 # Go through the columns and ask of each number: what would chance, or the impostor, have got? It is
