@@ -61,9 +61,8 @@ def test_from_folder_takes_the_patient_of_dicom_files(tmp_path):
         for label in ("normal", "ill"):
             path = tmp_path / label / f"{number}.dcm"
             path.parent.mkdir(exist_ok=True)
-            make_dicom(
-                np.arange(12, dtype=np.uint16).reshape(3, 4), PatientID=f"P{number}"
-            ).save_as(path, enforce_file_format=True)
+            pixels = np.arange(12, dtype=np.uint16).reshape(3, 4)
+            make_dicom(path, pixels, PatientID=f"P{number}")
     assert sorted(set(datasets.from_folder(tmp_path)["patient_id"])) == ["P0", "P1", "P2"]
 
 
