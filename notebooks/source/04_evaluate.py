@@ -95,13 +95,14 @@ for k, colour, hatch in ((0, "#0072B2", ""), (1, "#D55E00", "//")):
     ax.hist(y_score[y_true == k], bins, color=colour, alpha=0.55, hatch=hatch, label=name)
 ax.set(xlim=(0, 1), xlabel=f"score: P({data.classes[1]})", ylabel="films")
 ax.legend(title="in truth", frameon=False)
-plots.show(fig, alt="Scores of the ill lie higher than those of the healthy, and the two overlap.")
+mean_healthy, mean_ill = (y_score[y_true == k].mean() for k in (0, 1))
+plots.show(fig, alt=f"Healthy films score {mean_healthy:.2f} on average, ill ones {mean_ill:.2f}.")
 
 # %% [markdown]
 # Two hills that overlap. If they did not, one cut would separate ill from healthy and the notebook
-# would end here. If one lay on the other, the network would know nothing. Reality lies between, and
-# where we cut decides *who bears the errors*: a cut on the left alarms healthy people, a cut on the
-# right sends ill people home.
+# would end here. If one lay wholly on the other, the network would know nothing. Reality lies
+# between, and where we cut decides *who bears the errors*: a cut on the left alarms healthy
+# people, a cut on the right sends ill people home.
 
 # %% [markdown] tags=["notes"]
 # Ask the class, before going on: where would you cut, and why there? Collect two or three answers
@@ -202,7 +203,7 @@ ax.fill_between(alarmed, found, color="#0072B2", alpha=0.08)
 plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {area:.2f}.")
 
 # %% [markdown]
-# Each point of the curve is one threshold; the cross is the one at 0.5, with the uncertainty of
+# Each point of the curve is one threshold; the dot is the one at 0.5, with the uncertainty of
 # both rates. Moving the threshold moves along the curve: more ill people found, more healthy ones
 # alarmed. A better network has a better *curve*; a threshold only picks a place on it.
 #
@@ -540,7 +541,8 @@ by_hand.round(2).style.format("{:g}").hide()
 
 # %%
 bold = predictions.with_scores(out_of_fold(strength=10.0))
-ax = plots.plot_reliability({"cautious": predictions, "bold": bold}, bins=5)
+both = {"cautious": predictions, "bold": bold}
+ax = plots.plot_reliability(both, bins=5, strategy="uniform")
 plots.show(
     ax.figure, alt="Reliability of both models: observed share of ill films against the mean score."
 )
@@ -552,7 +554,7 @@ plots.show(
 
 # %%
 table = {}
-for name, one in {"cautious": predictions, "bold": bold}.items():
+for name, one in both.items():
     slope = metrics.calibration_line(one).slope
     table[name] = [f"{metrics.auc(one):.2f}", f"{metrics.brier(one).score:.2f}", f"{slope:.2f}"]
 gap = metrics.auc_difference(predictions, bold)
@@ -594,13 +596,14 @@ ax.plot(temperatures, losses, color="#0072B2")
 ax.plot(by_hand, losses.min(), "o", color="#D55E00", label=f"least surprise at T = {by_hand:.1f}")
 ax.set(xscale="log", xlabel="temperature T", ylabel="log loss")
 ax.legend(frameon=False)
-plots.show(fig, alt="The log loss has one minimum over the temperature, away from 1.")
+plots.show(fig, alt=f"The log loss is smallest at a temperature of {by_hand:.1f}.")
 
 # %%
 cooled = temperature.apply(bold_judge)
 before, after = metrics.brier(bold_judge).score, metrics.brier(cooled).score
 assert metrics.auc(cooled).value == metrics.auc(bold_judge).value
-verdict = "better" if after.value < before.value else "no better"
+gain = before.value - after.value
+verdict = "better" if gain > 0.002 else "worse" if gain < -0.002 else "hardly a change"
 display(
     Markdown(
         f"On the films to judge on, the Brier score goes from **{before.value:.3f}** to "
@@ -649,8 +652,8 @@ display(Markdown(f"The model does more good than either rival for thresholds **{
 
 # %% [markdown]
 # Look only at thresholds that somebody would really use, and at the band: where it covers the
-# rival, the benefit is not shown. At very low thresholds nothing beats acting on everyone: whoever
-# would act on the slightest suspicion needs no test.
+# rival, the benefit is not shown. At very low thresholds hardly anything beats acting on everyone:
+# whoever would act on the slightest suspicion needs no test.
 #
 # ### Exercise: from which risk would you act?
 #
@@ -766,8 +769,9 @@ shown.style.format(precision=2).hide()
 beyond = int(((gaps["low"] > 0) | (gaps["high"] < 0)).sum())
 display(
     Markdown(
-        f"Of {len(gaps)} gaps in sensitivity, **{beyond}** have an interval without 0. Among 20 "
-        "comparisons in which nothing is going on, one does so by chance."
+        f"Gaps in sensitivity in this table: {len(gaps)}. Gaps whose interval leaves out 0: "
+        f"**{beyond}**. Among 20 comparisons in which nothing is going on, about one does so by "
+        "chance."
     )
 )
 
