@@ -452,7 +452,7 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 #
 # Sensitivity starts from the ill. A patient starts from the result: *it says pneumonia; do I have
 # it?* That is the PPV, and it depends on how common the disease is among those tested, the
-# **prevalence**. In our set it is far higher than in any clinic, because somebody collected films
+# **prevalence**. In our set it is far higher than in most clinics, because somebody collected films
 # so that both classes are well filled. Count people instead of shares: picture a thousand of them.
 
 # %% tags=["nbval-check-output"]
@@ -462,9 +462,10 @@ ax = plots.plot_natural_frequencies(thousand)
 plots.show(ax.figure, alt=str(thousand))
 
 # %% [markdown]
-# One dot is one person; one in twenty is ill here. Look at the blue squares. Each healthy person is
-# alarmed only now and then, but there are so many of them. Nothing is wrong with the network: the
-# alarms are false because most people who were tested are healthy.
+# One dot is one person; one in twenty is ill here. Look at the blue squares, the false alarms.
+# However rarely a healthy person is alarmed, there are so many healthy people. With a far better
+# network most alarms could still be false: not because it is bad, but because most of those who
+# were tested are healthy.
 #
 # ### Exercise: PPV anywhere
 #
@@ -504,9 +505,10 @@ plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.
 
 # %% [markdown]
 # (The prevalences of the clinics are made up, to show the direction; find out yours.) A paper that
-# reports a PPV from a set with as many ill as healthy people reports a number that no clinic will
-# ever see. Now move both dials yourself: the threshold decides about the hills on the left, the
-# prevalence about the people on the right. Without a running kernel you see the first picture only.
+# reports a PPV from a set with as many ill as healthy people reports a number that few clinics
+# will ever see. Now move both dials yourself: the threshold decides about the hills on the left,
+# the prevalence about the people on the right. Without a running kernel you see the first picture
+# only.
 
 # %%
 widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
@@ -749,10 +751,10 @@ ax.set_xlim(0.3, 1.02)
 plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} groupings of the films.")
 
 # %% [markdown]
-# The AUC needs no threshold, so it may use all films. A hollow mark means that fewer than 20
-# people of the smaller class stand behind it: the number is printed, and nothing should be
-# concluded from it. Where the lesions are graded, the row of the subtle ones tells most about the
-# network: everyone finds the gross ones.
+# The AUC needs no threshold, so it may use all films. A hollow mark means that fewer than 20 films
+# of the smaller class stand behind it: it is shown, and nothing should be concluded from it. Where
+# the lesions are graded, the row of the subtle ones tells most about the network: the gross ones
+# are the easy part.
 #
 # For the sensitivity we need a threshold, so only the patients to judge on may speak, and they are
 # few:
