@@ -262,7 +262,7 @@ plots.show(fig, alt=f"Of all pairs of an ill and a healthy film, {won.mean():.2f
 # With other patients the numbers would have come out otherwise. An *interval* says how far. Without
 # one, a sensitivity of 0.90 from ten people looks like one from ten thousand.
 #
-# For a share (so many of so many) take **Wilson's** interval. It asks: which true rates would have
+# For a share (so many of so many) take Wilson's interval. It asks: which true rates would have
 # made our count unsurprising? By hand it is three lines.
 
 # %%
@@ -321,7 +321,7 @@ exercises.check("04-twenty", lower_end)
 # ### The interval of an AUC
 #
 # An AUC is a mean over pairs, but pairs are not independent: each ill person is in many.
-# **DeLong's** method reduces the table of pairs to one number a person: the share of pairs that
+# DeLong's method reduces the table of pairs to one number a person: the share of pairs that
 # *this* person won (ill) or lost (healthy). How much these shares vary tells how much the AUC
 # would.
 
@@ -452,8 +452,9 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 #
 # Sensitivity starts from the ill. A patient starts from the result: *it says pneumonia; do I have
 # it?* That is the PPV, and it depends on how common the disease is among those tested, the
-# **prevalence**. In our set it is far higher than in most clinics, because somebody collected films
-# so that both classes are well filled. Count people instead of shares: picture a thousand of them.
+# **prevalence**. In our set it is far higher than in most clinics, because somebody collected
+# films so that both classes are well filled. Count people instead of shares (natural frequencies):
+# picture a thousand of them.
 
 # %% tags=["nbval-check-output"]
 sensitivity_found, specificity_found = result["sensitivity"], result["specificity"]
