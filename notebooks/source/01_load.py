@@ -1,0 +1,769 @@
+# %% [markdown]
+# # 1. Load: from a file to a number, and from numbers to a fair test
+#
+# {{badges}}
+#
+# **You will be able to**
+#
+# - turn the numbers in a DICOM file into the picture that a radiologist sees, by hand;
+# - read CT in Hounsfield units, and say why MR has none;
+# - resize an image knowing what is lost;
+# - find the bad file in a folder before it finds you;
+# - split a data set by patient, and show what happens otherwise;
+# - ask a data set whether its labels can be told *without* looking at the disease.
+#
+# **You need first:** [the quickstart](/quickstart.ipynb); Python up to a `for` loop and a function.
+#
+# {{contract}}
+#
+# {{solutions}}
+
+# %%
+import shutil
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pydicom
+from IPython.display import Markdown, display
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold
+
+from medimg import datasets, exercises, images, metrics, models, plots, training
+
+# %% [markdown]
+# ## What a radiograph is
+#
+# X-rays leave a tube, cross the patient, and fall on a detector. Bone stops many of them, water and
+# muscle some, air hardly any. So a radiograph is a *shadow*: each pixel adds up everything that lay
+# on the way of one ray. By convention what stops the rays is shown bright. Lungs are dark because
+# they are full of air; the heart is bright because it is full of blood.
+#
+# The first half of this notebook needs DICOM files, so it always uses the simulated sample of the
+# course. The second half, on splits and shortcuts, uses the data set that you chose.
+
+# %% tags=["nbval-check-output"]
+sample = datasets.load("sample")
+sample = sample[~sample["burned_in"]]  # films with text in the picture come up in notebook 6
+plain = sample[(sample["photometric"] == "MONOCHROME2") & (sample["window"] == "linear")]
+film = plain[plain["label"] == "normal"].iloc[0]
+ax = plots.plot_image(images.read_image(film["dicom_path"]), title="a frontal chest radiograph")
+plots.show(ax.figure, alt="A chest radiograph: two dark lungs, a bright heart between them.")
+
+# %% [markdown]
+# The patient faces you: their left side is on your right, and so is most of the heart.
+#
+# ## What is in the file
+#
+# A DICOM file is a *header* and *pixels*. Each entry of the header has a tag (two numbers) and a
+# name. We open the file with pydicom, the library that nearly everybody uses, and ask for the
+# entries that decide how the pixels are to be read.
+
+# %% tags=["nbval-check-output"]
+dicom = pydicom.dcmread(film["dicom_path"])
+for name in [
+    "Modality",
+    "BitsStored",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "WindowCenter",
+    "WindowWidth",
+    "PhotometricInterpretation",
+    "PixelSpacing",
+]:
+    print(f"{dicom[name].tag}  {name:26} {dicom[name].value}")
+
+# %% [markdown]
+# `PixelSpacing` is the size of a pixel in millimetres: with it you can measure a heart. Now the
+# pixels themselves, just as they are stored.
+
+# %% tags=["nbval-check-output"]
+stored = dicom.pixel_array
+print(f"{stored.shape[0]} rows x {stored.shape[1]} columns, {stored.dtype}")
+print(f"from {stored.min()} to {stored.max()}; {dicom.BitsStored} bits allow 0 to", end=" ")
+print(2**dicom.BitsStored - 1)
+
+# %% [markdown]
+# These are not brightnesses yet. Your screen shows 256 greys, the file has thousands of levels, and
+# nothing so far says which level is black and which is white. Three steps lead from the stored
+# numbers to the picture, always in this order:
+#
+# 1. the **modality** step: from stored numbers to what they measure;
+# 2. the **value of interest** step: which values run from black to white;
+# 3. **polarity**: are large values bright or dark?
+#
+# ### Step 1: what the numbers measure
+#
+# The modality LUT (LUT means look-up table) is usually a straight line: value = slope x stored +
+# intercept. On a radiograph it often changes nothing. On CT it changes everything, as you will see.
+
+# %%
+values = stored * float(dicom.RescaleSlope) + float(dicom.RescaleIntercept)
+np.testing.assert_allclose(images.read_values(film["dicom_path"]), values)
+
+# %% [markdown]
+# No output means that the assertion held: the library gives the very same numbers.
+#
+# ### Step 2: the window
+#
+# A window has a centre and a width. Values below the window are black, values above it are white,
+# and those inside are spread evenly over the greys. The DICOM standard writes the ramp with two odd
+# little corrections (half a level, and width minus one), because it thinks in whole numbers. We do
+# as it says.
+
+# %%
+centre, width = float(dicom.WindowCenter), float(dicom.WindowWidth)
+ramp = (values - (centre - 0.5)) / (width - 1) + 0.5
+by_hand = np.clip(ramp, 0, 1)
+np.testing.assert_allclose(images.read_image(film["dicom_path"]), by_hand, atol=1e-6)
+
+# %% [markdown]
+# So `images.read_image` is no magic: it is these lines, plus the care for files that are stranger.
+# Many files carry *several* windows, one for each thing that a reader may want to see. Here is one
+# with two, and the same film scaled from its lowest to its highest value, which is what a program
+# does that ignores the header.
+
+# %% tags=["nbval-check-output"]
+double = sample[sample["window"] == "two windows"].iloc[0]["dicom_path"]
+raw = images.read_values(double)
+stretched = (raw - raw.min()) / (raw.max() - raw.min())
+if images.read_header(double).PhotometricInterpretation == "MONOCHROME1":
+    stretched = 1 - stretched
+shown = [images.read_image(double, window=0), images.read_image(double, window=1), stretched]
+fig, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+titles = ["the first window", "the second window", "header ignored"]
+for ax, picture, title in zip(axes, shown, titles, strict=True):
+    plots.plot_image(picture, title=title, ax=ax)
+plots.show(fig, alt="One film three times: the narrower the window, the starker the contrast.")
+
+# %% [markdown]
+# A network trained on one of these pictures and used on another has to cope with different
+# contrast, although the patient is the same. Decide once, and do it everywhere.
+#
+# ### Step 2 again, as a table
+#
+# Some makers do not give a window but a **VOI LUT**: a table that says for every value which grey
+# it becomes. It can bend where a window is straight. Reading it is plain indexing. (A third kind,
+# the *sigmoid*, is a window with soft ends.)
+
+# %%
+odd = sample[(sample["window"] == "voi lut") & (sample["photometric"] == "MONOCHROME1")].iloc[0]
+other = pydicom.dcmread(odd["dicom_path"])
+table = other.VOILUTSequence[0]
+entries, (_, first, bits) = np.asarray(table.LUTData), table.LUTDescriptor
+place = np.clip(other.pixel_array.astype(int) - first, 0, len(entries) - 1)
+looked_up = entries[place] / (2**bits - 1)
+
+# %% [markdown]
+# ### Step 3: polarity
+#
+# This film is also MONOCHROME1: large numbers are to be shown *dark*. Left, what you get when you
+# forget it; right, after turning it round.
+
+# %% tags=["nbval-check-output"]
+np.testing.assert_allclose(images.read_image(odd["dicom_path"]), 1 - looked_up, atol=1e-6)
+fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), layout="constrained")
+plots.plot_image(looked_up, title="polarity forgotten", ax=axes[0])
+plots.plot_image(1 - looked_up, title="as it should be", ax=axes[1])
+plots.show(fig, alt="A negative with white lungs, and the film as it is meant, with dark lungs.")
+
+# %% [markdown]
+# A human laughs at the left picture and turns it round. A network does not: it learns that white
+# lungs exist. If one hospital sends negatives and that hospital has more sick patients, the network
+# learns the hospital.
+#
+# > **Where people fall.** `pixel_array` in pydicom stops *before* step 1. Code that feeds it to a
+# > network straight away is common, and wrong for every file whose slope, window or polarity is not
+# > the default.
+#
+# ## PNG against DICOM: what is lost
+#
+# Public data sets mostly come as PNG or JPEG. Each film of the sample exists as both, so we can
+# compare. Is the picture the same?
+
+# %% tags=["nbval-check-output"]
+from_dicom = images.read_image(film["dicom_path"])
+from_png = images.read_image(film["path"])
+assert np.abs(from_dicom - from_png).max() <= 1 / 255
+print("grey levels in the DICOM file:", len(np.unique(stored)))
+print("grey levels in the PNG file:  ", len(np.unique(from_png)))
+
+# %% [markdown]
+# To the eye the two are alike: no pixel differs by more than one of 255 steps. But the PNG has far
+# fewer levels. You notice when you look *into* a narrow range of greys, as a radiologist does who
+# turns up the contrast to see behind the heart.
+
+# %% tags=["nbval-check-output"]
+low = float(np.quantile(from_dicom, 0.6))
+zoom = [np.clip((picture - low) / 0.03, 0, 1) for picture in (from_dicom, from_png)]
+levels = [len(np.unique(picture)) for picture in zoom]
+fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), layout="constrained")
+for ax, picture, name, n in zip(axes, zoom, ("DICOM", "PNG"), levels, strict=True):
+    plots.plot_image(picture[-200:-40, 120:320], title=f"{name}: {n} levels in the window", ax=ax)
+plots.show(fig, alt=f"A narrow window shows {levels[0]} levels from DICOM and {levels[1]} from PNG.")
+
+# %% [markdown]
+# What was outside the window when the PNG was made is gone for good; what was inside has been
+# rounded. And the header is gone: no pixel size, no view, no age, no machine. That is a loss for
+# measuring and for auditing, and a gain for privacy
+# ([notebook 6](/notebooks/06_ethics.ipynb)).
+#
+# ## CT: numbers with a unit
+#
+# Computed tomography measures the absorption in every little volume (a voxel), and gives it
+# in **Hounsfield units** (HU), a scale with two fixed points: air is -1000, water is 0. A CT
+# comes as one file a slice. The order of the file names need not be the order of the body, so
+# `read_series` sorts by the position in the header.
+
+# %% tags=["nbval-check-output"]
+ct = datasets.load("sample_ct")
+series = Path(ct["path"].iloc[0]).parents[2] / "series"
+volume = images.read_series(series, progress=False)
+hu = volume.values  # noqa: PD011 (slices, rows, columns)
+extent = [f"{n * mm:.0f}" for n, mm in zip(hu.shape, volume.spacing, strict=True)]
+print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max():.0f} HU")
+
+# %% [markdown]
+# Which values occur in one slice? Because the unit is fixed, the humps of the histogram mean the
+# same thing in every hospital.
+
+# %% tags=["nbval-check-output"]
+chest = hu[len(hu) // 2]
+ax = plots.plot_histogram(chest, unit="HU")
+ax.set_yscale("log")
+for name, value in {"air": -1000, "lung": -850, "fat": -100, "muscle, blood": 45}.items():
+    ax.axvline(value, color="#D55E00", lw=1, ls="--")
+    ax.text(value + 10, ax.get_ylim()[1], name, rotation=60, fontsize=8)
+share = (chest < -500).mean()
+plots.show(ax.figure, alt=f"Humps at air, lung, fat and muscle; {share:.0%} lie below -500 HU.")
+
+# %% [markdown]
+# A screen cannot show two thousand values at once in a useful way. So radiologists look at the same
+# slice through several windows. The library knows the usual ones by name.
+
+# %% tags=["nbval-check-output"]
+middle = volume.files[len(volume.files) // 2]
+fig, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+for ax, name in zip(axes, ["lung", "mediastinum", "bone"], strict=True):
+    centre, width = images.CT_WINDOWS[name]
+    by_hand = images.apply_window(chest, centre, width)
+    np.testing.assert_allclose(images.read_image(middle, window=name), by_hand, atol=1e-6)
+    plots.plot_image(by_hand, title=f"{name}: {centre:.0f}, {width:.0f} HU", ax=ax)
+plots.show(fig, alt="One slice: vessels in the lung window, heart in the second, bone in the third.")
+
+# %% [markdown]
+# Titles give centre and width. In the lung window you see vessels in the lungs and the heart is
+# one flat white. In the mediastinal window the lungs are black and soft tissue has greys. Nothing
+# was measured again; only the map from numbers to greys changed.
+#
+# ### Exercise: from stored to Hounsfield
+#
+# Another scanner stores the number **532** for a voxel. Its header says rescale slope **2** and
+# rescale intercept **-1024**. How many Hounsfield units is that?
+
+# %% tags=["exercise"]
+# solution: begin
+hounsfield = 2 * 532 - 1024
+# solution: end
+exercises.check("01-hounsfield", hounsfield)
+# exercises.hint("01-hounsfield")  # take away the first # for a hint
+
+# %% [markdown]
+# ### Exercise: write a window
+#
+# Write a function that takes an array of values, a centre and a width, and returns numbers from 0
+# to 1: 0 at and below the lower edge of the window, 1 at and above the upper edge, a straight line
+# between. You may leave out the two little corrections of the standard.
+
+# %% tags=["exercise"]
+def to_grey(values, centre, width):
+    """Return values as greys: 0 is black, 1 is white."""
+    # solution: begin
+    lower = centre - width / 2
+    return np.clip((values - lower) / width, 0, 1)
+    # solution: end
+
+
+exercises.check("01-window", to_grey)
+# exercises.hint("01-window")  # take away the first # for a hint
+
+# %% [markdown]
+# ### A radiograph is the shadow of a CT
+#
+# Now we can make a radiograph ourselves. Turn HU into absorption (water stops about 2 % of
+# the rays in each millimetre at the energies of radiography), add it up from front to back, and
+# show large sums bright. That is how the films of the sample were made, with more physics.
+
+# %% tags=["nbval-check-output"]
+absorption = 0.02 * np.clip(1 + hu / 1000, 0, None)  # per mm
+on_the_way = absorption.sum(axis=1) * volume.spacing[1]  # rays run along the rows, front to back
+arriving = np.exp(-on_the_way)
+shadow = images.apply_window(on_the_way, 3, 6, function="LINEAR_EXACT")[::-1]  # head up
+ax = plots.plot_image(shadow, title=f"{len(hu)} CT slices, added up from front to back")
+ax.set_aspect(volume.spacing[0] / volume.spacing[2])
+plots.show(
+    ax.figure,
+    alt=f"A blurred chest radiograph made from CT; behind the densest part {arriving.min():.2%} "
+    "of the rays arrive.",
+)
+
+# %% [markdown]
+# It is coarse, since the slices are thick, but it is a chest film. And it shows the price of a
+# shadow: ribs lie over lung, heart over spine. What CT keeps apart, a radiograph adds up, so a
+# radiograph has **no** Hounsfield units and a faint pneumonia can hide.
+#
+# ## MR: numbers without a unit
+#
+# Magnetic resonance measures how hydrogen behaves in a magnetic field. Its numbers depend on the
+# scanner, the coil and the settings, and have no unit. Take two healthy heads, measured at two
+# field strengths.
+
+# %% tags=["nbval-check-output"]
+mr = datasets.load("sample_mr")
+pair = mr[mr["label"] == "no_lesion"].groupby("field_tesla").head(1).head(2)
+heads = [images.read_values(path) for path in pair["path"]]
+for tesla, head in zip(pair["field_tesla"], heads, strict=True):
+    tissue = head[head > head.mean()]
+    print(f"{tesla} tesla: median of the brighter tissue {np.median(tissue):.0f}, no unit")
+
+# %% [markdown]
+# The usual way out is to scale each image by its own **percentiles**: the value below which 1 % of
+# the pixels lie becomes black, that of 99 % white. Percentiles rather than minimum and maximum, so
+# that one bright vessel or a single broken pixel does not decide for all. Each image is then
+# comparable with the others in its range, though still not in a unit.
+
+# %% tags=["nbval-check-output"]
+fixed = [images.apply_window(head, heads[0].max() / 2, heads[0].max()) for head in heads]
+scaled = []
+for head in heads:
+    low, high = np.percentile(head, [1, 99])
+    scaled.append(np.clip((head - low) / (high - low), 0, 1))
+    same = images.apply_window(head, (low + high) / 2, high - low, function="LINEAR_EXACT")
+    np.testing.assert_allclose(same, scaled[-1], atol=1e-5)
+titles = ["first head", "second, same window", "first, percentiles", "second, percentiles"]
+fig = plots.plot_grid([*fixed, *scaled], titles=titles, columns=4)
+plots.show(fig, alt="Two heads through one window, then each scaled by its own percentiles.")
+
+# %% [markdown]
+# ## Normalising and resizing
+#
+# A network wants all images of one size and in one range. The range is easy: `read_image` gives 0
+# to 1, and our networks themselves subtract and divide by the numbers that their pretraining used.
+# Size is where information goes missing, in three ways.
+#
+# ### The shape: aspect ratio
+#
+# Films are rarely square, networks nearly always are. One can stretch the film or pad it.
+
+# %% tags=["nbval-check-output"]
+pictures = [images.read_image(path) for path in sample["path"].head(20)]
+oblong = max(pictures, key=lambda p: abs(np.log(p.shape[0] / p.shape[1])))
+squares = [images.resize(oblong, 224), images.resize(oblong, 224, keep_aspect=True)]
+change = oblong.shape[0] / oblong.shape[1]
+fig, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+titles = [f"{oblong.shape[0]} x {oblong.shape[1]}", "stretched", "padded"]
+for ax, picture, title in zip(axes, [oblong, *squares], titles, strict=True):
+    plots.plot_image(picture, title=title, ax=ax)
+plots.show(fig, alt=f"Stretching changes width against height by a factor of {change:.2f}.")
+
+# %% [markdown]
+# Stretching uses all pixels but makes a chest slimmer or wider than it is. Padding keeps the shape,
+# and adds black bars. Beware: if the sick were filmed lying, on wide films, then the *bars* tell the
+# label. Neither is right in itself. Choose one, and check (the audit below does).
+#
+# ### The grid: interpolation
+#
+# To halve an image, one can take every second pixel, or average each block of four. By hand, on a
+# CT slice of 256 by 256 pixels made four times smaller:
+
+# %% tags=["nbval-check-output"]
+lung = images.apply_window(chest, *images.CT_WINDOWS["lung"])
+skipped = lung[::4, ::4]
+averaged = lung.reshape(64, 4, 64, 4).mean(axis=(1, 3))
+np.testing.assert_allclose(images.resize(lung, 64), averaged, atol=1e-5)
+fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), layout="constrained")
+plots.plot_image(skipped, title="every fourth pixel", ax=axes[0])
+plots.plot_image(averaged, title="average of 4 x 4", ax=axes[1])
+plots.show(fig, alt="Skipping leaves jagged edges and broken vessels; averaging is smoother.")
+
+# %% [markdown]
+# Skipping throws 15 of 16 pixels away: vessels break, edges become stairs, and noise stays. This is
+# *aliasing*. The library averages the area that each new pixel covers.
+#
+# ### What 224 pixels cost
+#
+# Averaging has a price as well: what is smaller than a pixel is mixed with its surroundings. We
+# measure it. Put a faint round spot of known size on a film, make the film smaller, and see how much
+# of the spot's contrast is left. Since averaging is linear, we may shrink the spot on its own.
+
+# %% tags=["nbval-check-output"]
+mm = float(dicom.PixelSpacing[0])
+side = max(stored.shape)
+rows, columns = np.mgrid[:side, :side]
+kept = {size: {} for size in (224, 112, 56)}
+for size in kept:
+    for diameter in (2, 4, 8, 16, 32):
+        spot = np.hypot(rows - side / 2 + 3, columns - side / 2 + 2) * mm <= diameter / 2
+        kept[size][diameter] = images.resize(spot, size).max()
+ax = pd.DataFrame(kept).plot(figsize=(5, 2.8), style=["-.o", "--s", "-^"], logx=True)
+ax.set(xlabel="diameter of the spot (mm)", ylabel="contrast left", ylim=(0, 1.05))
+ax.legend(title="pixels a side", frameon=False)
+plots.show(ax.figure, alt=f"At 56 pixels {kept[56][4]:.0%} of the contrast of a 4 mm spot is left.")
+
+# %% [markdown]
+# How large are the lesions that we want to find? The masks of the sample know. We give each the
+# diameter of a circle of the same area.
+
+# %% tags=["nbval-check-output"]
+sick = sample[sample["label"] == "pneumonia"]
+areas = []
+for mask, header in zip(sick["mask_path"], sick["dicom_path"], strict=True):
+    spacing = float(images.read_header(header).PixelSpacing[0])
+    areas.append((images.read_image(mask) > 0.5).sum() * spacing**2)
+across = 2 * np.sqrt(np.array(areas) / np.pi)
+display(Markdown(
+    f"The smallest lesion measures **{across.min():.0f} mm**, the median {np.median(across):.0f} "
+    f"mm. One pixel of this film at 224 covers {side * mm / 224:.1f} mm: the smallest lesion spans "
+    f"**{across.min() / (side * mm / 224):.0f} pixels**."
+))  # fmt: skip
+
+# %% [markdown]
+# So 224 pixels are enough for pneumonia, which is soft and large. They are *not* enough for all
+# that a chest film can show: a small nodule, a hairline fracture, or the thin line at the edge of a
+# collapsed lung, which a clinical film of 2,500 pixels shows and one of 224 does not. The size is a
+# medical decision before it is a matter of memory.
+#
+# ### Exercise: how many pixels is a nodule?
+#
+# A film shows a field **420 mm** wide and is resized to **224 pixels**. How many pixels
+# across is a nodule of **5 mm**? Two decimals.
+
+# %% tags=["exercise"]
+# solution: begin
+pixels_across = 5 / (420 / 224)
+# solution: end
+exercises.check("01-nodule", pixels_across)
+# exercises.hint("01-nodule")  # take away the first # for a hint
+
+# %% [markdown]
+# ## A folder as it really arrives
+#
+# Real folders hold broken downloads, copies under another name, and notes that somebody left. A
+# program that meets them in the middle of the night stops at film 3,107. Look first. We make such a
+# folder: three good films, a copy, a file cut in half, and a text file that calls itself an image.
+
+# %%
+folder = Path(tempfile.mkdtemp())
+for number, path in enumerate(sample["dicom_path"].head(3)):
+    shutil.copy(path, folder / f"film{number}.dcm")
+shutil.copy(folder / "film0.dcm", folder / "holiday.dcm")
+whole = (folder / "film1.dcm").read_bytes()
+(folder / "cut.dcm").write_bytes(whole[: len(whole) // 2])
+_ = (folder / "notes.png").write_text("Please call back the ward.")
+
+# %% tags=["nbval-check-output"]
+found = images.scan(folder, progress=False)
+found["file"] = [Path(path).name for path in found["path"]]
+found["copy of"] = [Path(path).name if path else "" for path in found["duplicate_of"]]
+found[["file", "kind", "readable", "copy of"]].style.hide()
+
+# %% tags=["nbval-check-output"]
+for _, row in found[~found["readable"]].iterrows():
+    print(f"{row['file']}: {row['reason']}\n")
+shutil.rmtree(folder)
+
+# %% [markdown]
+# The scan trusts content, not names: it finds the copy by its pixels, and says of each bad file
+# what is wrong. Copies matter more than broken files. A broken file stops you; a copy flatters you,
+# as the next section shows.
+#
+# ## Split by patient
+#
+# From here on we use the data set that you chose. `split_by_patient` deals out *patients*, class by
+# class, so that no one is in two splits and the mix of classes is alike.
+
+# %% tags=["nbval-check-output"]
+rng = np.random.default_rng(1)
+studies = datasets.load()
+classes = datasets.class_names(studies)
+fair = datasets.split_by_patient(studies, rng=rng)
+assert fair.groupby("patient_id")["split"].nunique().max() == 1
+counts = fair.groupby(["split", "label"]).size().unstack(fill_value=0).loc[["train", "val", "test"]]
+ax = plots.plot_split(counts[list(classes)].to_numpy(), splits=counts.index, classes=classes)
+plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}")
+
+# %% [markdown]
+# Why not simply shuffle the images? Let us do it, and look at who is where.
+
+# %% tags=["nbval-check-output"]
+names = rng.choice(["train", "val", "test"], size=len(studies), p=[0.7, 0.15, 0.15])
+leaky = studies.assign(split=names)
+torn = leaky.groupby("patient_id")["split"].nunique().gt(1).sum()
+films = studies.groupby("patient_id").size()
+display(Markdown(
+    f"Of {len(films):,} patients, {(films > 1).sum():,} have more than one image. Shuffling images "
+    f"tore **{torn:,}** of them apart."
+))  # fmt: skip
+
+# %% [markdown]
+# ### Exercise: how much of the test leaks?
+#
+# In the table `leaky`, how many **images** of the test split belong to a patient who also has an
+# image in the training split? (`isin` of pandas helps.)
+
+# %% tags=["exercise"]
+# solution: begin
+learned_from = leaky.loc[leaky["split"] == "train", "patient_id"]
+tested = leaky.loc[leaky["split"] == "test", "patient_id"]
+leaked = tested.isin(learned_from).sum()
+# solution: end
+exercises.check("01-leaked", leaked, studies=leaky)
+# exercises.hint("01-leaked")  # take away the first # for a hint
+
+# %% [markdown]
+# ## The leakage lab
+#
+# Does it matter? When information about the test gets into the training, we speak of **data
+# leakage**. We measure it. The films first: on a large data set we keep patients with several
+# films, so that there is something to leak. And since copies are the worst case, we *plant* one of
+# every film: moved by a few pixels and a little darker, as when a film is exported twice.
+
+# %%
+several = studies["patient_id"].map(films) > 1
+studies_lab = studies[several] if len(studies) > 1000 else studies
+chosen = rng.permutation(studies_lab["patient_id"].unique())[:80]
+studies_lab = studies_lab[studies_lab["patient_id"].isin(chosen)].groupby("patient_id").head(3)
+lab = datasets.decode(studies_lab, size=224)
+moved = np.roll(lab.images, (2, -3), axis=(1, 2))
+copies = np.uint8(moved * 0.95)
+lab
+
+# %% [markdown]
+# A pretrained network turns each film into 1,280 numbers, its *features* (see the
+# [quickstart](/quickstart.ipynb)). Films that look alike have features that point the same way.
+# `alike` holds the similarity of every film to every other.
+
+# %%
+model = models.build_model("efficientnet_lite0", num_classes=2)
+features = training.extract_features(model, np.concatenate([lab.images, copies]))
+unit = features - features.mean(axis=0)
+unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+alike = unit @ unit.T
+labels, patients = np.tile(lab.labels, 2), np.tile(lab.patients, 2)
+ids = np.array([*lab.ids, *(f"{name} copy" for name in lab.ids)])
+
+# %% [markdown]
+# ### A model that can only recognise
+#
+# Our first model is the crudest there is. It asks of a test film: does the most similar training
+# film belong to the sick or to the healthy? It has no idea of disease.
+#
+# And we take the disease away altogether: **we toss a coin for each patient** and call heads sick.
+# Now nothing in the films can tell the label. An honest test must give an AUC of about 0.5.
+
+# %%
+def recognise(rows, units, rng):
+    """Toss labels by patient, hold out a third of the units, return the AUC of recognising."""
+    coin = {name: rng.integers(2) for name in np.unique(patients)}
+    sick = np.array([coin[name] for name in patients[rows]]) == 1
+    names = rng.permutation(np.unique(units))
+    test = np.isin(units, names[: len(names) // 3])
+    near = alike[np.ix_(rows, rows)]
+    score = near[test][:, ~test & sick].max(axis=1) - near[test][:, ~test & ~sick].max(axis=1)
+    return roc_auc_score(sick[test], score)
+
+
+# %% [markdown]
+# `units` is the whole difference between the two ways: image names, or patient names. We do it a
+# hundred times each, without and with the planted copies.
+
+# %%
+everything, originals = np.arange(len(ids)), np.arange(len(lab))
+ways = {
+    "by patient": (originals, lab.patients),
+    "by image": (originals, lab.ids),
+    "by patient,\nwith copies": (everything, patients),
+    "by image,\nwith copies": (everything, ids),
+}
+tossed = {
+    name: [recognise(rows, units, rng) for _ in range(100)] for name, (rows, units) in ways.items()
+}
+
+# %%
+fig, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
+ax.boxplot(list(tossed.values()), vert=False, whis=(2.5, 97.5), showfliers=False)
+ax.set_yticks(range(1, 5), list(tossed))
+ax.axvline(0.5, color="#767676", ls="--")
+ax.set_xlabel("AUC for labels that were tossed with a coin")
+ax.invert_yaxis()
+means = {name: float(np.mean(found)) for name, found in tossed.items()}
+plots.show(fig, alt="Mean AUC: " + ", ".join(f"{k} {v:.2f}" for k, v in means.items()))
+
+# %% tags=["headline"]
+honest, fake = np.percentile(tossed["by patient"], [2.5, 97.5]), means["by image,\nwith copies"]
+display(Markdown(
+    f"**Labels from a coin.** Split by patient, the mean AUC is **{means['by patient']:.2f}** (95 % "
+    f"of the draws from {honest[0]:.2f} to {honest[1]:.2f}); by image, **{means['by image']:.2f}**; "
+    f"by image with copies, **{fake:.2f}**. There was nothing to learn."
+))  # fmt: skip
+
+# %% [markdown]
+# The box holds the middle half of the draws, the whiskers 95 % of them. By patient, the AUC stays
+# round one half, with copies or without, as it must. By image, the model "diagnoses" a coin: it
+# recognises the patient. How far it gets depends on how many test films have a relative in training.
+#
+# ### A model as people use it
+#
+# That was a caricature, and the labels were nonsense. Now the true labels, and a logistic
+# regression on the features. Each film is scored by a model that was fitted without it
+# (cross-validation, five parts, three times, scores averaged), once with parts of images and once
+# with parts of patients.
+
+# %%
+def cross_validated(rows, units):
+    """Return predictions for these rows, each from models fitted without its unit."""
+    scores = np.zeros(len(rows))
+    for seed in range(3):
+        cut = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
+        for train, test in cut.split(rows, labels[rows], units):
+            probe = training.linear_probe(features[rows[train]], labels[rows[train]])
+            logits = probe.logits(features[rows[test]])
+            scores[test] += training.to_scores(logits) / 3
+    return metrics.Predictions(
+        ids[rows], labels[rows], np.clip(scores, 0, 1), patient_ids=patients[rows], classes=classes
+    )
+
+
+# %% tags=["headline"]
+results = {name: cross_validated(rows, units) for name, (rows, units) in ways.items()}
+for extra in ("", ",\nwith copies"):
+    fair_auc, leaky_auc = results["by patient" + extra], results["by image" + extra]
+    gain = metrics.auc_difference(leaky_auc, fair_auc).difference
+    display(Markdown(
+        f"**True labels{extra.replace(chr(10), ' ')}**: AUC {metrics.auc(fair_auc)} by patient, "
+        f"{metrics.auc(leaky_auc)} by image. Inflation **{gain.value:+.3f}**, 95 % interval "
+        f"{gain.low:+.3f} to {gain.high:+.3f}."
+    ))  # fmt: skip
+
+# %% [markdown]
+# The intervals are made by patient (DeLong, paired), so they do not take copies for news. Read the
+# two lines with care. An interval of the inflation that includes zero does not show that the leak is
+# harmless, only that so few films cannot show it. The inflation is large where an honest model finds
+# the disease hard, and small where it is near the top anyway: nobody can gain much from 0.97. That is
+# the treacherous part. You cannot see from a score whether it leaked.
+#
+# > **Where people fall.** Cutting a film into patches, slices of one CT, frames of one video,
+# > augmented copies made *before* the split: all of them are several images of one patient.
+#
+# ## The shortcut audit
+#
+# A split by patient keeps the person out. It does not keep out a **shortcut**: something in the
+# picture or the file that goes with the label and is not the disease. All sick films from one
+# machine; all healthy ones cropped differently; children against adults.
+#
+# Before any network, ask: can the label be told from what is *not* disease? `audit_shortcuts` tries
+# the size of the file, 18 global numbers (mean, deviation, histogram), strips along the border,
+# each header field and each further column, with patients kept apart.
+
+# %%
+audited = datasets.draw(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
+audit = datasets.audit_shortcuts(audited)
+audit.head(8).round(2)
+
+# %% [markdown]
+# Now compare with the chest films of Kermany and colleagues, the set that nearly every course on
+# this subject uses. These values were measured in its published training folder (5,216 films, at
+# 224 by 224 pixels), patients kept apart: random forests on the 18 global numbers and on strips of
+# 8 pixels along the top and left edge, and the size of the JPEG file alone.
+
+# %%
+famous = {"file size": 0.900, "global statistics": 0.965, "border strips": 0.971}
+basic = audit.set_index("shortcut").loc[list(famous)]
+error = [basic["auc"] - basic["low"], basic["high"] - basic["auc"]]
+fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
+ax.errorbar(basic["auc"], basic.index, xerr=error, fmt="o", capsize=4, label="the data set here")
+ax.plot(list(famous.values()), list(famous), "D", color="#D55E00", label="Kermany, training folder")
+ax.axvline(0.5, color="#767676", ls="--", label="chance")
+ax.set(xlabel="AUC without looking at the disease", xlim=(0.2, 1), ylim=(-0.5, 2.5))
+ax.legend(frameon=False, fontsize=8, loc="center left")
+plots.show(fig, alt=f"AUC of three shortcuts: {basic['auc'].round(2).to_dict()}")
+
+# %% tags=["headline"]
+telling = audit[audit["low"] > 0.5]
+worst = audit.iloc[0]
+verdict = (
+    "Do not believe an AUC on this set before you know where that comes from."
+    if worst["low"] > 0.7
+    else "Nothing here tells the label in a way that would carry a network far."
+)
+display(Markdown(
+    f"The audit tried **{len(audit)}** shortcuts on {len(audited)} images. "
+    f"{len(telling)} have an interval wholly above 0.5; luck alone would give about "
+    f"{0.025 * len(audit):.0f}. The most telling is **{worst['shortcut']}**, AUC "
+    f"**{worst['auc']:.2f}** ({worst['low']:.2f} to {worst['high']:.2f}). {verdict}"
+))  # fmt: skip
+
+# %% [markdown]
+# Two cautions. Whoever tries many shortcuts finds some by luck: compare the count with what luck
+# gives, and look at the size of the AUC, not at the interval alone. And a shortcut is not always an
+# error: disease itself changes the mean brightness a little, and sick people *are* more often
+# filmed lying. The audit does not forbid; it tells you what a good score might be made of.
+#
+# In the Kermany set, healthy and sick children were evidently not filmed and stored alike: three
+# numbers that know nothing of pneumonia do nearly as well as networks in many a tutorial. To
+# measure it yourself, [fetch the films](/README.md#real-images) and run this notebook with
+# `MEDIMG_DATASET=kermany`.
+#
+# ### Exercise: which of these is a shortcut?
+#
+# Four data sets are offered to you. In which could a network tell the label **without** the
+# disease? Give a list of letters.
+#
+# - **a** The sick were filmed lying in intensive care with a portable machine, the healthy standing
+#   in the clinic.
+# - **b** Sick and healthy came in the same weeks, to the same machines, and were exported by one
+#   program.
+# - **c** The healthy films come from a public set stored as JPEG of quality 60; the sick ones were
+#   exported from the hospital as JPEG of quality 95.
+# - **d** The sick are one to five years old, the healthy are adults.
+
+# %% tags=["exercise"]
+# solution: begin
+shortcuts = ["a", "c", "d"]
+# solution: end
+exercises.check("01-shortcuts", shortcuts)
+# exercises.hint("01-shortcuts")  # take away the first # for a hint
+
+# %% [markdown]
+# ## Key points
+#
+# - Stored numbers become a picture in three steps: modality, window or table, polarity.
+# - A PNG keeps one window, 256 levels and no header.
+# - CT has Hounsfield units. Radiographs and MR have none.
+# - Average when you make images smaller, decide about the aspect ratio once, and compare the size
+#   of a pixel with the size of what you look for.
+# - Scan a folder before you train on it. Look for copies.
+# - Split by patient. A split by image can diagnose a coin.
+# - Audit for shortcuts before any network. A good score may be made of something else.
+#
+# ## Further reading
+#
+# - DICOM PS3.3, sections C.11.1 (modality LUT) and C.11.2 (VOI LUT),
+#   [dicom.nema.org](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)
+# - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
+#   Learning*, Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
+# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia
+#   in chest radiographs*, PLOS Medicine 2018,
+#   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
+# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over
+#   signal*, Nature Machine Intelligence 2021,
+#   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
+# - Kapoor and Narayanan, *Leakage and the reproducibility crisis in machine-learning-based
+#   science*, Patterns 2023, [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
+#
+# ## Next step
+#
+# [2. Augment](/notebooks/02_augment.ipynb) shows the network each film in many ways, and asks
+# which of them a patient could have had.
