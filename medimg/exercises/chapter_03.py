@@ -232,7 +232,7 @@ EXERCISES = (
             ),
             Mistake("An equal loss is no gain: compare with <, not <=.", like=_ties_gain),
             Mistake(
-                "Epochs without a gain have to come *in a row*: after a gain, count from none again.",
+                "Epochs without a gain have to come *in a row*: after a gain, count anew.",
                 like=_without_reset,
             ),
         ),
