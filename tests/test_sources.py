@@ -104,7 +104,7 @@ def test_fetch_names_a_server_that_is_not_there(tmp_path):
 
 def test_pneumoniamnist_becomes_a_study_table(server, tmp_path, rng, monkeypatch):
     server.body, arrays = _npz(rng)
-    monkeypatch.setattr(sources, "pneumoniamnist", lambda size: _source(server))
+    monkeypatch.setattr("medimg.sources.pneumonia.pneumoniamnist", lambda size: _source(server))
     for _ in range(2):
         folder = sources.fetch_pneumoniamnist(tmp_path, size=28)
     assert '"licence": "CC BY 4.0"' in (folder / "SOURCE.json").read_text()

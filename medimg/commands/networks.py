@@ -1,9 +1,9 @@
-"""What each command of the command line does: reading, calling the library, writing."""
+"""Commands on networks: fit, evaluate, predict, explain."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medimg import datasets, deid, images, sources
-from medimg.datasets.catalogue import BRAIN_MRI_URL, KERMANY_URL, with_splits
-from medimg.errors import DeidentifyError, StudyTableError
+from medimg import datasets, images
+from medimg.commands.data import named_studies, save_table
+from medimg.errors import StudyTableError
 from medimg.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -24,22 +24,6 @@ if TYPE_CHECKING:
     from medimg.models import ModelInfo
     from medimg.training import FitResult, FitSettings
 
-Command = Callable[[argparse.Namespace], None]
-
-
-def fetch(args: argparse.Namespace) -> None:
-    """Download a public data set, or say where to get one that needs an account."""
-    root = datasets.data_root(args.root)
-    if args.name != "pneumoniamnist":
-        url = {"kermany": KERMANY_URL, "brain-mri": BRAIN_MRI_URL}[args.name]
-        print(f"Get {args.name} from {url} and unpack it into {root}; then `--data {args.name}`.")
-        datasets.load(args.name, root=root)
-        print("It is there already, and laid out as expected.")
-        return
-    source = sources.pneumoniamnist(args.size)
-    folder = sources.fetch_pneumoniamnist(root, size=args.size)
-    print(f"{folder}\nLicence: {source.licence}. Please cite: {source.citation}.")
-
 
 def fit(args: argparse.Namespace) -> None:
     """Fine-tune a network on a data set, and keep it with a threshold chosen on validation."""
@@ -47,7 +31,7 @@ def fit(args: argparse.Namespace) -> None:
 
     job = runtime.job_paths()
     out = Path(job.model if job else args.out)
-    studies = _studies(args, default=job.data if job else None)
+    studies = named_studies(args, default=job.data if job else None)
     with training.process_group():
         if training.is_main():
             save_table(studies, out / "studies.csv")
@@ -76,7 +60,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.data is None:  # the very images that `fit` set aside
         beside = Path(args.model).with_name("studies.csv")
         args.data = str(beside) if beside.is_file() else None
-    studies = _studies(args)
+    studies = named_studies(args)
     studies = studies[studies["split"] == args.split].reset_index(drop=True)
     _check_classes(studies, info, args.split)
     data = datasets.decode(studies, size=info.image_size, keep_aspect=info.keep_aspect)
@@ -135,64 +119,6 @@ def explain(args: argparse.Namespace) -> None:
         print(target)
 
 
-def scan(args: argparse.Namespace) -> None:
-    """List every file of a folder: what it is, whether it can be read, and if not, why."""
-    table = images.scan(args.folder)
-    unreadable = table[~table["readable"]]
-    print(f"{len(table)} files, {len(unreadable)} of them no readable images")
-    for row in unreadable.itertuples():
-        print(f"  {row.path}: {row.reason}")
-    if args.out:
-        save_table(table, Path(args.out))
-
-
-def deidentify(args: argparse.Namespace) -> None:
-    """Copy a folder of DICOM files without the patients' identity, and prove it."""
-    options = deid.DeidOptions(
-        retain_dates=args.retain_dates,
-        retain_characteristics=args.retain_characteristics,
-        retain_device=args.retain_device,
-        blank=tuple(deid.Box.parse(text) for text in args.blank),
-    )
-    report = deid.deidentify(args.input, args.output, options=options)
-    print(report)
-    refused = int((report.files["status"] == "refused").sum())
-    if refused == len(report.files):
-        raise DeidentifyError(
-            f"none of the {refused} files of {args.input} could be de-identified; "
-            f"see {Path(args.output) / 'report.html'}"
-        )
-
-
-def save_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_write(path, "w") as file:
-        table.to_csv(file, index=False)
-
-
-def _predictions_table(studies: pd.DataFrame, predictions: Predictions) -> pd.DataFrame:
-    """Return ``path, image_id, patient_id, y_true, y_score`` (or one score column a class)."""
-    table = studies[["path", "image_id", "patient_id"]].assign(y_true=predictions.y_true)
-    if predictions.is_binary:
-        return table.assign(y_score=predictions.y_score)
-    names = [f"y_score_{name}" for name in predictions.classes]
-    return table.join(pd.DataFrame(predictions.y_score, columns=names, index=table.index))
-
-
-def _studies(args: argparse.Namespace, default: Path | None = None) -> pd.DataFrame:
-    """Load the table that the arguments name, and draw from it if they say so."""
-    name = args.data or default
-    if name is not None and args.patient_pattern:
-        studies = with_splits(datasets.from_folder(name, patient_pattern=args.patient_pattern))
-    else:
-        studies = datasets.load(name, root=args.root)
-    few, test = getattr(args, "draw", None), getattr(args, "draw_test", None)
-    if few is None and test is None:
-        return studies
-    rng = np.random.default_rng(args.seed)
-    return datasets.draw_few(studies, images=few, test=test, rng=rng)
-
-
 def _settings(args: argparse.Namespace, count: int) -> FitSettings:
     """Return the recipe for so many images, with what the arguments change."""
     from medimg import training
@@ -228,6 +154,15 @@ def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.N
     models.save_model(result.model, out / "model", sidecar=sidecar)
     save_table(result.history.reset_index(), out / "history.csv")
     print(f"wrote {out / 'model.safetensors'}, {out / 'model.json'}, {out / 'history.csv'}")
+
+
+def _predictions_table(studies: pd.DataFrame, predictions: Predictions) -> pd.DataFrame:
+    """Return ``path, image_id, patient_id, y_true, y_score`` (or one score column a class)."""
+    table = studies[["path", "image_id", "patient_id"]].assign(y_true=predictions.y_true)
+    if predictions.is_binary:
+        return table.assign(y_score=predictions.y_score)
+    names = [f"y_score_{name}" for name in predictions.classes]
+    return table.join(pd.DataFrame(predictions.y_score, columns=names, index=table.index))
 
 
 def _check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:
