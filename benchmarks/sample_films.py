@@ -1,46 +1,79 @@
-"""Simulated films and frozen features for the sample's benchmarks, kept in a cache folder.
+"""Simulated films, real films and frozen features for the benchmarks of the sample.
 
-The cache (`--cache`, by default `~/.cache/medimg/benchmarks`) lies outside the repository.
+Everything made here is kept in a cache folder outside the repository and read back next time.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from medimg.models import build_model
+from medimg.simulate.body import make_body
+from medimg.simulate.plan import plan
+from medimg.simulate.sample import write_films
+from medimg.simulate.volume import load_ct
 from medimg.training import extract_features
 
 CACHE = Path.home() / ".cache" / "medimg" / "benchmarks"
 
 
-def kermany(root: str | os.PathLike[str]) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return the real films (N, 224, 224) uint8 and their table (label, patient)."""
-    rows, images = [], []
+def simulated(cache: Path, cohort: str, films: int, *, size: int, seed: int) -> pd.DataFrame:
+    """Return a study table of films that is made once: DICOM, PNG, masks and lungs on disk."""
+    root = cache / f"{cohort}-{films}-{size}-{seed}"
+    if not (root / "studies.csv").is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        table = plan(normal=films // 2, pneumonia=films // 2, seed=seed)
+        table["cohort"], table["keep_lungs"] = cohort, True
+        if cohort == "child":
+            table["size"] = [(size, size)] * films
+        else:
+            table["size"] = [tuple(round(v * size / 416) for v in s) for s in table["size"]]
+        write_films(root, table, make_body(load_ct(), plane_mm=5.0))
+    studies = pd.read_csv(root / "studies.csv", keep_default_na=False)
+    for column in ("path", "dicom_path", "lungs_path"):
+        studies[column] = [str(root / p) for p in studies[column]]
+    return studies
+
+
+def pixels(studies: pd.DataFrame, column: str = "path") -> np.ndarray:
+    """Return the films (N, 224, 224) uint8, squeezed to a square as the course does."""
+    return np.stack([_grey(Path(p)) for p in studies[column]])
+
+
+def _grey(path: Path) -> np.ndarray:
+    grey = Image.open(path).convert("L")
+    return np.asarray(grey.resize((224, 224), Image.Resampling.BILINEAR))
+
+
+def kermany(root: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return the real films (N, 224, 224) uint8, labels and patients."""
+    images, labels, patients = [], [], []
     for label, name in enumerate(("NORMAL", "PNEUMONIA")):
         for path in sorted((Path(root) / "train" / name).iterdir()):
-            grey = Image.open(path).convert("L").resize((224, 224), Image.Resampling.BILINEAR)
-            images.append(np.asarray(grey))
-            stem = path.stem
-            patient = stem.split("_")[0] if stem.startswith("person") else stem.rsplit("-", 1)[0]
-            rows.append({"label": label, "patient": patient})
-    return np.stack(images), pd.DataFrame(rows)
+            images.append(_grey(path))
+            labels.append(label)
+            found = re.match(r"(person\d+)_|(?:NORMAL2-)?(IM-\d+)", path.name)
+            patients.append(found[0] if found else path.stem)
+    return np.stack(images), np.array(labels), patients
 
 
-def features(images: np.ndarray, cache: Path, name: str) -> np.ndarray:
-    """Return frozen EfficientNet-Lite0 features (N, 1280), computed once per cache file."""
-    file = cache / f"{name}.npy"
-    if file.is_file():
-        known = np.load(file)
-        if len(known) == len(images):
-            return known
+def features(images: np.ndarray, cache: Path) -> np.ndarray:
+    """Return frozen EfficientNet-Lite0 features (N, 1280)."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    found = extract_features(build_model("efficientnet_lite0"), images)
     cache.mkdir(parents=True, exist_ok=True)
-    np.save(file, found)
-    return found
+    return np.asarray(extract_features(build_model("efficientnet_lite0"), images, cache=cache))
+
+
+def classifier():
+    """Return the logistic regression of all these tables."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=1000))

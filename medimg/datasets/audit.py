@@ -26,6 +26,10 @@ from medimg.images import read_header, read_image, resize
 
 Array = npt.NDArray[Any]
 _SIDE, _STRIP, _RESAMPLES = 224, 8, 400
+# scikit-learn has no types
+_Folds: Any = StratifiedGroupKFold
+_Forest: Any = RandomForestClassifier
+_Tree: Any = DecisionTreeClassifier
 _NEVER = {"image_id", "path", "label", "split", "patient_id"}
 
 
@@ -71,7 +75,7 @@ def audit_shortcuts(studies: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> 
     ['shortcut', 'auc', 'low', 'high', 'n']
     """
     ill, patients = _answers(studies, folds)
-    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    cut = _Folds(folds, shuffle=True, random_state=seed)
     parts = list(cut.split(ill, ill, patients))
     rows: list[tuple[str, float, float, float, int]] = []
     for name, values in _shortcuts(studies):
@@ -112,13 +116,13 @@ def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
         sizes = [[os.path.getsize(p)] for p in studies["dicom_path"]]
         yield "DICOM file size", np.array(sizes, float)
         headers = pd.DataFrame([_fields(p) for p in studies["dicom_path"]])
-        for name in sorted(headers):
-            if headers[name].nunique(dropna=False) > 1:
+        for name in sorted(map(str, headers)):
+            if len(headers[name].drop_duplicates()) > 1:
                 yield f"header: {name}", _column(headers[name])
     healthy = (studies["label"].astype(str) == class_names(studies)[0]).to_numpy()
     for name in studies.columns:
         told = name in _NEVER or name.endswith("_path") or _empty(studies.loc[healthy, name])
-        if not told and studies[name].nunique(dropna=False) > 1:
+        if not told and len(studies[name].drop_duplicates()) > 1:
             yield f"column: {name}", _column(studies[name])
 
 
@@ -163,9 +167,9 @@ def _out_of_fold(values: Array, ill: Array, parts: list[Any], seed: int) -> Arra
             raw = pd.Series(values[test]).map(share).fillna(prior).to_numpy()
         else:
             model: Any = (
-                RandomForestClassifier(150, min_samples_leaf=3, random_state=seed)
+                _Forest(150, min_samples_leaf=3, random_state=seed)
                 if values.shape[1] > 2
-                else DecisionTreeClassifier(
+                else _Tree(
                     max_depth=4, min_samples_leaf=max(len(train) // 20, 2), random_state=seed
                 )
             )

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 module.make_sample(options.out, seed=options.seed)
         write_sums(options.out)
     except MedimgError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         return 2
     return 0
 

@@ -37,6 +37,8 @@ class Disease:
         Whether the focus lies in the open, behind the heart or under the dome of the diaphragm.
     seed : int
         Of its random shape.
+    steady : float
+        Share of the lesion's mean attenuation that the rest of the lungs gives back in air.
     """
 
     pattern: str
@@ -44,6 +46,16 @@ class Disease:
     severity: float
     place: str = "open"
     seed: int = 0
+    steady: float = 0.0
+
+
+_NEXT = {
+    "left upper": "left lower",
+    "left lower": "left upper",
+    "right upper": "right middle",
+    "right middle": "right lower",
+    "right lower": "right middle",
+}
 
 
 class LungSpace:
@@ -78,7 +90,7 @@ class LungSpace:
     def noise(self, width: float, rng: np.random.Generator) -> Float:
         """Return a random shift of the noise of that width."""
         shifts = [int(rng.integers(n)) for n in self.lung.shape]
-        return np.roll(self.bank[width], shifts, axis=(0, 1, 2))
+        return np.asarray(np.roll(self.bank[width], shifts, axis=(0, 1, 2)))
 
     def near(self, centre: npt.NDArray[np.float64], reach: float) -> tuple[slice, ...]:
         """Return the box of voxels within `reach` mm of a voxel along each axis."""
@@ -95,7 +107,7 @@ class LungSpace:
             (np.arange(n, dtype=np.float32)[cut] - np.float32(c)) * np.float32(m)
             for n, cut, c, m in zip(self.lung.shape, box, centre, self.mm, strict=True)
         )
-        return np.sqrt(y[:, None, None] ** 2 + z[:, None] ** 2 + x**2)
+        return np.asarray(np.sqrt(y[:, None, None] ** 2 + z[:, None] ** 2 + x**2))
 
     def seed(self, lobe: str, place: str, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """Return a voxel of a lobe, in the open or hidden."""
@@ -114,7 +126,7 @@ class LungSpace:
 
 def _edge(distance: Float, softness: float) -> Float:
     """Return 1 inside (distance < 0) and 0 outside, over a margin."""
-    return np.clip(0.5 - distance / (2 * softness), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - distance / (2 * softness), 0, 1), dtype=np.float32)
 
 
 def _airways(space: LungSpace, centre: npt.NDArray[np.float64], rng: np.random.Generator) -> Float:
@@ -133,20 +145,23 @@ def _airways(space: LungSpace, centre: npt.NDArray[np.float64], rng: np.random.G
         good = ((index >= 0) & (index < space.lung.shape)).all(axis=1)
         open_[tuple(index[good].T)] = True
     wide = ndimage.binary_dilation(open_)
-    return np.where(open_, 0.05, np.where(wide, 0.45, 1)).astype(np.float32)
+    return np.where(open_, 0.05, np.where(wide, 0.75, 1)).astype(np.float32)
 
 
 def _lobar(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Float:
     """Return a consolidation that fills part of one lobe up to its fissure."""
     lobe = space.lobes == LOBES[disease.lobe]
+    if disease.severity > 0.55:  # a second lobe of the same lung
+        second = _NEXT[disease.lobe]
+        lobe |= space.lobes == LOBES[second]
     centre = space.seed(disease.lobe, disease.place, rng)
     far = space.distance(centre)
-    share = 0.2 + 0.75 * disease.severity
+    share = 0.65 + 0.35 * disease.severity
     radius = float(np.quantile(far[lobe], share))
     ragged = far + 9 * space.noise(14.0, rng) + 4 * space.noise(6.0, rng)
     solid = _edge(ragged - radius, 7 + 6 * rng.random()) * lobe
     texture = 1 + 0.12 * space.noise(6.0, rng)
-    strength = 0.6 + 0.38 * disease.severity
+    strength = 0.8 + 0.2 * disease.severity
     return np.asarray(solid * texture * strength * _airways(space, centre, rng))
 
 
@@ -157,27 +172,27 @@ def _patchy(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Flo
     chosen = [disease.lobe, *rng.permutation(others)[: count - 1]]
     weight = [0.5] + [0.5 / (len(chosen) - 1)] * (len(chosen) - 1)
     total = np.zeros(space.lung.shape, np.float32)
-    for number in range(int(10 + 28 * disease.severity)):
+    for number in range(int(18 + 40 * disease.severity)):
         lobe = str(rng.choice(chosen, p=weight))
         place = disease.place if number < 3 else "open"
         centre = space.seed(lobe, place, rng)
-        radius = rng.uniform(9, 17 + 10 * disease.severity)
+        radius = rng.uniform(12, 24 + 14 * disease.severity)
         near = space.near(centre, 2.5 * radius)
         far = space.distance(centre, near)
         total[near] += rng.uniform(0.5, 1) * np.exp(-((far / radius) ** 2))
     fluffy = total * (1 + 0.35 * space.noise(6.0, rng) + 0.25 * space.noise(2.5, rng))
-    return np.asarray(np.clip(fluffy, 0, 1) * (0.5 + 0.48 * disease.severity))
+    return np.asarray(np.clip(fluffy, 0, 1) * (0.65 + 0.35 * disease.severity))
 
 
 def _interstitial(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Float:
     """Return a fine network with haze in both lungs, strongest around the hila and below."""
     net = np.exp(-((space.noise(2.5, rng) / 0.35) ** 2))
-    haze = np.clip(0.5 + 0.5 * space.noise(30.0, rng), 0, 1.5)
+    haze = np.clip(0.75 + 0.35 * space.noise(30.0, rng), 0.1, 1.5)
     rows = np.linspace(0, 1, space.lung.shape[1], dtype=np.float32)[:, None]
     lower = 0.45 + 0.8 * rows * rng.random() + 0.5 * space.depth
-    fine = (0.34 * net + 0.15) * haze * lower
+    fine = (0.9 * net + 0.45) * haze * lower
     knots = np.clip(space.noise(2.5, rng) - 2.0, 0, 1) * 0.5
-    return np.asarray((fine + knots * haze) * (0.45 + 0.9 * disease.severity) * space.lung)
+    return np.asarray((fine + knots * haze) * (0.75 + 0.75 * disease.severity) * space.lung)
 
 
 def lesion(space: LungSpace, disease: Disease) -> Float:

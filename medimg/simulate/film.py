@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 Float = npt.NDArray[np.float32]
+OWN = 0.7  # weight of a film's own histogram against that of the healthy twin
 AIR = 0.35  # logarithm of the signal below which no patient is in the ray
 DISTRACTORS = ("none", "electrodes", "line", "skin fold", "calcified nodule")
 
@@ -34,6 +35,8 @@ class Exposure:
         Strength of the edge enhancement of the processing.
     equalise : float
         How far the processing evens out slow changes of brightness, 0 to 1.
+    tone : tuple of float
+        Amplitudes of the waves by which the slope of the response departs from a power curve's.
     black, middle, white : float
         Brightness of the thinnest, the median and the thickest part of the patient.
     collimation : tuple of float
@@ -53,6 +56,7 @@ class Exposure:
     blur: float = 0.6
     sharpen: float = 0.5
     equalise: float = 0.3
+    tone: tuple[float, ...] = (0.0,)
     black: float = 0.12
     middle: float = 0.55
     white: float = 0.95
@@ -90,11 +94,11 @@ def expose(path: Float, exposure: Exposure) -> Float:
     return np.asarray(-np.log(counted / exposure.photons), dtype=np.float32)
 
 
-def develop(log_signal: Float, exposure: Exposure) -> Float:
+def develop(log_signal: Float, exposure: Exposure, *, like: Float | None = None) -> Float:
     """Sharpen, even out and map to display brightness.
 
-    The response is anchored on quantiles of the film itself, as the histogram analysis of a
-    digital detector is, and its target is drawn per film: brightness tells nothing of disease.
+    The histogram of the patient's film is brought to one drawn per film, as the histogram
+    analysis of a digital detector does.
 
     Parameters
     ----------
@@ -102,25 +106,40 @@ def develop(log_signal: Float, exposure: Exposure) -> Float:
         From `expose`.
     exposure : Exposure
         Sharpen, equalise, black, middle and white are used.
+    like : ndarray of float32, shape (H, W), optional
+        The healthy twin's film, whose histogram counts too: between the two, neither the whole
+        film nor what lies outside the lungs gets brighter or darker with disease.
     """
+    like = log_signal if like is None else like
+    image, reference = _process(log_signal, exposure), _process(like, exposure)
+    body = like > AIR
+    body = body if body.mean() > 0.05 else np.ones_like(body)
+    # A power curve through the three anchors, straight on beyond its ends. Steps of 3 % keep the
+    # response smooth.
+    share = np.linspace(0.005, 0.985, 34)
+    levels = OWN * np.quantile(image[body][::5], share)
+    levels += (1 - OWN) * np.quantile(reference[body][::5], share)
+    levels += np.arange(len(levels)) * 1e-6
+    at = (share - share[0]) / (share[-1] - share[0])
+    aim_at = (exposure.middle - exposure.black) / (exposure.white - exposure.black)
+    goal = exposure.black + (exposure.white - exposure.black) * at ** (np.log(aim_at) / np.log(0.5))
+    waves = [a * np.cos(np.pi * (k + 1) * at[1:]) for k, a in enumerate(exposure.tone)]
+    steps = np.diff(goal) * np.exp(np.sum(waves, axis=0))  # stays monotone
+    span = exposure.white - exposure.black
+    goal = exposure.black + span * np.append(0, np.cumsum(steps)) / steps.sum()
+    film = np.interp(image, levels, goal)
+    slope = (goal[-1] - goal[0]) / (levels[-1] - levels[0])
+    film += slope * (np.minimum(image - levels[0], 0) + np.maximum(image - levels[-1], 0))
+    return np.asarray(film, dtype=np.float32)
+
+
+def _process(log_signal: Float, exposure: Exposure) -> Float:
+    """Sharpen and even out."""
     height = log_signal.shape[0]
     slow = ndimage.gaussian_filter(ndimage.zoom(log_signal, 0.25, order=1), 0.06 * height / 4)
     slow = ndimage.zoom(slow, np.array(log_signal.shape) / slow.shape, order=1)
     fine = log_signal - ndimage.gaussian_filter(log_signal, 0.012 * height)
-    image = log_signal - exposure.equalise * slow + exposure.sharpen * fine
-    body = log_signal > AIR
-    body = body if body.mean() > 0.05 else np.ones_like(body)
-    low, half, high = np.quantile(image[body][::7], (0.005, 0.5, 0.985))
-    tone = (image - low) / max(high - low, 1e-3)
-    span = exposure.white - exposure.black
-    # A rational curve through the three anchors, straight on beyond its ends.
-    at = np.clip((half - low) / max(high - low, 1e-3), 0.05, 0.95)
-    aim_at = (exposure.middle - exposure.black) / span
-    bend = np.clip(at * (1 - aim_at) / (aim_at * (1 - at)), 0.35, 2.5)
-    inner = np.clip(tone, 0, 1)
-    curve = inner / (inner + bend * (1 - inner))
-    curve = curve + np.clip(tone, None, 0) / bend + np.clip(tone - 1, 0, None) * bend
-    return np.asarray(exposure.black + span * curve, dtype=np.float32)
+    return np.asarray(log_signal - exposure.equalise * slow + exposure.sharpen * fine)
 
 
 def frame(film: Float, exposure: Exposure) -> Float:
@@ -155,7 +174,7 @@ def text(words: str, size: int) -> Float:
     left, top, right, bottom = font.getbbox(words)
     image = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
     ImageDraw.Draw(image).text((1 - left, 1 - top), words, fill=255, font=font)
-    return np.asarray(image, dtype=np.float32) / 255
+    return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
 def wear(shape: tuple[int, int], exposure: Exposure, pixel: float) -> Float:

@@ -72,7 +72,7 @@ def _arm(down: Float, across: Float, way: tuple[float, float], radius: float) ->
     away = aside**2 + before**2
 
     def chord(r: float) -> Float:
-        return 2 * np.sqrt(np.clip(np.float32(r * r) - away, 0, None))
+        return np.asarray(2 * np.sqrt(np.clip(np.float32(r * r) - away, 0, None)))
 
     outer, inner = 0.26 * radius, 0.15 * radius
     path = chord(radius) + 1.6 * (chord(outer) - chord(inner))

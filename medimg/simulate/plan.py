@@ -116,7 +116,7 @@ def _group(
     table["burned_in"] = deal((True, *[False] * 11), films, rng)
     table["exposure"] = deal(("under", "right", "right", "over"), films, rng)
     ill = label == "pneumonia"
-    table["pattern"] = deal(PATTERNS, films, rng) if ill else ""
+    table["pattern"] = deal((*PATTERNS, "bronchopneumonia"), films, rng) if ill else ""
     table["lobe"] = deal(LOBES, films, rng) if ill else ""
     table["place"] = deal(("open", "open", "open", *PLACES), films, rng) if ill else ""
     table["severity"] = _severities(films, rng) if ill else 0.0
@@ -126,7 +126,7 @@ def _group(
 def _severities(films: int, rng: np.random.Generator) -> list[float]:
     """Return severities spread evenly from subtle to gross."""
     even = (np.arange(films) + rng.random(films)) / max(films, 1)
-    return [float(s) for s in np.round(even[rng.permutation(films)], 2)]
+    return [float(s) for s in np.round(0.4 + 0.6 * even[rng.permutation(films)], 2)]
 
 
 def _invent(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -161,7 +161,7 @@ def _invent(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     return table
 
 
-def _person(row: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def _person(row: dict[Any, Any], rng: np.random.Generator) -> dict[str, Any]:
     """Return age, name and record number of an invented patient."""
     low, high = AGE_BANDS[row["age_band"]]
     name = f"{rng.choice(_FAMILY.split())}^{rng.choice(_GIVEN.split())}"

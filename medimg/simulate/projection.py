@@ -42,6 +42,8 @@ class Build:
         How much of the scanned patient's own scoliosis stays (0 is straight).
     bone : float
         Mineral density relative to the scan.
+    density : float
+        Density of lung tissue relative to the scan.
     wobble : int
         Seed of the smooth random displacement.
     """
@@ -55,6 +57,7 @@ class Build:
     spine: float = 0.0
     curve: float = 1.0
     bone: float = 1.0
+    density: float = 1.0
     wobble: int = 0
 
 
@@ -162,7 +165,7 @@ def aim(body: Body, build: Build, pose: Pose, shape: tuple[int, int]) -> Rays:
 def _turn(points: npt.NDArray[np.float64], degrees: float) -> npt.NDArray[np.float64]:
     """Rotate (x, z) points about the origin."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return points @ np.array([[cos, sin], [-sin, cos]])
+    return np.asarray(points @ np.array([[cos, sin], [-sin, cos]]))
 
 
 def _bend(body: Body, build: Build, at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

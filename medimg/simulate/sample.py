@@ -146,7 +146,7 @@ def _write(root: Path, row: dict[Any, Any], body: Body, space: LungSpace) -> dic
     entry.setdefault("mask_path", "")
     entry["photometric"] = "MONOCHROME1" if row["inverted"] else "MONOCHROME2"
     grades = ("subtle", "moderate", "gross")
-    entry["grade"] = grades[min(int(row["severity"] * 3), 2)] if ill else "none"
+    entry["grade"] = grades[(row["severity"] > 0.6) + (row["severity"] > 0.8)] if ill else "none"
     return entry
 
 

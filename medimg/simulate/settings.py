@@ -12,7 +12,7 @@ from medimg.simulate.film import Exposure
 from medimg.simulate.limbs import Limbs
 from medimg.simulate.projection import Build, Pose
 
-_PHOTONS = {"under": 2.5e4, "right": 8e4, "over": 2.5e5}
+_PHOTONS = {"under": 1.2e5, "right": 2.5e5, "over": 5e5}
 
 
 def settings(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def settings(row: Mapping[str, Any]) -> dict[str, Any]:
             float(row["severity"]),
             str(row["place"]),
             shape_of_disease,
+            steady=0.0 if child else 0.25,
         )
     return {
         "build": build,
@@ -53,13 +54,14 @@ def _adult(row: Mapping[str, Any], person: np.random.Generator, rng: np.random.G
     return Build(
         width=small * person.uniform(0.86, 1.12),
         height=small * person.uniform(0.84, 1.08),
-        depth=person.uniform(0.75, 1.15),
-        fat=person.uniform(0, 50),
+        depth=person.uniform(0.8, 1.05),
+        fat=person.uniform(0, 35),
         lungs=person.uniform(0.92, 1.1) * rng.uniform(0.96, 1.02),
         heart=person.uniform(0.82, 1.18),
-        spine=person.normal(0, 3 + stoop),
+        spine=person.normal(0, 2 + stoop / 2),
         curve=person.normal(0.1, 0.3),
         bone=person.uniform(1.9, 2.9) - 0.08 * stoop,
+        density=person.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1),
         wobble=int(person.integers(2**31)),
     )
 
@@ -76,6 +78,7 @@ def _child(person: np.random.Generator, rng: np.random.Generator) -> Build:
         spine=person.normal(0, 4),
         curve=person.normal(0.0, 0.35),
         bone=person.uniform(1.8, 4.0),
+        density=person.uniform(0.6, 1.5),
         wobble=int(person.integers(2**31)),
     )
 
@@ -84,15 +87,15 @@ def _standing(row: Mapping[str, Any], build: Build, rng: np.random.Generator) ->
     """Draw the set-up of an adult: PA standing, or AP in bed."""
     frontal = row["view"] == "PA"
     height, width = row["size"]
-    tall = 345 * rng.uniform(0.93, 1.1) * build.height * (1.03 if frontal else 1.1)
-    wide = 325 * rng.uniform(0.95, 1.1) * build.width * (1.03 if frontal else 1.1)
+    tall = 345 * rng.uniform(0.95, 1.06) * build.height * (1.03 if frontal else 1.1)
+    wide = 325 * rng.uniform(0.97, 1.06) * build.width * (1.03 if frontal else 1.1)
     pixel = max(tall / height, wide / width)  # the whole chest, in whatever format
     return Pose(
         view=str(row["view"]),
         distance=float(row["distance"]),
-        rotate=rng.normal(0, 2 if frontal else 4),
+        rotate=rng.normal(0, 1.5 if frontal else 3),
         tip=rng.normal(0, 3) if frontal else rng.normal(7, 5),
-        tilt=rng.normal(0, 1.5 if frontal else 3),
+        tilt=rng.normal(0, 1.2 if frontal else 2),
         shift=(rng.normal(0, 8), rng.normal(0, 6)),
         field=(pixel * height, pixel * width),
     )
@@ -126,17 +129,18 @@ def _exposure(row: Mapping[str, Any], rng: np.random.Generator) -> Exposure:
     """Draw technique, display and framing."""
     child = row.get("cohort") == "child"
     left = rng.random() < (0.05 if child else 0.3)
-    border = rng.uniform(0, 0.05, 4) * (rng.random(4) < (0.15 if child else 0.5))
+    border = rng.uniform(0, 0.05, 4) * (rng.random(4) < (0.15 if child else 0.25))
     at = (rng.uniform(0.03, 0.2), rng.uniform(0.86, 0.93) if left else rng.uniform(0.03, 0.09))
     return Exposure(
-        scatter=rng.uniform(0.4, 1.5),
+        scatter=rng.uniform(0.25, 0.65),
         photons=_PHOTONS[str(row["exposure"])],
-        blur=rng.uniform(0.4, 1.4 if child else 1.0),
-        sharpen=rng.uniform(0.6, 2.5 if child else 1.9),
+        blur=rng.uniform(0.4, 1.2 if child else 0.8),
+        sharpen=rng.uniform(0.8, 2.2 if child else 1.3),
         equalise=rng.uniform(0.05, 0.3),
-        black=rng.uniform(0.04, 0.3 if child else 0.16),
-        middle=rng.uniform(0.46, 0.62),
-        white=rng.uniform(0.82, 1.02),
+        tone=tuple(float(a) for a in rng.normal(0, (0.35, 0.3, 0.25))),
+        black=rng.uniform(0.02, 0.16 if child else 0.09),
+        middle=rng.uniform(*((0.40, 0.6) if child else (0.5, 0.64))),
+        white=rng.uniform(0.76 if child else 0.88, 1.02),
         collimation=(border[0], border[1], border[2], border[3]),
         marker="L" if left else "R",
         marker_at=at,

