@@ -7,13 +7,13 @@ the scanned range, and the voxels become attenuation per mm.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from medimg.errors import SimulationError
+from medimg.simulate.grid import centre_of, coronal_planes, edges_of, fit_spine, nearest
 from medimg.simulate.volume import CtScan
 
 Float = npt.NDArray[np.float32]
@@ -83,21 +83,21 @@ def make_body(scan: CtScan, *, plane_mm: float = 2.5, pixel_mm: float = 1.0) -> 
     hu, bones, labels = extend(hu, bones, labels, scan.spacing)
     density = np.clip(1 + hu / 1000, 0, None)
     excess = np.where(bones, np.clip(density - 1.06, 0, 2), 0)
-    soft = _planes(np.minimum(density, 1.06), scan.spacing, plane_mm, pixel_mm)
-    bone = _planes(excess, scan.spacing, plane_mm, pixel_mm)
+    soft = coronal_planes(np.minimum(density, 1.06), scan.spacing, plane_mm, pixel_mm)
+    bone = coronal_planes(excess, scan.spacing, plane_mm, pixel_mm)
     step = round(2 / pixel_mm) or 1
     lobes = np.where((labels >= 10) & (labels <= 14), labels, 0)
     grid = soft[:, ::step, ::step].shape
-    lobes = _nearest(lobes[::-1].transpose(1, 0, 2), grid)
+    lobes = nearest(lobes[::-1].transpose(1, 0, 2), grid)
     extent = (grid[0] * plane_mm, soft.shape[1] * pixel_mm, soft.shape[2] * pixel_mm)
     return Body(
         soft * np.float32(MU_WATER),
         bone * np.float32(MU_WATER),
         lobes,
         soft[:, ::step, ::step] * np.float32(MU_WATER),
-        _centre(_nearest((labels == 51)[::-1].transpose(1, 0, 2), grid), extent),
-        _edges(lobes > 0, extent),
-        _spine(np.isin(scan.labels, range(25, 51)), scan.spacing, soft.shape, pixel_mm),
+        centre_of(nearest((labels == 51)[::-1].transpose(1, 0, 2), grid), extent),
+        edges_of(lobes > 0, extent),
+        fit_spine(np.isin(scan.labels, range(25, 51)), scan.spacing, soft.shape, pixel_mm, _DOWN),
         extent,
     )
 
@@ -184,58 +184,3 @@ def _raise_neck(
         tissue = np.where(bones[k], tube[k], np.minimum(tube[k], 20))
         tube[k] = np.where(inside, tissue, -1000)
     tube[top:] = ndimage.gaussian_filter1d(tube[top:], 1.5, axis=0, mode="nearest")
-
-
-def _planes(
-    values: npt.NDArray[Any], spacing: tuple[float, float, float], plane_mm: float, pixel_mm: float
-) -> Float:
-    """Resample (z, y, x) to coronal planes (y, z downward, x), averaging along y."""
-    width = max(round(plane_mm / spacing[1]), 1)
-    thick = ndimage.uniform_filter1d(values.astype(np.float32), width, axis=1)
-    zoom = (1, spacing[1] / plane_mm, spacing[2] / pixel_mm)
-    fine = ndimage.zoom(thick, zoom, order=1, grid_mode=True, mode="nearest")
-    tall = (spacing[0] / pixel_mm, 1, 1)
-    fine = ndimage.zoom(fine, tall, order=3, grid_mode=True, mode="nearest")
-    upright = np.clip(fine, 0, None)[::-1].transpose(1, 0, 2)
-    return np.ascontiguousarray(upright, dtype=np.float32)
-
-
-def _nearest(labels: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
-    """Resample labels to `shape` by the nearest voxel."""
-    index = [
-        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
-        for n, m in zip(shape, labels.shape, strict=True)
-    ]
-    return np.ascontiguousarray(labels[np.ix_(*index)].astype(np.int16))
-
-
-def _centre(mask: npt.NDArray[Any], extent: tuple[float, float, float]) -> Float:
-    """Return the centre of mass in mm from the middle of the stack."""
-    where = np.argwhere(mask) if mask.any() else np.array(mask.shape)[None] / 2
-    middle = (where.mean(axis=0) + 0.5) / mask.shape - 0.5
-    return np.asarray(middle * extent, dtype=np.float32)
-
-
-def _edges(mask: npt.NDArray[Any], extent: tuple[float, float, float]) -> Float:
-    """Return top, bottom, left and right of a mask in mm from the middle of the stack."""
-    rows = np.flatnonzero(mask.any(axis=(0, 2))) / mask.shape[1] - 0.5
-    columns = np.flatnonzero(mask.any(axis=(0, 1))) / mask.shape[2] - 0.5
-    edges = [rows[0] * extent[1], rows[-1] * extent[1]]
-    edges += [columns[0] * extent[2], columns[-1] * extent[2]]
-    return np.asarray(edges, dtype=np.float32)
-
-
-def _spine(
-    bones: npt.NDArray[Any],
-    spacing: tuple[float, float, float],
-    shape: tuple[int, ...],
-    pixel_mm: float,
-) -> Float:
-    """Fit a parabola to the lateral place of the vertebrae, z downward from the middle."""
-    z, _, x = np.nonzero(bones[:, ::4, ::2])
-    if len(z) < 10:
-        return np.zeros(3, np.float32)
-    from_bottom = _DOWN + (z + 0.5) * spacing[0]
-    down = shape[1] * pixel_mm / 2 - from_bottom
-    across = (2 * x + 1) * spacing[2] - bones.shape[2] * spacing[2] / 2
-    return np.polyfit(down / 100, across, 2).astype(np.float32)
