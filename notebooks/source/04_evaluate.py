@@ -411,8 +411,9 @@ for _ in range(200):
 
 # %% tags=["nbval-check-output"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
-bins, colours = np.arange(0.5, 1.03, 0.025), ["#BBBBBB", "#0072B2"]
-ax.hist([promised, kept], bins, label=["promised", "kept"], color=colours)
+bins = np.arange(0.4, 1.03, 0.025) - 1e-6  # so that 0.9 itself counts as kept
+ax.hist(kept, bins, color="#0072B2", alpha=0.6, label="kept")
+ax.hist(promised, bins, color="#D55E00", histtype="step", lw=2, label="promised")
 ax.axvline(0.9, color="black", ls="--", label="the floor we asked for")
 ax.set(xlabel="sensitivity", ylabel="random divisions")
 ax.legend(frameon=False)
@@ -421,7 +422,7 @@ plots.show(fig, alt=f"Promised on average {np.mean(promised):.2f}, kept {np.mean
 # %% [markdown]
 # The promise is never broken where it was made: that is what "chosen on" means. On new patients it
 # is often broken, and the fewer patients there are to choose on, the more often. Whoever chooses on
-# the test set reports the grey bars. `metrics.evaluate` notices, and says so:
+# the test set reports the outline. `metrics.evaluate` notices, and says so:
 
 # %% tags=["nbval-check-output"]
 fooled = metrics.evaluate(choose, threshold=threshold)
@@ -577,34 +578,36 @@ display(Markdown(f"Difference of the AUCs on the same films: {gap.difference:.2f
 #
 # ### Temperature: one number that repairs much
 #
-# Turn each score back into a logit, divide by a number *T*, turn it into a score again. *T* above
-# 1 pulls all scores towards one half; below 1 it pushes them apart. Which *T*? The one under which
-# the truth of the films to choose on is least surprising: the smallest log loss.
+# Turn each score back into a logit, divide by a number *T*, turn it into a score again. *T* above 1
+# pulls all scores towards one half, which calms a bold model; *T* below 1 pushes them apart, which
+# encourages a cautious one. Which *T*? The one under which the truth of the films to choose on is
+# least surprising: the smallest log loss. We take it for our own, first model.
 
 # %%
-bold_choose, bold_judge = bold.subset(parts == "val"), bold.subset(parts == "test")
-logit = np.log(bold_choose.y_score / (1 - bold_choose.y_score))
-temperatures = np.geomspace(0.2, 20, 400)
-p_ill = 1 / (1 + np.exp(-logit / temperatures[:, None]))  # (400, films)
-p_truth = np.where(bold_choose.y_true == 1, p_ill, 1 - p_ill)
+logit = np.log(choose.y_score / (1 - choose.y_score))
+temperatures = np.geomspace(0.05, 20, 500)
+p_ill = 1 / (1 + np.exp(-logit / temperatures[:, None]))  # (500, films)
+p_truth = np.where(choose.y_true == 1, p_ill, 1 - p_ill)
 losses = -np.log(p_truth).mean(axis=1)
 by_hand = temperatures[losses.argmin()]
 
-temperature = metrics.fit_temperature(bold_choose)
-assert abs(np.log(temperature.value / by_hand)) < 0.012  # the step of our grid
+temperature = metrics.fit_temperature(choose)
+step = temperatures[1] / temperatures[0]  # our grid is as fine as this
+assert 1 / step <= temperature.value / by_hand <= step
 
-# %%
+# %% tags=["nbval-check-output"]
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 ax.plot(temperatures, losses, color="#0072B2")
-ax.plot(by_hand, losses.min(), "o", color="#D55E00", label=f"least surprise at T = {by_hand:.1f}")
-ax.set(xscale="log", xlabel="temperature T", ylabel="log loss")
+ax.plot(by_hand, losses.min(), "o", color="#D55E00", label=f"least surprise: T = {by_hand:.2f}")
+ax.axvline(1, color="#767676", ls=":", label="T = 1: as it is")
+ax.set(xscale="log", xlabel="temperature T", ylabel="log loss", ylim=(0, 2 * losses[-1]))
 ax.legend(frameon=False)
-plots.show(fig, alt=f"The log loss is smallest at a temperature of {by_hand:.1f}.")
+plots.show(fig, alt=f"The log loss is smallest at a temperature of {by_hand:.2f}.")
 
-# %%
-cooled = temperature.apply(bold_judge)
-before, after = metrics.brier(bold_judge).score, metrics.brier(cooled).score
-assert metrics.auc(cooled).value == metrics.auc(bold_judge).value
+# %% tags=["nbval-check-output"]
+calibrated = temperature.apply(judge)
+before, after = metrics.brier(judge).score, metrics.brier(calibrated).score
+assert metrics.auc(calibrated).value == metrics.auc(judge).value
 gain = before.value - after.value
 verdict = "better" if gain > 0.002 else "worse" if gain < -0.002 else "hardly a change"
 display(
@@ -629,13 +632,12 @@ display(
 # Count the good and subtract the harm: the **net benefit**.
 
 # %%
-calm = metrics.fit_temperature(choose).apply(judge)  # its scores will be taken as risks
-risk = 0.2
-acts = calm.y_score >= risk
-good, harm = np.mean(acts & (calm.y_true == 1)), np.mean(acts & (calm.y_true == 0))
+risk, ill = 0.2, calibrated.y_true == 1
+acts = calibrated.y_score >= risk  # calibrated: the scores are taken as risks
+good, harm = np.mean(acts & ill), np.mean(acts & ~ill)
 net_benefit = good - harm * risk / (1 - risk)
 
-curve = metrics.decision_curve(calm)
+curve = metrics.decision_curve(calibrated)
 np.testing.assert_allclose(net_benefit, curve.loc[np.isclose(curve["threshold"], risk), "model"])
 
 # %% [markdown]
@@ -643,15 +645,17 @@ np.testing.assert_allclose(net_benefit, curve.loc[np.isclose(curve["threshold"],
 # everyone, and act on no one.
 
 # %%
-better = curve["model"] > np.maximum(curve["all"], curve["none"]) + 1e-9
-where = curve.loc[better, "threshold"]
+rival = np.maximum(curve["all"], curve["none"])
+above, surely = int((curve["model"] > rival + 1e-9).sum()), int((curve["low"] > rival).sum())
 ax = plots.plot_decision_curve(curve)
 ax.set_xlim(0, 0.9)
-plots.show(
-    ax.figure, alt=f"The model is above both rivals at {better.sum()} of {len(curve)} thresholds."
+plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresholds.")
+display(
+    Markdown(
+        f"The model does more good than either rival at **{above}** of {len(curve)} thresholds; "
+        f"its whole band lies above them at **{surely}**."
+    )
 )
-span = f"between {where.min():.2f} and {where.max():.2f}" if better.any() else "nowhere"
-display(Markdown(f"The model does more good than either rival for thresholds **{span}**."))
 
 # %% [markdown]
 # Look only at thresholds that somebody would really use, and at the band: where it covers the
@@ -820,7 +824,7 @@ for warning in result.warnings:
 # - No number without its interval: Wilson's for shares, DeLong's for the AUC, and by patient.
 # - Choose the threshold on other patients than you judge on, by a rule that says what is worse.
 # - A PPV holds at one prevalence only. Count a thousand people.
-# - Scores are probabilities only if calibrated; a temperature repairs boldness, not a shift.
+# - Scores are probabilities only if calibrated; a temperature repairs boldness or caution, not a shift.
 # - Look at the errors, and at the groups; say when a group is too small to say.
 #
 # ## Further reading
