@@ -21,6 +21,7 @@
 
 # %%
 import hashlib
+import logging
 import re
 import shutil
 import tempfile
@@ -249,12 +250,14 @@ report.look_at
 
 # %% [markdown]
 # Let us be that person. Which output belongs to which input? Only `files.csv` in the private folder
-# knows. We take the first film with text burned in, and look at its lower left corner.
+# knows. We take the first film with text burned in, and look at its lower left corner. (The reader
+# warns whenever it opens such a file. We have read the warning, so we ask it to be silent.)
 
 # %%
 table = pd.read_csv(private / "files.csv").set_index("input")
 name = Path(burned["dicom_path"].iloc[0]).name
 cleaned = outgoing / table.loc[name, "output"]
+logging.getLogger("medimg.images").setLevel(logging.ERROR)
 corner = np.s_[-70:, :260]  # the last 70 rows, the first 260 columns
 fig = plots.plot_grid(
     [images.read_image(path)[corner] for path in (incoming / name, cleaned)],
