@@ -42,8 +42,6 @@ from sklearn.preprocessing import StandardScaler
 
 from medimg import augment, datasets, errors, exercises, metrics, models, plots, runtime, training
 
-rng = np.random.default_rng(0)
-
 # %% [markdown]
 # The films come as in the notebooks before: a study table, decoded once. On a large data set we draw
 # a part of it, so that the notebook stays quick; the sample stays whole. For the same reason the
@@ -51,6 +49,7 @@ rng = np.random.default_rng(0)
 # more, and a GPU if you have one.
 
 # %% tags=["nbval-check-output"]
+rng = np.random.default_rng(0)
 studies = datasets.draw(datasets.load(), {"train": 70, "val": 30, "test": 60}, rng=rng)
 data = datasets.decode(studies, size=128)
 train, val = data.subset("train"), data.subset("val")
@@ -79,8 +78,8 @@ dummy = DummyClassifier(strategy="most_frequent")
 dummy.fit(np.zeros((len(train), 1)), train.labels)  # it is given zeros instead of images
 called = dummy.predict(np.zeros((len(val), 1)))
 dummy_accuracy = np.mean(called == val.labels)
-display(Markdown(f"Without looking at a single pixel, the dummy is right on **{dummy_accuracy:.0%}** "
-                 f"of the validation films: it calls all of them *{classes[called[0]]}*."))
+display(Markdown(f"Without looking at a pixel, the dummy is right on **{dummy_accuracy:.0%}** of "
+                 f"the validation films: it calls all of them *{classes[called[0]]}*."))
 
 # %% [markdown]
 # The dummy has an accuracy that sounds like something, and it is worth nothing at the bedside: it
@@ -253,13 +252,21 @@ def step(model, optimizer, images, labels):
 # batch, in a shuffled order: an **epoch**. The outer one repeats that. Here is the inner one. The
 # shuffle is the only chance in it; we borrow the library's, so that both deal the same cards.
 
-# %%
+# %% tags=["nbval-check-output"]
 def batches_of(epoch, size=16):
     """Return the rows of each batch of an epoch: every film once, in a new order."""
     order = training.data.epoch_order(train.labels, epoch, seed=0, sampler=None)
     return np.array_split(order, -(-len(order) // size))  # -(-a // b) divides and rounds up
 
 
+print("films in each batch of an epoch:", [len(rows) for rows in batches_of(1)])
+
+# %% [markdown]
+# The batches are as equal as can be. For each of them we fetch the films, turn bytes into numbers from
+# 0 to 1, and take a step. The comments say the shape of each array: writing them down is the cheapest
+# way to avoid the second most common kind of bug.
+
+# %%
 def train_epoch(model, optimizer, epoch):
     """Show the network every training film once; return the mean loss."""
     total = 0.0
@@ -285,7 +292,12 @@ def to_training_mode(model):
             module.eval()
 
 
-@torch.inference_mode()  # no gradients are needed, so do not keep what they would need
+# %% [markdown]
+# For the validation films the network is only asked, never changed. Nothing has to be remembered for a
+# backward pass, and `inference_mode` says so, which saves time and memory.
+
+# %%
+@torch.inference_mode()
 def val_loss(model):
     """Return the mean loss on the validation films."""
     model.eval()
@@ -315,7 +327,7 @@ mine.round(3)
 # is `training.fit`. To prove that it holds no secret, we switch its comforts off one by one, and it
 # has to arrive at the same losses.
 
-# %%
+# %% tags=["nbval-check-output"]
 bare = training.FitSettings(
     strategy="all", epochs=2, batch_size=16, learning_rate=3e-4, schedule="constant", warmup=0.0,
     weight_decay=0.0, label_smoothing=0.0, ema=0.0, augment=augment.Augment.none(),
@@ -434,7 +446,7 @@ scratch = replace(base, strategy="all", epochs=2, learning_rate=1e-3, freeze_nor
                   sizes=(0.75,), ema=0.0)
 started = training.fit(fresh, train, val, settings=scratch)
 scratch_auc = metrics.auc(training.predict(started.model, val))
-display(Markdown(f"ResNet-18 from random weights, two epochs: AUC {scratch_auc:.2f}, validation loss "
+display(Markdown(f"ResNet-18 from random weights, two epochs: AUC {scratch_auc:.2f}, loss "
                  f"{started.history['val_loss'].min():.2f}. For comparison, *frozen* EfficientNet "
                  f"features: AUC {aucs['frozen']:.2f}, loss {losses['frozen']:.2f}."))
 
@@ -472,28 +484,27 @@ display(Markdown(f"Of all the films, {learn.labels.mean():.0%} show pneumonia; o
 # but with all films in one batch, and with a pull towards small weights as in the logistic regression.
 
 # %%
-standard = torch.from_numpy((features - features.mean(axis=0)) / features.std(axis=0))  # (N, 1280)
-labels = torch.from_numpy(learn.labels)
-
-
-def train_head(rows, loss_of, steps=150):
-    """Return a linear head, trained on some rows of the features."""
-    head = torch.nn.Linear(standard.shape[1], 2)
+def train_head(inputs, truth, loss_of, steps=150):
+    """Return a linear head, trained on the features of some films and their labels."""
+    head = torch.nn.Linear(inputs.shape[1], 2)
     torch.nn.init.zeros_(head.weight), torch.nn.init.zeros_(head.bias)
     optimizer = torch.optim.Adam(head.parameters(), lr=0.003)
     for _ in range(steps):
         optimizer.zero_grad()
-        pull = head.weight.square().sum() / (0.001 * len(rows))
-        (loss_of(head(standard[rows]), labels[rows]).mean() + pull).backward()
+        pull = head.weight.square().sum() / (0.001 * len(inputs))
+        (loss_of(head(inputs), truth).mean() + pull).backward()
         optimizer.step()
     return head
 
 
 # %% [markdown]
-# (The scaling looked at all films here, but at no label. For a comparison of remedies that is fair;
-# for a final result we would not do it.) Now the remedies themselves: each is one line.
+# Now the remedies themselves: each is one line. (The scaling looks at all films here, though at no
+# label. For a comparison of remedies that is fair; for a final result we would not do it.)
 
 # %%
+standard = torch.from_numpy(StandardScaler().fit_transform(features)).float()  # (N, 1280)
+
+
 def judge_rare(remedy, seen, judged):
     """Train on the few pneumonias that were kept, with a remedy, and score the films judged."""
     rows = kept[part[judged[0]]]
@@ -502,7 +513,8 @@ def judge_rare(remedy, seen, judged):
     share = np.bincount(learn.labels[rows]) / len(rows)
     weights = torch.tensor(0.5 / share).float() if remedy == "class weights" else None
     kind = "focal" if remedy == "focal loss" else "cross_entropy"
-    head = train_head(rows, training.make_loss(kind, weights=weights, smoothing=0.0))
+    loss_of = training.make_loss(kind, weights=weights, smoothing=0.0)
+    head = train_head(standard[rows], torch.from_numpy(learn.labels[rows]), loss_of)
     return training.to_scores(head(standard[judged]).detach().numpy())
 
 
@@ -514,8 +526,8 @@ tried.append(("lower threshold", scored["nothing"], float(np.mean(shares))))
 lines = []
 for remedy, scores, threshold in tried:
     found = metrics.evaluate(scores, threshold=threshold)
-    lines.append(f"| {remedy} | {threshold:.2f} | {found['auc']:.2f} | {found['sensitivity']:.2f} | "
-                 f"{found['specificity']:.2f} |")
+    lines.append(f"| {remedy} | {threshold:.2f} | {found['auc']:.2f} | {found['sensitivity']:.2f} "
+                 f"| {found['specificity']:.2f} |")
 display(Markdown("| remedy | threshold | AUC | sensitivity | specificity |\n|---|---|---|---|---|\n"
                  + "\n".join(lines)))
 
@@ -557,7 +569,7 @@ exercises.check("03-weights", balanced)
 # small steps, with nothing that holds it back. An epoch takes a fraction of a second, since the features are
 # computed only once.
 
-# %%
+# %% tags=["nbval-check-output"]
 folder = Path(tempfile.mkdtemp())
 too_long = replace(base, strategy="frozen", probe_strength=0.0, epochs=25, patience=25, ema=0.0,
                    learning_rate=3e-4, schedule="constant", weight_decay=0.0, label_smoothing=0.0,
@@ -565,8 +577,8 @@ too_long = replace(base, strategy="frozen", probe_strength=0.0, epochs=25, patie
 watched = training.fit(models.build_model(), train, val, settings=too_long, out_dir=folder)
 ax = plots.plot_history(watched.history)
 ax.set_xticks(range(1, 26, 4))
-plots.show(ax.figure, alt="Over 25 epochs the training loss falls all the time; the validation loss "
-           "falls at first and then no more.")
+plots.show(ax.figure, alt="Over 25 epochs the training loss keeps falling; the validation loss "
+           "soon does not follow.")
 
 # %% [markdown]
 # These are **learning curves**, and there are few shapes to know:
@@ -587,11 +599,13 @@ plots.show(ax.figure, alt="Over 25 epochs the training loss falls all the time; 
 stopped = training.fit(models.build_model(), train, val, settings=replace(too_long, patience=3),
                        out_dir=folder)
 ran = len(stopped.history)
-np.testing.assert_allclose(stopped.history["val_loss"], watched.history["val_loss"][:ran], rtol=1e-3)
+before = watched.history["val_loss"][:ran]  # the same training, as far as it went
+np.testing.assert_allclose(stopped.history["val_loss"], before, rtol=1e-3)
 later = watched.history["val_loss"].min()
 display(Markdown(
-    f"It stopped after **{ran}** of 25 epochs and kept the weights of epoch **{stopped.best_epoch}**. "
-    f"Their validation loss is {stopped.history['val_loss'].min():.3f}; the lowest of the long run "
+    f"It stopped after **{ran}** of 25 epochs and kept the weights of epoch "
+    f"**{stopped.best_epoch}**. Their validation loss is {stopped.history['val_loss'].min():.3f}; "
+    f"the lowest of the long run "
     f"was {later:.3f}, the last {watched.history['val_loss'].iloc[-1]:.3f}."))
 
 # %% [markdown]
@@ -653,7 +667,8 @@ display(Markdown(
 # %% tags=["nbval-check-output"]
 model.classes = classes
 sidecar = {"image_size": 128, "threshold": threshold.value, "threshold_rule": str(threshold),
-           "data_fingerprint": runs[chosen].fingerprint, "settings": runs[chosen].settings.to_json()}
+           "data_fingerprint": runs[chosen].fingerprint,
+           "settings": runs[chosen].settings.to_json()}
 models.save_model(model, folder / "pneumonia", sidecar=sidecar)
 again, info = models.load_model(folder / "pneumonia.safetensors")
 np.testing.assert_array_equal(training.predict_logits(again, val.images[:4]),
