@@ -179,6 +179,8 @@ def fastai(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
         Normalize,
         Resize,
         aug_transforms,
+        default_split,
+        model_meta,
         set_seed,
         vision_learner,
     )
@@ -204,14 +206,13 @@ def fastai(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
     def make(pretrained: bool = True) -> nn.Module:
         return nn.Sequential(_plain_net(seed)[0], nn.Identity())  # fastai cuts the last part off
 
+    model_meta[make] = {"cut": -1, "split": default_split}
     learner = vision_learner(
         loaders,
         make,
         loss_func=CrossEntropyLossFlat(),
         n_out=2,
         normalize=False,
-        cut=-1,
-        custom_head=None,
     )
     learner.unfreeze()
 
@@ -228,7 +229,7 @@ def fastai(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
 
 def monai(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
     """MONAI's SupervisedTrainer with its own readers, transforms and CacheDataset."""
-    from monai.data import CacheDataset, DataLoader
+    from monai.data import CacheDataset, DataLoader, PILReader
     from monai.engines import SupervisedTrainer
     from monai.inferers import SimpleInferer
     from monai.transforms import (
@@ -247,7 +248,7 @@ def monai(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
     set_determinism(seed)
     start = time.perf_counter()
     load = [
-        LoadImaged("image", image_only=True),
+        LoadImaged("image", PILReader(converter=lambda image: image.convert("L"))),
         EnsureChannelFirstd("image"),
         ScaleIntensityd("image"),
         Resized("image", (size, size)),
