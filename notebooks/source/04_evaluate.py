@@ -824,7 +824,8 @@ for warning in result.warnings:
 # - No number without its interval: Wilson's for shares, DeLong's for the AUC, and by patient.
 # - Choose the threshold on other patients than you judge on, by a rule that says what is worse.
 # - A PPV holds at one prevalence only. Count a thousand people.
-# - Scores are probabilities only if calibrated; a temperature repairs boldness or caution, not a shift.
+# - Scores are probabilities only if calibrated; a temperature repairs boldness or caution, not a
+#   shift.
 # - Look at the errors, and at the groups; say when a group is too small to say.
 #
 # ## Further reading
