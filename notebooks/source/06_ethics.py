@@ -426,8 +426,8 @@ display(Markdown(say))
 # - **No gap seen is not no gap.** With twenty ill films in a group, a true difference of ten points
 #   in a hundred goes unseen more often than not. The interval says how large a gap could hide.
 # - **A gap seen may be chance.** Whoever looks at twenty gaps will find about one that "stands out"
-#   where nothing is the matter. In the sample, age, sex and hospital leave no trace in the image, as its
-#   [card](/data/README.md) says; gaps there are the size of luck.
+#   where nothing is the matter. In the sample, age, sex and hospital vary independently of the
+#   disease, as its [card](/data/README.md) says; suspect luck first when you see a gap there.
 #
 # So name the groups that matter *before* looking, as a trial names its outcome, and report all of
 # them, also the dull ones.
