@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from medimg.augment import Augment
@@ -163,15 +163,19 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
     if count < 2:
         raise TrainingError(f"{count} training images cannot train a network; give at least 2")
     if count < 500:
-        return FitSettings(
+        few = FitSettings(
             epochs=10,
             batch_size=16,
             learning_rate=1e-4,
             freeze_norms=True,
             monitor="loss",
             min_gain=0.0,
+            probe_strength=0.01,
             seed=seed,
         )
+        # With some tens of images, too few are left for validation to tell whether fine-tuning
+        # helped, and the regularised head alone is as good (benchmarks/small_sets.py).
+        return replace(few, strategy="frozen") if count < 150 else few
     return FitSettings(
         epochs=6,
         augment=Augment.strong(),

@@ -387,7 +387,8 @@ plots.show(fig, alt="Four strategies over three epochs: the head first and then 
 # solved exactly. The first epoch of *head, then all* is that as well.
 
 # %%
-base = replace(training.recipe(len(train)), epochs=3, class_weights="balanced")
+base = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
+                   class_weights="balanced")
 runs = {}
 for name in ("frozen", "head_then_all", "discriminative", "all"):
     network = models.build_model("efficientnet_lite0", num_classes=len(classes))

@@ -56,7 +56,8 @@ print(f"{len(films)} films; {int(masks.any(axis=(1, 2)).sum())} show a lesion, w
 
 # %%
 train, val = films.subset("train"), films.subset("val")
-settings = replace(training.recipe(len(train)), epochs=3, class_weights="balanced")
+settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
+                   class_weights="balanced")
 model = models.build_model("efficientnet_lite0")
 model = training.fit(model, train, val, settings=settings).model
 unseen = films.subset(films.splits != "train")

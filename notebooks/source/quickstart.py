@@ -47,7 +47,7 @@ rng = np.random.default_rng(7)
 # %% tags=["nbval-check-output"]
 studies = datasets.load()
 studies = datasets.draw(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
-studies[["image_id", "label", "split", "patient_id"]].head(4).style.hide()
+studies[["image_id", "label", "split", "patient_id"]].head(4)
 
 # %% [markdown]
 # ## 2. Look at one file
@@ -173,9 +173,10 @@ plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirror
 
 # %%
 model = models.build_model("efficientnet_lite0", num_classes=len(classes))
-settings = replace(training.recipe(len(train)), epochs=4, class_weights="balanced")
+settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=4,
+                   class_weights="balanced")
 result = training.fit(model, train, val, settings=settings)
-result.history[["train_loss", "val_loss", "val_auc"]].style.format("{:.3f}", na_rep="")
+result.history[["train_loss", "val_loss", "val_auc"]].round(3).fillna("")
 
 # %%
 ax = plots.plot_history(result.history)
