@@ -597,8 +597,7 @@ for name, found in tossed.items():
     ax.plot(np.percentile(found, [2.5, 97.5]), [name, name], color="#0072B2", lw=2)
     ax.plot(np.mean(found), name, "o", color="#0072B2")
 ax.axvline(0.5, color="#767676", ls="--")
-ax.set_xlabel("AUC for labels that were tossed with a coin")
-ax.invert_yaxis()
+ax.set(xlabel="AUC for labels that were tossed with a coin", ylim=(3.5, -0.5))
 means = {name: float(np.mean(found)) for name, found in tossed.items()}
 plots.show(fig, alt="Mean AUC: " + ", ".join(f"{' '.join(k.split())} {v:.2f}" for k, v in means.items()))
 
@@ -688,7 +687,7 @@ ax.errorbar(basic["auc"], basic.index, xerr=error, fmt="o", capsize=4, label="th
 ax.plot(list(famous.values()), list(famous), "D", color="#D55E00", label="Kermany, training folder")
 ax.axvline(0.5, color="#767676", ls="--", label="chance")
 ax.set(xlabel="AUC without looking at the disease", xlim=(0.2, 1), ylim=(-0.5, 2.5))
-ax.legend(frameon=False, fontsize=8, loc="center left")
+ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 plots.show(fig, alt=f"AUC of three shortcuts: {basic['auc'].round(2).to_dict()}")
 
 # %% tags=["headline"]
