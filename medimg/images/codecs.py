@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 
 import imagecodecs
-import jpeg_ls  # type: ignore[import-untyped]
+import jpeg_ls
 import numpy as np
 import openjpeg.utils
 from numpy.typing import NDArray

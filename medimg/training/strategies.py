@@ -52,7 +52,7 @@ def gradual(epochs: int, stages: int) -> Rates:
     open_after = np.maximum(1, np.ceil(2 / 3 * epochs))
     reach = (np.arange(epochs) / open_after * (stages + 1)).astype(int)  # stages open, from the end
     position = np.arange(stages + 1)
-    rates = (position[None, :] >= stages - reach[:, None]).astype(np.float64)
+    rates: Rates = (position[None, :] >= stages - reach[:, None]).astype(np.float64)
     rates[-1] = 1.0
     return rates
 

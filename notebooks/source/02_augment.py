@@ -95,7 +95,8 @@ drawn = sample(1, only_rotation, generator=torch.Generator().manual_seed(0))
 grid = torch.nn.functional.affine_grid(drawn.matrix, list(film.shape), align_corners=False)
 same = torch.nn.functional.grid_sample(film, grid, align_corners=False)
 torch.testing.assert_close(apply(film, drawn), same)
-print(f"drew {math.degrees(math.asin(drawn.matrix[0, 1])):+.1f} degrees (negative: the other way)")
+turned = math.degrees(math.asin(-float(drawn.matrix[0, 0, 1])))
+print(f"drew a rotation of {turned:+.1f} degrees")
 
 # %% [markdown]
 # Two habits are hidden here. The *draw* is apart from its *application*: whoever wants to know what
