@@ -74,6 +74,6 @@ def features(images: np.ndarray, cache: Path) -> np.ndarray:
     return np.asarray(extract_features(build_model("efficientnet_lite0"), images, cache=cache))
 
 
-def classifier():
+def classifier(strength: float = 0.001):
     """Return the logistic regression of all these tables."""
-    return make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=1000))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
