@@ -86,19 +86,19 @@ def _soft(distance: Floats, softness: float) -> Floats:
 
 
 def _lobar(points: Floats, inside: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
-    radius = rng.uniform(20, 48)
+    radius = rng.uniform(24, 50)
     distance = _ball(points, _centre(points, inside, rng), radius)
     distance = distance + 0.25 * smooth_noise(points, radius / 1.8, rng)
-    return rng.uniform(0.85, 1.0) * _soft(distance, rng.uniform(0.03, 0.07))
+    return rng.uniform(0.92, 1.0) * _soft(distance, rng.uniform(0.015, 0.04))
 
 
 def _patchy(points: Floats, inside: NDArray[np.bool_], rng: np.random.Generator) -> Floats:
     fill = np.zeros(inside.shape, np.float32)
     for _ in range(int(rng.integers(5, 11))):
-        radius = rng.uniform(7, 17)
+        radius = rng.uniform(8, 18)
         distance = _ball(points, _centre(points, inside, rng), radius)
         distance = distance + 0.3 * smooth_noise(points, radius, rng)
-        fill = np.maximum(fill, rng.uniform(0.75, 1.0) * _soft(distance, rng.uniform(0.05, 0.12)))
+        fill = np.maximum(fill, rng.uniform(0.85, 1.0) * _soft(distance, rng.uniform(0.03, 0.07)))
     return fill
 
 
@@ -137,15 +137,15 @@ def distractors(points: Floats, lungs: NDArray[np.bool_], rng: np.random.Generat
         offset = offset + 2 * smooth_noise(points, 15.0, rng)
         band = np.exp(-((offset / rng.uniform(1.0, 2.0)) ** 2))
         near = _soft(_ball(points, centre, rng.uniform(8, 22)), 0.1)
-        fill = np.maximum(fill, rng.uniform(0.3, 0.7) * band * near)
+        fill = np.maximum(fill, rng.uniform(0.5, 0.95) * band * near)
     for _ in range(int(rng.integers(0, 4))):  # nodules
         distance = _ball(points, _centre(points, lungs, rng), rng.uniform(1.8, 4.0))
         fill = np.maximum(fill, rng.uniform(0.6, 1.0) * _soft(distance, 0.15))
     if rng.random() < 0.6:  # mosaic of poor inspiration: large faint areas of ground glass
         mosaic = np.clip(
-            smooth_noise(points, rng.uniform(12, 45), rng) + rng.uniform(-1, 0.5), 0, 1
+            smooth_noise(points, rng.uniform(22, 50), rng) + rng.uniform(-1, 0.5), 0, 1
         )
-        fill = fill + rng.uniform(0.05, 0.4) * mosaic
+        fill = fill + rng.uniform(0.05, 0.4) * np.clip(mosaic, 0, 1)
     if rng.random() < 0.4:  # emphysema
         fill = fill - rng.uniform(0.02, 0.06) * (smooth_noise(points, 9.0, rng) > 0.8)
     return np.asarray(fill * lungs, dtype=np.float32)
@@ -158,5 +158,5 @@ def _dependent(points: Floats, lungs: NDArray[np.bool_], rng: np.random.Generato
     limit = np.quantile(back[lungs], rng.uniform(0.7, 0.9))
     lowest = 1 / (1 + np.exp(np.clip(-(back - limit) / 6, -30, 30)))
     thickness = rng.uniform(2, 16) * np.clip(1 + 0.5 * smooth_noise(points, 25.0, rng), 0.2, 2)
-    density = rng.uniform(0.15, 0.7) * np.exp(-((depth / thickness) ** 2)) * lowest
+    density = rng.uniform(0.2, 0.85) * np.exp(-((depth / thickness) ** 2)) * lowest
     return np.asarray(density, dtype=np.float32)

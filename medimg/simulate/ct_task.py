@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from medimg.simulate.crosssection import (
     NOTICE,
@@ -27,7 +28,7 @@ from medimg.simulate.ct_volume import ChestVolume
 from medimg.simulate.warps import Floats, grain, plane, smooth_noise, smooth_shift
 
 SHAPE = (256, 256)
-SOFT, AIR = 35.0, -880.0  # HU of lung without air, and of the air in a bronchus
+SOFT, AIR = (35.0, 110.0), -880.0  # HU of airless lung, plain to enhanced, of air in a bronchus
 CT_HEADER = {
     "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
     "ImageType": ["DERIVED", "SECONDARY", "AXIAL"],
@@ -116,7 +117,7 @@ def _draw_person(number: int, patients: int, seed: int) -> _Person:
         "PixelSpacing": [pixel, pixel],
     }
     stretch = (float(rng.uniform(0.9, 1.08)), float(rng.uniform(0.9, 1.05)))
-    return _Person(number, key, stretch, pixel, bool(rng.random() < 0.5), header, row)
+    return _Person(number, key, stretch, pixel, (number + seed) % 2 == 0, header, row)
 
 
 def _scan(volume: ChestVolume, person: _Person, visit: int, label: int) -> Iterator[SliceRecord]:
@@ -124,6 +125,8 @@ def _scan(volume: ChestVolume, person: _Person, visit: int, label: int) -> Itera
     rng = np.random.default_rng([*person.seed, 100 + visit])
     angle, shift = rng.normal(0, 2.5), rng.normal(0, 4, 2)
     breath, sigma = rng.uniform(-0.06, 0.06), rng.uniform(9, 26)
+    kernel = rng.uniform(0.0, 0.9)  # from sharp to smooth reconstruction, in pixels
+    dense = rng.uniform(0.97, 1.03)  # tube voltage and contrast medium: soft tissue +/- 30 HU
     low, high = 0.36, 0.84  # of the volume's height: from the domes to the apices
     third = (high - low) / 2
     for part in range(2):
@@ -135,6 +138,7 @@ def _scan(volume: ChestVolume, person: _Person, visit: int, label: int) -> Itera
         points = smooth_shift(points, 6.0, 110.0, np.random.default_rng(person.seed))
         points = smooth_shift(points, 1.2, 50.0, rng)
         values, mask, opacity = _slice(volume, points, breath, label, rng)
+        values = ndimage.gaussian_filter((values + 1000) * dense - 1000, kernel)
         width = rng.uniform(0.5, 0.9)
         values = values + sigma * grain(SHAPE, width, rng) * (1 + 0.4 * (values > -950))
         pixels = (np.clip(np.rint(values), -1024, 3071) + 1024).astype(np.uint16)
@@ -158,8 +162,9 @@ def _slice(
                 break
         assert opacity is not None
         fill, air = np.maximum(fill, opacity.fill), opacity.airways
-    # Filling replaces air by tissue, so vessels stay as they are. SOFT is lung full of fluid.
-    room = np.clip(SOFT + 12 * smooth_noise(points, 8.0, rng) - values, 0, None)
+    # Filling replaces air by tissue, so vessels stay as they are.
+    soft = rng.uniform(*SOFT) + 12 * smooth_noise(points, 8.0, rng)
+    room = np.clip(soft - values, 0, None)
     values = values + fill * room * lungs
     values = values + air * np.minimum(AIR - values, 0)
     return values.astype(np.float32), mask, opacity

@@ -63,7 +63,7 @@ def draw_person(number: int, patients: int, seed: int) -> Person:
         seed=key,
         stretch=(float(rng.uniform(0.93, 1.05)), float(rng.uniform(0.93, 1.06))),
         pixel=pixel,
-        ill_first=bool(rng.random() < 0.5),
+        ill_first=(number + seed) % 2 == 0,
         gain=float(rng.uniform(1400, 2600)),
         contrast=(float(rng.uniform(0.0, 0.2)), float(rng.uniform(0.9, 1.5))),
         skull=(float(rng.uniform(5, 8)), float(rng.uniform(3.5, 8))),
