@@ -202,8 +202,8 @@ zoom = [np.clip((picture - low) / 0.03, 0, 1) for picture in (from_dicom, from_p
 levels = [len(np.unique(picture)) for picture in zoom]
 fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), layout="constrained")
 for ax, picture, name, n in zip(axes, zoom, ("DICOM", "PNG"), levels, strict=True):
-    plots.plot_image(picture[-200:-40, 120:320], title=f"{name}: {n} levels in the window", ax=ax)
-plots.show(fig, alt=f"A narrow window shows {levels[0]} levels from DICOM and {levels[1]} from PNG.")
+    plots.plot_image(picture[-200:-40, 120:320], title=f"{name}: {n} levels in window", ax=ax)
+plots.show(fig, alt=f"A narrow window shows {levels[0]} levels of DICOM and {levels[1]} of PNG.")
 
 # %% [markdown]
 # What was outside the window when the PNG was made is gone for good; what was inside has been
@@ -251,7 +251,7 @@ for ax, name in zip(axes, ["lung", "mediastinum", "bone"], strict=True):
     by_hand = np.clip((chest - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
     np.testing.assert_allclose(images.apply_window(chest, centre, width), by_hand, atol=1e-6)
     plots.plot_image(by_hand, title=f"{name}: {centre:.0f}, {width:.0f} HU", ax=ax)
-plots.show(fig, alt="One slice: vessels in the lung window, heart in the second, bone in the third.")
+plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, bone in the third.")
 
 # %% [markdown]
 # Titles give centre and width. In the lung window you see vessels in the lungs and the heart is
@@ -599,7 +599,8 @@ for name, found in tossed.items():
 ax.axvline(0.5, color="#767676", ls="--")
 ax.set(xlabel="AUC for labels that were tossed with a coin", ylim=(3.5, -0.5))
 means = {name: float(np.mean(found)) for name, found in tossed.items()}
-plots.show(fig, alt="Mean AUC: " + ", ".join(f"{' '.join(k.split())} {v:.2f}" for k, v in means.items()))
+said = ", ".join(f"{' '.join(k.split())} {v:.2f}" for k, v in means.items())
+plots.show(fig, alt=f"Mean AUC: {said}.")
 
 # %% tags=["headline"]
 honest, fake = np.percentile(tossed["by patient"], [2.5, 97.5]), means["by image,\nwith copies"]

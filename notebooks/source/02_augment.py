@@ -69,7 +69,7 @@ print(back.numpy().round(3))
 # makes a grid of old coordinates from the matrix and picks the grey levels there. Between pixels it
 # interpolates; outside the image it finds nothing and puts black.
 
-# %%
+# %% tags=["nbval-check-output"]
 film = torch.from_numpy(films.images[:1, None] / 255).float()  # (1, 1, 128, 128)
 grid = torch.nn.functional.affine_grid(back[None], list(film.shape), align_corners=False)
 by_hand = torch.nn.functional.grid_sample(film, grid, align_corners=False)
@@ -108,7 +108,7 @@ print(f"drew a rotation of {turned:+.1f} degrees")
 # Here is one film under six changes. Look at each and ask the question of this notebook: *could this
 # film have been taken of this patient?*
 
-# %%
+# %% tags=["nbval-check-output"]
 changes = {
     "rotate 10°": {"rotate": 10}, "zoom": {"zoom": (1.15, 1.25)}, "darker or brighter":
     {"brightness": 0.2}, "contrast": {"contrast": 0.5}, "flip": {"flip": 1.0},
@@ -157,7 +157,7 @@ exercises.check("02-plausible", plausible)
 # with a setting, look at a batch of it. If *you* could no longer call a film, the network learns a
 # wrong label from it.
 
-# %%
+# %% tags=["nbval-check-output"]
 eight = torch.from_numpy(films.images[:6, None] / 255).float()  # (6, 1, 128, 128)
 usual, strong = Augment(), Augment.strong()
 rows = [eight]
@@ -165,8 +165,8 @@ for number, settings in enumerate((usual, strong)):
     rows.append(augment(eight, settings, generator=torch.Generator().manual_seed(number)))
 titles = ["as it is"] * 6 + ["usual"] * 6 + ["strong"] * 6
 fig = plots.plot_grid(torch.cat(rows)[:, 0].numpy(), titles=titles)
-plots.show(fig, alt="Six films as they are, after the usual augmentation, and after the strong one, "
-           "which also blurs, adds noise and blanks borders.", colours=128)
+plots.show(fig, alt="Six films as they are, after the usual augmentation, and after the strong "
+           "one, which also blurs, adds noise and blanks borders.", colours=128)
 
 # %% [markdown]
 # The usual setting is gentle. The strong one imitates another hospital: other processing, other
@@ -298,7 +298,8 @@ lines = []
 for name in ("usual", "usual + flip", "wild"):
     gain = metrics.auc_difference(results[name], results["none"]).difference
     verdict = "undecided" if gain.low <= 0 <= gain.high else "better" if gain.low > 0 else "worse"
-    lines.append(f"| {name} | {gain.value:+.3f} | {gain.low:+.3f} to {gain.high:+.3f} | {verdict} |")
+    span = f"{gain.low:+.3f} to {gain.high:+.3f}"
+    lines.append(f"| {name} | {gain.value:+.3f} | {span} | {verdict} |")
 display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---|---|\n"
                  + "\n".join(lines)))
 
@@ -313,11 +314,13 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
 # films (once, with a fixed seed) in ways that the training films were not, and judge again.
 
 # %%
-elsewhere = Augment(rotate=15, zoom=(0.8, 1.25), shift=0.08, brightness=0.2, contrast=0.4, gamma=0.3)
+elsewhere = Augment(rotate=15, zoom=(0.8, 1.25), shift=0.08, brightness=0.2, contrast=0.4,
+                    gamma=0.3)
 moved = copies(elsewhere, count=1, seed=99)[0]  # (N, 1280)
 away = {name: cross_validated(features[name], judged=moved) for name in recipes}
 for name in recipes:
-    print(f"{name:14} at home {metrics.auc(results[name]):.2f}   elsewhere {metrics.auc(away[name]):.2f}")
+    here, there = metrics.auc(results[name]), metrics.auc(away[name])
+    print(f"{name:14} at home {here:.2f}   elsewhere {there:.2f}")
 
 # %% tags=["headline"]
 gain = metrics.auc_difference(away["usual"], away["none"]).difference
@@ -325,7 +328,8 @@ loss = metrics.auc(results["none"]).value - metrics.auc(away["none"]).value
 said = "helps there" if gain.low > 0 else "harms there" if gain.high < 0 else "is undecided there"
 display(Markdown(
     f"Without augmentation the AUC changes by {-loss:+.2f} when the films come from elsewhere. The "
-    f"usual augmentation {said}: its gain is {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})."))
+    f"usual augmentation {said}: its gain is {gain.value:+.3f} ({gain.low:+.3f} to "
+    f"{gain.high:+.3f})."))
 
 # %% [markdown]
 # > **Where learners fall.** Augmentation is for training. An augmented *test* set measures something

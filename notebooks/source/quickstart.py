@@ -95,7 +95,7 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except for the pn
 # Before any network: look at many images of each class. Eyes find a swapped label, an inverted
 # picture or a text in the corner faster than any program.
 
-# %%
+# %% tags=["nbval-check-output"]
 shown = studies[studies["split"] == "train"].groupby("label").head(6)
 shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(studies).index))
 fig = plots.plot_grid([images.read_image(p) for p in shown["path"]], titles=list(shown["label"]))
@@ -119,7 +119,7 @@ counts = studies.groupby(["split", "label"]).size().unstack(fill_value=0)
 counts = counts.loc[["train", "val", "test"], list(classes)]
 shared = studies.groupby("patient_id")["split"].nunique().max() - 1
 ax = plots.plot_split(counts.to_numpy(), splits=list(counts.index), classes=classes)
-plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}")
+plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}.")
 display(Markdown(f"Patients that are in more than one split: **{shared}**."))
 
 # %% [markdown]
@@ -140,7 +140,7 @@ train
 # could have happened. Mirroring, popular elsewhere, would put the heart on the wrong side of the
 # chest, so it is off unless you ask. Here is one change at a time, then all of them.
 
-# %%
+# %% tags=["nbval-check-output"]
 film_batch = torch.from_numpy(train.images[:1, None] / 255).float()  # (1, 1, 224, 224)
 changes = {"rotation": {"rotate": 15}, "zoom": {"zoom": (1.2, 1.3)}, "flip": {"flip": 1.0},
            "brightness": {"brightness": 0.3}, "contrast": {"contrast": 0.6}}
@@ -223,7 +223,7 @@ display(Markdown(
 #
 # With the threshold applied, every test film falls into one of four boxes.
 
-# %%
+# %% tags=["nbval-check-output"]
 ax = plots.plot_confusion(evaluation)
 plots.show(ax.figure, alt="Confusion matrix: true class by row, called class by column.")
 
