@@ -71,7 +71,9 @@ def run_batches(
     found: list[Tensor] = []
     starts = range(0, len(rows), batch_size)
     with memory_advice(batch_size):
-        for start in tqdm(starts, desc=output, leave=False, disable=None if is_main() else True):
+        # Only one process shows a bar; "disable" is left unsaid, so that TQDM_DISABLE counts.
+        bar = tqdm(starts, desc=output, leave=False, delay=2) if is_main() else starts
+        for start in bar:
             images = batches(rows[start : start + batch_size])  # (B, 1, H, W)
             total = torch.zeros(())
             for degrees, zoom in views:

@@ -286,12 +286,12 @@ for row, (name, value) in enumerate(aucs.items()):
     ax.plot(value.value, row, "o", color="#0072b2")
 ax.set(yticks=range(len(aucs)), yticklabels=list(aucs), xlabel="AUC, cross-validated by patient")
 ax.invert_yaxis()
-plots.show(fig, alt="The AUC of each recipe with its 95 % interval; the intervals overlap widely.")
+plots.show(fig, alt="The AUC of each recipe with its 95 % interval; the intervals overlap.")
 
 # %% [markdown]
-# The intervals are as wide as the differences, or wider. So do we know nothing? Not quite: the *same*
-# films were judged each time, so most of the uncertainty is common to all recipes. The right question
-# is about the **difference**, and DeLong's method answers it for two scores on the same patients.
+# Each interval is wide, and the intervals overlap. So do we know nothing? Not quite: the *same* films
+# were judged each time, so most of the uncertainty is common to all recipes. The right question is
+# about the **difference**, and DeLong's method answers it for two scores on the same patients.
 
 # %% tags=["headline"]
 lines = []
@@ -304,8 +304,11 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
                  + "\n".join(lines)))
 
 # %% [markdown]
-# Read the last column. "Undecided" is an honest result: with so few patients, and a frozen network,
-# an effect of this size cannot be seen. It is not the same as "no effect".
+# Read the last column, and read it twice. *Undecided* is not "no effect": with so few patients, a
+# small effect cannot be seen. *Better* is not "for the reason that I had in mind": where even the wild
+# recipe gains, the gain cannot come from plausible films. A linear model on 1,280 numbers and a few
+# dozen films profits from *any* copies that blur what is particular to one film. To learn which copies
+# are worth having, one has to ask about other films than these.
 #
 # ## Where augmentation earns its keep: another hospital
 #
@@ -354,8 +357,8 @@ exercises.check("02-real", answer)
 #
 # - Change an image only as the world could have, and never in a way that depends on its label.
 # - Look at a batch before you train on it.
-# - A flip puts the heart on the wrong side. It may do no harm to a score, and it is still a patient
-#   that does not exist; use it where left and right mean nothing.
+# - A flip puts the heart on the wrong side. It may even raise a score, and it is still a patient that
+#   hardly exists; use it where left and right mean nothing.
 # - Measure with intervals, on the *difference*, with patients kept apart. Expect the gain on films
 #   from elsewhere.
 # - Draw once, apply to the whole batch, on the device.
