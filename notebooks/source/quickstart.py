@@ -173,7 +173,7 @@ plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirror
 
 # %%
 model = models.build_model("efficientnet_lite0", num_classes=len(classes))
-settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=4,
+settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
                    class_weights="balanced")
 result = training.fit(model, train, val, settings=settings)
 result.history[["train_loss", "val_loss", "val_auc"]].round(3).fillna("")
