@@ -599,15 +599,15 @@ for name, found in tossed.items():
 ax.axvline(0.5, color="#767676", ls="--")
 ax.set(xlabel="AUC for labels that were tossed with a coin", ylim=(3.5, -0.5))
 means = {name: float(np.mean(found)) for name, found in tossed.items()}
-said = ", ".join(f"{' '.join(k.split())} {v:.2f}" for k, v in means.items())
-plots.show(fig, alt=f"Mean AUC: {said}.")
+plots.show(fig, alt=f"Mean AUC: { {' '.join(k.split()): round(v, 2) for k, v in means.items()} }.")
 
 # %% tags=["headline"]
 honest, fake = np.percentile(tossed["by patient"], [2.5, 97.5]), means["by image,\nwith copies"]
 display(Markdown(
-    f"**Labels from a coin.** Split by patient, the mean AUC is **{means['by patient']:.2f}** (95 % "
-    f"of the draws from {honest[0]:.2f} to {honest[1]:.2f}); by image, **{means['by image']:.2f}**; "
-    f"by image with copies, **{fake:.2f}**. There was nothing to learn."
+    f"**Labels from a coin.** Split by patient, the mean AUC is **{means['by patient']:.2f}** "
+    f"(95 % of the draws from {honest[0]:.2f} to {honest[1]:.2f}); by image, "
+    f"**{means['by image']:.2f}**; by image with copies, **{fake:.2f}**. There was nothing to "
+    "learn."
 ))  # fmt: skip
 
 # %% [markdown]
