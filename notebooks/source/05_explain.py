@@ -251,8 +251,8 @@ lesioned = truth.any(axis=(1, 2))
 cascade = explain.cascade_randomisation(model, unseen.images[lesioned], masks=truth[lesioned],
                                         target=1, groups=4)
 ax = plots.plot_cascade(cascade, chance=game.chance)
-plots.show(ax.figure, alt="How alike the maps stay to the first map, and how often they point at the "
-           "lesion, as more layers are shuffled.")
+plots.show(ax.figure, alt="How alike the maps stay to the first map, and how often they point at "
+           "the lesion, as more layers are shuffled.")
 
 # %% [markdown]
 # Read from left to right: how alike the maps still are, and how often they still point at the lesion,
