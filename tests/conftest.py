@@ -1,13 +1,10 @@
 """Fixtures for all tests: no screen, figures closed, a fresh seeded generator."""
 
-import os
-
 import matplotlib as mpl
 import numpy as np
 import pytest
 
 mpl.use("Agg")
-os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 @pytest.fixture
