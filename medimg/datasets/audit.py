@@ -18,11 +18,11 @@ from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
-from tqdm.auto import tqdm
 
 from medimg.datasets.tables import class_names
 from medimg.errors import StudyTableError
 from medimg.images import read_header, read_image, resize
+from medimg.progress import tqdm
 
 Array = npt.NDArray[Any]
 _SIDE, _STRIP, _RESAMPLES = 224, 8, 400

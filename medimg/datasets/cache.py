@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from tqdm.auto import tqdm
 
 from medimg.errors import StudyTableError
+from medimg.progress import tqdm
 
 _DECODER = 1  # raise when the same file would decode to other pixels, so that old caches go stale
 

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from medimg.deid import dicomfile, pixels
 from medimg.deid.folders import REPORTS, checked_folders, refuse_foreign, remove_stale
 from medimg.deid.inventory import Inventory
@@ -22,6 +20,7 @@ from medimg.deid.stock import InputFile, take_stock
 from medimg.deid.tables import tabulate
 from medimg.deid.verify import Verdict, Verifier, scrub
 from medimg.errors import DeidentifyError
+from medimg.progress import tqdm
 from medimg.storage import atomic_write, sha256
 
 logger = logging.getLogger(__name__)

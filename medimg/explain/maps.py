@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from medimg.errors import ModelError
 from medimg.explain.attention import attention_maps, attention_rollout
@@ -19,6 +18,7 @@ from medimg.explain.inspection import (
     class_scores,
 )
 from medimg.explain.occlusion import occlusion_maps
+from medimg.progress import tqdm
 
 METHODS = (*CAM_METHODS, "attention", "rollout", "occlusion", "integrated_gradients")
 

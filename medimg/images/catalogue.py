@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from medimg.errors import ImageReadError
 from medimg.images.checks import quiet
@@ -18,6 +17,7 @@ from medimg.images.raster import read_picture
 from medimg.images.reader import MAX_PIXELS
 from medimg.images.stored import stored_pixels
 from medimg.images.tags import integer, text
+from medimg.progress import tqdm
 
 COLUMNS = (
     "path", "readable", "reason", "kind", "modality", "rows", "columns", "frames", "syntax",

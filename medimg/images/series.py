@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
-from tqdm.auto import tqdm
 
 from medimg.errors import ImageReadError
 from medimg.images.files import Floats, PathLike, as_image_error
@@ -22,6 +21,7 @@ from medimg.images.slices import (
     find_slices,
     gaps_between,
 )
+from medimg.progress import tqdm
 
 _log = logging.getLogger(__name__)
 

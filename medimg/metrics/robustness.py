@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from tqdm.auto import tqdm
 
 from medimg.errors import MetricsError
 from medimg.metrics.binary import shares
@@ -18,6 +17,7 @@ from medimg.metrics.estimates import rows
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import auc
 from medimg.metrics.thresholds import Threshold, as_threshold
+from medimg.progress import tqdm
 
 Images = NDArray[np.uint8]
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
-from tqdm.auto import tqdm
 
 from medimg.errors import SimulationError
+from medimg.progress import tqdm
 from medimg.simulate.crosssection import (
     NOTICE,
     check_count,

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pydicom.uid import JPEGLSLossless
-from tqdm.auto import tqdm
 
+from medimg.progress import tqdm
 from medimg.simulate.crosssection import (
     NOTICE,
     check_count,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm.auto import tqdm
 
 from medimg.errors import SimulationError
+from medimg.progress import tqdm
 from medimg.simulate.body import Body, make_body
 from medimg.simulate.dicom import Coding, write_dx
 from medimg.simulate.disease import LungSpace

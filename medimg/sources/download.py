@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pooch
-from tqdm.auto import tqdm
 
 from medimg.errors import DownloadError
+from medimg.progress import tqdm
 
 _CHUNK = 1 << 20
 

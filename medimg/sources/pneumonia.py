@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tqdm.auto import tqdm
 
 from medimg.errors import DownloadError
+from medimg.progress import tqdm
 from medimg.sources.download import Source, fetch
 from medimg.storage import atomic_write
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
-from tqdm.auto import tqdm
 
 from medimg.augment import apply, still
 from medimg.metrics import Predictions
+from medimg.progress import tqdm
 from medimg.runtime import Precision, pick_device, pick_precision
 from medimg.training.data import Batches
 from medimg.training.distributed import gather_rows, is_main, world

@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from medimg.errors import TrainingError
+from medimg.progress import tqdm
 from medimg.runtime import Precision, pick_device
 from medimg.training.checkpoint import Progress, read_checkpoint, signature, write_checkpoint
 from medimg.training.data import Batches, class_weights, epoch_order, split_batches
