@@ -492,7 +492,7 @@ fair = datasets.split_by_patient(studies, rng=rng)
 assert fair.groupby("patient_id")["split"].nunique().max() == 1
 counts = pd.crosstab(fair["split"], fair["label"]).loc[["train", "val", "test"]]
 ax = plots.plot_split(counts[list(classes)].to_numpy(), splits=counts.index, classes=classes)
-plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}")
+plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}.")
 
 # %% [markdown]
 # Why not simply shuffle the images? Let us do it, and look at who is where.
