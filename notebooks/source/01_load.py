@@ -689,16 +689,14 @@ ax.plot(list(famous.values()), list(famous), "D", color="#D55E00", label="Kerman
 ax.axvline(0.5, color="#767676", ls="--", label="chance")
 ax.set(xlabel="AUC without looking at the disease", xlim=(0.2, 1), ylim=(-0.5, 2.5))
 ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-plots.show(fig, alt=f"AUC of three shortcuts: {basic['auc'].round(2).to_dict()}")
+plots.show(fig, alt=f"AUC of three shortcuts: {basic['auc'].round(2).to_dict()}.")
 
 # %% tags=["headline"]
 telling = audit[audit["low"] > 0.5]
 worst = audit.iloc[0]
-verdict = (
-    "Do not believe an AUC on this set before you know where that comes from."
-    if worst["low"] > 0.7
-    else "Nothing here tells the label in a way that would carry a network far."
-)
+verdict = ("Do not believe an AUC on this set before you know where that comes from."
+           if worst["low"] > 0.7 else
+           "Nothing here tells the label in a way that would carry a network far.")
 display(Markdown(
     f"The audit tried **{len(audit)}** shortcuts on {len(audited)} images. "
     f"{len(telling)} have an interval wholly above 0.5; luck alone would give about "

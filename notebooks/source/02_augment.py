@@ -266,7 +266,6 @@ part = np.array([part_of[patient] for patient in films.patients])
 
 
 def cross_validated(copied, judged=plain):
-    """Return each film's score by a model that never saw its patient."""
     scores = np.zeros(len(films))
     for number in range(5):
         learn, judge = part != number, part == number
