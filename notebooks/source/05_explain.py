@@ -126,7 +126,7 @@ axes[1].set(title="5 x 5 places, as computed", xticks=[], yticks=[])
 plots.plot_map(unseen.images[ill], by_hand, mask=truth[ill], title="enlarged; lesion dashed",
                ax=axes[2])
 plots.show(fig, alt="A film, its Grad-CAM as five by five squares, and the same enlarged over the "
-           "film with the true lesion outlined.", colours=256)
+           "film with the true lesion outlined.", colours=64)
 
 # %% [markdown]
 # Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
@@ -166,7 +166,7 @@ maps = {m: explain.explain(model, unseen.images[some], method=m, target=1) for m
 titles = [f"score {s:.2f}" for s in scores.y_score[some]]
 fig = plots.plot_map_grid(unseen.images[some], maps, masks=truth[some], titles=titles)
 plots.show(fig, alt="Three ill films and their maps by four methods, which agree only in part; the "
-           "true lesion is outlined.", colours=256)
+           "true lesion is outlined.", colours=64)
 
 # %% [markdown]
 # The methods do not agree, and nothing in the pictures says which is right. Remember this when a
@@ -188,7 +188,7 @@ with torch.inference_mode():
 looked = {"attention": explain.explain(attentive, unseen.images[some], method="attention")}
 fig = plots.plot_map_grid(unseen.images[some], looked, masks=truth[some])
 plots.show(fig, alt="Where the attention head of a frozen network looked on three ill films; the "
-           "true lesion is outlined.", colours=256)
+           "true lesion is outlined.", colours=64)
 
 # %% [markdown]
 # Even this is not the whole truth. The weights say *from where* the score was made, not *what* was
@@ -289,7 +289,7 @@ marked = explain.plant_marker(films.images, films.labels == 1, size=0.18,
 tainted = replace(films, images=marked.images)
 fig = plots.plot_grid(tainted.images[films.labels == 1][:4], columns=4)
 plots.show(fig, alt="Four ill films, each with a small bright letter L in the upper corner.",
-           colours=128)
+           colours=48)
 
 # %%
 quick = replace(settings, strategy="all", epochs=5, learning_rate=1e-3, probe_strength=0.0,
@@ -340,7 +340,9 @@ on_lesion = explain.pointing_game(heat[sick], truth[sick])
 fig = plots.plot_map_grid(marked.images[held][sick][:3], {"cheating network": heat[sick][:3]},
                           masks=truth[sick][:3])
 plots.show(fig, alt="Maps of the cheating network on three marked films, with the true lesion "
-           "outlined.", colours=256)
+           "outlined.", colours=64)
+
+# %%
 caught = on_letter.estimate.low > on_letter.chance
 display(Markdown(
     f"The maps point at the letter in {on_letter.estimate:.2f} of the films (by chance "
@@ -371,7 +373,7 @@ without = metrics.auc(training.predict(fooled, unseen))
 fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
                           masks=truth[sick][:3])
 plots.show(fig, alt="Maps of a network that learned an electrode in the lung; they could pass for "
-           "maps of disease.", colours=256)
+           "maps of disease.", colours=64)
 display(Markdown(f"AUC with the electrode {with_button:.2f}, without it {without:.2f}."))
 
 # %% [markdown]
