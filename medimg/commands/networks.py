@@ -71,7 +71,8 @@ def evaluate(args: argparse.Namespace) -> None:
     predictions = training.predict(model, data, tta=args.tta, temperature=info.temperature)
     threshold = metrics.Threshold(info.threshold, rule=info.threshold_rule, chosen_on="validation")
     out = Path(args.out)
-    print(reports.write_report(predictions, out, threshold=threshold, studies=studies))
+    report = reports.write_report(predictions, out, threshold=threshold, studies=studies)
+    print(report.evaluation)
     save_table(_predictions_table(studies, predictions), out / "predictions.csv")
     print(f"wrote {out / 'predictions.csv'}, {out / 'report.json'}, {out / 'report.html'}")
 

@@ -36,7 +36,7 @@ from medimg.reports.sections import (
 )
 from medimg.storage import atomic_write
 
-ATTRIBUTES = ("sex", "age", "view", "site", "severity")
+ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
 """Columns of a study table that make groups, where they are there."""
 
 
@@ -137,7 +137,10 @@ def _subgroups(
     found = {
         name: age_bands(matched[name]) if name == "age" else matched[name]
         for name in ATTRIBUTES
-        if name in matched and matched[name].notna().any()
+        if name in matched
+        and matched[name].notna().any()
+        # a severity in numbers has a value an image; its grade in words makes the groups
+        and (name == "age" or not pd.api.types.is_float_dtype(matched[name]))
     }
     useful = {name: column for name, column in found.items() if len(column.unique()) > 1}
     if not useful or result.threshold is None:
