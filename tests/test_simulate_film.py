@@ -32,7 +32,17 @@ def block():
     bone[10, 22:24, 28:30] = 1.0  # z from 20 to 40 mm, x from 30 to 50 mm
     lobes = np.zeros(soft.shape, np.int16)
     zero = np.zeros(3, np.float32)
-    return Body(soft, bone, lobes, soft, zero, np.zeros(4, np.float32), zero, (200, 400, 500))
+    return Body(
+        soft,
+        bone,
+        np.zeros_like(bone),
+        lobes,
+        soft,
+        zero,
+        np.zeros(4, np.float32),
+        zero,
+        (200, 400, 500),
+    )
 
 
 @pytest.fixture

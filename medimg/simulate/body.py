@@ -20,6 +20,7 @@ Float = npt.NDArray[np.float32]
 
 MU_WATER = 0.0185  # attenuation of water per mm at about 75 keV
 _BONES = [*range(25, 51), *range(69, 79), 91, *range(92, 119)]
+_VERTEBRAE = [*range(25, 51)]
 _UP, _DOWN, _SIDE = 110.0, 70.0, 60.0  # mm added above, below and on each side
 
 
@@ -29,8 +30,9 @@ class Body:
 
     Attributes
     ----------
-    soft, bone : ndarray of float32, shape (P, H, W)
-        Attenuation per mm of everything, bone counted as water, and bone's excess over water.
+    soft, bone, column : ndarray of float32, shape (P, H, W)
+        Attenuation per mm of everything, bone counted as water; the excess over water of all bone
+        but the spine; and that of the spine.
     lobes : ndarray of int16, shape (P, h, w)
         Lobe labels on a coarser grid of the same extent.
     lung_mu : ndarray of float32, shape (P, h, w)
@@ -47,6 +49,7 @@ class Body:
 
     soft: Float
     bone: Float
+    column: Float
     lobes: npt.NDArray[np.int16]
     lung_mu: Float
     heart: Float
@@ -76,15 +79,18 @@ def make_body(scan: CtScan, *, plane_mm: float = 2.5, pixel_mm: float = 1.0) -> 
     if plane_mm <= 0 or pixel_mm <= 0:
         raise SimulationError(f"voxels must be larger than 0 mm, not {plane_mm} x {pixel_mm}")
     hu, skin = clean(scan)
-    bones = ndimage.binary_dilation(np.isin(scan.labels, _BONES))
+    bones = find_bones(scan.labels)
     box = ndimage.find_objects(skin.astype(np.uint8))[0]
     depth = slice(max(box[1].start - 4, 0), box[1].stop + 4)
     hu, bones, labels = hu[:, depth], bones[:, depth], scan.labels[:, depth]
     hu, bones, labels = extend(hu, bones, labels, scan.spacing)
     density = np.clip(1 + hu / 1000, 0, None)
-    excess = np.where(bones, np.clip(density - 1.06, 0, 2), 0)
+    excess = np.clip(density - 1.06, 0, 2)
     soft = coronal_planes(np.minimum(density, 1.06), scan.spacing, plane_mm, pixel_mm)
-    bone = coronal_planes(excess, scan.spacing, plane_mm, pixel_mm)
+    bone, column = (
+        coronal_planes(np.where(bones == kind, excess, 0), scan.spacing, plane_mm, pixel_mm)
+        for kind in (1, 2)
+    )
     step = round(2 / pixel_mm) or 1
     lobes = np.where((labels >= 10) & (labels <= 14), labels, 0)
     grid = soft[:, ::step, ::step].shape
@@ -93,13 +99,21 @@ def make_body(scan: CtScan, *, plane_mm: float = 2.5, pixel_mm: float = 1.0) -> 
     return Body(
         soft * np.float32(MU_WATER),
         bone * np.float32(MU_WATER),
+        column * np.float32(MU_WATER),
         lobes,
         soft[:, ::step, ::step] * np.float32(MU_WATER),
         centre_of(nearest((labels == 51)[::-1].transpose(1, 0, 2), grid), extent),
         edges_of(lobes > 0, extent),
-        fit_spine(np.isin(scan.labels, range(25, 51)), scan.spacing, soft.shape, pixel_mm, _DOWN),
+        fit_spine(np.isin(scan.labels, _VERTEBRAE), scan.spacing, soft.shape, pixel_mm, _DOWN),
         extent,
     )
+
+
+def find_bones(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
+    """Return 0 for soft tissue, 1 for bone, 2 for the spine, each bone grown by one voxel."""
+    bones = ndimage.binary_dilation(np.isin(labels, _BONES)).astype(np.uint8)
+    bones[ndimage.binary_dilation(np.isin(labels, _VERTEBRAE))] = 2
+    return bones
 
 
 def clean(scan: CtScan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
@@ -116,8 +130,7 @@ def clean(scan: CtScan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
     filled = ndimage.binary_dilation(filled, np.ones((1, 3, 3), bool))
     skin = np.repeat(np.repeat(filled, 2, axis=1), 2, axis=2)[:, : hu.shape[1], : hu.shape[2]]
     hu[~skin] = -1000
-    bones = ndimage.binary_dilation(np.isin(scan.labels, _BONES))
-    hu[(hu > 90) & ~bones] = 50  # contrast agent, metal and their streaks
+    hu[(hu > 90) & (find_bones(scan.labels) == 0)] = 50  # contrast agent, metal and their streaks
     undiluted = ndimage.binary_dilation(hu > 1450, iterations=3)  # in a vein beside a rib
     hu[undiluted & (hu > 300)] = 50
     return hu, skin
@@ -125,10 +138,10 @@ def clean(scan: CtScan) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 def extend(
     hu: Float,
-    bones: npt.NDArray[np.bool_],
+    bones: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int16],
     spacing: tuple[float, float, float],
-) -> tuple[Float, npt.NDArray[np.bool_], npt.NDArray[np.int16]]:
+) -> tuple[Float, npt.NDArray[np.uint8], npt.NDArray[np.int16]]:
     """Add an abdomen below, neck and shoulders above, and soft tissue where the scan was cut.
 
     Nothing of this is lung, so no lesion ever lies in what was added.
@@ -163,13 +176,13 @@ def _fill_sides(hu: Float, side: int) -> Float:
 
 
 def _raise_neck(
-    tube: Float, bones: npt.NDArray[np.bool_], top: int, spacing: tuple[float, float, float]
+    tube: Float, bones: npt.NDArray[np.uint8], top: int, spacing: tuple[float, float, float]
 ) -> None:
     """Shape the slices above `top` into shoulders that slope into a neck, in place."""
     body = tube[top - 1] > -300
     y, x = np.indices(body.shape)
     middle = np.argwhere(body).mean(axis=0) if body.any() else np.array(body.shape) / 2
-    spine = ndimage.gaussian_filter1d(bones[top - 1].sum(axis=0).astype(float), 20)
+    spine = ndimage.gaussian_filter1d((bones[top - 1] > 0).sum(axis=0).astype(float), 20)
     spine[np.abs(np.arange(len(spine)) - middle[1]) * spacing[2] > 40] = -1
     lateral = np.abs(x - np.argmax(spine)) * spacing[2]
     deep = np.abs(y - middle[0]) * spacing[1]
@@ -180,7 +193,7 @@ def _raise_neck(
         thick = 60 + 90 * np.exp(-up / 30)
         inside = ((lateral / width) ** 3 + (deep / thick) ** 3 < 1) & body
         # The spine goes on, the heads of the arms are closed, the collar bones end.
-        bones[k] &= inside & ((lateral < 24) | ((lateral > 80) & (up < 20)))
-        tissue = np.where(bones[k], tube[k], np.minimum(tube[k], 20))
+        bones[k] *= inside & ((lateral < 24) | ((lateral > 80) & (up < 20)))
+        tissue = np.where(bones[k] > 0, tube[k], np.minimum(tube[k], 20))
         tube[k] = np.where(inside, tissue, -1000)
     tube[top:] = ndimage.gaussian_filter1d(tube[top:], 1.5, axis=0, mode="nearest")

@@ -136,8 +136,8 @@ def _airways(space: LungSpace, centre: npt.NDArray[np.float64], rng: np.random.G
     side = space.lung & (np.abs(columns - centre[2]) < space.lung.shape[2] * 0.3)
     hilum = np.array(np.unravel_index(np.argmax(space.depth * side), space.depth.shape), float)
     start = hilum + 1.5 * (np.array(space.lung.shape) / 2 - hilum) * (0, 0, 0.3)
-    for _ in range(7):
-        end = centre + rng.normal(0, 14, 3) / space.mm * np.array([1, 1, 1])
+    for _ in range(11):
+        end = centre + rng.normal(0, 18, 3) / space.mm * np.array([1, 1, 1])
         sag = rng.normal(0, 6, 3) / space.mm
         t = np.linspace(0, 1.25, 160)[:, None]
         line = start + (end - start) * t + sag * np.sin(np.pi * t)
@@ -159,7 +159,7 @@ def _lobar(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Floa
     share = 0.65 + 0.35 * disease.severity
     radius = float(np.quantile(far[lobe], share))
     ragged = far + 9 * space.noise(14.0, rng) + 4 * space.noise(6.0, rng)
-    solid = _edge(ragged - radius, 7 + 6 * rng.random()) * lobe
+    solid = _edge(ragged - radius, 4 + 5 * rng.random()) * lobe
     texture = 1 + 0.12 * space.noise(6.0, rng)
     strength = 0.8 + 0.2 * disease.severity
     return np.asarray(solid * texture * strength * _airways(space, centre, rng))

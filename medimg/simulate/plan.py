@@ -126,7 +126,7 @@ def _group(
 def _severities(films: int, rng: np.random.Generator) -> list[float]:
     """Return severities spread evenly from subtle to gross."""
     even = (np.arange(films) + rng.random(films)) / max(films, 1)
-    return [float(s) for s in np.round(0.4 + 0.6 * even[rng.permutation(films)], 2)]
+    return [float(s) for s in np.round(0.45 + 0.55 * even[rng.permutation(films)], 2)]
 
 
 def _invent(table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

@@ -42,6 +42,8 @@ class Build:
         How much of the scanned patient's own scoliosis stays (0 is straight).
     bone : float
         Mineral density relative to the scan.
+    column : float
+        Mineral density of the spine relative to `bone`'s (less in a hard beam).
     density : float
         Density of lung tissue relative to the scan.
     wobble : int
@@ -57,6 +59,7 @@ class Build:
     spine: float = 0.0
     curve: float = 1.0
     bone: float = 1.0
+    column: float = 1.0
     density: float = 1.0
     wobble: int = 0
 

