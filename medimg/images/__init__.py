@@ -17,9 +17,10 @@ CT or MR series in space, and `scan` makes a table of a folder of anything.
 from medimg.errors import ImageReadError
 from medimg.images.catalogue import scan
 from medimg.images.header import is_image_file, read_header
-from medimg.images.reader import read_image, read_values
+from medimg.images.reader import read_image
 from medimg.images.resize import resize
 from medimg.images.series import Volume, read_series
+from medimg.images.values import read_values
 from medimg.images.window import CT_WINDOWS, apply_window
 
 __all__ = [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from medimg.errors import ImageReadError
 from medimg.images.files import PathLike, Pixels
@@ -23,7 +23,7 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
 # No lossless or JPEG stream of these formats holds more pixels a byte than this.
 _DENSEST = {"PNG": 9000, "JPEG": 2000, "BMP": 600, "GIF": 3000}
 _ORIENTATION = 0x0112
-_WHITE_IS_ZERO = 0
+_WHITE_IS_ZERO, _SIGNED, _SEPARATE_PLANES = 0, 2, 2  # values of TIFF tags
 _pillow_limit = threading.Lock()
 
 
@@ -32,12 +32,10 @@ def read_picture(
 ) -> tuple[Pixels, float | None]:
     """Return a picture's samples, (H, W) or (H, W, 3), and the value of full brightness.
 
-    The second is None for floating-point and 32-bit samples, whose range no header states.
+    The second is None for samples that are signed, wider than 16 bits or floating-point, whose
+    range no header states.
     """
-    with _no_pillow_limit(), Image.open(path, formats=_FORMATS) as picture:
-        columns, rows = picture.size
-        check_pixels(path, rows, columns, max_pixels)
-        _check_plausible(path, kind, rows * columns)
+    with _opened(path, kind, max_pixels) as picture:
         frames = getattr(picture, "n_frames", 1)
         index = 0 if frame is None else frame
         if not 0 <= index < frames:
@@ -45,14 +43,48 @@ def read_picture(
                 f"{path}: there is no frame {index}; the file holds {frames}, "
                 f"so choose one from 0 to {frames - 1}."
             )
-        if frames > 1:
-            picture.seek(index)
+        return _frame(Path(path), kind, picture, index, max_pixels)
+
+
+def picture_frames(path: PathLike, kind: str, *, max_pixels: int) -> Generator[Pixels]:
+    """Yield the samples of every frame or page of a picture."""
+    with _opened(path, kind, max_pixels) as picture:
+        for index in range(getattr(picture, "n_frames", 1)):
+            yield _frame(Path(path), kind, picture, index, max_pixels)[0]
+
+
+@contextmanager
+def _opened(path: PathLike, kind: str, max_pixels: int) -> Iterator[Image.Image]:
+    """Open a picture with Pillow, and refuse what is too large before anything is decoded."""
+    with _no_pillow_limit():
+        try:
+            picture = Image.open(path, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise ImageReadError(
+                f"{path}: this begins like a {kind} file but is damaged, or of a kind that is not "
+                "read here (many channels, unusual sample types); "
+                "save it from another program as PNG or TIFF of 8 or 16 bits."
+            ) from error
+        with picture:
             check_pixels(path, picture.height, picture.width, max_pixels)
-        orientation = _orientation(picture)
-        if kind == "TIFF" and orientation > 1:
-            _hide_orientation(picture)
-        samples, top = _samples(Path(path), kind, picture)
-        return _upright(samples, orientation), top
+            _check_plausible(path, kind, picture.height * picture.width)
+            yield picture
+
+
+def _frame(
+    path: Path, kind: str, picture: Image.Image, index: int, max_pixels: int
+) -> tuple[Pixels, float | None]:
+    """Return one frame's samples, upright, and the value of full brightness."""
+    if getattr(picture, "n_frames", 1) > 1:
+        picture.seek(index)
+        check_pixels(path, picture.height, picture.width, max_pixels)
+    orientation = _orientation(picture)
+    if kind == "TIFF" and orientation > 1:
+        _hide_orientation(picture)
+    picture.load()  # finds a file cut short, which the decoders of deep samples may not
+    deep = _deep_samples(path, kind, picture, index)
+    samples, top = _samples(picture) if deep is None else deep
+    return _upright(samples, orientation), top
 
 
 @contextmanager
@@ -78,11 +110,8 @@ def _check_plausible(path: PathLike, kind: str, pixels: int) -> None:
         )
 
 
-def _samples(path: Path, kind: str, picture: Image.Image) -> tuple[Pixels, float | None]:
-    """Decode to grey or RGB, keeping 16 bits and dropping alpha."""
-    picture.load()  # finds a file cut short, which the 16-bit decoder below may not
-    if kind == "PNG" and picture.mode != "I;16" and _png_depth(path) == 16:
-        return _drop_alpha(imagecodecs.png_decode(path.read_bytes())), 65535.0
+def _samples(picture: Image.Image) -> tuple[Pixels, float | None]:
+    """Return grey or RGB samples, without alpha, of what Pillow reads at its full depth."""
     if picture.mode == "P":
         picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
     elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
@@ -93,18 +122,64 @@ def _samples(path: Path, kind: str, picture: Image.Image) -> tuple[Pixels, float
     if picture.mode == "1":
         return samples.astype(np.uint8), 1.0
     if picture.mode.startswith("I;16"):
-        samples = samples.astype(np.uint16)
-        inverse = kind == "TIFF" and picture.tag_v2.get(262) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
-        return (65535 - samples if inverse else samples), 65535.0
+        return samples.astype(np.uint16), 65535.0
     if picture.mode in ("I", "F"):
         return samples, None
     return _drop_alpha(samples), 255.0
 
 
-def _png_depth(path: Path) -> int:
-    """Return the bits a sample, from the IHDR chunk that begins every PNG."""
+def _deep_samples(
+    path: Path, kind: str, picture: Image.Image, index: int
+) -> tuple[Pixels, float | None] | None:
+    """Return samples that Pillow would cut to 8 bits or misread; None for all others."""
+    if kind == "TIFF":
+        return _tiff_samples(path, picture, index)
+    if picture.mode == "I;16" or kind not in ("PNG", "JPEG2000"):
+        return None
+    if kind == "PNG" and _byte(path, b"IHDR", 8) == 16:
+        if index:
+            raise ImageReadError(
+                f"{path}: frame {index} of an animated PNG of 16-bit colour is not read here; "
+                "choose frame=0, or save the frame as a PNG of its own."
+            )
+        return _drop_alpha(imagecodecs.png_decode(path.read_bytes())), 65535.0
+    depth = _byte(path, b"\xff\x4f\xff\x51", 38) % 128 + 1 if kind == "JPEG2000" else 8
+    if depth > 8:  # Pillow 13.0 shows white as black here
+        raise ImageReadError(
+            f"{path}: JPEG 2000 of {depth}-bit colour is not read here; "
+            "save it from another program as PNG or TIFF of 16 bits."
+        )
+    return None
+
+
+def _tiff_samples(path: Path, picture: Any, index: int) -> tuple[Pixels, float | None] | None:
+    """Return a TIFF's samples by its own tags, None where Pillow has read them rightly."""
+    tags = picture.tag_v2
+    bits, signed = max(tags.get(258, (1,))), set(tags.get(339, (1,))) == {_SIGNED}
+    inverse = tags.get(262) == _WHITE_IS_ZERO
+    if picture.mode in ("RGB", "RGBA", "RGBX") and bits == 16:
+        deep = imagecodecs.tiff_decode(path.read_bytes(), index=index)
+        planes = tags.get(284) == _SEPARATE_PLANES
+        return _drop_alpha(deep.transpose(1, 2, 0) if planes else deep), 65535.0
+    samples = np.asarray(picture)
+    if picture.mode == "L" and signed:
+        return samples.view(np.int8), None
+    if picture.mode.startswith("I;16"):
+        top = (1 << bits) - 1
+        return (top - samples if inverse else samples.astype(np.uint16)), float(top)
+    if picture.mode == "I" and bits == 32 and not signed:
+        samples = samples.view(np.uint32)
+    if picture.mode in ("I", "F"):
+        return (-samples.astype(np.float64) if inverse else samples), None
+    return None
+
+
+def _byte(path: Path, marker: bytes, place: int) -> int:
+    """Return a byte so many places after the end of a marker near the file's start, 0 if none."""
     with open(path, "rb") as file:
-        return file.read(25)[24]
+        head = file.read(4096)
+    at = head.find(marker) + len(marker) + place
+    return head[at] if marker in head and at < len(head) else 0
 
 
 def _drop_alpha(samples: Pixels) -> Pixels:
