@@ -39,8 +39,9 @@ class Slice:
     def normal(self) -> Vector:
         """The unit vector across the slice."""
         across = np.array(self.orientation)
-        normal = np.cross(across[:3], across[3:])
-        return normal / np.linalg.norm(normal)
+        normal: Vector = np.cross(across[:3], across[3:])
+        normal /= np.linalg.norm(normal)
+        return normal
 
     @property
     def along(self) -> float:
