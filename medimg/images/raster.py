@@ -10,20 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from medimg.errors import ImageReadError
 from medimg.images.files import PathLike, Pixels
 from medimg.images.layout import check_pixels
+from medimg.images.samples import check_sums, deep_samples, samples
 
 _log = logging.getLogger(__name__)
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
 # No lossless or JPEG stream of these formats holds more pixels a byte than this.
 _DENSEST = {"PNG": 9000, "JPEG": 2000, "BMP": 600, "GIF": 3000}
 _ORIENTATION = 0x0112
-_WHITE_IS_ZERO, _SIGNED, _SEPARATE_PLANES = 0, 2, 2  # values of TIFF tags
 _pillow_limit = threading.Lock()
 
 
@@ -68,6 +66,8 @@ def _opened(path: PathLike, kind: str, max_pixels: int) -> Iterator[Image.Image]
         with picture:
             check_pixels(path, picture.height, picture.width, max_pixels)
             _check_plausible(path, kind, picture.height * picture.width)
+            if kind == "PNG":
+                check_sums(Path(path))
             yield picture
 
 
@@ -78,13 +78,13 @@ def _frame(
     if getattr(picture, "n_frames", 1) > 1:
         picture.seek(index)
         check_pixels(path, picture.height, picture.width, max_pixels)
-    orientation = _orientation(picture)
+    orientation = _orientation(path, picture)
     if kind == "TIFF" and orientation > 1:
         _hide_orientation(picture)
     picture.load()  # finds a file cut short, which the decoders of deep samples may not
-    deep = _deep_samples(path, kind, picture, index)
-    samples, top = _samples(picture) if deep is None else deep
-    return _upright(samples, orientation), top
+    deep = deep_samples(path, kind, picture, index)
+    found, top = samples(picture) if deep is None else deep
+    return _upright(found, orientation), top
 
 
 @contextmanager
@@ -110,90 +110,12 @@ def _check_plausible(path: PathLike, kind: str, pixels: int) -> None:
         )
 
 
-def _samples(picture: Image.Image) -> tuple[Pixels, float | None]:
-    """Return grey or RGB samples, without alpha, of what Pillow reads at its full depth."""
-    if picture.mode == "P":
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-    elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        picture = picture.convert("RGB")
-    elif picture.mode in ("PA", "La", "RGBa", "RGBX"):
-        picture = picture.convert("RGBA")
-    samples = np.asarray(picture)
-    if picture.mode == "1":
-        return samples.astype(np.uint8), 1.0
-    if picture.mode.startswith("I;16"):
-        return samples.astype(np.uint16), 65535.0
-    if picture.mode in ("I", "F"):
-        return samples, None
-    return _drop_alpha(samples), 255.0
-
-
-def _deep_samples(
-    path: Path, kind: str, picture: Image.Image, index: int
-) -> tuple[Pixels, float | None] | None:
-    """Return samples that Pillow would cut to 8 bits or misread; None for all others."""
-    if kind == "TIFF":
-        return _tiff_samples(path, picture, index)
-    if picture.mode == "I;16" or kind not in ("PNG", "JPEG2000"):
-        return None
-    if kind == "PNG" and _byte(path, b"IHDR", 8) == 16:
-        if index:
-            raise ImageReadError(
-                f"{path}: frame {index} of an animated PNG of 16-bit colour is not read here; "
-                "choose frame=0, or save the frame as a PNG of its own."
-            )
-        return _drop_alpha(imagecodecs.png_decode(path.read_bytes())), 65535.0
-    depth = _byte(path, b"\xff\x4f\xff\x51", 38) % 128 + 1 if kind == "JPEG2000" else 8
-    if depth > 8:  # Pillow 13.0 shows white as black here
-        raise ImageReadError(
-            f"{path}: JPEG 2000 of {depth}-bit colour is not read here; "
-            "save it from another program as PNG or TIFF of 16 bits."
-        )
-    return None
-
-
-def _tiff_samples(path: Path, picture: Any, index: int) -> tuple[Pixels, float | None] | None:
-    """Return a TIFF's samples by its own tags, None where Pillow has read them rightly."""
-    tags = picture.tag_v2
-    bits, signed = max(tags.get(258, (1,))), set(tags.get(339, (1,))) == {_SIGNED}
-    inverse = tags.get(262) == _WHITE_IS_ZERO
-    if picture.mode in ("RGB", "RGBA", "RGBX") and bits == 16:
-        deep = imagecodecs.tiff_decode(path.read_bytes(), index=index)
-        planes = tags.get(284) == _SEPARATE_PLANES
-        return _drop_alpha(deep.transpose(1, 2, 0) if planes else deep), 65535.0
-    samples = np.asarray(picture)
-    if picture.mode == "L" and signed:
-        return samples.view(np.int8), None
-    if picture.mode.startswith("I;16"):
-        top = (1 << bits) - 1
-        return (top - samples if inverse else samples.astype(np.uint16)), float(top)
-    if picture.mode == "I" and bits == 32 and not signed:
-        samples = samples.view(np.uint32)
-    if picture.mode in ("I", "F"):
-        return (-samples.astype(np.float64) if inverse else samples), None
-    return None
-
-
-def _byte(path: Path, marker: bytes, place: int) -> int:
-    """Return a byte so many places after the end of a marker near the file's start, 0 if none."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    at = head.find(marker) + len(marker) + place
-    return head[at] if marker in head and at < len(head) else 0
-
-
-def _drop_alpha(samples: Pixels) -> Pixels:
-    if samples.ndim == 2:
-        return samples
-    return samples[..., 0] if samples.shape[2] <= 2 else samples[..., :3]
-
-
-def _orientation(picture: Image.Image) -> int:
+def _orientation(path: Path, picture: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) when there is none or it is unreadable."""
     try:
         found = picture.getexif().get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block does not make the pixels wrong
-        _log.warning("the EXIF block is unreadable; the image is taken as upright")
+        _log.warning("%s: the EXIF block is unreadable; the image is taken as upright", path)
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
