@@ -26,10 +26,10 @@ from medimg.deid.scan import Pattern
 OURS = frozenset({0x00120062, 0x00120063, 0x00280303})
 # Shorter ones occur in pixels by chance: a given run of 6 bytes once in 280 TB, of 4 once in 4 GB.
 IN_PIXELS_LETTERS, IN_PIXELS_DIGITS = 6, 8
-# So many printable characters in a row are text, in compressed pixels.
-COMMENT = 12
-PRINTABLE = re.compile(rb"[ -~]+")
-ITEM = b"\xfe\xff\x00\xe0"  # what encapsulated, that is compressed, pixels begin with
+# An item of encapsulated pixels in which a stream of JPEG, JPEG-LS or JPEG 2000 begins.
+STREAM = re.compile(rb"\xfe\xff\x00\xe0....(?:\xff\xd8|\xff\x4f)", re.DOTALL)
+COMMENTS = frozenset({0xFE, 0x64, *range(0xE0, 0xF0)})
+DATA_BEGINS = frozenset({0xDA, 0x90})  # start of scan, start of tile
 LONGER = "part of a longer word or number"
 Place = tuple[Dataset, BaseTag, str]
 Leak = tuple[Dataset, BaseTag, str, frozenset[int]]  # ... and which of its values
@@ -150,17 +150,18 @@ def _in_binary(one: Identifier, pattern: Pattern) -> str | None:
 
 
 def _in_comment(value: bytes, offset: int) -> bool:
-    """Whether a hit lies among text within compressed pixels, such as a JPEG comment.
+    """Whether a hit lies in a comment or application segment of a JPEG or JPEG 2000 stream.
 
-    Compressed pixels look like chance, in which so many letters in a row do not occur.
+    They come before the pixels (ITU-T T.81 B.2, T.800 A.9.2), and hold text.
     """
-    if not value.startswith(ITEM):
-        return False
-    start = max(offset - COMMENT, 0)
-    return any(
-        start + run.start() <= offset < start + run.end() and len(run[0]) >= COMMENT
-        for run in PRINTABLE.finditer(value[start : offset + COMMENT])
-    )
+    for start in STREAM.finditer(value, 0, offset):
+        at = start.end()
+        while at <= offset and value[at : at + 1] == b"\xff" and value[at + 1] not in DATA_BEGINS:
+            end = at + 2 + int.from_bytes(value[at + 2 : at + 4])
+            if at < offset < end:
+                return value[at + 1] in COMMENTS
+            at = end
+    return False
 
 
 def _stands_alone(value: bytes, offset: int, pattern: Pattern, one: Identifier) -> bool:
