@@ -165,6 +165,12 @@ def test_the_private_folder_may_not_be_the_input(tmp_path):
     assert everything_under(tmp_path) == before
 
 
+def test_a_file_name_that_is_no_utf8_is_no_reason_to_stop(tmp_path):
+    save(plain(), tmp_path / "in" / "b\udce9.dcm")
+    assert deidentify(tmp_path / "in", tmp_path / "out", options=OPTIONS, progress=False).ok
+    assert r"b\udce9.dcm,written" in (tmp_path / "out.private" / "files.csv").read_text()
+
+
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(tmp_path):
     count = 24
     for number in range(count):

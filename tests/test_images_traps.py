@@ -1,6 +1,7 @@
 """Files made to be misread: each once gave a wrong picture here, or does so in other readers."""
 
 import io
+import os
 import struct
 import time
 
@@ -12,6 +13,7 @@ from PIL import Image
 from pydicom.dataelem import DataElement
 from pydicom.uid import ExplicitVRBigEndian, HTJ2KLossless, JPEG2000Lossless, JPEGLSLossless
 
+from medimg.__main__ import main
 from medimg.images import ImageReadError, read_image, read_series, read_values, scan
 
 RAMP = np.array([[0, 13107, 65535]], np.uint16)  # 0, a fifth, and all
@@ -270,6 +272,27 @@ def test_other_pictures_are_named(target):
     target.write_bytes(buffer.getvalue())
     with pytest.raises(ImageReadError, match="HEIF or AVIF photo"):
         read_image(target)
+
+
+# folders
+
+
+def test_scan_survives_pipes_links_and_strange_names(tmp_path):
+    grey = np.array([[0, 51], [102, 255]], np.uint8)
+    make_dicom(tmp_path / "a", grey, BurnedInAnnotation="YES")
+    make_dicom(tmp_path / "c", grey, BurnedInAnnotation=None)
+    (tmp_path / "b\udce9").write_bytes((tmp_path / "a").read_bytes())  # a name that is no UTF-8
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    table = scan(tmp_path, progress=False)
+    assert table["readable"].tolist() == [True, True, True, False, False]
+    assert table["burned_in"].tolist() == ["YES", "YES", "", "", ""]
+    assert table["duplicate_of"].tolist()[:3] == ["", str(tmp_path / "a"), str(tmp_path / "a")]
+    assert "a link to a file that is gone" in table["reason"][3]
+    assert "a device or pipe" in table["reason"][4]
+    assert main(["scan", str(tmp_path), "--out", str(tmp_path / "out.csv")]) == 0
+    assert b"b\xe9," in (tmp_path / "out.csv").read_bytes()
 
 
 # series

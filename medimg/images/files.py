@@ -111,6 +111,8 @@ def check_file(path: PathLike) -> Path:
             f"{path}: this is a folder; use read_series() for a volume, scan() for a table of "
             "its files, or name one file in it."
         )
+    if file.is_symlink() and not file.exists():
+        raise ImageReadError(f"{path}: this is a link to a file that is gone; copy that file here.")
     if not file.exists():
         raise ImageReadError(f"{path}: there is no such file; check the spelling and the folder.")
     if not file.is_file():
