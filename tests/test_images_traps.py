@@ -171,6 +171,12 @@ def test_tiff_of_unusual_samples_is_scaled_from_lowest_to_highest(
     np.testing.assert_array_equal(read_values(target), samples.astype(np.float32))
 
 
+def test_tiff_whose_strips_do_not_cover_it_is_refused(target):
+    tiff(target, bytes(range(6)), (2000, 3), {258: [8], 278: [2]})
+    with pytest.raises(ImageReadError, match="declares 3 x 2000 pixels and lists the places of 6"):
+        read_image(target)
+
+
 def test_tiff_of_twelve_bits_is_as_bright_as_it_says(target):
     tiff(target, bytes([0x00, 0x0F, 0xFF]), (1, 2), {258: [12]})  # 0x000 and 0xFFF
     shows(target, [[0, 1]])

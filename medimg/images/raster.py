@@ -81,6 +81,8 @@ def _frame(
     orientation = _orientation(path, picture)
     if kind == "TIFF" and orientation > 1:
         _hide_orientation(picture)
+    if kind == "TIFF":
+        _check_strips(path, picture)
     picture.load()  # finds a file cut short, which the decoders of deep samples may not
     deep = deep_samples(path, kind, picture, index)
     found, top = samples(picture) if deep is None else deep
@@ -118,6 +120,18 @@ def _orientation(path: Path, picture: Image.Image) -> int:
         _log.warning("%s: the EXIF block is unreadable; the image is taken as upright", path)
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _check_strips(path: Path, picture: Any) -> None:
+    """Refuse a TIFF whose strips or tiles do not cover it: Pillow leaves the rest black."""
+    places = {tuple(tile[1]) for tile in picture.tile}
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
+    width, height = picture.tag_v2[256], picture.tag_v2[257]
+    if covered < width * height:
+        raise ImageReadError(
+            f"{path}: the TIFF declares {width} x {height} pixels and lists the places of "
+            f"{covered} only; it is damaged, so copy or export it again."
+        )
 
 
 def _hide_orientation(picture: Any) -> None:
