@@ -3,9 +3,9 @@
 A DICOM file does not hold a picture but numbers and the recipe to make one of them. The modules
 of this package are the steps of that recipe, in the standard's order:
 
-1. **container** (`files`, `header`, `deflated`, `frames`): what is it, where do the pixels lie, which frame?
+1. **container** (`files`, `header`, `deflated`, `frames`): what is it, where are the pixels?
 2. **decode** (`codecs`, `layout`, `stored`, `colour`): from compressed bytes to stored numbers.
-3. **modality** (`modality`, `values`): from stored numbers to what they measure, such as Hounsfield units.
+3. **modality** (`modality`, `values`): from stored numbers to what they measure, such as HU.
 4. **VOI** (`window`): which values of interest run from black to white.
 5. **polarity** (`display`): MONOCHROME1 files store dense as dark; here dense is always bright.
 
