@@ -176,7 +176,8 @@ def texts_of(element: DataElement) -> list[str]:
             return []
         value = text
     many = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-    lines = [line for one in many for line in re.split(r"[\r\n\f\\]+", str(one or ""))]
+    # Control characters part lines; in a damaged file they come from the next element's head.
+    lines = [line for one in many for line in re.split(r"[\x00-\x1f\x7f\\]+", str(one or ""))]
     return [line.strip()[:LONGEST].strip() for line in lines if line.strip()]
 
 

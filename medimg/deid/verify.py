@@ -23,7 +23,8 @@ from medimg.deid.inventory import CODES, WEAK, Identifier, Inventory
 from medimg.deid.rules import TEXTS, names_a_class
 from medimg.deid.scan import Pattern
 
-OURS = frozenset({0x00120062, 0x00120063, 0x00280303})
+# Written here: what was done, and (in the file meta information) with which library.
+OURS = frozenset({0x00120062, 0x00120063, 0x00280303, 0x00020013})
 # Shorter ones occur in pixels by chance: a given run of 6 bytes once in 280 TB, of 4 once in 4 GB.
 IN_PIXELS_LETTERS, IN_PIXELS_DIGITS = 6, 8
 # An item of encapsulated pixels in which a stream of JPEG, JPEG-LS or JPEG 2000 begins.
