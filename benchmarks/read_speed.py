@@ -1,21 +1,21 @@
 """Time reading and resizing to 224 px against bare pydicom decoding and other readers.
 
-    python benchmarks/read_speed.py FOLDER [--repeat 5]
-    RIVALS=/path/to/python python benchmarks/read_speed.py FOLDER   # with MONAI, torchxrayvision
+    python benchmarks/read_speed.py FOLDER [FOLDER ...] [--repeat 5] [--cpu]
 
-Every reader gets the same files, one process, one after the other, and the fastest of the repeats
-counts. Files that bare pydicom cannot decode are left out for all. A reader that is not installed
-gives no row; one that cannot read a file is charged for the others only, and the row says how many.
+In one process, each file is read by each reader in turn, as often as is asked for, and the fastest
+time counts, so that a busy moment strikes all of them alike. Files that bare pydicom cannot decode
+are left out. A reader that fails on a file is compared on the others, and the row says on how many.
+MONAI and torchxrayvision are no dependencies: what is not installed is named and left out, and
+`pip install --no-deps --target EXTRA monai torchxrayvision scikit-image imageio lazy-loader
+tifffile` with `PYTHONPATH=EXTRA` brings them.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import logging
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -26,38 +26,47 @@ import numpy as np
 import pydicom
 
 Reader = Callable[[str], object]
+BARE, OURS = "pydicom, decoding only", "medimg, read and resize"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--only-rivals", action="store_true", help="print JSON, for the other venv")
+    parser.add_argument("--cpu", action="store_true", help="count CPU time: for a busy machine")
     options = parser.parse_args()
+    clock = time.process_time if options.cpu else time.perf_counter
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    files = [str(path) for path in sorted(options.folder.rglob("*")) if path.is_file()]
-    if options.only_rivals:
+    readers: dict[str, Reader] = {BARE: bare, OURS: ours} | rivals()
+    load = os.getloadavg()[0]
+    for folder in options.folders:
+        files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        taken = times(readers, files, options.repeat, clock)
+        what = "CPU time" if options.cpu else "time"
         print(
-            json.dumps(
-                {name: times(read, files, options.repeat) for name, read in rivals().items()}
-            )
+            f"\n{folder}: {len(taken[BARE])} files, fastest {what} of {options.repeat}, "
+            f"load {load:.1f}"
         )
-        return
-    bare = times(lambda path: pydicom.dcmread(path).pixel_array, files, options.repeat)
-    files = [path for path in files if path in bare]
-    rows = {
-        "pydicom, decoding only": bare,
-        "medimg, read and resize": times(ours, files, options.repeat),
-    }
-    rows |= rival_rows(options)
-    print(f"{len(files)} files, fastest of {options.repeat}")
-    print(f"{'reader':34} {'files':>5} {'ms a file':>10} {'of pydicom':>10}")
-    for name, taken in rows.items():
-        common = [path for path in files if path in taken]
-        spent = 1000 * sum(taken[path] for path in common)
-        ratio = spent / (1000 * sum(bare[path] for path in common)) if common else float("nan")
-        print(f"{name:34} {len(common):5} {spent / max(len(common), 1):10.2f} {ratio:10.2f}")
+        print(f"{'reader':34} {'files':>5} {'ms a file':>10} {'of pydicom':>10} {'median':>8}")
+        for name, spent in taken.items():
+            print(row(name, spent, taken[BARE]))
+
+
+def row(name: str, spent: dict[str, float], bare: dict[str, float]) -> str:
+    """Return mean time, and total and median file's ratio to bare decoding of the same files."""
+    if not spent:
+        return f"{name:34} {0:5}"
+    here, there = (np.array([taken[path] for path in spent]) for taken in (spent, bare))
+    return (
+        f"{name:34} {len(spent):5} {1000 * here.mean():10.2f} {here.sum() / there.sum():10.2f} "
+        f"{np.median(here / there):8.2f}"
+    )
+
+
+def bare(path: str) -> np.ndarray:
+    """Decode what we decode: the first frame, and nothing after it."""
+    return pydicom.pixels.pixel_array(pydicom.dcmread(path), index=0)
 
 
 def ours(path: str) -> np.ndarray:
@@ -66,65 +75,51 @@ def ours(path: str) -> np.ndarray:
     return resize(read_image(path), 224)
 
 
-def times(read: Reader, files: list[str], repeat: int) -> dict[str, float]:
-    """Return the fastest time in seconds for each file that can be read."""
-    taken: dict[str, float] = {}
+def times(
+    readers: dict[str, Reader], files: list[str], repeat: int, clock: Callable[[], float]
+) -> dict[str, dict[str, float]]:
+    """Return for each reader the fastest time in seconds of each file that it can read."""
+    taken: dict[str, dict[str, float]] = {name: {} for name in readers}
     for path in files:
-        try:
-            read(path)
-        except Exception:
+        able = {name: read for name, read in readers.items() if can(read, path)}
+        if BARE not in able:
             continue
-        spans = []
+        for name in able:
+            taken[name][path] = float("inf")
         for _ in range(repeat):
-            begun = time.perf_counter()
-            read(path)
-            spans.append(time.perf_counter() - begun)
-        taken[path] = min(spans)
+            for name, read in able.items():
+                begun = clock()
+                read(path)
+                taken[name][path] = min(taken[name][path], clock() - begun)
     return taken
 
 
-def rival_rows(options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Time the rivals, in the environment that RIVALS names or in this one."""
-    python = os.environ.get("RIVALS")
-    if not python:
-        return {}
-    command = [
-        python,
-        __file__,
-        str(options.folder),
-        "--repeat",
-        str(options.repeat),
-        "--only-rivals",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"the rivals could not be timed: {done.stderr.strip().splitlines()[-1]}")
-        return {}
-    rows: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
-    return rows
+def can(read: Reader, path: str) -> bool:
+    try:
+        read(path)
+    except Exception:
+        return False
+    return True
 
 
 def rivals() -> dict[str, Reader]:
-    """Return the readers that are installed here, each with its own usual resize to 224 px."""
-    found: dict[str, Reader] = {
-        "pydicom, decoding (rivals' venv)": lambda path: pydicom.dcmread(path).pixel_array
-    }
-    if importlib.util.find_spec("monai"):
+    """Return the readers that are installed, each with its own usual resize to 224 px."""
+    found: dict[str, Reader] = {}
+    if missing("monai"):
+        print("MONAI is not installed and left out")
+    else:
         from monai.transforms import Compose, LoadImage, Resize
 
         chain = Compose(
             [
-                LoadImage(
-                    reader="PydicomReader",
-                    image_only=True,
-                    ensure_channel_first=True,
-                    simple_keys=True,
-                ),
-                Resize((224, 224), anti_aliasing=True),
+                LoadImage(reader="PydicomReader", image_only=True, ensure_channel_first=True),
+                Resize((224, 224), mode="area"),
             ]
         )
         found["MONAI, load and resize"] = lambda path: chain(path)
-    if importlib.util.find_spec("torchxrayvision"):
+    if missing("torchxrayvision"):
+        print("torchxrayvision is not installed and left out")
+    else:
         import torchxrayvision as xrv
         from torchxrayvision.datasets import XRayResizer
 
@@ -133,6 +128,10 @@ def rivals() -> dict[str, Reader]:
             xrv.utils.read_xray_dcm(path)[None]
         )
     return found
+
+
+def missing(module: str) -> bool:
+    return importlib.util.find_spec(module) is None
 
 
 if __name__ == "__main__":

@@ -621,7 +621,7 @@ def test_compressed_stream_larger_than_its_header_is_refused(target, rng):
 
 
 def test_deflated_bomb_is_refused(target, monkeypatch):
-    monkeypatch.setattr("medimg.images.header._MAX_INFLATED", 10_000)
+    monkeypatch.setattr("medimg.images.deflated._MAX_INFLATED", 10_000)
     make_dicom(target, np.zeros((200, 300), np.uint8), syntax=DeflatedExplicitVRLittleEndian)
     refused(target, "decompression bomb")
 

@@ -136,6 +136,15 @@ def test_truncated_pictures_are_refused(tmp_path, rng, kind):
         read_image(path)
 
 
+def test_a_damaged_png_is_known_by_its_checksums(tmp_path, rng):
+    path = save(tmp_path / "x", rng.integers(0, 256, (40, 60), dtype=np.uint8))
+    whole = path.read_bytes()
+    for at in range(60, len(whole) - 20, 97):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ImageReadError, match=r"checksum|damaged|cut short"):
+            read_image(path)
+
+
 def chunk(name, body):
     return struct.pack(">L", len(body)) + name + body + struct.pack(">L", zlib.crc32(name + body))
 

@@ -34,7 +34,7 @@ def scan(args: argparse.Namespace) -> None:
     unreadable = table[~table["readable"]]
     print(f"{len(table)} files, {len(unreadable)} of them no readable images")
     for row in unreadable.itertuples():
-        print(f"  {row.path}: {row.reason}")
+        print(f"  {row.path}: {row.reason}".encode("utf-8", "backslashreplace").decode())
     if args.out:
         save_table(table, Path(args.out))
 
@@ -59,8 +59,8 @@ def deidentify(args: argparse.Namespace) -> None:
 
 def save_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, whole or not at all."""
-    with atomic_write(path, "w") as file:
-        table.to_csv(file, index=False)
+    with atomic_write(path) as file:  # a file name may be no UTF-8: its bytes are kept
+        file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
 
 
 def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.DataFrame:

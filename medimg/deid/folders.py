@@ -23,7 +23,9 @@ def checked_folders(source: Path, target: Path) -> tuple[Path, Path]:
     source, target = source.resolve(), target.resolve()
     if target.exists() and not target.is_dir():
         raise DeidentifyError(f'The output "{target}" is a file; give a folder.')
-    if source == target or source in target.parents or target in source.parents:
+    private = target.with_name(f"{target.name}.private")  # the journal's folder
+    mixed = source == target or source in target.parents or target in source.parents
+    if mixed or private == source or private in source.parents:
         raise DeidentifyError(
             f'The output folder "{target}" is, holds or lies in the input folder, which would mix '
             "originals with copies; give a folder elsewhere."

@@ -158,7 +158,11 @@ class Inventory:
         known = sorted(self.found, key=lambda one: (one.kind, one.text))
         wanted = set()
         for number, one in enumerate(known):
-            shapes = date_spellings(one.text) if one.kind == "date" else spellings(one.text)
+            if one.kind == "date":
+                shapes = date_spellings(one.text)
+            else:
+                written = name_orders(one.text) if "name" in one.kind else {one.text}
+                shapes = {shape for text in written for shape in spellings(text)}
             wanted |= patterns(shapes, number)
         return known, Scanner(wanted)
 
@@ -172,7 +176,8 @@ def texts_of(element: DataElement) -> list[str]:
             return []
         value = text
     many = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-    lines = [line for one in many for line in re.split(r"[\r\n\f\\]+", str(one or ""))]
+    # Control characters part lines; in a damaged file they come from the next element's head.
+    lines = [line for one in many for line in re.split(r"[\x00-\x1f\x7f\\]+", str(one or ""))]
     return [line.strip()[:LONGEST].strip() for line in lines if line.strip()]
 
 
@@ -190,6 +195,25 @@ def parts_of(kind: str, text: str) -> list[str]:
         parts = re.split(r"[\^=\s,;/-]+", text)
         return [text, *(part for part in parts if part and part != text)]
     return [text]
+
+
+def name_orders(text: str) -> set[str]:
+    """Return a name as people write it: family and given name in either order, any mark between.
+
+    Their parts alone may be too short to be searched for.
+
+    Examples
+    --------
+    >>> sorted(name_orders("Li^Wei"))[:4]
+    ['Li Wei', 'Li, Wei', 'Li,Wei', 'Li-Wei']
+    """
+    ways = {text}
+    for group in text.split("="):  # Latin, ideographic and phonetic spelling
+        parts = [part.strip() for part in group.split("^") if part.strip()][:2]
+        if len(parts) == 2:
+            ways |= {mark.join(order) for mark in (" ", ", ", ",", "^", "_", "-", ".")
+                     for order in (parts, parts[::-1])}  # fmt: skip
+    return ways
 
 
 def date_spellings(day: str) -> set[str]:

@@ -76,7 +76,7 @@ def deidentify(
     source, target = checked_folders(Path(in_dir), Path(out_dir))
     options = options or DeidOptions()
     files = [
-        InputFile(number, path, path.relative_to(source).as_posix())
+        InputFile(number, path, _printable(path.relative_to(source)))
         for number, path in enumerate(sorted(p for p in source.rglob("*") if p.is_file()), 1)
     ]
     if not files:
@@ -108,6 +108,11 @@ def deidentify(
             f'read "{target / "report.html"}".'
         )
     return report
+
+
+def _printable(path: Path) -> str:
+    """Return a path as text that can be written, also where a name is no UTF-8."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def _bar(files: list[InputFile], title: str, progress: bool) -> Iterable[InputFile]:

@@ -16,8 +16,10 @@ BITS = 20
 CHUNK = 1 << 22
 # Encodings that DICOM text of the world is stored in (PS3.3 C.12.1.1.2), and UTF-16, in which
 # Windows programs leave text in binary blocks.
-ENCODINGS = ("utf-8", "latin-1", "iso8859-2", "iso8859-5", "iso8859-7", "shift_jis", "iso2022_jp",
-             "euc_kr", "gb18030", "utf-16-le", "utf-16-be")  # fmt: skip
+ENCODINGS = ("utf-8", "latin-1", "iso8859-2", "iso8859-3", "iso8859-4", "iso8859-5", "iso8859-6",
+             "iso8859-7", "iso8859-8", "iso8859-9", "iso8859-15", "tis-620", "shift_jis",
+             "iso2022_jp", "iso2022_jp_2", "euc_kr", "gb18030", "utf-16-le",
+             "utf-16-be")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ and every one must be explained: what no element explains is a leak.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import pairwise
 
 from pydicom import Dataset
 from pydicom.datadict import keyword_for_tag
@@ -21,9 +23,14 @@ from medimg.deid.inventory import CODES, WEAK, Identifier, Inventory
 from medimg.deid.rules import TEXTS, names_a_class
 from medimg.deid.scan import Pattern
 
-OURS = frozenset({0x00120062, 0x00120063, 0x00280303})
+# Written here: what was done, and (in the file meta information) with which library.
+OURS = frozenset({0x00120062, 0x00120063, 0x00280303, 0x00020013})
 # Shorter ones occur in pixels by chance: a given run of 6 bytes once in 280 TB, of 4 once in 4 GB.
 IN_PIXELS_LETTERS, IN_PIXELS_DIGITS = 6, 8
+# An item of encapsulated pixels in which a stream of JPEG, JPEG-LS or JPEG 2000 begins.
+STREAM = re.compile(rb"\xfe\xff\x00\xe0....(?:\xff\xd8|\xff\x4f)", re.DOTALL)
+COMMENTS = frozenset({0xFE, 0x64, *range(0xE0, 0xF0)})
+DATA_BEGINS = frozenset({0xDA, 0x90})  # start of scan, start of tile
 LONGER = "part of a longer word or number"
 Place = tuple[Dataset, BaseTag, str]
 Leak = tuple[Dataset, BaseTag, str, frozenset[int]]  # ... and which of its values
@@ -110,7 +117,8 @@ class Verifier:
         """Say why a hit is no leak; "" when it needs no mention; None when it is one."""
         _, tag, vr = place
         if vr not in TEXTS | {"DA", "DT", "TM", "DS", "IS", "UI", "UN"}:
-            return _in_binary(one)
+            comment = _in_comment(value, offset) and _stands_alone(value, offset, pattern, one)
+            return None if comment else _in_binary(one, pattern)
         if not _stands_alone(value, offset, pattern, one):
             return LONGER
         text = value.rstrip(b"\0 ").decode("latin-1")
@@ -132,14 +140,29 @@ class Verifier:
         return "the profile keeps this element" if kept and one.kind in WEAK else None
 
 
-def _in_binary(one: Identifier) -> str | None:
+def _in_binary(one: Identifier, pattern: Pattern) -> str | None:
     """Judge a hit in pixels or another block of numbers."""
-    letters = [letter for letter in one.text if letter.isalnum()]
-    steps = {ord(b) - ord(a) for a, b in zip(one.text, one.text[1:], strict=False)}
-    if (len(steps) == 1 and steps <= {-1, 0, 1}) or len(set(letters)) < 4:
+    data = pattern.data.replace(b"\0", b"") if pattern.wide else pattern.data
+    steps = {b - a for a, b in pairwise(data)}
+    if (len(steps) == 1 and steps <= {-1, 0, 1}) or len(set(data)) < 4:
         return "as plain as a run of equal or neighbouring pixels"
     enough = IN_PIXELS_DIGITS if one.is_number else IN_PIXELS_LETTERS
-    return None if len(letters) >= enough else "too short to tell from chance in pixels"
+    return None if len(data) >= enough else "too short to tell from chance in pixels"
+
+
+def _in_comment(value: bytes, offset: int) -> bool:
+    """Whether a hit lies in a comment or application segment of a JPEG or JPEG 2000 stream.
+
+    They come before the pixels (ITU-T T.81 B.2, T.800 A.9.2), and hold text.
+    """
+    for start in STREAM.finditer(value, 0, offset):
+        at = start.end()
+        while at <= offset and value[at : at + 1] == b"\xff" and value[at + 1] not in DATA_BEGINS:
+            end = at + 2 + int.from_bytes(value[at + 2 : at + 4])
+            if at < offset < end:
+                return value[at + 1] in COMMENTS
+            at = end
+    return False
 
 
 def _stands_alone(value: bytes, offset: int, pattern: Pattern, one: Identifier) -> bool:

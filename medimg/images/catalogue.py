@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from medimg.errors import ImageReadError
 from medimg.images.checks import quiet
 from medimg.images.files import PathLike, Pixels, as_image_error, check_file, require_kind
 from medimg.images.header import open_dicom
-from medimg.images.raster import read_picture
-from medimg.images.reader import MAX_PIXELS
+from medimg.images.raster import picture_frames
 from medimg.images.stored import stored_pixels
 from medimg.images.tags import integer, text
+from medimg.images.values import MAX_PIXELS
 from medimg.progress import tqdm
 
 COLUMNS = (
@@ -108,10 +109,15 @@ def _describe_dicom(path: Path, row: dict[str, Any], max_pixels: int) -> None:
 
 
 def _describe_picture(path: Path, row: dict[str, Any], max_pixels: int) -> None:
-    samples, _ = read_picture(path, row["kind"], frame=None, max_pixels=max_pixels)
-    row |= {"rows": samples.shape[0], "columns": samples.shape[1], "frames": 1}
-    row["photometric"] = "RGB" if samples.ndim == 3 else "grey"
-    row["pixel_hash"] = hashlib.sha256(_canonical(samples)).hexdigest()
+    digest = hashlib.sha256()
+    with closing(picture_frames(path, row["kind"], max_pixels=max_pixels)) as frames:
+        for frame, samples in enumerate(frames):
+            if not frame:
+                row |= {"rows": samples.shape[0], "columns": samples.shape[1]}
+                row["photometric"] = "RGB" if samples.ndim == 3 else "grey"
+            row["frames"] = frame + 1
+            digest.update(_canonical(samples))
+    row["pixel_hash"] = digest.hexdigest()
 
 
 def _canonical(samples: Pixels) -> bytes:

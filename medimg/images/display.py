@@ -16,7 +16,7 @@ _MOST_LEVELS = 2**16
 def show_grey(
     stored: Pixels,
     *,
-    padding: tuple[int, int] | None,
+    padding: tuple[float, float] | None,
     modality: Transform,
     voi: Voi | None,
     percentiles: tuple[float, float],

@@ -43,6 +43,8 @@ _OTHERS = (
     (b"BZh", "a bzip2-compressed file; unpack it and read what is inside"),
     (b"7z\xbc\xaf", "a 7-Zip archive; unpack it and read the files inside"),
     (b"Rar!", "a RAR archive; unpack it and read the files inside"),
+    (b"\xff\x0a", "a JPEG XL picture; save it as PNG or TIFF"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture; save it as PNG or TIFF"),
     (b"%PDF", "a PDF document; export its pages as PNG"),
     (b"NRRD", "an NRRD volume; convert it to DICOM or export slices as PNG or TIFF"),
     (b"\x89HDF", "an HDF5 file; read it with h5py and save its images as PNG or TIFF"),
@@ -109,6 +111,8 @@ def check_file(path: PathLike) -> Path:
             f"{path}: this is a folder; use read_series() for a volume, scan() for a table of "
             "its files, or name one file in it."
         )
+    if file.is_symlink() and not file.exists():
+        raise ImageReadError(f"{path}: this is a link to a file that is gone; copy that file here.")
     if not file.exists():
         raise ImageReadError(f"{path}: there is no such file; check the spelling and the folder.")
     if not file.is_file():
@@ -159,7 +163,7 @@ def describe_other(path: PathLike) -> str:
         if head.lstrip()[: len(magic)].lower() == magic.lower():
             return words
     if head[4:8] == b"ftyp":
-        return "a video or HEIF photo; export single frames as PNG"
+        return "a video, or a HEIF or AVIF photo; export single frames as PNG"
     if not head.strip(b"\x00"):
         return "nothing but zero bytes; the copy or download failed, so repeat it"
     printable = sum(byte in b"\t\n\r\x0c" or 32 <= byte < 127 for byte in head)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 
 from medimg.errors import ImageReadError
-from medimg.images.header import UNDEFINED, Element, OpenDicom
+from medimg.images.header import UNDEFINED, Element, Fragment, OpenDicom
 from medimg.images.layout import Layout
 
 _log = logging.getLogger(__name__)
@@ -20,15 +19,6 @@ _ITEM = b"\xfe\xff\x00\xe0"
 _END = b"\xfe\xff\xdd\xe0"
 # A frame begins with one of these when it is JPEG, JPEG-LS, JPEG 2000 or JPEG XL.
 _STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0c", b"\xff\x0a")
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """A piece of an encapsulated frame: its offset from the first fragment's item, and place."""
-
-    offset: int
-    start: int
-    length: int
 
 
 def native_frame(source: OpenDicom, element: Element, layout: Layout, frame: int) -> bytes:
@@ -64,19 +54,19 @@ def is_encapsulated(source: OpenDicom, element: Element, layout: Layout) -> bool
 
 def encapsulated_frame(source: OpenDicom, element: Element, frames: int, frame: int) -> bytes:
     """Return the bytes of one compressed frame, its fragments joined."""
-    fragments = list(_fragments(source, element))
-    if len(fragments) < 2:
+    if not source.found:
+        fragments = list(_fragments(source, element))
+        if len(fragments) < 2:
+            raise ImageReadError(
+                f"{source.path}: the compressed pixel data are empty; export the file again."
+            )
+        source.found.extend(_group(source, fragments[0], fragments[1:], frames))
+    if frame >= len(source.found):
         raise ImageReadError(
-            f"{source.path}: the compressed pixel data are empty; export the file again."
+            f"{source.path}: {frames} frames are declared and only {len(source.found)} are in the "
+            "file; it is cut short, so copy or export it again."
         )
-    table, pieces = fragments[0], fragments[1:]
-    groups = _group(source, table, pieces, frames)
-    if frame >= len(groups):
-        raise ImageReadError(
-            f"{source.path}: {frames} frames are declared and only {len(groups)} are in the file; "
-            "it is cut short, so copy or export it again."
-        )
-    return b"".join(_read(source.stream, piece) for piece in groups[frame])
+    return b"".join(_read(source.stream, piece) for piece in source.found[frame])
 
 
 def _fragments(source: OpenDicom, element: Element) -> Iterator[Fragment]:

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import logging
 import struct
-import zlib
-from dataclasses import dataclass
-from io import BytesIO
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_dataset, read_file_meta_info
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from medimg.errors import ImageReadError
+from medimg.images.deflated import PIXEL_TAGS, deflated_start, inflate
 from medimg.images.files import PathLike, as_image_error, check_file, kind_of, require_kind
 
 _log = logging.getLogger(__name__)
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
-_PIXEL_TAGS[0x7FE00010] = "PixelData"
 _PIXEL_VRS = ("OB", "OW", "OF", "OD", "UN")
-# A deflated header this large is no header; the limit keeps a small file from filling memory.
-_MAX_INFLATED = 2**30
 UNDEFINED = 0xFFFFFFFF
 
 
@@ -41,8 +34,20 @@ class Element:
 
 
 @dataclass(frozen=True)
+class Fragment:
+    """A piece of an encapsulated frame: its offset from the first fragment's item, and place."""
+
+    offset: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
 class OpenDicom:
-    """A parsed header, and the stream that still holds the pixels."""
+    """A parsed header, and the stream that still holds the pixels.
+
+    `found` holds the places of all compressed frames once one has been looked for.
+    """
 
     path: PathLike
     dataset: Dataset
@@ -51,6 +56,7 @@ class OpenDicom:
     syntax: UID
     little_endian: bool
     pixels: Element | None
+    found: list[list[Fragment]] = field(default_factory=list, repr=False)
 
 
 def read_header(path: PathLike) -> Dataset:
@@ -97,10 +103,10 @@ def read_header(path: PathLike) -> Dataset:
 def open_dicom(path: PathLike, stream: BinaryIO) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
     size = Path(path).stat().st_size
-    deflated = _deflated_start(stream)
+    deflated = deflated_start(stream)
     dataset: FileDataset
     if deflated:
-        dataset, stream, size = _inflate(path, stream, deflated, size)
+        dataset, stream, size = inflate(path, stream, deflated, size)
     else:
         stream.seek(0)
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
@@ -116,67 +122,13 @@ def open_dicom(path: PathLike, stream: BinaryIO) -> OpenDicom:
     return OpenDicom(path, dataset, stream, size, syntax, little, pixels)
 
 
-def _deflated_start(stream: BinaryIO) -> int:
-    """Return where a deflated data set begins, or 0 if the file is not deflated.
-
-    The file meta information is walked here, so that nothing inflates before we set a limit.
-    """
-    stream.seek(0)
-    head = stream.read(2**16)
-    at = 132 if head[128:132] == b"DICM" else 0
-    deflated = False
-    while head[at : at + 2] == b"\x02\x00" and at + 8 <= len(head):
-        tag, vr, length = head[at : at + 4], head[at + 4 : at + 6], head[at + 6 : at + 8]
-        at += 8
-        size = int.from_bytes(length, "little")
-        if vr in (b"OB", b"UN", b"UT", b"OW", b"SQ"):
-            size = int.from_bytes(head[at : at + 4], "little")
-            at += 4
-        if tag == b"\x02\x00\x10\x00":
-            deflated = head[at : at + size].rstrip(b"\x00 ").decode("ascii", "replace") == _DEFLATED
-        at += size
-    return at if deflated else 0
-
-
-def _inflate(
-    path: PathLike, stream: BinaryIO, start: int, size: int
-) -> tuple[FileDataset, BinaryIO, int]:
-    """Inflate a deflated data set, up to a limit, and parse its header."""
-    stream.seek(start)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = inflater.decompress(stream.read(), _MAX_INFLATED)
-    if inflater.unconsumed_tail:
-        raise ImageReadError(
-            f"{path}: {size} bytes of deflated DICOM swell to more than {_MAX_INFLATED} bytes; "
-            "this looks like a decompression bomb, so get the file from its source again."
-        )
-    if not inflater.eof:
-        raise ImageReadError(
-            f"{path}: the deflated DICOM data end early; the file is cut short, copy it again."
-        )
-    stream.seek(0)
-    inflated = BytesIO(body)
-    dataset = FileDataset(
-        str(path),
-        read_dataset(inflated, False, True, stop_when=_at_pixels),
-        file_meta=read_file_meta_info(str(path)),
-        is_implicit_VR=False,
-    )
-    dataset.set_original_encoding(False, True)
-    return dataset, inflated, len(body)
-
-
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return int(tag) in _PIXEL_TAGS
-
-
 def _find_pixels(stream: BinaryIO, little: bool) -> Element | None:
     """Return where the pixel data lie, reading the element's head at the stream's position."""
     head = stream.read(12)
     order = "<" if little else ">"
     if len(head) < 8:
         return None
-    keyword = _PIXEL_TAGS.get(int(Tag(*struct.unpack(order + "HH", head[:4]))))
+    keyword = PIXEL_TAGS.get(int(Tag(*struct.unpack(order + "HH", head[:4]))))
     if keyword is None:
         return None
     # The header's own form counts, since some files change it half-way: lengths are even, so an

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from medimg.images.files import Pixels
 from medimg.images.layout import Layout
-from medimg.images.tags import integer, items, number, numbers, text
+from medimg.images.tags import integer, item_at, items, number, numbers, text
 
 _log = logging.getLogger(__name__)
 Values = NDArray[np.float64]
@@ -29,21 +29,33 @@ class Table:
 
     def __call__(self, values: Pixels) -> Values:
         """Look values up; those beyond either end get the first or last entry."""
-        index = np.rint(np.nan_to_num(values.astype(np.float64))) - self.first
+        index = np.rint(np.nan_to_num(values.astype(np.float64))) - self._first_of(values)
         at = np.clip(index, 0, len(self.entries) - 1).astype(np.int64)
         found: Values = self.entries[at].astype(np.float64)
         return found
 
+    def _first_of(self, values: Pixels) -> int:
+        """Return the first value as these values are read: files mistake its sign.
+
+        63536 stands for -2000 where values are signed, and -25536 for 40000 where they are not.
+        """
+        lowest = float(np.nanmin(values)) if values.size else 0.0
+        if self.first >= 32768 and lowest < 0:
+            return self.first - 65536
+        if self.first + len(self.entries) <= 0 <= lowest:
+            return self.first + 65536
+        return self.first
+
 
 def frame_groups(dataset: Dataset, index: int, keyword: str) -> Dataset | None:
     """Return a functional group of one frame of an enhanced file, or the one all frames share."""
-    per_frame = items(dataset, "PerFrameFunctionalGroupsSequence")
-    shared = items(dataset, "SharedFunctionalGroupsSequence")
-    for groups in (per_frame[index : index + 1], shared[:1]):
-        for group in groups:
-            found = items(group, keyword)
-            if found:
-                return found[0]
+    for group in (
+        item_at(dataset, "PerFrameFunctionalGroupsSequence", index),
+        item_at(dataset, "SharedFunctionalGroupsSequence", 0),
+    ):
+        found = None if group is None else item_at(group, keyword, 0)
+        if found is not None:
+            return found
     return None
 
 
@@ -109,14 +121,27 @@ def read_table(item: Dataset, *, little_endian: bool = True) -> Table | None:
     return Table(first, table, top)
 
 
-def padding_range(dataset: Dataset, layout: Layout) -> tuple[int, int] | None:
+def padding_range(dataset: Dataset, layout: Layout) -> tuple[float, float] | None:
     """Return the stored values, lowest and highest, that fill the image's edge (C.7.5.1.1.2)."""
+    if layout.floating:
+        return _floating_padding(dataset, layout)
     value = integer(dataset, "PixelPaddingValue")
     if value is None or layout.colour:
         return None
     limit = integer(dataset, "PixelPaddingRangeLimit")
     ends = sorted(_as_stored(end, layout) for end in (value, value if limit is None else limit))
     return ends[0], ends[1]
+
+
+def _floating_padding(dataset: Dataset, layout: Layout) -> tuple[float, float] | None:
+    """Return the range of padding of Float or Double Float Pixel Data, which has its own tags."""
+    kind = "Float" if layout.allocated == 32 else "DoubleFloat"
+    value = number(dataset, f"{kind}PixelPaddingValue")
+    if value is None:
+        return None
+    limit = number(dataset, f"{kind}PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    return low, high
 
 
 def _as_stored(value: int, layout: Layout) -> int:

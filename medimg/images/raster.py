@@ -5,25 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
-import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from medimg.errors import ImageReadError
 from medimg.images.files import PathLike, Pixels
 from medimg.images.layout import check_pixels
+from medimg.images.samples import check_sums, deep_samples, samples
 
 _log = logging.getLogger(__name__)
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000")
 # No lossless or JPEG stream of these formats holds more pixels a byte than this.
 _DENSEST = {"PNG": 9000, "JPEG": 2000, "BMP": 600, "GIF": 3000}
 _ORIENTATION = 0x0112
-_WHITE_IS_ZERO = 0
 _pillow_limit = threading.Lock()
 
 
@@ -32,12 +30,10 @@ def read_picture(
 ) -> tuple[Pixels, float | None]:
     """Return a picture's samples, (H, W) or (H, W, 3), and the value of full brightness.
 
-    The second is None for floating-point and 32-bit samples, whose range no header states.
+    The second is None for samples that are signed, wider than 16 bits or floating-point, whose
+    range no header states.
     """
-    with _no_pillow_limit(), Image.open(path, formats=_FORMATS) as picture:
-        columns, rows = picture.size
-        check_pixels(path, rows, columns, max_pixels)
-        _check_plausible(path, kind, rows * columns)
+    with _opened(path, kind, max_pixels) as picture:
         frames = getattr(picture, "n_frames", 1)
         index = 0 if frame is None else frame
         if not 0 <= index < frames:
@@ -45,14 +41,52 @@ def read_picture(
                 f"{path}: there is no frame {index}; the file holds {frames}, "
                 f"so choose one from 0 to {frames - 1}."
             )
-        if frames > 1:
-            picture.seek(index)
+        return _frame(Path(path), kind, picture, index, max_pixels)
+
+
+def picture_frames(path: PathLike, kind: str, *, max_pixels: int) -> Generator[Pixels]:
+    """Yield the samples of every frame or page of a picture."""
+    with _opened(path, kind, max_pixels) as picture:
+        for index in range(getattr(picture, "n_frames", 1)):
+            yield _frame(Path(path), kind, picture, index, max_pixels)[0]
+
+
+@contextmanager
+def _opened(path: PathLike, kind: str, max_pixels: int) -> Iterator[Image.Image]:
+    """Open a picture with Pillow, and refuse what is too large before anything is decoded."""
+    with _no_pillow_limit():
+        try:
+            picture = Image.open(path, formats=_FORMATS)
+        except UnidentifiedImageError as error:
+            raise ImageReadError(
+                f"{path}: this begins like a {kind} file but is damaged, or of a kind that is not "
+                "read here (many channels, unusual sample types); "
+                "save it from another program as PNG or TIFF of 8 or 16 bits."
+            ) from error
+        with picture:
             check_pixels(path, picture.height, picture.width, max_pixels)
-        orientation = _orientation(picture)
-        if kind == "TIFF" and orientation > 1:
-            _hide_orientation(picture)
-        samples, top = _samples(Path(path), kind, picture)
-        return _upright(samples, orientation), top
+            _check_plausible(path, kind, picture.height * picture.width)
+            if kind == "PNG":
+                check_sums(Path(path))
+            yield picture
+
+
+def _frame(
+    path: Path, kind: str, picture: Image.Image, index: int, max_pixels: int
+) -> tuple[Pixels, float | None]:
+    """Return one frame's samples, upright, and the value of full brightness."""
+    if getattr(picture, "n_frames", 1) > 1:
+        picture.seek(index)
+        check_pixels(path, picture.height, picture.width, max_pixels)
+    orientation = _orientation(path, picture)
+    if kind == "TIFF" and orientation > 1:
+        _hide_orientation(picture)
+    if kind == "TIFF":
+        _check_strips(path, picture)
+    picture.load()  # finds a file cut short, which the decoders of deep samples may not
+    deep = deep_samples(path, kind, picture, index)
+    found, top = samples(picture) if deep is None else deep
+    return _upright(found, orientation), top
 
 
 @contextmanager
@@ -78,49 +112,26 @@ def _check_plausible(path: PathLike, kind: str, pixels: int) -> None:
         )
 
 
-def _samples(path: Path, kind: str, picture: Image.Image) -> tuple[Pixels, float | None]:
-    """Decode to grey or RGB, keeping 16 bits and dropping alpha."""
-    picture.load()  # finds a file cut short, which the 16-bit decoder below may not
-    if kind == "PNG" and picture.mode != "I;16" and _png_depth(path) == 16:
-        return _drop_alpha(imagecodecs.png_decode(path.read_bytes())), 65535.0
-    if picture.mode == "P":
-        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
-    elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        picture = picture.convert("RGB")
-    elif picture.mode in ("PA", "La", "RGBa", "RGBX"):
-        picture = picture.convert("RGBA")
-    samples = np.asarray(picture)
-    if picture.mode == "1":
-        return samples.astype(np.uint8), 1.0
-    if picture.mode.startswith("I;16"):
-        samples = samples.astype(np.uint16)
-        inverse = kind == "TIFF" and picture.tag_v2.get(262) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
-        return (65535 - samples if inverse else samples), 65535.0
-    if picture.mode in ("I", "F"):
-        return samples, None
-    return _drop_alpha(samples), 255.0
-
-
-def _png_depth(path: Path) -> int:
-    """Return the bits a sample, from the IHDR chunk that begins every PNG."""
-    with open(path, "rb") as file:
-        return file.read(25)[24]
-
-
-def _drop_alpha(samples: Pixels) -> Pixels:
-    if samples.ndim == 2:
-        return samples
-    return samples[..., 0] if samples.shape[2] <= 2 else samples[..., :3]
-
-
-def _orientation(picture: Image.Image) -> int:
+def _orientation(path: Path, picture: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) when there is none or it is unreadable."""
     try:
         found = picture.getexif().get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block does not make the pixels wrong
-        _log.warning("the EXIF block is unreadable; the image is taken as upright")
+        _log.warning("%s: the EXIF block is unreadable; the image is taken as upright", path)
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _check_strips(path: Path, picture: Any) -> None:
+    """Refuse a TIFF whose strips or tiles do not cover it: Pillow leaves the rest black."""
+    places = {tuple(tile[1]) for tile in picture.tile}
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
+    width, height = picture.tag_v2[256], picture.tag_v2[257]
+    if covered < width * height:
+        raise ImageReadError(
+            f"{path}: the TIFF declares {width} x {height} pixels and lists the places of "
+            f"{covered} only; it is damaged, so copy or export it again."
+        )
 
 
 def _hide_orientation(picture: Any) -> None:

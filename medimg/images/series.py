@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,18 +11,10 @@ from scipy.ndimage import map_coordinates
 
 from medimg.errors import ImageReadError
 from medimg.images.files import Floats, PathLike, as_image_error
-from medimg.images.reader import MAX_PIXELS, read_values
-from medimg.images.slices import (
-    Slice,
-    check_alike,
-    check_places,
-    choose_series,
-    find_slices,
-    gaps_between,
-)
+from medimg.images.placement import check_placement
+from medimg.images.slices import Slice, check_alike, choose_series, find_slices
+from medimg.images.values import MAX_PIXELS, frame_values
 from medimg.progress import tqdm
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,8 @@ def read_series(
     series : str, optional
         The Series Instance UID to read when the folder holds several.
     strict : bool
-        Raise when slices are missing, instead of logging a warning and filling `Volume.gaps`.
+        Raise when slices are missing or lie beside the others, instead of logging a warning and
+        filling `Volume.gaps`.
     max_pixels : int
         The largest slice to accept.
     progress : bool
@@ -144,19 +136,12 @@ def read_series(
     """
     with as_image_error(folder):
         slices = choose_series(folder, find_slices(folder), series)
-        check_alike(folder, slices)
-        slices = sorted(slices, key=lambda item: item.along)
-        check_places(folder, slices)
+        slices = sorted(check_alike(folder, slices), key=lambda item: item.along)
+        gaps = check_placement(folder, slices, strict)
         places = np.array([item.along for item in slices])
-        gaps = gaps_between(places)
-        if gaps:
-            _report_gaps(folder, slices, gaps, strict)
-        _warn_tilt(folder, slices)
-        bar = tqdm(slices, desc="slices", unit="slice", disable=not progress)
-        values = [read_values(item.path, frame=item.frame, max_pixels=max_pixels) for item in bar]
         step = float(np.median(np.diff(places))) if len(places) > 1 else 1.0
         return Volume(
-            values=np.stack(values),
+            values=_values(slices, max_pixels, progress),
             spacing=(step, *slices[0].pixel_spacing),
             places=places,
             orientation=slices[0].orientation,
@@ -166,31 +151,15 @@ def read_series(
         )
 
 
-def _report_gaps(
-    folder: PathLike, slices: list[Slice], gaps: tuple[int, ...], strict: bool
-) -> None:
-    first = gaps[0]
-    words = (
-        f"{folder}: slices are missing at {len(gaps)} place(s), the first between "
-        f"{slices[first].path.name} at {slices[first].along:.1f} mm and "
-        f"{slices[first + 1].path.name} at {slices[first + 1].along:.1f} mm"
-    )
-    if strict:
-        raise ImageReadError(f"{words}; copy the whole series, or read it with strict=False.")
-    _log.warning("%s; resampling would interpolate across", words)
-
-
-def _warn_tilt(folder: PathLike, slices: list[Slice]) -> None:
-    """Say when slices are shifted sideways against each other, as by a tilted gantry."""
-    if len(slices) < 2:
-        return
-    shift = np.subtract(slices[-1].position, slices[0].position)
-    normal = slices[0].normal
-    sideways = float(np.linalg.norm(shift - (shift @ normal) * normal))
-    if sideways > 0.01 * abs(float(shift @ normal)) + 0.1:
-        _log.warning(
-            "%s: the slices are shifted sideways by %.1f mm (a tilted gantry); "
-            "the volume is sheared by as much",
-            folder,
-            sideways,
-        )
+def _values(slices: list[Slice], max_pixels: int, progress: bool) -> Floats:
+    """Read the slices, each file once, and stack them in the order given."""
+    frames: dict[Path, list[int]] = {}
+    for place, item in enumerate(slices):
+        frames.setdefault(item.path, []).append(place)
+    values = np.empty((len(slices), *slices[0].shape), np.float32)
+    with tqdm(total=len(slices), desc="slices", unit="slice", disable=not progress) as bar:
+        for path, places in frames.items():
+            wanted = [slices[place].frame for place in places]
+            values[places] = frame_values(path, wanted, max_pixels=max_pixels)
+            bar.update(len(places))
+    return values

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike
+from medimg.images.files import PathLike, as_image_error, kind_of
 from medimg.images.header import is_image_file, read_header
 from medimg.images.modality import frame_groups
 from medimg.images.tags import integer, numbers, text
 
+_log = logging.getLogger(__name__)
 Vector = NDArray[np.float64]
 
 
@@ -38,7 +39,9 @@ class Slice:
     def normal(self) -> Vector:
         """The unit vector across the slice."""
         across = np.array(self.orientation)
-        return np.cross(across[:3], across[3:])
+        normal: Vector = np.cross(across[:3], across[3:])
+        normal /= np.linalg.norm(normal)
+        return normal
 
     @property
     def along(self) -> float:
@@ -55,23 +58,46 @@ def find_slices(folder: PathLike) -> list[Slice]:
             "read single files with read_image()."
         )
     found: list[Slice] = []
-    unplaced: list[Path] = []
+    unplaced: list[str] = []
     for path in sorted(root.rglob("*")):
-        if not path.is_file() or not is_image_file(path):
-            continue
+        if not path.is_file() or _kind(path) != "DICOM":
+            continue  # PNG and the like have no place in space
         try:
-            slices = _slices(path, read_header(path))
-        except ImageReadError:  # PNG and the like have no place in space
-            continue
+            header = read_header(path)
+            slices = _slices(path, header) if is_image_file(path) else []
+        except ImageReadError:
+            slices, header = [], Dataset()
         found += slices
-        unplaced += [] if slices else [path]
+        unplaced += [] if slices or _holds_no_image(header) else [path.name]
     if not found:
         what = "none says where its slice lies" if unplaced else "there is no DICOM image in it"
         raise ImageReadError(
             f"{folder}: no series can be read, since {what} (Image Position and Orientation "
             "Patient, Pixel Spacing); choose a folder of CT or MR slices."
         )
+    if unplaced:
+        _log.warning(
+            "%s: %d file(s) are damaged or do not say where they lie, and are passed over; "
+            "if they are slices, the volume lacks them: %s",
+            folder,
+            len(unplaced),
+            shorten(unplaced),
+        )
     return found
+
+
+def _kind(path: Path) -> str:
+    try:
+        with as_image_error(path):
+            return kind_of(path)
+    except ImageReadError:
+        return ""
+
+
+def _holds_no_image(header: Dataset) -> bool:
+    """Tell whether a header is that of a report, a DICOMDIR or another thing without pixels."""
+    what = getattr(header.get("SOPClassUID"), "name", "")
+    return "DirectoryRecordSequence" in header or (bool(what) and "Image Storage" not in what)
 
 
 def _slices(path: Path, header: Dataset) -> list[Slice]:
@@ -85,6 +111,8 @@ def _slices(path: Path, header: Dataset) -> list[Slice]:
         orientation = numbers(turned, "ImageOrientationPatient")
         spacing = numbers(sized, "PixelSpacing")
         if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or min(spacing) <= 0:
+            return []
+        if not np.linalg.norm(np.cross(orientation[:3], orientation[3:])) > 0:
             return []
         slices.append(
             Slice(
@@ -121,41 +149,31 @@ def choose_series(folder: PathLike, slices: list[Slice], series: str | None) -> 
     )
 
 
-def check_alike(folder: PathLike, slices: Sequence[Slice]) -> None:
-    """Refuse slices of different size, spacing or direction, naming the odd ones out."""
-    for name, key in (
-        ("orientations", lambda item: tuple(np.round(item.orientation, 3))),
-        ("pixel spacings", lambda item: tuple(np.round(item.pixel_spacing, 4))),
-        ("sizes", lambda item: item.shape),
+def check_alike(folder: PathLike, slices: Sequence[Slice]) -> list[Slice]:
+    """Refuse slices of another kind, size, spacing or direction, naming the odd ones out.
+
+    Returns the slices with the orientation of the first: a difference in the fourth digit would
+    misplace a slice that lies half a metre from the origin.
+    """
+    # The median is what most slices have, and rounding would part values that hardly differ.
+    turned = np.array([item.orientation for item in slices])
+    spaced = np.array([item.pixel_spacing for item in slices])
+    kinds = Counter(item.modality for item in slices).most_common(1)[0][0]
+    sizes = Counter(item.shape for item in slices).most_common(1)[0][0]
+    for name, differs in (
+        ("modalities", [item.modality != kinds for item in slices]),
+        ("orientations", (np.abs(turned - np.median(turned, axis=0)) > 1e-3).any(axis=1)),
+        ("pixel spacings", (np.abs(spaced - np.median(spaced, axis=0)) > 1e-4).any(axis=1)),
+        ("sizes", [item.shape != sizes for item in slices]),
     ):
-        counts = Counter(key(item) for item in slices)
-        if len(counts) > 1:
-            usual = counts.most_common(1)[0][0]
-            odd = sorted({item.path.name for item in slices if key(item) != usual})
+        if any(differs):
+            odd = sorted({item.path.name for item, is_odd in zip(slices, differs, strict=True)
+                          if is_odd})  # fmt: skip
             raise ImageReadError(
                 f"{folder}: slices of different {name} make no volume; take away the odd ones, "
                 f"which may be a localiser: {shorten(odd)}."
             )
-
-
-def check_places(folder: PathLike, slices: Sequence[Slice]) -> None:
-    """Refuse two slices at one place."""
-    for first, second in pairwise(slices):
-        if second.along - first.along < 1e-3:
-            raise ImageReadError(
-                f"{folder}: two slices lie at the same place ({first.path.name} frame "
-                f"{first.frame} and {second.path.name} frame {second.frame}); the folder holds a "
-                "copy or several time points, so keep one of each."
-            )
-
-
-def gaps_between(places: Vector) -> tuple[int, ...]:
-    """Return the slices after which one or more are missing, by the usual distance."""
-    steps = np.diff(places)
-    if len(steps) < 2:
-        return ()
-    usual = float(np.median(steps))
-    return tuple(int(at) for at in np.flatnonzero(steps > 1.5 * usual))
+    return [replace(item, orientation=slices[0].orientation) for item in slices]
 
 
 def shorten(names: list[str]) -> str:

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,14 @@ def items(dataset: Dataset, keyword: str) -> list[Dataset]:
     if value is None or isinstance(value, str | bytes | int | float):
         return []
     return [item for item in value if isinstance(item, Dataset)]
+
+
+def item_at(dataset: Dataset, keyword: str, index: int) -> Dataset | None:
+    """Return one item of a sequence, None if there is none."""
+    value = dataset.get(keyword)
+    if not isinstance(value, Sequence) or not 0 <= index < len(value):
+        return None
+    return value[index]
 
 
 def _raw(dataset: Dataset, keyword: str) -> Any:

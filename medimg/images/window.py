@@ -132,10 +132,7 @@ def _names(holder: Dataset) -> list[str]:
 
 def _shower(table: Table) -> Callable[[Pixels], NDArray[np.float32]]:
     def show(values: Pixels) -> NDArray[np.float32]:
-        # A first value of 63536 stands for -2000 where the values are signed.
-        signed = table.first >= 32768 and len(values) > 0 and bool(np.nanmin(values) < 0)
-        used = Table(table.first - 65536, table.entries, table.top) if signed else table
-        shown: NDArray[np.float32] = (used(values) / table.top).astype(np.float32)
+        shown: NDArray[np.float32] = (table(values) / table.top).astype(np.float32)
         return shown
 
     return show
