@@ -85,13 +85,19 @@ def settings_for(origin: str, count: int, seed: int) -> FitSettings:
     )  # fmt: skip
 
 
-def trained(name: str, seed: int, learn: ImageSet, cache: Path) -> tuple[MedicalNet, str]:
-    """Train a network on the training films, or read the weights of the last time."""
+def trained(
+    name: str, seed: int, learn: ImageSet, cache: Path, *, strategy: str = "", few: int = 0
+) -> tuple[MedicalNet, str]:
+    """Train a network on the training films (or few of them), or read the last time's weights."""
     model, origin = start(name, seed)
     train, val = learn.subset("train"), learn.subset("val")
-    file = cache / f"{name}_{len(train)}_{seed}.pt"
+    if few:
+        train = train.subset(np.random.default_rng(seed).permutation(len(train))[:few])
+    settings = settings_for(origin, len(train), seed)
+    settings = replace(settings, strategy=strategy or settings.strategy)
+    file = cache / f"{name}_{len(train)}_{strategy}{seed}.pt"
     if not file.is_file():
-        fit(model, train, val, settings=settings_for(origin, len(train), seed))
+        fit(model, train, val, settings=settings)
         cache.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), file)
     model.load_state_dict(torch.load(file, weights_only=True))

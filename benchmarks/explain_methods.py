@@ -32,7 +32,7 @@ from medimg.explain import (
     iou_at_matched_area,
     pointing_game,
 )
-from medimg.metrics import Predictions, auc
+from medimg.metrics import Estimate, Predictions, auc
 from medimg.models import MedicalNet
 
 FAST = ("gradcam", "gradcam++", "hirescam", "layercam", "eigencam")
@@ -44,6 +44,12 @@ def scores(model: MedicalNet, some: Judged) -> np.ndarray:
     batches = torch.split(torch.from_numpy(some.images / np.float32(255))[:, None], 16)
     with torch.inference_mode():
         return np.concatenate([model(x).softmax(1)[:, 1].numpy() for x in batches])
+
+
+def area(score: np.ndarray, some: Judged) -> Estimate:
+    """AUC of the scores."""
+    ids = [str(i) for i in range(len(score))]
+    return auc(Predictions(ids, some.labels, score, some.patients.tolist()))
 
 
 def elsewhere(maps: np.ndarray, masks: np.ndarray) -> float:
@@ -98,6 +104,25 @@ def parts_table(maps: np.ndarray, some: Judged, found: np.ndarray) -> None:
     print_table(pd.DataFrame(rows))
 
 
+def training_table(name: str, learn: ImageSet, test: Judged, cache: Path) -> None:
+    """Print what the number of films and fine-tuning do to Grad-CAM's pointing game."""
+    ways = (("70, head only", {"strategy": "frozen", "few": 70}),
+            ("70, all layers", {"strategy": "head_then_all", "few": 70}),
+            ("all, head only", {"strategy": "frozen"}), ("all, all layers", {}))  # fmt: skip
+    rows = []
+    for words, how in ways:
+        model, _ = trained(name, 0, learn, cache, **how)
+        maps, ill = explain(model, test.ill.images, target=1), test.ill
+        game = pointing_game(maps, ill.masks, patient_ids=ill.patients.tolist())
+        rows.append({
+            "trained on": words, "AUC": f"{area(scores(model, test), test):.2f}",
+            "Grad-CAM": f"{game.estimate:.2f}", "chance (area)": f"{game.chance:.2f}",
+            "maps of others": f"{elsewhere(maps, ill.masks):.2f}",
+        })  # fmt: skip
+    print("\nGrad-CAM's pointing game by training:\n")
+    print_table(pd.DataFrame(rows))
+
+
 def layers_table(model: MedicalNet, some: Judged) -> None:
     """Print Grad-CAM and LayerCAM at each of the last stages."""
     rows = []
@@ -128,13 +153,13 @@ def report(name: str, learn: ImageSet, validate: Judged, test: Judged,
     model, origin = trained(name, 0, learn, options.cache)
     others = [trained(name, seed, learn, options.cache)[0] for seed in range(1, options.seeds)]
     ill, score = test.ill, scores(model, test)
-    ids = [str(i) for i in range(len(score))]
-    area = auc(Predictions(ids, test.labels, score, test.patients.tolist()))
     count = int((learn.splits == "train").sum())
     print(f"\n## {name}, from {origin}, trained on {count} films\n")
-    print(f"AUC {area:.2f} on {len(score)} films of other patients.")
+    print(f"AUC {area(score, test):.2f} on {len(score)} films of other patients.")
     methods_table(model, ill, FAST, others)
     parts_table(explain(model, ill.images, target=1), ill, scores(model, ill) >= 0.5)
+    if origin == "ImageNet":
+        training_table(name, learn, test, options.cache)
     layers_table(model, validate.ill)
     cascade_table(model, ill)
     if options.slow:

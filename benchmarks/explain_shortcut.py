@@ -17,11 +17,10 @@ import numpy as np
 import pandas as pd
 from engine_films import machine
 from explain_films import Judged, films, start
-from explain_methods import print_table, scores
+from explain_methods import area, print_table, scores
 
 from medimg.datasets import ImageSet
 from medimg.explain import Planted, energy_inside, explain, plant_marker, pointing_game
-from medimg.metrics import Predictions, auc
 from medimg.models import MedicalNet
 from medimg.training import fit, recipe
 
@@ -43,12 +42,11 @@ def learned(learn: ImageSet, kind: str | None) -> MedicalNet:
 
 def areas(model: MedicalNet, test: Judged, kind: str) -> dict[str, str]:
     """AUC with the mark on the ill, on nobody, and on the healthy."""
-    ids, found = [str(i) for i in range(len(test.labels))], {}
+    found = {}
     for name, who in (("ill", test.labels == 1), ("nobody", None), ("healthy", test.labels == 0)):
         images = test.images if who is None else marked(test.images, who, kind, 2).images
         score = scores(model, replace(test, images=images))
-        area = auc(Predictions(ids, test.labels, score, test.patients.tolist()))
-        found[f"AUC, mark on {name}"] = f"{area:.2f}"
+        found[f"AUC, mark on {name}"] = f"{area(score, test):.2f}"
     return found
 
 
