@@ -151,12 +151,10 @@ def cascade_table(model: MedicalNet, some: Judged) -> None:
 def report(name: str, learn: ImageSet, validate: Judged, test: Judged,
            options: argparse.Namespace) -> None:  # fmt: skip
     model, origin = trained(name, 0, learn, options.cache)
-    others = [trained(name, seed, learn, options.cache)[0] for seed in range(1, options.seeds)]
     ill, score = test.ill, scores(model, test)
     count = int((learn.splits == "train").sum())
     print(f"\n## {name}, from {origin}, trained on {count} films\n")
     print(f"AUC {area(score, test):.2f} on {len(score)} films of other patients.")
-    methods_table(model, ill, FAST, others)
     parts_table(explain(model, ill.images, target=1), ill, scores(model, ill) >= 0.5)
     if origin == "ImageNet":
         training_table(name, learn, test, options.cache)
@@ -165,6 +163,8 @@ def report(name: str, learn: ImageSet, validate: Judged, test: Judged,
     if options.slow:
         rows = np.random.default_rng(0).permutation(len(ill.masks))[: options.slow]
         methods_table(model, ill.of(np.sort(rows)), ("gradcam", *SLOW), [])
+    others = [trained(name, seed, learn, options.cache)[0] for seed in range(1, options.seeds)]
+    methods_table(model, ill, FAST, others)
 
 
 def main() -> None:

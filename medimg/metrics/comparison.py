@@ -63,7 +63,7 @@ def auc_difference(
     -----
     The width of DeLong's interval hangs on the very AUCs that it compares. With 20 + 20 patients
     and two true AUCs of 0.95 it holds the truth in 99 % of simulated test sets, with 0.95 against
-    0.85 in 92 %; square-and-add in 94 and 95 % (``benchmarks/coverage.py``: 20 to 300 patients a
+    0.85 in 92 %; square-and-add in 93 and 95 % (``benchmarks/coverage.py``: 20 to 300 patients a
     class, AUCs from 0.80 to 0.95, models correlated by 0.6). The p value is that of DeLong's test;
     in small sets it may disagree with the interval.
 
