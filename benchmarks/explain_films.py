@@ -81,7 +81,7 @@ def settings_for(origin: str, count: int, seed: int) -> FitSettings:
     # without pretraining nothing is worth freezing, and there is more to learn: small films first
     return replace(
         settings, strategy="all", freeze_norms=False, probe_strength=0.0, learning_rate=1e-3,
-        epochs=16, patience=16, sizes=(0.5, 0.75, 1.0),
+        epochs=12, patience=12, sizes=(0.5, 0.75, 1.0),
     )  # fmt: skip
 
 
