@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from engine_films import machine
 from pytorch_grad_cam import GradCAM
 
 from medimg.explain import ClassScore, explain
@@ -36,6 +37,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8, 16, 32])
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    print(f"{machine()}, {options.threads} threads; {options.images} films of 224 x 224\n")
+    print("| network | maps by | ms a map | times as fast | largest difference |")
+    print("|---|---|---|---|---|")
     films = np.random.default_rng(0).integers(0, 256, (options.images, 224, 224), dtype=np.uint8)
     for name in ("efficientnet_lite0", "resnet18"):
         model = build_model(name, pretrained=False).eval()
@@ -48,7 +52,8 @@ def main() -> None:
             return np.stack(maps)
 
         slow, theirs = seconds(one_by_one, options.repeats)
-        print(f"{name}: image by image {1000 * slow / len(films):.0f} ms a map")
+        each = 1000 * slow / len(films)
+        print(f"| {name} | pytorch-grad-cam, image by image | {each:.1f} | 1 | |", flush=True)
         for size in options.batches:
             fast, ours = seconds(
                 lambda model=model, size=size: explain(model, films, target=1, batch_size=size),
@@ -56,8 +61,9 @@ def main() -> None:
             )
             gap = np.abs(ours - theirs).max()
             print(
-                f"  batches of {size:2}: {1000 * fast / len(films):5.1f} ms a map, "
-                f"{slow / fast:.1f} times as fast; largest difference {gap:.1e}"
+                f"| {name} | explain, batches of {size} | {1000 * fast / len(films):.1f} | "
+                f"{slow / fast:.1f} | {gap:.0e} |",
+                flush=True,
             )
 
 

@@ -181,6 +181,18 @@ def test_model_comes_back_as_it_was_after_an_error(unusual, films, method):
     assert state(unusual) == before
 
 
+def test_attention_network_comes_back_as_it_was_after_an_error(rng):
+    net = build_model("resnet18", pretrained=False, head="attention").train()
+    before = state(net)
+    with pytest.raises(ModelError, match=r"has no self-attention"):
+        explain(net, rng.random((1, 64, 64)), method="rollout")
+    net.head.score, score = nn.Linear(1, 1), net.head.score
+    with pytest.raises(RuntimeError):
+        explain(net, rng.random((1, 64, 64)), method="attention")
+    net.head.score = score
+    assert state(net) == before
+
+
 def test_class_that_is_not_there_leaves_nothing_behind(unusual, films):
     before = state(unusual)
     with pytest.raises(ModelError, match=r"target 3 is not a class of this model, which has 3"):
@@ -263,8 +275,8 @@ def test_rollout_by_hand():
     [
         (np.zeros((4, 5), np.uint8), r"shape \(4, 5\); expected \(N, H, W\)"),
         (np.zeros((1, 4, 5), np.int16), r"images are int16; expected uint8"),
-        (np.full((1, 4, 5), 2.0), r"floating point values in \[0, 1\]"),
-        (np.full((1, 4, 5), np.nan), r"floating point values in \[0, 1\]"),
+        (np.stack([np.ones((4, 5)), np.full((4, 5), 2.0)]), r"image 1 has values from 2 to 2;"),
+        (np.full((1, 4, 5), np.nan), r"image 0 has values from nan to nan; .* none missing"),
     ],
 )
 def test_bad_images(net, images, message):

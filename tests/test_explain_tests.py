@@ -186,6 +186,17 @@ def test_road_is_repeatable_and_leaves_the_global_seed_alone(rng):
     np.testing.assert_array_equal(a.most_first, road(Corner(), films, maps).most_first)
 
 
+def test_road_leaves_the_network_as_it_was_after_an_error(rng):
+    net = small_net().train()
+    net[2].eval()
+    net[6].bias.requires_grad_(False)
+    films = corner_films(2, rng)
+    with pytest.raises(ModelError, match="target 5 is not a class"):
+        road(net, films, np.zeros(films.shape, np.float32), target=5)
+    assert [m.training for m in net] == [True, True, False, True, True, True, True]
+    assert [p.requires_grad for p in net.parameters()] == [True] * 5 + [False]
+
+
 def test_road_refuses(rng):
     films = corner_films(2, rng)
     with pytest.raises(MetricsError, match=r"do not belong to images"):

@@ -95,13 +95,23 @@ def test_weights_are_those_of_scikit_learn_and_zero_is_absent(rng):
     y, called = p.y_true, p.predicted(0.5)
     result = evaluate(p, threshold=0.5)
     same = {"sample_weight": weights}
-    assert result["accuracy"].value == pytest.approx(sk.accuracy_score(y, called, **same))
-    assert result["ppv"].value == pytest.approx(sk.precision_score(y, called, **same))
-    assert result["mcc"].value == pytest.approx(sk.matthews_corrcoef(y, called, **same))
-    assert result["auc"].value == pytest.approx(sk.roc_auc_score(y, p.y_score, **same))
-    assert result["average_precision"].value == pytest.approx(
-        sk.average_precision_score(y, p.y_score, **same)
-    )
+    ratios = sk.class_likelihood_ratios(y, called, **same)
+    expected = {
+        "accuracy": sk.accuracy_score(y, called, **same),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called, **same),
+        "sensitivity": sk.recall_score(y, called, **same),
+        "specificity": sk.recall_score(y, called, pos_label=0, **same),
+        "ppv": sk.precision_score(y, called, **same),
+        "npv": sk.precision_score(y, called, pos_label=0, **same),
+        "f1": sk.f1_score(y, called, **same),
+        "mcc": sk.matthews_corrcoef(y, called, **same),
+        "lr_positive": ratios[0],
+        "lr_negative": ratios[1],
+        "auc": sk.roc_auc_score(y, p.y_score, **same),
+        "average_precision": sk.average_precision_score(y, p.y_score, **same),
+    }
+    for name, value in expected.items():
+        assert result[name].value == pytest.approx(value), name
     once = random_predictions(np.random.default_rng(3), weights=(weights > 0).astype(float))
     kept = once.subset(weights > 0)
     for name, estimate in evaluate(kept, threshold=0.5).estimates.items():
@@ -131,6 +141,21 @@ def test_zero_cells_are_undefined_with_a_reason_never_0(cells, undefined):
         assert words in result[name].reason, name
     for estimate in result.estimates.values():
         assert not (math.isnan(estimate.value) and not estimate.reason)
+
+
+@pytest.mark.parametrize(("score", "called"), [(0.3, 0), (0.7, 1)])
+def test_constant_scores_rank_nothing(score, called):
+    true = [1] * 6 + [0] * 14
+    result = evaluate(Predictions([str(i) for i in range(20)], true, [score] * 20), threshold=0.5)
+    assert result["auc"].value == 0.5
+    assert result["auc"].low < 0.4
+    assert result["auc"].high > 0.6
+    assert result["average_precision"].value == pytest.approx(0.3)
+    assert result["sensitivity"].value == called
+    assert "empty" in result["mcc"].reason
+    undefined = result["npv" if called else "ppv"]
+    assert math.isnan(undefined.value)
+    assert "no image was called" in undefined.reason
 
 
 def test_one_image_alone():

@@ -16,7 +16,7 @@ from medimg.metrics import (
     roc_curve,
 )
 from medimg.metrics.bootstrap import bootstrap_weights
-from medimg.metrics.estimates import Rows
+from medimg.metrics.estimates import Rows, wilson
 from medimg.metrics.ranking import auc_of_rows, auc_parts, newcombe_auc
 
 # Hanley JA, McNeil BJ (1982) Radiology 143:29-36, table I: one reader's ratings of 109 CT images,
@@ -64,11 +64,61 @@ def test_the_paired_difference_by_its_definition(first, second):
     cover = np.cov(v10) / x.shape[1] + np.cov(v01) / y.shape[1]
     difference = psi[0].mean() - psi[1].mean()
     error = math.sqrt(cover[0, 0] + cover[1, 1] - 2 * cover[0, 1])
-    found = auc_difference(one, other)
+    found = auc_difference(one, other, interval="delong")
     assert found.difference.value == pytest.approx(difference, abs=1e-12)
     half = 1.959963984540054 * error
     assert found.difference.high - found.difference.value == pytest.approx(half, rel=1e-9)
     assert found.p_value == pytest.approx(math.erfc(abs(difference) / error / math.sqrt(2)))
+
+
+def test_square_and_add_by_hand():
+    """One AUC is 1, so that DeLong says nothing of it and the two count as independent."""
+    true = np.repeat([1, 0], [6, 8])
+    perfect = made(true, np.r_[np.full(6, 0.9), np.full(8, 0.1)])
+    good = np.r_[0.9, 0.8, 0.7, 0.6, 0.35, 0.2, np.full(4, 0.1), 0.3, 0.3, 0.4, 0.5]
+    value, variance = brute_force(true, good)
+    found = auc_difference(perfect, made(true, good)).difference
+    size = value * (1 - value) / variance
+    one, other = newcombe_auc(1.0, 6, 8), wilson(value * size, size)
+    assert found.value == pytest.approx(1 - value)
+    assert found.low == pytest.approx(1 - value - math.hypot(1 - one.low, other.high - value))
+    assert found.high == pytest.approx(1 - other.low)
+
+
+@pytest.mark.parametrize("interval", ["square-and-add", "delong"])
+def test_the_difference_turns_round_with_the_models(interval):
+    one, other = readers()[0], readers()[2]
+    ours = auc_difference(one, other, interval=interval).difference
+    turned = auc_difference(other, one, interval=interval).difference
+    assert (ours.value, ours.low, ours.high) == pytest.approx(
+        (-turned.value, -turned.high, -turned.low), abs=1e-12
+    )
+
+
+def test_both_intervals_of_the_difference_agree_on_many_images():
+    one, other = (readers(n=4000)[k] for k in (0, 2))
+    ours, delong = (
+        auc_difference(one, other, interval=how).difference for how in ("square-and-add", "delong")
+    )
+    assert (ours.low, ours.high) == pytest.approx((delong.low, delong.high), abs=2e-4)
+
+
+def test_the_bootstrap_agrees_on_the_difference(rng):
+    one, other = readers()[0], readers()[2]
+    drawn = []
+    for _ in range(2000):
+        rows = rng.integers(0, len(one), len(one))
+        true = one.y_true[rows]
+        drawn.append(sk.roc_auc_score(true, one.y_score[rows])
+                     - sk.roc_auc_score(true, other.y_score[rows]))  # fmt: skip
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    found = auc_difference(one, other).difference
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.02)
+
+
+def test_an_interval_that_is_not_known():
+    with pytest.raises(MetricsError, match="interval 'wald' is not known; expected one of square"):
+        auc_difference(readers()[0], readers()[1], interval="wald")
 
 
 def brute_force(true, score):

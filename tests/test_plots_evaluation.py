@@ -66,6 +66,11 @@ def test_precision_recall_shows_the_prevalence(p):
     assert labelled(ax)
 
 
+def test_models_of_the_same_images_share_one_line_of_chance(p):
+    shown = texts(plot_pr({"a": p, "b": p}))
+    assert sum("by chance" in text for text in shown) == 1
+
+
 def test_confusion_writes_the_counts(p):
     result = evaluate(p, threshold=0.5)
     ax = plot_confusion(result)

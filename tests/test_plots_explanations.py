@@ -48,7 +48,7 @@ def test_lesion_outline_lies_on_the_lesion(film, heat):
     outline = ax.collections[-1].get_paths()[0].vertices
     np.testing.assert_allclose([outline.min(0), outline.max(0)], [[11.5, 6.5], [17.5, 9.5]])
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["map at half its height", "true lesion"]
+    assert texts == ["map at half its height (white)", "true lesion"]
 
 
 def test_empty_map_and_empty_mask_are_just_the_film(film):
@@ -72,6 +72,10 @@ def test_grid_has_a_row_an_image_and_a_column_a_method(film, heat):
     figure = plot_map_grid(np.stack([film] * 3), maps, titles=["a", "b", "c"])
     assert len(figure.axes) == 9
     assert [ax.get_title() for ax in figure.axes[:3]] == ["film, true lesion", "Grad-CAM", "edges"]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["map at half its height (white)"]
+    masked = plot_map_grid(np.stack([film]), {}, masks=np.ones((1, H, W), bool))
+    assert [text.get_text() for text in masked.legends[0].get_texts()] == ["true lesion"]
 
 
 def test_methods_show_value_interval_and_chance():
@@ -89,7 +93,8 @@ def test_methods_show_value_interval_and_chance():
     (bars,) = left.containers
     np.testing.assert_allclose(bars.lines[2][0].get_segments()[0][:, 0], [0.6, 0.9])
     assert left.lines[-1].get_xdata() == [0.1, 0.1]
-    assert left.get_xlabel() == "pointing game (95 % interval)"
+    assert left.get_xlabel() == "pointing game"
+    assert figure.get_supxlabel() == "value with its 95 % interval"
     assert [label.get_text() for label in left.get_yticklabels()] == ["gradcam", "edges"]
     assert right.lines[-1].get_xdata() == [0.0, 0.0]
     plt.close(figure)

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from medimg.errors import MetricsError
-from medimg.metrics import Predictions, choose_threshold
+from medimg.metrics import Estimate, Predictions, choose_threshold
 from medimg.reports import ModelCard, checklist, checklist_items, model_card, write_report
+from medimg.reports.page import shown, unbroken
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -36,7 +37,7 @@ class Balance(HTMLParser):
 
 def check_page(path):
     """Whole, self-contained, and fit for a phone; returns the text."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("\u00a0", " ")
     parser = Balance()
     parser.feed(text)
     assert parser.open == []
@@ -88,7 +89,8 @@ def test_the_numbers_are_those_of_the_evaluation(report):
         assert numbers["metrics"][name]["low"] == estimate.low
     assert numbers["n_patients"] == 80
     assert numbers["confusion"]["counts"] == report.evaluation.confusion.to_numpy().tolist()
-    assert f"{report.evaluation['auc']:.2f}" in report.html.read_text()
+    text, _ = check_page(report.html)
+    assert f"{report.evaluation['auc']:.2f}" in text
     assert {g["attribute"] for g in numbers["subgroups"]} == {"sex", "age"} | (
         {"view"} if "view" in set(report.subgroups.table["attribute"]) else set()
     )
@@ -112,6 +114,39 @@ def test_the_same_report_to_the_byte(report, cohort, tmp_path):
     again = write_report(test, tmp_path, threshold=threshold, studies=studies, title="A & B")
     assert again.html.read_bytes() == report.html.read_bytes()
     assert again.json.read_bytes() == report.json.read_bytes()
+
+
+def test_groups_of_the_ill_are_in_order_and_nothing_is_left_blank(cohort, tmp_path):
+    """Only the ill have a grade, so each grade is set against the same healthy images."""
+    test, studies, threshold = cohort
+    truth = dict(zip(test.ids, test.y_true, strict=True))
+    grades = ["gross", "moderate", "subtle"]
+    grade = [grades[k % 3] if truth.get(i) else "" for k, i in enumerate(studies["image_id"])]
+    made = write_report(test, tmp_path, threshold=threshold, studies=studies.assign(grade=grade))
+    text, _ = check_page(made.html)
+    assert "the same healthy images in every group" in text
+    order = made.subgroups.table.query("attribute == 'grade'")["group"].unique().tolist()
+    assert order == ["subtle", "moderate", "gross"]
+    model_card(ModelCard("demo"), tmp_path / "c.html", groups=made.subgroups)
+    text, _ = check_page(tmp_path / "c.html")
+    assert "With disease" in text
+    assert not re.search(r">(auc|n|attribute)<", text)
+
+
+def test_a_summary_does_not_count_patients_it_does_not_know(tmp_path):
+    p = Predictions("abcd", [0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3])
+    text, _ = check_page(write_report(p, tmp_path, threshold=0.5).html)
+    assert "On 4 images of patients who are not known, finding positive: sensitivity 1.00" in text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [((0.1, -0.001, 0.2), "0.10 (0.00 to 0.20)"), ((-0.1, -0.2, -0.04), "-0.10 (-0.20 to -0.04)")],
+)
+def test_an_interval_stays_on_one_line_and_has_no_negative_zero(numbers, text):
+    words = shown(Estimate(*numbers))
+    assert words == text
+    assert unbroken(words) == text.replace(" to ", "\u00a0to\u00a0")
 
 
 def test_many_classes_make_a_page_too(tmp_path, rng):
@@ -178,3 +213,31 @@ def test_checklist_keys():
 def test_an_answer_to_no_question_is_refused(tmp_path):
     with pytest.raises(MetricsError, match="no checklist item has the key 'moon'"):
         checklist(tmp_path / "c.html", answers={"moon": "full"})
+
+
+def test_items_have_the_published_numbers():
+    """TRIPOD+AI: BMJ 2024, table 2; CLAIM: 2024 update, items 1 to 44."""
+    items = checklist_items()
+    tripod = items[items["list"] == "TRIPOD+AI"]
+    published = (
+        "1 2 3a 3b 3c 4 5a 5b 6a 6b 6c 7 8a 8b 8c 9a 9b 9c 10 11 12a 12b 12c 12d 12e 12f 12g 13 14 "
+        "15 16 17 18a 18b 18c 18d 18e 18f 19 20a 20b 20c 21 22 23a 23b 24 25 26 27a 27b 27c"
+    )
+    assert tripod["item"].tolist() == published.split()
+    for words, some in (
+        ("development", "9a 12a 12b 12c 15 22 27a 27b"),
+        ("evaluation", "12f 12g 20c 24"),
+    ):
+        only = tripod["topic"].str.endswith(f"({words} only)")
+        assert tripod["item"][only].tolist() == some.split()
+    claim = items[items["list"] == "CLAIM"]
+    assert claim["item"].tolist() == [str(number) for number in range(1, 45)]
+
+
+def test_what_groups_were_looked_at_is_performance_and_not_a_remedy(report, tmp_path):
+    items = checklist(tmp_path / "c.html", evaluation=report.evaluation, groups=report.subgroups,
+                      card=ModelCard("demo", users="Radiologists."))  # fmt: skip
+    said = items.set_index(["list", "item"])["answer"]
+    assert "by sex, age" in said["TRIPOD+AI", "23a"]
+    assert said["TRIPOD+AI", "14"] == ""  # nothing was done to make the model fair
+    assert said["TRIPOD+AI", "27b"] == ""  # who they are does not say what they must know

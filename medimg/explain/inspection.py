@@ -144,9 +144,16 @@ def check_images(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
         )
     if images.dtype == np.uint8:
         return images
-    if images.dtype.kind != "f" or (images.size and not (0 <= images.min() <= images.max() <= 1)):
+    if images.dtype.kind != "f":
         raise ModelError(
             f"images are {images.dtype}; expected uint8, or floating point values in [0, 1]."
+        )
+    inside = ((images >= 0) & (images <= 1)).all(axis=(1, 2))  # False for NaN too
+    if not inside.all():
+        first = int(np.argmin(inside))
+        raise ModelError(
+            f"image {first} has values from {images[first].min():.3g} to {images[first].max():.3g};"
+            " expected uint8, or floating point values in [0, 1] and none missing."
         )
     return images.astype(np.float32)
 

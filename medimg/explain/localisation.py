@@ -70,6 +70,10 @@ def pointing_game(
     Where several places tie for the strongest, their share inside the lesion counts; a map without
     any preference therefore gets chance, not a lucky or unlucky corner.
 
+    Chance by area is a low bar where lesions fill much of both lungs: there, any map that knows
+    where lungs lie hits. The game with the maps of other patients, ``np.roll(maps, 1, axis=0)``,
+    shows how much that alone is worth.
+
     References
     ----------
     Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018.

@@ -10,6 +10,7 @@ from medimg.metrics.calibration import (
     expected_calibration_error,
     reliability,
 )
+from medimg.metrics.comparison import AucDifference, auc_difference
 from medimg.metrics.curves import average_precision, pr_curve, roc_curve
 from medimg.metrics.decision import decision_curve
 from medimg.metrics.estimates import Estimate, wilson
@@ -23,7 +24,7 @@ from medimg.metrics.prevalence import (
     ppv_npv_at,
     predictive_values,
 )
-from medimg.metrics.ranking import AucDifference, auc, auc_difference
+from medimg.metrics.ranking import auc
 from medimg.metrics.recalibration import CalibrationLine, calibration_line
 from medimg.metrics.result import Evaluation, confusion_matrix
 from medimg.metrics.robustness import corrupt, robustness

@@ -53,12 +53,16 @@ class Estimate:
             return f"not defined: {self.reason}"
         if math.isnan(self.low):
             return f"{self.value:.3f} (no interval: {self.reason})"
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.value:z.3f} ({self.low:z.3f} to {self.high:z.3f})"
 
     def __format__(self, spec: str) -> str:
-        """Format the three numbers alike: ``f"{estimate:.2f}"`` -> ``0.91 (0.88 to 0.94)``."""
+        """Format the three numbers alike: ``f"{estimate:.2f}"`` -> ``0.91 (0.88 to 0.94)``.
+
+        A number that rounds to zero is shown without a minus.
+        """
         if not spec or math.isnan(self.low):
             return repr(self)
+        spec = f"z{spec}" if spec.startswith(".") else spec
         return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
 
 

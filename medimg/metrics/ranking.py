@@ -9,12 +9,11 @@ multiplying them by weights gives the weighted one, so that one short function s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, logit, ndtr, ndtri
+from scipy.special import expit, logit, ndtri
 
 from medimg.errors import MetricsError
 from medimg.metrics.checks import Floats
@@ -22,19 +21,6 @@ from medimg.metrics.estimates import Estimate, Rows, rows, undefined
 from medimg.metrics.predictions import Predictions
 
 Scale = Literal["logit", "plain"]
-
-
-@dataclass(frozen=True)
-class AucDifference:
-    """Difference of two AUCs on the same images, with DeLong's test."""
-
-    difference: Estimate
-    p_value: float
-    first: Estimate
-    second: Estimate
-
-    def __repr__(self) -> str:
-        return f"AucDifference({self.difference!r}, p = {self.p_value:.3g})"
 
 
 def _placements(at: Floats, among: Floats, weight: Floats) -> Floats:
@@ -107,10 +93,12 @@ def auc_of_rows(data: Rows, *, level: float = 0.95, scale: Scale = "logit") -> E
     n_pos, n_neg = int(data.positive.sum()), int((~data.positive).sum())
     if n_pos == 0 or n_neg == 0:
         return undefined(f"no {'positive' if n_pos == 0 else 'negative'} image", level=level)
-    return _of_parts(data, *auc_parts(data), level=level, scale=scale)
+    return estimate_of_parts(data, *auc_parts(data), level=level, scale=scale)
 
 
-def _of_parts(data: Rows, value: float, part: Floats, *, level: float, scale: Scale) -> Estimate:
+def estimate_of_parts(
+    data: Rows, value: float, part: Floats, *, level: float, scale: Scale
+) -> Estimate:
     """AUC with its interval, out of what `auc_parts` found."""
     units_pos = len(np.unique(data.cluster[data.positive]))
     units_neg = len(np.unique(data.cluster[~data.positive]))
@@ -151,51 +139,6 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
     """
     require_binary(predictions)
     return auc_of_rows(rows(predictions), level=level, scale=scale)
-
-
-def auc_difference(
-    first: Predictions, second: Predictions, *, level: float = 0.95
-) -> AucDifference:
-    """Difference of the AUCs of two models on the same images (first - second), paired.
-
-    Raises
-    ------
-    MetricsError
-        When the two are not about the same images with the same truth, in the same order.
-    """
-    require_binary(first)
-    require_binary(second)
-    if len(first) != len(second):
-        raise MetricsError(
-            f"the first model has {len(first)} rows and the second {len(second)}; a paired "
-            "comparison needs the same images in the same order"
-        )
-    differ = (first.ids != second.ids) | (first.y_true != second.y_true)
-    if differ.any():
-        row = int(np.argmax(differ))
-        raise MetricsError(
-            f"row {row}: the first model has image {str(first.ids[row])!r} (y_true "
-            f"{first.y_true[row]}), the second {str(second.ids[row])!r} (y_true "
-            f"{second.y_true[row]}); sort both by image and use one reference standard"
-        )
-    # Patients and weights are the first's: they belong to the images, not to a model.
-    data = (rows(first), rows(first.with_scores(second.y_score)))
-    if data[0].positive.all() or not data[0].positive.any():
-        nothing = auc(first, level=level)
-        return AucDifference(nothing, math.nan, nothing, nothing)
-    (a, part_a), (b, part_b) = found = (auc_parts(data[0]), auc_parts(data[1]))
-    estimates = [
-        _of_parts(d, *f, level=level, scale="logit") for d, f in zip(data, found, strict=True)
-    ]
-    error = math.sqrt(float(np.sum((part_a - part_b) ** 2)))
-    if error < 1e-12:
-        reason = "the two models rank alike or perfectly, so the difference shows no variance"
-        same = Estimate(a - b, math.nan, math.nan, level, "DeLong, paired", reason)
-        return AucDifference(same, math.nan, *estimates)
-    half = float(ndtri(0.5 + level / 2)) * error
-    method = "DeLong, paired"
-    difference = Estimate(a - b, max(-1.0, a - b - half), min(1.0, a - b + half), level, method)
-    return AucDifference(difference, float(2 * ndtr(-abs(a - b) / error)), *estimates)
 
 
 def require_binary(predictions: Predictions) -> None:

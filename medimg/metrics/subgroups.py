@@ -205,7 +205,7 @@ def _of_group(
     return {
         metric: (
             estimate,
-            f"too small to say: {n} images of {which} (fewer than {smallest})"
+            f"too small to say: {n} image{'s' * (n != 1)} of {which} (fewer than {smallest})"
             if n < smallest
             else "",
         )

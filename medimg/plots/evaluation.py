@@ -103,6 +103,7 @@ def plot_pr(
 ) -> Axes:
     """Draw precision-recall curves as steps, with the prevalence, which a useless model has."""
     ax = _axes(ax)
+    drawn: set[float] = set()
     for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
         curve = pr_curve(p)
         ax.step(np.r_[0, curve["recall"]], np.r_[curve["precision"].iloc[:1], curve["precision"]],
@@ -114,7 +115,9 @@ def plot_pr(
             ax.plot(part["sensitivity"].value, part["ppv"].value, "o", color=colour,
                     label=f"threshold {cut:.2f}")  # fmt: skip
         share = float(np.mean(p.y_true == 1))
-        ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
+        if share not in drawn:  # models of the same images share one line
+            ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
+        drawn.add(share)
     _square(ax, "Recall (sensitivity)", "Precision (PPV)")
     ax.legend(loc="lower left", fontsize="small")
     return ax

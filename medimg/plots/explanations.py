@@ -76,10 +76,10 @@ def plot_map(
         ax.imshow(colours)
         if heat.max() > LEVEL > heat.min():
             ax.contour(heat, [LEVEL], colors=OUTLINE, linewidths=1)
-        lines.append(Line2D([], [], color=GREY, lw=1, label="map at half its height"))
+        lines.append(_outline("map"))
     if mask is not None and mask.any():
         ax.contour(mask, [0.5], colors=LESION, linewidths=1.6, linestyles="--")
-        lines.append(Line2D([], [], color=LESION, lw=1.6, ls="--", label="true lesion"))
+        lines.append(_outline("lesion"))
     if legend and lines:
         ax.legend(handles=lines, loc="lower center", ncols=2, fontsize="small",
                   bbox_to_anchor=(0.5, -0.12), frameon=False)  # fmt: skip
@@ -114,7 +114,11 @@ def plot_map_grid(
     """
     rows, columns = len(images), len(maps) + 1
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.9 * columns, 1.95 * rows), squeeze=False, layout="constrained"
+        rows,
+        columns,
+        figsize=(1.9 * columns, 1.95 * rows + 0.3),
+        squeeze=False,
+        layout="constrained",
     )
     for i, row in enumerate(axes):
         mask = None if masks is None else masks[i]
@@ -124,7 +128,20 @@ def plot_map_grid(
                         ha="right", fontsize=9)  # fmt: skip
         for ax, (name, heats) in zip(row[1:], maps.items(), strict=True):
             plot_map(images[i], heats[i], mask=mask, title="" if i else name, ax=ax)
+    lines = [_outline("map")] if maps else []
+    if masks is not None and masks.any():
+        lines.append(_outline("lesion"))
+    if lines:
+        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize="small",
+                      frameon=False)  # fmt: skip
     return figure
+
+
+def _outline(what: str) -> Line2D:
+    """Return the legend's line for one of the two outlines of `plot_map`."""
+    if what == "map":  # white on the film, but grey here, where the ground is white
+        return Line2D([], [], color=GREY, lw=1, label="map at half its height (white)")
+    return Line2D([], [], color=LESION, lw=1.6, ls="--", label="true lesion")
 
 
 def plot_methods(table: pd.DataFrame, *, tests: Sequence[str] = ()) -> Figure:
@@ -153,6 +170,7 @@ def plot_methods(table: pd.DataFrame, *, tests: Sequence[str] = ()) -> Figure:
         _plot_test(ax, table[table["test"] == name], methods, name)
     for ax in list(axes.flat)[len(names) :]:
         ax.set_visible(False)
+    figure.supxlabel("value with its 95 % interval", fontsize="medium")
     return figure
 
 
@@ -169,7 +187,7 @@ def _plot_test(ax: Axes, part: pd.DataFrame, methods: Sequence[str], name: str) 
                 xytext=(3, 0), textcoords="offset points")  # fmt: skip
     ax.set_yticks(range(len(methods)), methods)
     ax.set_ylim(len(methods) - 0.5, -1.1)
-    ax.set(xlabel=f"{name} (95 % interval)")
+    ax.set(xlabel=name.replace(", ", ",\n"))
     ax.grid(axis="x", alpha=0.3)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import medimg
 from medimg.metrics import Evaluation, SubgroupReport
 from medimg.plots.groups import metric_name
-from medimg.reports.page import shown, wide, write_page
+from medimg.reports.page import shown, write_page
 from medimg.reports.sections import group_section
 
 
@@ -88,6 +88,7 @@ def model_card(
         limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in groups.warnings]
     if card.missing:
         limits.append(f"This card leaves open: {', '.join(card.missing).replace('_', ' ')}.")
+    by_group = group_section(groups)
     write_page(
         "card.html",
         path,
@@ -99,6 +100,6 @@ def model_card(
         n_images=0 if evaluation is None else evaluation.n_images,
         n_patients=0 if evaluation is None else evaluation.n_patients,
         limits=limits,
-        groups=None if groups is None else wide(groups.table, ["attribute", "group", "n"]),
-        figures=group_section(groups)["group_figures"],
+        groups=by_group["groups"],
+        figures=by_group["group_figures"],
     )

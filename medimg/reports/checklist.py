@@ -1,6 +1,7 @@
 """TRIPOD+AI and CLAIM: which items of these reporting guidelines are answered, and which are not.
 
-The items are in our own words, shortened; before submitting a paper, fill in the originals.
+The items have the originals' numbers and order, and our own, shorter words; before submitting a
+paper, fill in the originals.
 """
 
 from __future__ import annotations
@@ -99,7 +100,6 @@ def _from_card(card: ModelCard | None) -> dict[str, str]:
         return {}
     said = {
         "intended_use": f"{card.intended_use} {card.users}",
-        "users": card.users,
         "model": card.model,
         "data_source": f"{card.training_data} {card.evaluation_data}",
         "reference_standard": card.reference_standard,
@@ -127,7 +127,7 @@ def _from_results(evaluation: Evaluation | None, groups: SubgroupReport | None) 
         found["threshold"] = f"Probability; positive from {evaluation.threshold}."
     if groups is not None:
         kinds = ", ".join(dict.fromkeys(groups.table["attribute"].astype(str)))
-        found["fairness"] = f"Metrics and gaps with intervals by {kinds}; see the report."
+        found["performance"] += f" Metrics and gaps with intervals by {kinds}: see the report."
         if "site" in set(groups.table["attribute"]):
             found["performance_sites"] = "Metrics by site; see the report."
     return found

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +37,17 @@ def picture(ax: Axes, alt: str) -> Picture:
     file = io.BytesIO()
     # A fixed salt and no date: the same numbers give the same file, to the byte.
     with mpl.rc_context({"svg.hashsalt": "medimg", "svg.fonttype": "path"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(file, format="svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
     code = base64.b64encode(file.getvalue()).decode("ascii")
     return Picture(f"data:image/svg+xml;base64,{code}", alt)
+
+
+def unbroken(text: Any) -> Any:
+    """Keep each interval on one line: no-break spaces within ``(0.88 to 0.94)``."""
+    if not isinstance(text, str):
+        return text
+    return re.sub(r"\((-?[\d.]+) to (-?[\d.]+)\)", "(\\1\u00a0to\u00a0\\2)", text)
 
 
 def shown(estimate: Estimate, *, digits: int = 2) -> str:
@@ -57,12 +65,16 @@ def shown_row(row: Any, *, digits: int = 2) -> str:
 
 
 def wide(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Turn a table of one metric a row into one group a row, one column a metric."""
+    """Turn a table of one metric a row into one group a row, one column a metric.
+
+    A group that lacks a metric which others have shares the healthy images with them (see
+    `medimg.metrics.subgroups`), and its cell says so.
+    """
     long = table.assign(shown=[shown_row(row) for row in table.itertuples(index=False)])
     result = long.pivot_table(index=keys, columns="metric", values="shown", aggfunc="first",
                               sort=False, observed=True)  # fmt: skip
     result.columns.name = None
-    return result.reset_index()
+    return result.fillna("the same healthy images in every group").reset_index()
 
 
 def plain(value: Any) -> Any:
@@ -89,5 +101,6 @@ def write_page(template: str, path: str | os.PathLike[str], **content: Any) -> N
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
     with atomic_write(path, "w") as file:
         file.write(environment.get_template(template).render(**content))

@@ -38,6 +38,8 @@ from medimg.storage import atomic_write
 
 ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
 """Columns of a study table that make groups, where they are there."""
+GRADES = ("subtle", "moderate", "gross")
+"""Of the sample, in order."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,9 @@ def _subgroups(
         # a severity in numbers has a value an image; its grade in words makes the groups
         and (name == "age" or not pd.api.types.is_float_dtype(matched[name]))
     }
+    if "grade" in found and set(found["grade"].dropna()) <= {"", *GRADES}:
+        known = found["grade"].where(found["grade"].isin(GRADES))
+        found["grade"] = pd.Series(pd.Categorical(known, GRADES))
     useful = {name: column for name, column in found.items() if len(column.unique()) > 1}
     if not useful or result.threshold is None:
         return None

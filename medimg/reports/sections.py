@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,37 +31,21 @@ from medimg.plots.evaluation import (
 )
 from medimg.plots.groups import metric_name
 from medimg.reports.page import Picture, picture, shown, wide
-
-WORDS: Final = {
-    "prevalence": "share of images with {positive}",
-    "accuracy": "share of images called rightly; misleading when one class is rare",
-    "balanced_accuracy": "mean of the shares found in each class; 0.5 (or 1/K) by chance",
-    "sensitivity": "share of images with {positive} that are called so",
-    "specificity": "share of the other images that are not called {positive}",
-    "ppv": "share of the alarms that are true, at this test set's prevalence",
-    "npv": "share of the all-clears that are true, at this test set's prevalence",
-    "f1": "harmonic mean of sensitivity and PPV",
-    "lr_positive": "how much an alarm multiplies the odds of {positive}",
-    "lr_negative": "how much an all-clear multiplies the odds of {positive}",
-    "mcc": "correlation of calls and truth, -1 to 1",
-    "auc": "chance that an image with {positive} scores higher than one without",
-    "average_precision": "mean PPV over all sensitivities; the prevalence by chance",
-}
+from medimg.reports.words import WORDS
 
 
 def summary(result: Evaluation, predictions: Predictions) -> str:
     """Say the result in one sentence."""
+    known = predictions.patient_ids is not None
+    people = f"of {result.n_patients} patients" if known else "of patients who are not known"
     if not predictions.is_binary:
-        return (
-            f"On {result.n_images} images of {result.n_patients} patients the model calls "
-            f"{shown(result['accuracy'])} of the images rightly; its mean AUC is "
-            f"{shown(result['auc_macro'])}."
-        )
-    return (
-        f"On {result.n_images} images of {result.n_patients} patients the model finds "
-        f"{predictions.positive} with a sensitivity of {shown(result['sensitivity'])} and a "
-        f"specificity of {shown(result['specificity'])}; its AUC is {shown(result['auc'])}."
-    )
+        names = {"share called rightly": "accuracy", "mean AUC": "auc_macro"}
+        task = f"telling {len(predictions.classes)} classes apart"
+    else:
+        names = {"sensitivity": "sensitivity", "specificity": "specificity", "AUC": "auc"}
+        task = f"finding {predictions.positive}"
+    found = "; ".join(f"{word} {shown(result[name])}" for word, name in names.items())
+    return f"On {result.n_images} images {people}, {task}: {found}."
 
 
 def facts(result: Evaluation, predictions: Predictions) -> pd.DataFrame:
@@ -96,7 +81,9 @@ def methods(result: Evaluation) -> pd.DataFrame:
     made: dict[str, list[str]] = {}
     for name, estimate in result.estimates.items():
         if estimate.method:
-            made.setdefault(estimate.method, []).append(metric_name(name))
+            # each metric has its own number of patients
+            method = re.sub(r"size of \d+ patients", "size by patient", estimate.method)
+            made.setdefault(method, []).append(metric_name(name))
     return pd.DataFrame({"Method": list(made), "Metrics": [", ".join(v) for v in made.values()]})
 
 
