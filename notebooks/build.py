@@ -115,7 +115,9 @@ def main() -> int:
     parser.add_argument("--execute", action="store_true", help="run the notebooks and measure")
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     parser.add_argument("--slides", action="store_true", help="write slides to build/slides/")
-    parser.add_argument("--offline", default="", help="slides: the folder with reveal.js beside them")
+    parser.add_argument(
+        "--offline", default="", help="slides: the folder with reveal.js beside them"
+    )
     parser.add_argument("--table", action="store_true", help="print what was measured")
     parser.add_argument("--quiz", action="store_true", help="write instructor/quiz.md")
     parser.add_argument("--dataset", default="sample", help="MEDIMG_DATASET for --execute")

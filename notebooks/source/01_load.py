@@ -147,7 +147,7 @@ odd = sample[(sample["window"] == "voi lut") & (sample["photometric"] == "MONOCH
 other = pydicom.dcmread(odd["dicom_path"])
 table = other.VOILUTSequence[0]
 entries = np.frombuffer(table.LUTData, np.uint16)
-_, first, bits = table.LUTDescriptor
+_, first, bits = table.LUTDescriptor  # how many entries, the first value, bits of an entry
 place = np.clip(other.pixel_array.astype(int) - first, 0, len(entries) - 1)
 looked_up = entries[place] / (2**bits - 1)
 
@@ -407,7 +407,7 @@ plots.show(fig, alt="Skipping leaves jagged edges and broken vessels; averaging 
 # measure it. Put a faint round spot of known size on a film, make the film smaller, and see how much
 # of the spot's contrast is left. Since averaging is linear, we may shrink the spot on its own.
 
-# %% tags=["nbval-check-output"]
+# %%
 mm = float(dicom.PixelSpacing[0])
 side = max(stored.shape)
 rows, columns = np.mgrid[:side, :side]
@@ -416,9 +416,11 @@ for size in kept:
     for diameter in (2, 4, 8, 16, 32):
         spot = np.hypot(rows - side / 2 + 3, columns - side / 2 + 2) * mm <= diameter / 2
         kept[size][diameter] = images.resize(spot, size).max()
+
+# %% tags=["nbval-check-output"]
 ax = pd.DataFrame(kept).plot(figsize=(5, 2.8), style=["-.o", "--s", "-^"], logx=True)
 ax.set(xlabel="diameter of the spot (mm)", ylabel="contrast left", ylim=(0, 1.05))
-ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"], minor=False)
+ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
 ax.minorticks_off()
 ax.legend(title="pixels a side", frameon=False)
 plots.show(ax.figure, alt=f"At 56 pixels {kept[56][4]:.0%} of the contrast of a 4 mm spot is left.")
@@ -677,8 +679,9 @@ for extra in ("", ",\nwith copies"):
 # ## The shortcut audit
 #
 # A split by patient keeps the person out. It does not keep out a **shortcut**: something in the
-# picture or the file that goes with the label and is not the disease. All sick films from one
-# machine; all healthy ones cropped differently; children against adults.
+# picture or the file that goes with the label and is not the disease. What lies behind it is often a
+# *confounder*, a reason for both: very ill people are filmed in bed, with another machine. All sick
+# films from one machine; all healthy ones cropped differently; children against adults.
 #
 # Before any network, ask: can the label be told from what is *not* disease? `audit_shortcuts` tries
 # the size of the file, 18 global numbers (mean, deviation, histogram), strips along the border,

@@ -309,7 +309,8 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
                  + "\n".join(lines)))
 
 # %% [markdown]
-# Read the last column, and read it twice. *Undecided* is not "no effect": with so few patients, a
+# Read the last column, and read it twice. (Three comparisons are made here. Where nothing is going on,
+# one of the three comes out "decided" by chance up to once in seven times.) *Undecided* is not "no effect": with so few patients, a
 # small effect cannot be seen. *Better* is not "for the reason that I had in mind": where even the wild
 # recipe gains, the gain cannot come from plausible films. A linear model on 1,280 numbers and a few
 # dozen films may profit from *any* copies that blur what is particular to one film. To learn which copies
@@ -318,7 +319,7 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
 # ## Where augmentation earns its keep: another hospital
 #
 # On films like those it learned from, a model needs little help. Films from elsewhere are turned
-# differently, framed differently, processed differently. We imitate that by changing the *judged*
+# differently, framed differently, processed differently (a *domain shift*). We imitate that by changing the *judged*
 # films (once, with a fixed seed) in ways that the training films were not, and judge again.
 
 # %%

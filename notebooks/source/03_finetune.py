@@ -23,7 +23,7 @@
 # A network is a long formula with millions of numbers in it, its *weights*. Training looks for
 # weights that give right answers. From scratch that takes a great many images. We have few, and so we
 # start from weights that somebody else found on photographs, and change them a little. That is
-# **fine-tuning**, and this notebook takes it apart: first what comes before it, then the loop that
+# **fine-tuning**, a kind of *transfer learning*, and this notebook takes it apart: first what comes before it, then the loop that
 # does it, then the decisions around the loop.
 
 # %%
@@ -139,7 +139,8 @@ print("training.linear_probe gives the same as scikit-learn by hand")
 # taken over all films would already know something about the validation films.
 #
 # `linear_probe` does just this, and returns weights for the features as they are, which is exactly
-# what the head of a network is. Here is the difference of the two logits turned into a score.
+# what the head of a network is. *Softmax* turns the two logits
+# of a film into two scores that sum to one, and we keep that of pneumonia.
 
 # %%
 probed = metrics.Predictions(val.ids, val.labels, training.to_scores(logits), val.patients, classes)

@@ -124,7 +124,8 @@ tn = np.sum((y_true == 0) & ~called_ill)  # true negatives: healthy, and left in
 print(f"{tp} found, {fn} missed, {fp} alarmed, {tn} left in peace")
 
 # %% [markdown]
-# These four numbers, laid out as a table with the truth down the side, are the *confusion matrix*.
+# (Books call them true positives, *false negatives*, *false positives* and true negatives.) These four
+# numbers, laid out as a table with the truth down the side, are the *confusion matrix*.
 # The course's library counts the same. From here on we put labels, scores and patients into one
 # object, `Predictions`, that every function of `medimg.metrics` understands.
 
@@ -510,7 +511,8 @@ plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.
 # (The prevalences of the places are made up, to show the direction; find out yours. And nobody screens
 # healthy people for pneumonia with chest films: the last row shows what would happen if one did.) A paper that
 # reports a PPV from a set with as many ill as healthy people reports a number that few clinics
-# will ever see. Now move both dials yourself: the threshold decides about the hills on the left,
+# will ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all thresholds.
+# It too holds at one prevalence only.) Now move both dials yourself: the threshold decides about the hills on the left,
 # the prevalence about the people on the right. Without a running kernel you see the first picture
 # only.
 
@@ -583,7 +585,8 @@ display(Markdown(f"Difference of the AUCs on the same films: {gap.difference:.2f
 # Turn each score back into a logit, divide by a number *T*, turn it into a score again. *T* above 1
 # pulls all scores towards one half, which calms a bold model; *T* below 1 pushes them apart, which
 # encourages a cautious one. Which *T*? The one under which the truth of the films to choose on is
-# least surprising: the smallest log loss. We take it for our own, first model.
+# least surprising: the smallest log loss. This is *temperature scaling*, and we do it to our own, first
+# model.
 
 # %%
 logit = np.log(choose.y_score / (1 - choose.y_score))
@@ -711,7 +714,7 @@ for line, (kind, table) in zip(axes, rows.items(), strict=True):
 plots.show(fig, alt=alt, colours=256)
 
 # %% [markdown]
-# For each one ask, in this order: Is the *label* right? Is the *film* right (exposure, rotation,
+# For each one ask, in this order: Is the *label* right? (The *ground truth* was made by people.) Is the *film* right (exposure, rotation,
 # something lying on the patient)? Would *I* have seen it? And only then: what did the network not
 # learn? Errors with one thing in common are worth more than a hundred random ones. The table shows
 # what is known of the missed; look for the thing in common.
@@ -765,7 +768,7 @@ plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} group
 # are the easy part.
 #
 # For the sensitivity we need a threshold, so only the patients to judge on may speak, and they are
-# few. The gap is the group's sensitivity minus the reference's, which is the largest group:
+# fewer. The gap is the group's sensitivity minus the reference's, which is the largest group:
 
 # %% tags=["nbval-check-output"]
 on_judge = groups[parts == "test"].reset_index(drop=True)

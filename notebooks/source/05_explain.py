@@ -55,7 +55,9 @@ print(f"{len(films)} films; {int(masks.any(axis=(1, 2)).sum())} show a lesion, w
 
 # %% [markdown]
 # We train as in [notebook 3](/notebooks/03_finetune.ipynb): first the head, then, gently, the whole
-# network. What we explain afterwards are films of patients that the network never saw.
+# network. What we explain afterwards are films of patients that the network never learned from. (Half
+# of them, the validation films, chose the epoch, so that the AUC below is a little too good. Here it
+# only has to show that the network learned something.)
 
 # %%
 train, val = films.subset("train"), films.subset("val")
@@ -79,7 +81,8 @@ display(Markdown(f"AUC on {len(unseen)} films of unseen patients: **{metrics.auc
 # 2. How much does the pneumonia score rise if that answer rises? That is the *gradient* of the score.
 #
 # A *hook* is a function that PyTorch calls in passing, so that we can look at both. One hook for the
-# way forward, one for the way back.
+# way forward, one for the way back. (`lambda` makes a small function without a name. PyTorch hands it
+# the layer, what went in and what came out; we keep only what came out.)
 
 # %%
 kept = {}
@@ -207,6 +210,11 @@ plots.show(fig, alt="Where the attention head of a frozen network looked on thre
 # every ill film and count. But what is a good count? If lesions covered half of every film, *any* map
 # would win half of its games. So each test comes with its **chance** level: the share of the film that
 # the lesions cover.
+#
+# The second number below, the *IoU*, looks at more than one place. As much of the map's brightest part
+# as the lesion is large is laid over the lesion; the area that both share is divided by the area that
+# either covers. Its interval comes from a *bootstrap*: the patients are drawn again and again, with
+# repeats, and the measure is taken each time.
 
 # %%
 everyone = explain.explain(model, unseen.images, method="gradcam", target=1)

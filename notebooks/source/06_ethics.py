@@ -498,8 +498,8 @@ def trained_with(share, copies=1):
 # times, so that both machines weigh the same; and as many from B as from A.
 
 # %%
-recipes = {"nobody from B": (0, 1), "1 in 10 from B": (0.1, 1)}
-recipes |= {"1 in 10, counted ninefold": (0.1, 9), "half from B": (0.5, 1)}
+recipes = {"nobody from B": (0, 1), "1 in 10 from B": (0.1, 1),
+           "1 in 10, counted ninefold": (0.1, 9), "half from B": (0.5, 1)}
 trained = {name: trained_with(*recipe) for name, recipe in recipes.items()}
 lines = {}
 for name, on_both in trained.items():
@@ -587,7 +587,7 @@ for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
 # %% [markdown]
 # Equal sensitivity and specificity, unequal meaning of an alarm. Where prevalence differs, no
 # imperfect test can make both equal; that is arithmetic, not bad will (Chouldechova 2017). Somebody
-# has to say which equality matters here, and that is a question for clinicians and patients. It is
+# has to say which equality, which kind of *fairness*, matters here, and that is a question for clinicians and patients. It is
 # not settled by leaving the column "sex" out of the data either: networks read sex, age and even
 # self-reported race from the film itself (Gichoya 2022).
 #

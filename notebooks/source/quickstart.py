@@ -26,7 +26,8 @@
 #
 # Everything runs on real radiographs too: set `MEDIMG_DATASET=kermany` and run this notebook again
 # ([how](/README.md#real-images)). Start with Python's side of things: a handful of imports, and one
-# random generator, so that your run gives the same numbers as ours.
+# random generator, so that your run gives the same numbers as ours. (`replace`, which
+# you will meet often, copies a set of settings and changes one or two of them.)
 
 # %%
 from dataclasses import replace
@@ -87,7 +88,7 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except for the pn
 
 # %% [markdown]
 # The lungs are dark because they are full of air. Pneumonia fills small airspaces with fluid, so a
-# patch of lung turns whiter and the fine vessels in it fade. That is all there is to see, and it
+# patch of lung turns whiter (an *opacity*) and the fine vessels in it fade. That is all there is to see, and it
 # can be very little. *Your left is the patient's right*: the patient faces you.
 #
 # ## 3. Look at the classes
@@ -137,7 +138,7 @@ train
 # %% [markdown]
 # A few dozen images are not much. **Augmentation** shows the network each film a little changed at
 # every pass: turned by a few degrees, nearer or farther, brighter or darker, as if the patient had
-# stood differently or the technician had chosen another exposure. A change is fair only if it
+# stood differently or the radiographer had chosen another exposure. A change is fair only if it
 # could have happened. Mirroring, popular elsewhere, would put the heart on the wrong side of the
 # chest, so it is off unless you ask. Here is one change at a time.
 
