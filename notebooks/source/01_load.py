@@ -211,8 +211,8 @@ plots.show(fig, alt=f"A narrow window shows {levels[0]} levels of DICOM and {lev
 
 # %% [markdown]
 # What was outside the window when the PNG was made is gone for good; what was inside has been
-# rounded. And the header is gone: no pixel size, no view, no age, no machine. That is a loss for
-# measuring and for auditing, and a gain for privacy
+# rounded. And the header is gone: no pixel size, no view, no age, no machine. That is bad for
+# measuring and for auditing, and good for privacy
 # ([notebook 6](/notebooks/06_ethics.ipynb)).
 #
 # ## CT: numbers with a unit
@@ -325,7 +325,8 @@ plots.show(
 #
 # Magnetic resonance measures how hydrogen behaves in a magnetic field. Its numbers depend on the
 # scanner, the coil and the settings, and have no unit. Take all healthy heads of the sample, and
-# from each the median of its brighter half, which is mostly brain.
+# from each the median of its brighter half, which is mostly brain. (They are not all cut at the same
+# height, which adds to the spread.)
 
 # %% tags=["nbval-check-output"]
 mr = datasets.load("sample_mr")

@@ -134,7 +134,7 @@ plots.show(fig, alt="One film turned a little, magnified, re-exposed, its contra
 #
 # We do stretch, in fact, when we make an oblong film square for the network
 # ([notebook 1](/notebooks/01_load.ipynb)). That is the same for every film and depends on no label,
-# but it is a loss all the same.
+# but it costs something all the same.
 #
 # The same table reads differently for other images. A skin lesion has no up or down: flip it as you
 # like. A brain slice is nearly symmetric, but a stroke on the left is not one on the right.
@@ -348,7 +348,7 @@ display(Markdown(
 #
 # Somebody reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference -0.01 to
 # 0.09)." What may be said? (a) It helps. (b) It does nothing. (c) The data cannot decide; a gain of
-# 0.09 and a small loss are both possible. (d) The interval is wrong, since it holds a negative number.
+# 0.09 and a small harm are both possible. (d) The interval is wrong, since it holds a negative number.
 
 # %% tags=["exercise"]
 # solution: begin

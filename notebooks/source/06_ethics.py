@@ -832,7 +832,8 @@ for name in ("age", "sex", "view", "site"):
     known = studies[name].dropna() if name in studies else pd.Series(dtype=str)
     facts[name] = "NOT RECORDED" if known.empty else ", ".join(
         f"{v} {n}" for v, n in (groups[name].value_counts(sort=False).items()))  # fmt: skip
-pd.Series(facts).to_frame("computed")
+with pd.option_context("display.max_colwidth", None):
+    display(pd.Series(facts).to_frame("computed"))
 
 # %% [markdown]
 # Every "NOT RECORDED" is a question that nobody will ever be able to ask of a network trained on
