@@ -187,12 +187,10 @@ print(f"of {len(wanted)} texts, {before} are in the input and {after} in the out
 # it says about each of the eighteen identifiers of Safe Harbor.
 
 # %% tags=["nbval-check-output"]
-columns = ["identifier", "settled", "values_in_input", "done"]
-with pd.option_context("display.max_colwidth", None):
-    display(report.hipaa.set_index("number")[columns])
+report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 
 # %% [markdown]
-# Read the column *settled* first. Where it says that *a person decides*, no program could, and we come
+# Read the column *settled* first. (A further column, `done`, says what was done.) Where it says that *a person decides*, no program could, and we come
 # to that below. The proof has small print as well: some texts of the input do occur in the output, and
 # each such hit must be *explained*, or the file counts as leaking and is moved away.
 
