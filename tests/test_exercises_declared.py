@@ -77,7 +77,7 @@ def test_blanks_and_bad_input_get_words(name):
         assert outcome.status in {"wrong", "blank"}, (odd, outcome)
         assert len(outcome.text) > 10
         assert "Traceback" not in repr(outcome)
-    bad_data = {key: None for key in context}
+    bad_data = dict.fromkeys(context)
     for answer in EXAMPLES[name]["right"]:
         assert exercises.check(name, answer, **bad_data).status in {"right", "unchecked", "wrong"}
 

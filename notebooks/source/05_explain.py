@@ -406,8 +406,8 @@ found = {where: metrics.auc(training.predict(fooled, one)) for where, one in tri
 # %%
 fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
                           masks=truth[sick][:3])
-plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three films with "
-           "the true lesion outlined.", colours=64)
+plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three films "
+           "with the true lesion outlined.", colours=64)
 display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc in found.items())))
 
 # %% [markdown]
