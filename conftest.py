@@ -1,7 +1,12 @@
-"""For every test and notebook alike: the sample, and no progress bars in compared outputs."""
+"""For every test and notebook alike: the sample, no progress bars, one thread a worker."""
 
 import os
 
 os.environ["TQDM_DISABLE"] = "1"
 for name in ("MEDIMG_DATASET", "MEDIMG_DATA"):
     os.environ.pop(name, None)
+# Workers share the cores: two workers with two threads each take longer than with one each.
+# Set before torch is imported; the notebooks' kernels inherit it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")

@@ -159,7 +159,7 @@ def _window(
     unit: str,
 ) -> Drawn:
     low, high = centre - width / 2, centre + width / 2
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
     shown = apply_window(values, centre, width, function="LINEAR_EXACT")
     left.imshow(shown, cmap="gray", vmin=0, vmax=1)
     left.set_axis_off()
@@ -182,7 +182,7 @@ def _threshold(predictions: Predictions, threshold: float, prevalence: float) ->
     sensitivity, specificity = found["sensitivity"], found["specificity"]
     counts = natural_frequencies(prevalence, sensitivity.value, specificity.value)
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 4.6), layout="constrained", width_ratios=(1, 1.5)
+        1, 2, figsize=(8.4, 3.8), layout="constrained", width_ratios=(1, 1.4)
     )
     bins = np.linspace(0, 1, 26).tolist()
     for k, colour, hatch in ((0, BLUE, ""), (1, ORANGE, "//")):

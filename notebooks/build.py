@@ -5,8 +5,8 @@ python notebooks/build.py 01_load --execute     one, executed and measured (as i
 python notebooks/build.py --execute --dataset kermany --data /path    on real films, to build/
 python notebooks/build.py --check               do sources and notebooks agree? (runs nothing)
 python notebooks/build.py --slides              slides for teaching, to build/slides/
-    python notebooks/build.py --quiz                instructor/quiz.md from instructor/quiz.yaml
-    python notebooks/build.py --table               what was measured, as a Markdown table
+python notebooks/build.py --quiz                instructor/quiz.md from instructor/quiz.yaml
+python notebooks/build.py --table               what was measured, as a Markdown table
 """
 
 from __future__ import annotations
@@ -115,6 +115,9 @@ def main() -> int:
     parser.add_argument("--execute", action="store_true", help="run the notebooks and measure")
     parser.add_argument("--check", action="store_true", help="compare only, write nothing")
     parser.add_argument("--slides", action="store_true", help="write slides to build/slides/")
+    parser.add_argument(
+        "--offline", default="", help="slides: the folder with reveal.js beside them"
+    )
     parser.add_argument("--table", action="store_true", help="print what was measured")
     parser.add_argument("--quiz", action="store_true", help="write instructor/quiz.md")
     parser.add_argument("--dataset", default="sample", help="MEDIMG_DATASET for --execute")
@@ -139,7 +142,7 @@ def main() -> int:
             if args.check:
                 complaints += differences(layout, name)
             elif args.slides:
-                print(slides(layout, name, layout.root / "build" / "slides"))
+                print(slides(layout, name, layout.root / "build" / "slides", offline=args.offline))
             else:
                 complaints += build(layout, name, args)
         except (BuildError, OSError) as error:

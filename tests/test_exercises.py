@@ -201,8 +201,11 @@ def test_functions_are_called_on_cases():
     assert "[1.0, 2.0, 3.0]" in stopped
     assert "TypeError" in exercise.judge(lambda: 1, {}).text
     assert "without brackets" in exercise.judge(3, {}).text
-    assert exercise.judge(lambda v: v[:2], {}).status == "wrong"
-    assert exercise.judge(lambda v: "text", {}).status == "wrong"
+    short = exercise.judge(lambda v: v[:2], {}).text
+    assert short.startswith("Called with ([1.0, 2.0, 3.0]), your function gave [1.0, 2.0], and")
+    assert "gave the text 'text', and" in exercise.judge(lambda v: "text", {}).text
+    assert "0.5" not in short  # where it goes wrong, never what would be right
+    assert "stopped with SystemExit" in exercise.judge(lambda v: sys.exit(1), {}).text
     assert case.tolist() == [1, 2, 3]
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import math
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +71,15 @@ def test_blanks_and_bad_input_get_words(name):
     for blank in (..., None, lambda *args, **options: None):
         outcome = exercises.check(name, blank, **context)
         assert outcome.status in ({"blank", "wrong"} if callable(blank) else {"blank"})
-    for odd in ("three", math.nan, [1] * 7, {}, object(), np.zeros((3, 2)), lambda *args: 1 / 0):
+    odd_functions = (lambda *args: 1 / 0, lambda *args: "a", lambda *args: [1] * 9, sys.exit)
+    for odd in ("three", math.nan, [1] * 7, {}, object(), np.zeros((3, 2)), *odd_functions):
         outcome = exercises.check(name, odd, **context)
         assert outcome.status in {"wrong", "blank"}, (odd, outcome)
         assert len(outcome.text) > 10
+        assert "Traceback" not in repr(outcome)
+    bad_data = dict.fromkeys(context)
+    for answer in EXAMPLES[name]["right"]:
+        assert exercises.check(name, answer, **bad_data).status in {"right", "unchecked", "wrong"}
 
 
 @pytest.mark.parametrize("item", DECLARED.values(), ids=lambda item: item.name)

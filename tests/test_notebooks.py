@@ -33,7 +33,8 @@ each_notebook = pytest.mark.parametrize(
     "path", PATHS, ids=lambda path: path.relative_to(ROOT).as_posix()
 )
 COMPARED = {"text/plain", "text/html", "text/markdown"}
-MAX_BYTES, MAX_CODE_LINES, MIN_COMPARED = 1_000_000, 12, 0.40
+MAX_BYTES, MAX_CODE_LINES, MAX_WIDTH, MIN_COMPARED = 1_000_000, 12, 1_000, 0.40
+MINUTES_AN_EXERCISE, MIN_TERMS = 15, 8
 
 
 def read(path):
@@ -131,7 +132,9 @@ def test_every_figure_states_its_finding(path):
             assert alt.rstrip().endswith((".", "?", "!")), alt
             data = base64.b64decode(output.data["image/png"])
             width, height = (int.from_bytes(data[k : k + 4]) for k in (16, 20))
-            assert max(width, height) <= 2000, cell.source
+            # On a phone a figure shrinks to some 350 pixels: from wider ones no label can be read.
+            assert width <= MAX_WIDTH, f"{width} pixels wide\n{cell.source}"
+            assert height <= 2 * MAX_WIDTH, cell.source
 
 
 @each_notebook
@@ -139,14 +142,19 @@ def test_notebooks_open_and_close_alike(path):
     cells = read(path).cells
     head = cells[0].source
     wanted = ["# ", "studiolab.svg", "colab-badge.svg", "badge_logo.svg", "**You will be able to**"]
-    wanted += ["**You need first:**", "**Time:**", "| Measured |", "**Cost:**"]
+    wanted += ["**You need first:**", "**Time:**", "| Measured |", "| Run from start to end"]
+    wanted += ["| Peak memory |", "**Cost:**"]
     places = [head.find(text) for text in wanted]
     assert -1 not in places, wanted[places.index(-1)]
     assert places == sorted(places)
     assert "not measured yet" not in head
     endings = re.findall(r"^## (.+)$", markdown(path), re.MULTILINE)[-3:]
     assert endings == ["Key points", "Further reading", "Next step"]
-    assert re.search(r"doi\.org|https://", markdown(path).split("## Further reading")[1])
+    reading, step = markdown(path).split("## Further reading")[1].split("## Next step")
+    assert len(set(re.findall(r"\]\((https://[^)]+)\)", reading))) >= 3
+    assert re.search(r"\.ipynb\)", step)
+    points = markdown(path).split("## Key points")[1].split("## Further reading")[0]
+    assert len(re.findall(r"^- ", points, re.MULTILINE)) >= 4
 
 
 @each_notebook
@@ -192,6 +200,27 @@ def test_exercises_are_declared_used_and_answered_as_they_should(name):
         assert len(cells) == len(used)
         for cell in cells:
             assert cell.outputs[-1].data["text/plain"].startswith(mark), cell.source
+
+
+@each_name
+def test_an_exercise_comes_about_every_quarter_of_an_hour(name):
+    path = LAYOUT.student(name)
+    minutes = int(re.search(r"about (\d+) minutes to read", read(path).cells[0].source)[1])
+    exercises = [k for k, cell in enumerate(read(path).cells) if "exercise" in tags(cell)]
+    assert len(exercises) >= round(minutes / MINUTES_AN_EXERCISE)
+    for place in exercises:  # its question stands right above it, under a heading of its own
+        assert re.search(r"^### Exercise: ", read(path).cells[place - 1].source, re.MULTILINE)
+
+
+@each_notebook
+def test_terms_are_linked_to_the_glossary(path):
+    terms = set(re.findall(r"glossary\.md#([\w-]+)", markdown(path)))
+    assert len(terms) >= MIN_TERMS, terms
+
+
+def test_every_term_of_the_glossary_is_used_somewhere():
+    used = {term for path in PATHS for term in re.findall(r"glossary\.md#([\w-]+)", markdown(path))}
+    assert set(read_glossary(LAYOUT.glossary).values()) <= used
 
 
 @pytest.mark.skipif(not NAMES, reason="no sources yet")

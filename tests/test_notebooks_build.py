@@ -246,6 +246,8 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     assert slide_type(new("# Title")) == slide_type(new("## Part")) == "slide"
     assert slide_type(new("### Exercise")) == "subslide"
     assert slide_type(new("text")) == "-"
+    assert slide_type(new("text"), after_code=True) == "subslide"
+    assert slide_type(nbformat.v4.new_code_cell("1"), after_code=True) == "-"
     assert slide_type(new("## Part", metadata={"tags": ["skip"]})) == "skip"
     assert slide_type(nbformat.v4.new_code_cell("1", metadata={"tags": ["setup"]})) == "skip"
     builder_cli.build(layout, "09_demo", ARGS)
@@ -253,6 +255,11 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     assert '<aside class="notes">' in page
     assert "Ask the class." in page
     assert "parts = [1, 2]" not in page
+    assert "cdnjs.cloudflare.com/ajax/libs/require.js" in page
+    page = slides(layout, "09_demo", layout.root / "build", offline="modules").read_text()
+    assert 'src="modules/requirejs/require.js"' in page
+    assert "modules/reveal.js/dist/reveal.js" in page
+    assert "window.MathJax = " in page
 
 
 QUIZ = """\

@@ -122,7 +122,7 @@ EXERCISES = (
         question="All 20 of 20 ill people were found: where does Wilson's 95 % interval begin?",
         kind=Number(tolerance=0.0015, low=0, high=1),
         expected=Sealed("16359fdfe49b28f0"),
-        right="A test that misses one ill person in six could well have shown the same.",
+        right="A test that misses one ill person in ten finds twenty of twenty one time in eight.",
         hints=(
             "The function `wilson` from the cells above does the work.",
             "It returns two numbers, the ends of the interval. The first is the lower one.",

@@ -95,7 +95,7 @@ class Exercise:
         if isinstance(value, Problem):
             return Outcome(self.name, "wrong", value.text)
         try:
-            right = self._accepts(value, context)
+            right, reference = self._accepts(value, context)
         except Exception:  # whatever is wrong with the data, the learner needs words
             text = "Its data are missing or changed: run the cells above again, in order."
             return Outcome(self.name, "unchecked", text)
@@ -105,13 +105,13 @@ class Exercise:
             if mistake.fits(value, self.kind, context):
                 return Outcome(self.name, "wrong", mistake.hint)
         more = f'`exercises.hint("{self.name}")` gives a hint.'
-        return Outcome(self.name, "wrong", f"{self.kind.doubt(value)} {more}".strip())
+        return Outcome(self.name, "wrong", f"{self.kind.doubt(value, reference)} {more}".strip())
 
-    def _accepts(self, value: Any, context: dict[str, Any]) -> bool:
+    def _accepts(self, value: Any, context: dict[str, Any]) -> tuple[bool, Any]:
         if isinstance(self.expected, Sealed):
-            return self.expected.opens(self.name, self.kind.keys(value))
+            return self.expected.opens(self.name, self.kind.keys(value)), None
         reference = self.kind.resolve(self.expected, _wanted(self.expected, context))
-        return self.kind.same(value, reference)
+        return self.kind.same(value, reference), reference
 
     def _blank(self) -> Outcome:
         return Outcome(self.name, "blank", "Put your answer in place of `...` and run the cell.")

@@ -34,8 +34,12 @@ class Kind:
         """Compute the reference from the data that the notebook passed to the check."""
         return reference(**context)
 
-    def doubt(self, value: Any) -> str:
-        """Return a hint that holds for every wrong answer of this kind, or nothing."""
+    def doubt(self, value: Any, reference: Any = None) -> str:
+        """Return a hint that holds for every wrong answer of this kind, or nothing.
+
+        The reference is there to find *where* an answer goes wrong, never to be shown; it is None
+        where it is sealed.
+        """
         return ""
 
 
@@ -64,7 +68,7 @@ class Number(Kind):
             )
         return float(value)
 
-    def doubt(self, value: Any) -> str:
+    def doubt(self, value: Any, reference: Any = None) -> str:
         """Say that the value is out of range, or looks like a percentage."""
         if self.low <= value <= self.high:
             return ""

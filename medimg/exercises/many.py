@@ -106,7 +106,7 @@ class Function(Kind):
             try:
                 # A copy: a function that alters its argument must not spoil the next case.
                 results.append(plain(answer(*deepcopy(case))))
-            except Exception as error:  # anything the learner's code may raise
+            except (Exception, SystemExit) as error:  # anything the learner's code may raise
                 return Problem(
                     f"Your function stopped with {type(error).__name__}: {error} - "
                     f"when it was called with ({shown})."
@@ -118,6 +118,15 @@ class Function(Kind):
                 shown = ", ".join(_short(argument) for argument in case)
                 return Problem(f"Your function returned nothing when called with ({shown}).")
         return results
+
+    def doubt(self, value: Any, reference: Any = None) -> str:
+        """Name the first case that goes wrong, and what the learner's function gave there."""
+        for case, given, wanted in zip(self.cases, value, reference or (), strict=False):
+            if not _alike(given, wanted, self.tolerance):
+                shown = ", ".join(_short(argument) for argument in case)
+                said = describe(given) if isinstance(given, str) else _short(given)
+                return f"Called with ({shown}), your function gave {said}, and that is not right."
+        return ""
 
     def same(self, value: Any, reference: Any) -> bool:
         """Compare the results case by case."""

@@ -55,7 +55,7 @@ def plot_grid(
     matplotlib.figure.Figure
     """
     rows = -(-len(images) // columns)
-    side = min(3.2, 10.5 / columns)  # inches: few images are shown larger
+    side = min(2.6, 8 / columns)  # inches: few are shown larger, and titles stay legible on a phone
     figure, axes = plt.subplots(
         rows, columns, figsize=(side * columns, 1.1 * side * rows), squeeze=False,
         layout="constrained",

@@ -40,13 +40,12 @@ def plot_strategy(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         _, ax = plt.subplots(figsize=(1.6 + 0.6 * len(table), 0.8 + 0.32 * table.shape[1]))
     rates = table.to_numpy(float).T  # (stages, epochs)
     shown = np.ma.masked_equal(rates, 0.0)
-    low = float(shown.min()) if shown.count() else 1.0
-    high = max(float(shown.max()) if shown.count() else 1.0, low * 1.01)
     ax.set_facecolor("0.85")
-    ax.pcolormesh(shown, norm=LogNorm(low / 2, high * 2), cmap="cividis", edgecolors="w", lw=1)
+    # One scale for all tables, so that the same rate has the same colour beside another strategy.
+    ax.pcolormesh(shown, norm=LogNorm(0.01, 2), cmap="cividis", edgecolors="w", lw=1)
     for (row, column), rate in np.ndenumerate(rates):
         text = f"{rate:.2g}" if rate else "frozen"
-        bright = rate > np.sqrt(low * high)
+        bright = rate > 0.1
         ax.text(
             column + 0.5,
             row + 0.5,
@@ -113,7 +112,8 @@ def plot_history(history: pd.DataFrame, *, metric: str = "auc", ax: Axes | None 
         )
         right.set_ylabel(f"validation {name}")
         handles, labels = [*handles, *drawn], [*labels, f"validation {name}"]
-    ax.legend(handles, labels, loc="best", frameon=False)
+    ax.legend(handles, labels, frameon=False, ncols=3, fontsize=9,
+              loc="lower center", bbox_to_anchor=(0.5, 1))  # fmt: skip
     return ax
 
 

@@ -14,25 +14,55 @@ from nbformat import NotebookNode
 from medimg.storage import atomic_write
 
 
-def slides(layout: Layout, name: str, folder: Path) -> Path:
-    """Write ``<name>.slides.html`` with the committed outputs; return its path."""
+# Instead of MathJax, in a room without internet: the slide engine asks it to draw no formula.
+NO_FORMULAS = "<script>window.MathJax = {Hub: {getAllJax: () => [], Rerender() {}}};</script>"
+
+
+def slides(layout: Layout, name: str, folder: Path, *, offline: str = "") -> Path:
+    """Write ``<name>.slides.html`` with the committed outputs; return its path.
+
+    ``offline`` names a folder beside the page with reveal.js, requirejs and jquery as npm installs
+    them; without it, the page takes them from the internet.
+    """
     notebook = render(layout, name, "slides")
     committed = nbformat.read(layout.student(name), as_version=4)
     outputs = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
+    notebook.cells = [part for cell in notebook.cells for part in parts(cell)]
+    after_code = False
     for cell in notebook.cells:
-        cell.metadata["slideshow"] = {"slide_type": slide_type(cell)}
+        cell.metadata["slideshow"] = {"slide_type": slide_type(cell, after_code=after_code)}
+        after_code = cell.cell_type == "code"
         if cell.cell_type == "code" and cell.id in outputs:
             cell.outputs = outputs[cell.id].outputs
             cell.execution_count = outputs[cell.id].execution_count
-    page, _ = SlidesExporter(reveal_scroll=True).from_notebook_node(notebook)
+    exporter = SlidesExporter(reveal_scroll=True, reveal_width="1200", reveal_height="860")
+    if offline:
+        exporter.reveal_url_prefix = f"{offline}/reveal.js"
+        exporter.require_js_url = f"{offline}/requirejs/require.js"
+        exporter.jquery_url = f"{offline}/jquery/dist/jquery.min.js"
+    page, _ = exporter.from_notebook_node(notebook)
+    if offline:
+        page = page.replace("<head>", f"<head>{NO_FORMULAS}", 1)
     target = folder / f"{name}.slides.html"
     with atomic_write(target, "w") as file:
         file.write(page)
     return target
 
 
-def slide_type(cell: NotebookNode) -> str:
-    """Return the slide type: the tag's, or by heading (## a slide, ### one below it)."""
+def parts(cell: NotebookNode) -> list[NotebookNode]:
+    """Cut a text at its headings, so that each can begin a slide; leave code whole."""
+    if cell.cell_type != "markdown":
+        return [cell]
+    texts = [text for text in re.split(r"(?m)^(?=#{2,3} )", cell.source) if text.strip()]
+    return [nbformat.v4.new_markdown_cell(text, metadata=dict(cell.metadata)) for text in texts]
+
+
+def slide_type(cell: NotebookNode, *, after_code: bool = False) -> str:
+    """Return the slide type: the tag's, or by heading (## a slide, ### one below it).
+
+    Text that follows code begins a slide below as well, so that each holds one step: what is done
+    and why, the code, and what came of it.
+    """
     tags = set(cell.metadata.get("tags", []))
     chosen = SLIDE_TAGS & tags
     if chosen:
@@ -41,5 +71,5 @@ def slide_type(cell: NotebookNode) -> str:
         return "skip"
     heading = re.match(r"(#{1,3}) ", cell.source) if cell.cell_type == "markdown" else None
     if heading is None:
-        return "-"
+        return "subslide" if after_code and cell.cell_type == "markdown" else "-"
     return "subslide" if heading[1] == "###" else "slide"

@@ -63,21 +63,15 @@ plots.show(ax.figure, alt="A chest radiograph: two dark lungs, a bright heart be
 
 # %% tags=["nbval-check-output"]
 dicom = pydicom.dcmread(film["dicom_path"])
-for name in [
-    "Modality",
-    "BitsStored",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "WindowCenter",
-    "WindowWidth",
-    "PhotometricInterpretation",
-    "PixelSpacing",
-]:
+for name in ["Modality", "BitsStored", "RescaleSlope", "RescaleIntercept", "WindowCenter",
+             "WindowWidth", "PhotometricInterpretation", "PixelSpacing"]:
     print(f"{dicom[name].tag}  {name:26} {dicom[name].value}")
 
 # %% [markdown]
-# `PixelSpacing` is the size of a pixel in millimetres: with it you can measure a heart. Now the
-# pixels themselves, just as they are stored.
+# `PixelSpacing` is the size of a pixel in millimetres. On a CT slice one may measure with it. On a
+# radiograph take care: the rays spread out from the tube, so what lies farther from the detector is
+# shown larger. That is why the heart looks larger on an AP film than on a PA film of the same person.
+# Now the pixels themselves, just as they are stored.
 
 # %% tags=["nbval-check-output"]
 stored = dicom.pixel_array
@@ -132,8 +126,8 @@ stretched = (raw - raw.min()) / (raw.max() - raw.min())
 if images.read_header(double).PhotometricInterpretation == "MONOCHROME1":
     stretched = 1 - stretched
 shown = [images.read_image(double, window=0), images.read_image(double, window=1), stretched]
-fig, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
-titles = ["the first window", "the second window", "header ignored"]
+fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.6), layout="constrained")
+titles = ["first window", "second window", "header ignored"]
 for ax, picture, title in zip(axes, shown, titles, strict=True):
     plots.plot_image(picture, title=title, ax=ax)
 plots.show(fig, alt="One film three times: the narrower the window, the starker the contrast.")
@@ -153,7 +147,7 @@ odd = sample[(sample["window"] == "voi lut") & (sample["photometric"] == "MONOCH
 other = pydicom.dcmread(odd["dicom_path"])
 table = other.VOILUTSequence[0]
 entries = np.frombuffer(table.LUTData, np.uint16)
-_, first, bits = table.LUTDescriptor
+_, first, bits = table.LUTDescriptor  # how many entries, the first value, bits of an entry
 place = np.clip(other.pixel_array.astype(int) - first, 0, len(entries) - 1)
 looked_up = entries[place] / (2**bits - 1)
 
@@ -194,28 +188,38 @@ print("grey levels in the PNG file:  ", len(np.unique(from_png)))
 # %% [markdown]
 # To the eye the two are alike: no pixel differs by more than one of 255 steps. But the PNG has far
 # fewer levels. You notice when you look *into* a narrow range of greys, as a radiologist does who
-# turns up the contrast to see behind the heart.
+# turns up the contrast to see behind the heart. We search for a corner of the film where the greys
+# lie close together, and spread just those over the whole scale.
 
 # %% tags=["nbval-check-output"]
-low = float(np.quantile(from_dicom, 0.6))
-zoom = [np.clip((picture - low) / 0.03, 0, 1) for picture in (from_dicom, from_png)]
-levels = [len(np.unique(picture)) for picture in zoom]
+spread, side = [], 60
+for row in range(0, from_dicom.shape[0] - side, 20):
+    for column in range(0, from_dicom.shape[1] - side, 20):
+        low, high = np.percentile(from_dicom[row : row + side, column : column + side], [2, 98])
+        if low > 0.15 and high < 0.95:  # neither the black surround nor what is white all over
+            spread.append((high - low, low, row, column))
+width, low, row, column = min(spread)
+corner = np.s_[row : row + side, column : column + side]
+pair = [np.clip((picture[corner] - low) / width, 0, 1) for picture in (from_dicom, from_png)]
+levels = [len(np.unique(picture)) for picture in pair]
+
+# %% tags=["nbval-check-output"]
 fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), layout="constrained")
-for ax, picture, name, n in zip(axes, zoom, ("DICOM", "PNG"), levels, strict=True):
-    plots.plot_image(picture[-200:-40, 120:320], title=f"{name}: {n} levels in window", ax=ax)
+for ax, picture, name, n in zip(axes, pair, ("DICOM", "PNG"), levels, strict=True):
+    plots.plot_image(picture, title=f"{name}: {n} levels in this corner", ax=ax)
 plots.show(fig, alt=f"A narrow window shows {levels[0]} levels of DICOM and {levels[1]} of PNG.")
 
 # %% [markdown]
 # What was outside the window when the PNG was made is gone for good; what was inside has been
-# rounded. And the header is gone: no pixel size, no view, no age, no machine. That is a loss for
-# measuring and for auditing, and a gain for privacy
+# rounded. And the header is gone: no pixel size, no view, no age, no machine. That is bad for
+# measuring and for auditing, and good for privacy
 # ([notebook 6](/notebooks/06_ethics.ipynb)).
 #
 # ## CT: numbers with a unit
 #
 # Computed tomography measures the absorption in every little volume (a voxel), and gives it
 # in **Hounsfield units** (HU), a scale with two fixed points: air is -1000, water is 0. A CT
-# comes as one file a slice. The order of the file names need not be the order of the body, so
+# usually comes as one file a slice. The order of the file names need not be the order of the body, so
 # `read_series` sorts by the position in the header.
 
 # %% tags=["nbval-check-output"]
@@ -228,7 +232,7 @@ print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max
 
 # %% [markdown]
 # Which values occur in one slice? Because the unit is fixed, the humps of the histogram mean the
-# same thing in every hospital.
+# same thing in every hospital. (The counts are on a logarithmic scale, so that rare values show.)
 
 # %% tags=["nbval-check-output"]
 chest = hu[len(hu) // 2]
@@ -241,20 +245,23 @@ share = (chest < -500).mean()
 plots.show(ax.figure, alt=f"Humps at air, lung, fat and muscle; {share:.0%} lie below -500 HU.")
 
 # %% [markdown]
+# Bone lies above 300 HU, and so does blood with a contrast agent in it: this patient was given one,
+# and the heart's chambers are brighter than muscle.
+#
 # A screen cannot show two thousand values at once in a useful way. So radiologists look at the same
 # slice through several windows. The library knows the usual ones by name.
 
 # %% tags=["nbval-check-output"]
-fig, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.6), layout="constrained")
 for ax, name in zip(axes, ["lung", "mediastinum", "bone"], strict=True):
     centre, width = images.CT_WINDOWS[name]
     by_hand = np.clip((chest - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
     np.testing.assert_allclose(images.apply_window(chest, centre, width), by_hand, atol=1e-6)
-    plots.plot_image(by_hand, title=f"{name}: {centre:.0f}, {width:.0f} HU", ax=ax)
+    plots.plot_image(by_hand, title=f"{name}: {centre:.0f}, {width:.0f}", ax=ax)
 plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, bone in the third.")
 
 # %% [markdown]
-# Titles give centre and width. In the lung window you see vessels in the lungs and the heart is
+# Titles give centre and width in HU. In the lung window you see vessels in the lungs and the heart is
 # one flat white. In the mediastinal window the lungs are black and soft tissue has greys. Nothing
 # was measured again; only the map from numbers to greys changed.
 #
@@ -317,16 +324,18 @@ plots.show(
 # ## MR: numbers without a unit
 #
 # Magnetic resonance measures how hydrogen behaves in a magnetic field. Its numbers depend on the
-# scanner, the coil and the settings, and have no unit. Take two healthy heads, measured at two
-# field strengths.
+# scanner, the coil and the settings, and have no unit. Take all healthy heads of the sample, and
+# from each the median of its brighter half, which is mostly brain. (They are not all cut at the same
+# height, which adds to the spread.)
 
 # %% tags=["nbval-check-output"]
 mr = datasets.load("sample_mr")
-pair = mr[mr["label"] == "no_lesion"].groupby("field_tesla").head(1).head(2)
-heads = [images.read_values(path) for path in pair["path"]]
-for tesla, head in zip(pair["field_tesla"], heads, strict=True):
-    tissue = head[head > head.mean()]
-    print(f"{tesla} tesla: median of the brighter tissue {np.median(tissue):.0f}, no unit")
+healthy = [images.read_values(path) for path in mr.loc[mr["label"] == "no_lesion", "path"]]
+medians = [float(np.median(head[head > head.mean()])) for head in healthy]
+order = np.argsort(medians)
+heads = [healthy[order[0]], healthy[order[-1]]]  # the darkest and the brightest
+print(f"{len(healthy)} healthy heads: medians from {min(medians):.0f} to {max(medians):.0f}, "
+      "and nobody is ill")
 
 # %% [markdown]
 # The usual way out is to scale each image by its own **percentiles**: the value below which 1 % of
@@ -335,15 +344,16 @@ for tesla, head in zip(pair["field_tesla"], heads, strict=True):
 # comparable with the others in its range, though still not in a unit.
 
 # %% tags=["nbval-check-output"]
-fixed = [images.apply_window(head, heads[0].max() / 2, heads[0].max()) for head in heads]
+fixed = [images.apply_window(head, heads[1].max() / 2, heads[1].max()) for head in heads]
 scaled = []
 for head in heads:
     low, high = np.percentile(head, [1, 99])
     scaled.append(np.clip((head - low) / (high - low), 0, 1))
     same = images.apply_window(head, (low + high) / 2, high - low, function="LINEAR_EXACT")
     np.testing.assert_allclose(same, scaled[-1], atol=1e-5)
-titles = ["first head", "second, same window", "first, percentiles", "second, percentiles"]
-fig = plots.plot_grid([*fixed, *scaled], titles=titles, columns=4)
+titles = ["darkest head", "brightest, same window", "darkest, percentiles",
+          "brightest, percentiles"]
+fig = plots.plot_grid([*fixed, *scaled], titles=titles, columns=2)
 plots.show(fig, alt="Two heads through one window, then each scaled by its own percentiles.")
 
 # %% [markdown]
@@ -362,7 +372,7 @@ pictures = [images.read_image(path) for path in sample["path"].head(20)]
 oblong = max(pictures, key=lambda p: abs(np.log(p.shape[0] / p.shape[1])))
 squares = [images.resize(oblong, 224), images.resize(oblong, 224, keep_aspect=True)]
 change = oblong.shape[0] / oblong.shape[1]
-fig, axes = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.6), layout="constrained")
 titles = [f"{oblong.shape[0]} x {oblong.shape[1]}", "stretched", "padded"]
 for ax, picture, title in zip(axes, [oblong, *squares], titles, strict=True):
     plots.plot_image(picture, title=title, ax=ax)
@@ -398,7 +408,7 @@ plots.show(fig, alt="Skipping leaves jagged edges and broken vessels; averaging 
 # measure it. Put a faint round spot of known size on a film, make the film smaller, and see how much
 # of the spot's contrast is left. Since averaging is linear, we may shrink the spot on its own.
 
-# %% tags=["nbval-check-output"]
+# %%
 mm = float(dicom.PixelSpacing[0])
 side = max(stored.shape)
 rows, columns = np.mgrid[:side, :side]
@@ -407,14 +417,18 @@ for size in kept:
     for diameter in (2, 4, 8, 16, 32):
         spot = np.hypot(rows - side / 2 + 3, columns - side / 2 + 2) * mm <= diameter / 2
         kept[size][diameter] = images.resize(spot, size).max()
+
+# %% tags=["nbval-check-output"]
 ax = pd.DataFrame(kept).plot(figsize=(5, 2.8), style=["-.o", "--s", "-^"], logx=True)
 ax.set(xlabel="diameter of the spot (mm)", ylabel="contrast left", ylim=(0, 1.05))
+ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
+ax.minorticks_off()
 ax.legend(title="pixels a side", frameon=False)
 plots.show(ax.figure, alt=f"At 56 pixels {kept[56][4]:.0%} of the contrast of a 4 mm spot is left.")
 
 # %% [markdown]
 # How large are the lesions that we want to find? The masks of the sample know. We give each the
-# diameter of a circle of the same area.
+# diameter of a circle of the same area, all parts of a lesion together.
 
 # %% tags=["nbval-check-output"]
 sick = sample[sample["label"] == "pneumonia"]
@@ -430,8 +444,9 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# So 224 pixels are enough for pneumonia, which is soft and large. They are *not* enough for all
-# that a chest film can show: a small nodule, a hairline fracture, or the thin line at the edge of a
+# So 224 pixels are enough for the *outline* of a pneumonia, which is usually soft and large. Its fine
+# signs, such as thin lines between lung lobules, are finer than a pixel here. And 224 are *not* enough
+# for all that a chest film can show: a small nodule, a hairline fracture, or the thin line at the edge of a
 # collapsed lung, which a clinical film of 2,500 pixels shows and one of 224 does not. The size is a
 # medical decision before it is a matter of memory.
 #
@@ -576,7 +591,10 @@ def recognise(rows, units, rng):
 
 
 # %% [markdown]
-# `units` is the whole difference between the two ways: image names, or patient names. We do it a
+# Line by line: `coin` holds each patient's toss, and `sick` the toss of each film's patient. `test`
+# marks the films of a third of the units. `near` is the table of similarities, and the score of a
+# test film is its similarity to the nearest *sick* training film, minus that to the nearest healthy
+# one. `units` is the whole difference between the two ways: image names, or patient names. We do it a
 # hundred times each, without and with the planted copies.
 
 # %%
@@ -612,8 +630,9 @@ display(Markdown(
 
 # %% [markdown]
 # The dot is the mean of the draws, the line holds 95 % of them. By patient, the AUC stays
-# round one half, with copies or without, as it must. By image, the model "diagnoses" a coin: it
-# recognises the patient. How far it gets depends on how many test films have a relative in training.
+# round one half, with copies or without, as it must. By image and with copies about, the model
+# "diagnoses" a coin: it recognises the patient. Without copies it may not get far. That depends on how
+# many test films have a relative in training, and on how alike two films of one person are.
 #
 # ### A model as people use it
 #
@@ -651,9 +670,9 @@ for extra in ("", ",\nwith copies"):
 # %% [markdown]
 # The intervals are made by patient (DeLong, paired), so they do not take copies for news. Read the
 # two lines with care. An interval of the inflation that includes zero does not show that the leak is
-# harmless, only that so few films cannot show it. The inflation is large where an honest model finds
-# the disease hard, and small where it is near the top anyway: nobody can gain much from 0.97. That is
-# the treacherous part. You cannot see from a score whether it leaked.
+# harmless, only that so few films cannot show it. The inflation can be large where an honest model
+# finds the disease hard, and is small where it is near the top anyway: nobody can gain much from 0.97.
+# That is the treacherous part. You cannot see from a score whether it leaked.
 #
 # > **Where people fall.** Cutting a film into patches, slices of one CT, frames of one video,
 # > augmented copies made *before* the split: all of them are several images of one patient.
@@ -661,8 +680,9 @@ for extra in ("", ",\nwith copies"):
 # ## The shortcut audit
 #
 # A split by patient keeps the person out. It does not keep out a **shortcut**: something in the
-# picture or the file that goes with the label and is not the disease. All sick films from one
-# machine; all healthy ones cropped differently; children against adults.
+# picture or the file that goes with the label and is not the disease. What lies behind it is often a
+# *confounder*, a reason for both: very ill people are filmed in bed, with another machine. All sick
+# films from one machine; all healthy ones cropped differently; children against adults.
 #
 # Before any network, ask: can the label be told from what is *not* disease? `audit_shortcuts` tries
 # the size of the file, 18 global numbers (mean, deviation, histogram), strips along the border,
@@ -700,7 +720,7 @@ verdict = ("Do not believe an AUC on this set before you know where that comes f
 display(Markdown(
     f"The audit tried **{len(audit)}** shortcuts on {len(audited)} images. "
     f"{len(telling)} have an interval wholly above 0.5; luck alone would give about "
-    f"{0.025 * len(audit):.0f}. The most telling is **{worst['shortcut']}**, AUC "
+    f"{0.025 * len(audit):.1f}. The most telling is **{worst['shortcut']}**, AUC "
     f"**{worst['auc']:.2f}** ({worst['low']:.2f} to {worst['high']:.2f}). {verdict}"
 ))  # fmt: skip
 

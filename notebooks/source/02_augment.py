@@ -33,6 +33,7 @@ from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
@@ -83,15 +84,16 @@ plots.show(fig, alt="A film, and the same film turned by 15 degrees, with black 
 # such a thing. If only the *ill* were rotated, black corners would mean pneumonia! Augmentation must
 # never depend on the label.
 #
-# `medimg.augment` does the same for a batch, with a random angle for each film. With a fixed range
-# and a seed, it is the same computation, which we can prove. The library draws an angle, so we ask
-# it which one it drew.
+# `medimg.augment` does the same for a batch, with a random angle for each film. It works in two
+# steps, and we can take them one by one: `sample` draws the changes (here an angle of up to 15
+# degrees), `apply` carries them out. The drawn change holds its matrix, so we can repeat it by hand
+# and compare; `assert_close` stops with an error if the two differ.
 
 # %% tags=["nbval-check-output"]
 from medimg.augment import apply, sample
 
 only_rotation = replace(Augment.none(), rotate=15)
-drawn = sample(1, only_rotation, generator=torch.Generator().manual_seed(0))
+drawn = sample(1, only_rotation, generator=torch.Generator().manual_seed(5))
 grid = torch.nn.functional.affine_grid(drawn.matrix, list(film.shape), align_corners=False)
 same = torch.nn.functional.grid_sample(film, grid, align_corners=False)
 torch.testing.assert_close(apply(film, drawn), same)
@@ -109,16 +111,15 @@ print(f"drew a rotation of {turned:+.1f} degrees")
 # film have been taken of this patient?*
 
 # %% tags=["nbval-check-output"]
-changes = {
-    "rotate 10°": {"rotate": 10}, "zoom": {"zoom": (1.15, 1.25)}, "darker or brighter":
-    {"brightness": 0.2}, "contrast": {"contrast": 0.5}, "flip": {"flip": 1.0},
-    "rotate 90°": {"rotate": 90},
-}
+changes = {"up to 10° of rotation": {"rotate": 10}, "zoom": {"zoom": (1.15, 1.25)},
+           "brightness": {"brightness": 0.2}, "contrast": {"contrast": 0.5}, "flip": {"flip": 1.0}}
 views = [augment(film, replace(Augment.none(), **c), generator=torch.Generator().manual_seed(8))
          for c in changes.values()]
-fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=list(changes))
-plots.show(fig, alt="One film turned a little, magnified, re-exposed, flattened, mirrored, and "
-           "turned far.", colours=128)
+views.append(torch.rot90(film, 1, (2, 3)))  # a quarter turn
+fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), columns=3,
+                      titles=[*changes, "90° of rotation"])
+plots.show(fig, alt="One film turned a little, magnified, re-exposed, its contrast changed, "
+           "mirrored, and lying on its side.", colours=128)
 
 # %% [markdown]
 # | change | could it have happened? | why |
@@ -127,9 +128,13 @@ plots.show(fig, alt="One film turned a little, magnified, re-exposed, flattened,
 # | a little zoom or shift | yes | tube distance, body size, collimation |
 # | brightness, contrast | yes | exposure, and each maker's processing |
 # | blur, noise | yes | movement; low dose |
-# | left-right flip | **hardly** | the heart points left; mirrored, it is *dextrocardia*, about one person in ten thousand, and the L/R marker reads backwards |
+# | left-right flip | **hardly** | the heart points left; mirrored, it looks like *situs inversus*, about one person in ten thousand, and the L/R marker reads backwards |
 # | upside down, 90° | no, or a filing error | such a film would be turned before anyone reads it |
-# | stretched in one direction only | no | the detector's pixels are square |
+# | stretched in one direction only | no | the detector's pixels are square (but see below) |
+#
+# We do stretch, in fact, when we make an oblong film square for the network
+# ([notebook 1](/notebooks/01_load.ipynb)). That is the same for every film and depends on no label,
+# but it costs something all the same.
 #
 # The same table reads differently for other images. A skin lesion has no up or down: flip it as you
 # like. A brain slice is nearly symmetric, but a stroke on the left is not one on the right.
@@ -158,14 +163,14 @@ exercises.check("02-plausible", plausible)
 # wrong label from it.
 
 # %% tags=["nbval-check-output"]
-eight = torch.from_numpy(films.images[:6, None] / 255).float()  # (6, 1, 128, 128)
+four = torch.from_numpy(films.images[:4, None] / 255).float()  # (4, 1, 128, 128)
 usual, strong = Augment(), Augment.strong()
-rows = [eight]
+rows = [four]
 for number, settings in enumerate((usual, strong)):
-    rows.append(augment(eight, settings, generator=torch.Generator().manual_seed(number)))
-titles = ["as it is"] * 6 + ["usual"] * 6 + ["strong"] * 6
-fig = plots.plot_grid(torch.cat(rows)[:, 0].numpy(), titles=titles)
-plots.show(fig, alt="Six films as they are, after the usual augmentation, and after the strong "
+    rows.append(augment(four, settings, generator=torch.Generator().manual_seed(number)))
+titles = ["as it is"] * 4 + ["usual"] * 4 + ["strong"] * 4
+fig = plots.plot_grid(torch.cat(rows)[:, 0].numpy(), titles=titles, columns=4)
+plots.show(fig, alt="Four films as they are, after the usual augmentation, and after the strong "
            "one, which also blurs, adds noise and blanks borders.", colours=128)
 
 # %% [markdown]
@@ -283,13 +288,14 @@ fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
 for row, (name, value) in enumerate(aucs.items()):
     ax.plot([value.low, value.high], [row, row], color="#0072b2")
     ax.plot(value.value, row, "o", color="#0072b2")
-ax.set(yticks=range(len(aucs)), yticklabels=list(aucs), xlabel="AUC, cross-validated by patient")
-ax.invert_yaxis()
-plots.show(fig, alt="The AUC of each recipe with its 95 % interval; the intervals overlap.")
+ax.set(yticks=range(len(aucs)), yticklabels=list(aucs), xlabel="AUC, cross-validated by patient",
+       ylim=(len(aucs) - 0.5, -0.5))
+text = ", ".join(f"{name} {value:.2f}" for name, value in aucs.items())
+plots.show(fig, alt=f"The AUC of each recipe with its 95 % interval: {text}.")
 
 # %% [markdown]
-# Each interval is wide, and the intervals overlap. So do we know nothing? Not quite: the *same* films
-# were judged each time, so most of the uncertainty is common to all recipes. The right question is
+# Each line is a 95 % interval. Where such intervals overlap, do we know nothing? Not quite: the *same*
+# films were judged each time, so most of the uncertainty is common to all recipes. The right question is
 # about the **difference**, and DeLong's method answers it for two scores on the same patients.
 
 # %% tags=["headline"]
@@ -303,16 +309,17 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
                  + "\n".join(lines)))
 
 # %% [markdown]
-# Read the last column, and read it twice. *Undecided* is not "no effect": with so few patients, a
+# Read the last column, and read it twice. (Three comparisons are made here. Where nothing is going on,
+# one of the three comes out "decided" by chance up to once in seven times.) *Undecided* is not "no effect": with so few patients, a
 # small effect cannot be seen. *Better* is not "for the reason that I had in mind": where even the wild
 # recipe gains, the gain cannot come from plausible films. A linear model on 1,280 numbers and a few
-# dozen films profits from *any* copies that blur what is particular to one film. To learn which copies
+# dozen films may profit from *any* copies that blur what is particular to one film. To learn which copies
 # are worth having, one has to ask about other films than these.
 #
 # ## Where augmentation earns its keep: another hospital
 #
 # On films like those it learned from, a model needs little help. Films from elsewhere are turned
-# differently, framed differently, processed differently. We imitate that by changing the *judged*
+# differently, framed differently, processed differently (a *domain shift*). We imitate that by changing the *judged*
 # films (once, with a fixed seed) in ways that the training films were not, and judge again.
 
 # %%
@@ -320,9 +327,8 @@ elsewhere = Augment(rotate=15, zoom=(0.8, 1.25), shift=0.08, brightness=0.2, con
                     gamma=0.3)
 moved = copies(elsewhere, count=1, seed=99)[0]  # (N, 1280)
 away = {name: cross_validated(features[name], judged=moved) for name in recipes}
-for name in recipes:
-    here, there = metrics.auc(results[name]), metrics.auc(away[name])
-    print(f"{name:14} at home {here:.2f}   elsewhere {there:.2f}")
+table = {name: [f"{metrics.auc(one[name]):.2f}" for one in (results, away)] for name in recipes}
+pd.DataFrame.from_dict(table, orient="index", columns=["AUC at home", "AUC elsewhere"])
 
 # %% tags=["headline"]
 gain = metrics.auc_difference(away["usual"], away["none"]).difference
@@ -342,7 +348,7 @@ display(Markdown(
 #
 # Somebody reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference -0.01 to
 # 0.09)." What may be said? (a) It helps. (b) It does nothing. (c) The data cannot decide; a gain of
-# 0.09 and a small loss are both possible. (d) The interval is wrong, since it holds a negative number.
+# 0.09 and a small harm are both possible. (d) The interval is wrong, since it holds a negative number.
 
 # %% tags=["exercise"]
 # solution: begin

@@ -23,7 +23,7 @@
 # A network is a long formula with millions of numbers in it, its *weights*. Training looks for
 # weights that give right answers. From scratch that takes a great many images. We have few, and so we
 # start from weights that somebody else found on photographs, and change them a little. That is
-# **fine-tuning**, and this notebook takes it apart: first what comes before it, then the loop that
+# **fine-tuning**, a kind of *transfer learning*, and this notebook takes it apart: first what comes before it, then the loop that
 # does it, then the decisions around the loop.
 
 # %%
@@ -139,7 +139,8 @@ print("training.linear_probe gives the same as scikit-learn by hand")
 # taken over all films would already know something about the validation films.
 #
 # `linear_probe` does just this, and returns weights for the features as they are, which is exactly
-# what the head of a network is. Here is the difference of the two logits turned into a score.
+# what the head of a network is. *Softmax* turns the two logits
+# of a film into two scores that sum to one, and we keep that of pneumonia.
 
 # %%
 probed = metrics.Predictions(val.ids, val.labels, training.to_scores(logits), val.patients, classes)
@@ -371,13 +372,16 @@ exercises.check("03-steps", steps)
 # - **all**: everything at one rate.
 #
 # `training.plan` writes a strategy out as a table: what trains in which epoch, at what multiple of
-# the learning rate. Grey means frozen.
+# the learning rate. Pale cells that say so are frozen.
 
 # %% tags=["nbval-check-output"]
-fig, axes = plt.subplots(1, 4, figsize=(8, 3.4), layout="constrained", sharey=True)
-for ax, name in zip(axes, ["head_then_all", "gradual", "discriminative", "all"], strict=True):
+fig, axes = plt.subplots(2, 2, figsize=(6, 6.4), layout="constrained", sharey=True, sharex=True)
+names = ["head_then_all", "gradual", "discriminative", "all"]
+for ax, name in zip(axes.flat, names, strict=True):
     plots.plot_strategy(training.plan(name, list(backbone.stages()), epochs=3), ax=ax)
-    ax.set(title=name, ylabel="part, input at the bottom" if ax is axes[0] else "")
+    ax.set(title=name, xlabel="", ylabel="")
+fig.supxlabel("epoch")
+fig.supylabel("part of the network, input at the bottom")
 plots.show(fig, alt="Four strategies over three epochs: the head first and then all; opening from "
            "the head downwards; all at once with slower early stages; all at one rate.")
 
@@ -401,7 +405,7 @@ losses = {name: run.history["val_loss"].min() for name, run in runs.items()}
 lines = [f"| {name} | {run.history['seconds'].sum():.0f} s | {run.best_epoch} | {losses[name]:.2f} "
          f"| {aucs[name]:.2f} |" for name, run in runs.items()]
 chosen = min(losses, key=losses.get)
-display(Markdown("| strategy | training | best epoch | validation loss | validation AUC |\n"
+display(Markdown("| strategy | time | kept epoch | loss | AUC on validation films |\n"
                  "|---|---|---|---|---|\n" + "\n".join(lines)))
 
 # %%
@@ -434,7 +438,8 @@ try:
     resnet = models.build_model("resnet18")
     print("ResNet-18 with its ImageNet weights is here.")
 except errors.ModelError as error:
-    print("No weights for ResNet-18. What to do:", str(error).partition("; ")[2])
+    advice = str(error).partition("; ")[2]
+    display(Markdown(f"No weights for ResNet-18 here. The library's advice: *{advice}*"))
 
 # %% [markdown]
 # So that this notebook gives the same result everywhere, we now train a ResNet-18 *from random
@@ -458,8 +463,9 @@ display(Markdown(f"ResNet-18 from random weights, two epochs: AUC {scratch_auc:.
 #
 # ## When the disease is rare
 #
-# In most clinics few films show the disease. We imitate that by throwing away three of four
-# pneumonias from everything that is *learned* from, and ask what happens to the two kinds of error.
+# In most clinics few films show the disease. We imitate that by throwing away pneumonias from
+# everything that is *learned* from, until one is left for every six healthy films, and ask what
+# happens to the two kinds of error.
 
 # %% tags=["nbval-check-output"]
 standard = torch.from_numpy(StandardScaler().fit_transform(features)).float()  # (N, 1280)
@@ -467,7 +473,8 @@ kept = {}
 for number in range(5):
     seen = np.flatnonzero(part != number)
     ill_seen = rng.permutation(seen[learn.labels[seen] == 1])
-    kept[number] = np.setdiff1d(seen, ill_seen[len(ill_seen) // 4 :])
+    healthy = len(seen) - len(ill_seen)
+    kept[number] = np.setdiff1d(seen, ill_seen[max(healthy // 6, 2) :])
 shares = [learn.labels[rows].mean() for rows in kept.values()]
 display(Markdown(f"Of all the films, {learn.labels.mean():.0%} show pneumonia; of those that the "
                  f"models may now learn from, **{np.mean(shares):.0%}**."))
@@ -481,8 +488,9 @@ display(Markdown(f"Of all the films, {learn.labels.mean():.0%} show pneumonia; o
 # - **a balanced sampler**: rare films are drawn more often, with repeats;
 # - **focal loss**: films that are already judged well count for less, whatever their class;
 # - **a lower threshold**: train as if nothing were wrong, and call a film ill earlier. If pneumonias
-#   are a tenth of the training films, a score of one tenth is where an *average* film stands. We
-#   subtract its log-odds from the logit; then the line lies at one half again, as for the others.
+#   are a tenth of the training films, a score of one tenth is where an *average* film stands, and we
+#   cut there instead of at one half. (The code shifts the scores so that the cut at one half *is* that
+#   cut; then all remedies can be compared at one half.)
 #
 # We try them on a head that we train ourselves, on the frozen features: the same moves as above, but
 # with all films in one batch, with a pull towards small weights as in the logistic regression, and
@@ -539,8 +547,8 @@ display(Markdown("| remedy | AUC in a part | sensitivity | specificity |\n|---|-
 # different ideas of "rare" should not be ranked against each other.)
 #
 # - With *nothing* done the network plays safe: it tends to say "normal", leaves the healthy in peace
-#   and misses the ill. Focal loss does not know that one class is rare, and helps as little.
-# - *Class weights* and the *sampler* are close relatives: to count a film four times, or to show it four
+#   and misses the ill. Focal loss does not know that one class is rare; do not expect much of it here.
+# - *Class weights* and the *sampler* are close relatives: to count a film six times, or to show it six
 #   times, is nearly the same to the loss. They may push less than one hopes: where there are more
 #   features than films, the few ill films of training are soon fitted, and then pull no more.
 # - The *lower threshold* has exactly the AUC of "nothing", since the order of the films within a part

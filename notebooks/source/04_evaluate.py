@@ -124,7 +124,8 @@ tn = np.sum((y_true == 0) & ~called_ill)  # true negatives: healthy, and left in
 print(f"{tp} found, {fn} missed, {fp} alarmed, {tn} left in peace")
 
 # %% [markdown]
-# These four numbers, laid out as a table with the truth down the side, are the *confusion matrix*.
+# (Books call them true positives, *false negatives*, *false positives* and true negatives.) These four
+# numbers, laid out as a table with the truth down the side, are the *confusion matrix*.
 # The course's library counts the same. From here on we put labels, scores and patients into one
 # object, `Predictions`, that every function of `medimg.metrics` understands.
 
@@ -315,12 +316,13 @@ exercises.check("04-twenty", lower_end)
 # exercises.hint("04-twenty")  # take away the first # for a hint
 
 # %% [markdown]
-# So the leaflet's study cannot tell perfect software from one that misses one ill person in six.
+# So the leaflet's study cannot tell perfect software from one that misses one ill person in seven.
 # (The school formula would have given an interval of no width at all: 1 to 1.)
 #
 # ### The interval of an AUC
 #
-# An AUC is a mean over pairs, but pairs are not independent: each ill person is in many.
+# An AUC is a mean over pairs, but pairs are not independent: each ill person is in many. (Whoever is
+# short of time may skip this cell and take the interval from `metrics.auc`.)
 # DeLong's method reduces the table of pairs to one number a person: the share of pairs that
 # *this* person won (ill) or lost (healthy). How much these shares vary tells how much the AUC
 # would.
@@ -506,9 +508,11 @@ at = metrics.ppv_npv_at(0.05, sensitivity_found, specificity_found)
 plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.ppv.value:.2f}.")
 
 # %% [markdown]
-# (The prevalences of the clinics are made up, to show the direction; find out yours.) A paper that
+# (The prevalences of the places are made up, to show the direction; find out yours. And nobody screens
+# healthy people for pneumonia with chest films: the last row shows what would happen if one did.) A paper that
 # reports a PPV from a set with as many ill as healthy people reports a number that few clinics
-# will ever see. Now move both dials yourself: the threshold decides about the hills on the left,
+# will ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all thresholds.
+# It too holds at one prevalence only.) Now move both dials yourself: the threshold decides about the hills on the left,
 # the prevalence about the people on the right. Without a running kernel you see the first picture
 # only.
 
@@ -581,7 +585,8 @@ display(Markdown(f"Difference of the AUCs on the same films: {gap.difference:.2f
 # Turn each score back into a logit, divide by a number *T*, turn it into a score again. *T* above 1
 # pulls all scores towards one half, which calms a bold model; *T* below 1 pushes them apart, which
 # encourages a cautious one. Which *T*? The one under which the truth of the films to choose on is
-# least surprising: the smallest log loss. We take it for our own, first model.
+# least surprising: the smallest log loss. This is *temperature scaling*, and we do it to our own, first
+# model.
 
 # %%
 logit = np.log(choose.y_score / (1 - choose.y_score))
@@ -695,7 +700,7 @@ rows = {kind: known.loc[judge.ids[at]].reset_index() for kind, at in
 place = {name: k for k, name in enumerate(data.ids)}
 
 # %%
-fig, axes = plt.subplots(2, 4, figsize=(7.6, 4), layout="constrained")
+fig, axes = plt.subplots(2, 4, figsize=(6.6, 3.5), layout="constrained")
 alt = "Above, ill films that were missed; below, healthy films that raised an alarm."
 for line, (kind, table) in zip(axes, rows.items(), strict=True):
     outlines = datasets.decode_masks(table) if "mask_path" in table and len(table) else []
@@ -709,7 +714,7 @@ for line, (kind, table) in zip(axes, rows.items(), strict=True):
 plots.show(fig, alt=alt, colours=256)
 
 # %% [markdown]
-# For each one ask, in this order: Is the *label* right? Is the *film* right (exposure, rotation,
+# For each one ask, in this order: Is the *label* right? (The *ground truth* was made by people.) Is the *film* right (exposure, rotation,
 # something lying on the patient)? Would *I* have seen it? And only then: what did the network not
 # learn? Errors with one thing in common are worth more than a hundred random ones. The table shows
 # what is known of the missed; look for the thing in common.
@@ -723,7 +728,8 @@ else:
     print("This data set tells nothing more about the missed films than their label.")
 
 # %% [markdown]
-# The errors come in two kinds. A subtle lesion behind the heart escapes people too. But if the
+# The errors come in two kinds. A subtle lesion behind the heart or below the dome of the diaphragm
+# escapes people too. But if the
 # missed films are all of one view or one hospital, it is the *model* that fails a group, and that
 # takes more than four films to see.
 
@@ -762,15 +768,17 @@ plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} group
 # are the easy part.
 #
 # For the sensitivity we need a threshold, so only the patients to judge on may speak, and they are
-# few:
+# fewer. The gap is the group's sensitivity minus the reference's, which is the largest group:
 
 # %% tags=["nbval-check-output"]
 on_judge = groups[parts == "test"].reset_index(drop=True)
 strict = metrics.subgroups(judge, on_judge, threshold=threshold)
 gaps = strict.gaps[strict.gaps["metric"] == "sensitivity"].dropna(subset=["low"])
-shown = gaps.drop(columns=["metric", "reason"]).round(2)
-shown["warning"] = np.where(shown["warning"] == "", "", "too small to say")
-shown.style.format(precision=2).hide()
+shown = gaps[["attribute", "group", "reference"]].copy()
+shown["gap (95 % interval)"] = [f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})"
+                                for g in gaps.itertuples()]
+shown["say"] = np.where(gaps["warning"] == "", "", "too small to say")
+shown.style.hide()
 
 # %% tags=["nbval-check-output"]
 beyond = int(((gaps["low"] > 0) | (gaps["high"] < 0)).sum())

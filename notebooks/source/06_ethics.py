@@ -187,13 +187,11 @@ print(f"of {len(wanted)} texts, {before} are in the input and {after} in the out
 # it says about each of the eighteen identifiers of Safe Harbor.
 
 # %% tags=["nbval-check-output"]
-columns = ["identifier", "done", "values_in_input", "settled"]
-with pd.option_context("display.max_colwidth", None):
-    display(report.hipaa.set_index("number")[columns])
+report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 
 # %% [markdown]
-# Read the last column first. Most rows say *yes*. Two say that *a person decides*, and we come to
-# them below. The proof has small print as well: some texts of the input do occur in the output, and
+# Read the column *settled* first. (A further column, `done`, says what was done.) Where it says that *a person decides*, no program could, and we come
+# to that below. The proof has small print as well: some texts of the input do occur in the output, and
 # each such hit must be *explained*, or the file counts as leaking and is moved away.
 
 # %%
@@ -336,8 +334,8 @@ exercises.check("06-pointing", pointing)
 # go to the other hospital. It has happened. A program that allotted care counted what had been
 # *spent* on people as if it were how *ill* they were, and so passed over Black patients
 # (Obermeyer 2019). Networks that read chest films missed disease more often in women, in Black
-# patients and in the poor (Seyyed-Kalantari 2021). Pulse oximeters overlook low oxygen more often in
-# dark skin (Sjoding 2020): no network needed.
+# patients and in those on Medicaid, the insurance of the poor (Seyyed-Kalantari 2021). Pulse oximeters
+# overlooked low oxygen more often in Black patients than in white ones (Sjoding 2020): no network needed.
 #
 # So we look. First we need scores. Frozen features and a linear classifier will do, as in
 # [notebook 3](/notebooks/03_finetune.ipynb). Few films are ill, so we let every film be judged once,
@@ -382,9 +380,8 @@ if groups.empty:
     groups["film"] = np.where(bright > np.median(bright), "brighter half", "darker half")
     print("This set tells nothing of its patients. Its films are grouped by brightness instead,")
     print("which shows how it is done and says nothing about fairness to people.")
-for name in groups:
-    counts = pd.crosstab(groups[name], studies["label"])
-    print(f"{name}: " + "; ".join(f"{g} {row.to_dict()}" for g, row in counts.iterrows()))
+tables = {name: pd.crosstab(groups[name], studies["label"]) for name in groups}
+pd.concat(tables, names=["attribute", "group"])
 
 # %% [markdown]
 # By hand first, for one attribute. Sensitivity in a group is what it always was, with one word more:
@@ -424,7 +421,7 @@ display(Markdown(say))
 # Read this with two cautions, which pull in opposite directions.
 #
 # - **No gap seen is not no gap.** With twenty ill films in a group, a true difference of ten points
-#   in a hundred goes unseen more often than not. The interval says how large a gap could hide.
+#   in a hundred goes unseen most of the time. The interval says how large a gap could hide.
 # - **A gap seen may be chance.** Whoever looks at twenty gaps will find about one that "stands out"
 #   where nothing is the matter. In the sample, age, sex and hospital vary independently of the
 #   disease, as its [card](/data/README.md) says; suspect luck first when you see a gap there.
@@ -499,8 +496,8 @@ def trained_with(share, copies=1):
 # times, so that both machines weigh the same; and as many from B as from A.
 
 # %%
-recipes = {"nobody from B": (0, 1), "1 in 10 from B": (0.1, 1)}
-recipes |= {"1 in 10, counted ninefold": (0.1, 9), "half from B": (0.5, 1)}
+recipes = {"nobody from B": (0, 1), "1 in 10 from B": (0.1, 1),
+           "1 in 10, counted ninefold": (0.1, 9), "half from B": (0.5, 1)}
 trained = {name: trained_with(*recipe) for name, recipe in recipes.items()}
 lines = {}
 for name, on_both in trained.items():
@@ -531,28 +528,30 @@ display(Markdown("; ".join(
 # Compare first the top two rows of the table. The disease is the same, film by film, and yet the
 # network that has never seen machine B treats B's patients otherwise. Look at *which* number
 # suffers: if sensitivity falls, B's ill go home; if specificity falls, B's healthy are alarmed. At
-# a fixed threshold either can happen while the AUC hardly moves: the order of the films survives,
-# but all scores have shifted. A look at the AUC alone would have missed it.
+# a fixed threshold either can happen even where the AUC hardly moves: then the order of the films
+# survives, but all scores have shifted, and a look at the AUC alone would miss it.
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
+fig, axes = plt.subplots(2, 1, figsize=(6, 4.6), sharex=True, layout="constrained")
 for ax, name in zip(axes, ("nobody from B", "half from B"), strict=True):
     for machine, style, one in zip("AB", ("o", "s"), trained[name], strict=True):
         shift = -0.1 if machine == "A" else 0.1
         jitter = rng.uniform(-0.06, 0.06, len(data))
         ax.plot(one.y_score, data.labels + shift + jitter, style, ms=3, alpha=0.6, label=machine)
     ax.axvline(0.5, color="black", lw=1)
-    ax.set(xlabel="Score", title=f"trained with {name}", yticks=[0, 1], yticklabels=data.classes)
-axes[0].legend(title="machine", fontsize="small")
+    ax.set(title=f"trained with {name}", yticks=[0, 1], yticklabels=data.classes, xlim=(0, 1))
+axes[0].legend(title="machine", fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+axes[1].set_xlabel("Score")
 plots.show(fig, alt="Scores of the same films on both machines; the line is the threshold 0.5.")
 
 # %% [markdown]
 # ### What helps, and what it costs
 #
-# - **More films from B** (the last rows). The best remedy and the dearest: somebody has to collect
-#   them. It also tends to cost A little or nothing.
-# - **Reweighting.** Free, and often of some help. But ninefold weight on a handful of patients is a
-#   handful of patients still: the classifier may learn *them*.
+# - **More films from B** (the last rows). Usually the best remedy and always the dearest: somebody has
+#   to collect them. Here each film from B *replaces* one from A, so that A may pay for it in its own
+#   rows. In earnest one adds films, and A pays little or nothing.
+# - **Reweighting.** Free, and a gamble: compare its rows with those of *1 in 10*. Ninefold weight on a
+#   handful of patients is a handful of patients still, and the classifier may learn *them*.
 # - **A threshold of its own for B.** Free as well. It moves the errors about and leaves the order of
 #   the films, the AUC, as it is. Let us try. To be honest we choose B's threshold on one half of
 #   B's patients and use it on the other half, both ways round; the goal is A's sensitivity.
@@ -573,9 +572,10 @@ for name, calls in (("0.5 for all", on_b.y_score >= 0.5), ("B's own", called_b))
 # A threshold of its own has four troubles. The group must be known when the film is read: a machine
 # is, a patient's origin should not have to be. A small group gives a shaky threshold. For a *machine*
 # it is calibration; for *sex* or *origin* it is unequal treatment in a legal sense, which needs a
-# reason and a lawyer (in the United States see 45 CFR 92.210, on discrimination through decision
-# support). And it cannot make everything equal at once. Suppose we succeed, and sensitivity and
-# specificity are equal in two clinics; only the disease is rarer in one of them:
+# reason and a lawyer (in the United States see 45 CFR 92.210 of 2024, on discrimination through
+# decision support tools; hospitals have had to comply since 1 May 2025). And it cannot make everything
+# equal at once. Suppose we succeed, and sensitivity and specificity are equal in two clinics; only the
+# disease is rarer in one of them:
 
 # %% tags=["nbval-check-output"]
 for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
@@ -585,7 +585,7 @@ for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
 # %% [markdown]
 # Equal sensitivity and specificity, unequal meaning of an alarm. Where prevalence differs, no
 # imperfect test can make both equal; that is arithmetic, not bad will (Chouldechova 2017). Somebody
-# has to say which equality matters here, and that is a question for clinicians and patients. It is
+# has to say which equality, which kind of *fairness*, matters here, and that is a question for clinicians and patients. It is
 # not settled by leaving the column "sex" out of the data either: networks read sex, age and even
 # self-reported race from the film itself (Gichoya 2022).
 #
@@ -673,9 +673,11 @@ exercises.check("06-validation", validation)
 # %% [markdown]
 # ## 4. Who permits it?
 #
-# **As of November 2026; the sources that we could check reach to July 2026.** Rules change: follow
-# the links, and ask the person in charge of regulation before you act on this page. It is an
-# introduction and no legal advice.
+# **As of November 2026.** Rules, dates and references were checked in that month against stored copies
+# of the sources, or of agencies' and lawyers' summaries of them (the two IMDRF papers of 2013 and 2014
+# were not at hand). The newest copies were of autumn 2026 for the AI Act, of May 2026 for the MDR and of
+# spring 2026 for the FDA. Rules change: follow the links, and ask the person in charge of regulation
+# before you act on this page. It is an introduction and no legal advice.
 #
 # Software that reads a film to help a decision about a patient is in most countries a *medical
 # device*: software as a medical device, SaMD (IMDRF N10, 2013). The regulators' forum grades it by
@@ -694,7 +696,8 @@ exercises.check("06-validation", validation)
 # ### United States: the FDA
 #
 # Some decision support is exempt from device rules, but never software that analyses a medical
-# image (section 520(o)(1)(E) of the Food, Drug, and Cosmetic Act). There are three roads:
+# image (section 520(o)(1)(E) of the Food, Drug, and Cosmetic Act; the FDA's guidance on it is of January
+# 2026). There are three roads:
 #
 # | road | when | what must be shown | law |
 # |---|---|---|---|
@@ -705,7 +708,8 @@ exercises.check("06-validation", validation)
 # Films have classes of their own, all class II: image management and processing
 # ([21 CFR 892.2050](https://www.ecfr.gov/current/title-21/section-892.2050)); analysers that mark a
 # place for the reader
-# ([892.2070](https://www.ecfr.gov/current/title-21/section-892.2070)); triage and notification
+# ([892.2070](https://www.ecfr.gov/current/title-21/section-892.2070)), or also say what it is (892.2090,
+# in the code since [June 2025](https://www.federalregister.gov/d/2025-10789)); triage and notification
 # ([892.2080](https://www.ecfr.gov/current/title-21/section-892.2080), opened by a De Novo in
 # February 2018 and written into the code in
 # [January 2020](https://www.govinfo.gov/content/pkg/FR-2020-01-22/html/2020-00496.htm)). A network
@@ -715,10 +719,15 @@ exercises.check("06-validation", validation)
 # **predetermined change control plan** (PCCP; section 515C of the Act, added in December 2022) names
 # beforehand *what* may change, *how* each change will be validated, and *what could go wrong*. The
 # [FDA's guidance](https://www.fda.gov/regulatory-information/search-fda-guidance-documents/marketing-submission-recommendations-predetermined-change-control-plan-artificial-intelligence)
-# on it became final in December 2024 and was issued anew in August 2025. Another, on the whole life
+# on it became final on 4 December 2024 and was issued anew on 18 August 2025. Another, on the whole life
 # of AI-enabled devices (January 2025), was a draft when we last looked. The ten principles of *good
 # machine learning practice* are international (IMDRF N88, January 2025): training and test sets
 # apart, test patients like those to come, watching after release. You have practised most of them.
+#
+# The FDA keeps a [list of AI-enabled
+# devices](https://www.fda.gov/medical-devices/software-medical-device-samd/artificial-intelligence-enabled-medical-devices).
+# Those who count it found about 1,450 devices at the end of 2025, three in four of them for radiology.
+# To be on the list says that a device may be sold, and nothing about the next hospital.
 #
 # ### European Union: MDR and AI Act
 #
@@ -726,19 +735,23 @@ exercises.check("06-validation", validation)
 #   26 May 2021. By rule 11 of Annex VIII, software whose information is used for diagnosis or
 #   therapy is class IIa; IIb if a wrong decision may cause serious deterioration or an operation;
 #   III if it may cause death or irreversible deterioration. From IIa on, a *notified body* checks.
-#   A proposal of December 2025 (COM(2025) 1023) would rewrite rule 11: look up whether it has passed.
+#   A proposal of December 2025 (COM(2025) 1023) would rewrite rule 11. It had not passed when we last
+#   looked: look again.
 # - **AI Act**, [Regulation (EU) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj), comes on
 #   top. A device that a notified body must check is a *high-risk* AI system (Article 6(1)). Then it
 #   owes risk management, data governance (is the training set representative?), logging, human
-#   oversight and a statement of accuracy. Hospitals that use it have duties as well.
+#   oversight and a statement of accuracy. Hospitals that use it have duties as well. It was amended by
+#   [Regulation (EU) 2026/1744](https://eur-lex.europa.eu/eli/reg/2026/1744/oj) (the "Digital Omnibus on
+#   AI", in force since 27 July 2026), which moved dates and softened some duties.
 #
 # | from | what applies |
 # |---|---|
 # | 1 August 2024 | the Act is in force |
-# | 2 February 2025 | forbidden practices; staff must understand the AI that they use (Article 4) |
+# | 2 February 2025 | forbidden practices; whoever offers or uses AI must see to it that staff learn about it (Article 4, softened in 2026) |
 # | 2 August 2025 | rules for general-purpose models |
-# | 2 August 2026 | the Act in general |
-# | 2 August 2028 | high-risk duties for AI in regulated products such as medical devices; the Act first said 2 August 2027, and the amendment ("Digital Omnibus") that the Council adopted on 29 June 2026 moved it |
+# | 2 August 2026 | the Act in general, such as the duty to say that one is an AI (Article 50) |
+# | 2 December 2027 | high-risk duties for the uses listed in Annex III (first: 2 August 2026) |
+# | 2 August 2028 | high-risk duties for AI in regulated products such as medical devices (first: 2 August 2027) |
 #
 # An approval says that a device may be *sold* for an intended use. It does not say that it works in
 # *your* ward, with your machines and your patients. That is for you to measure, and section 3 says
@@ -817,7 +830,8 @@ for name in ("age", "sex", "view", "site"):
     known = studies[name].dropna() if name in studies else pd.Series(dtype=str)
     facts[name] = "NOT RECORDED" if known.empty else ", ".join(
         f"{v} {n}" for v, n in (groups[name].value_counts(sort=False).items()))  # fmt: skip
-pd.Series(facts).to_frame("computed")
+with pd.option_context("display.max_colwidth", None):
+    display(pd.Series(facts).to_frame("computed"))
 
 # %% [markdown]
 # Every "NOT RECORDED" is a question that nobody will ever be able to ask of a network trained on
@@ -834,7 +848,8 @@ shutil.rmtree(work)  # the secret goes as well
 #   the bytes, report; then a person looks.
 # - The shared folder may leave; the private one (secret, who became who) never does.
 # - A group's result needs its interval and its count. No gap seen is not no gap.
-# - More data from the missed group helps most. A threshold of its own moves errors about.
+# - More data from the missed group is the remedy that adds knowledge. Weights and a threshold of its
+#   own move errors about.
 # - Internal, external, prospective: each answers another question. Count the *ill* when planning.
 # - The intended use decides the rules. Approval is not proof that it works in your ward.
 # - A card with computed numbers and stated gaps is the end of the work, not an appendix.

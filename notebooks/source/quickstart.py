@@ -26,7 +26,8 @@
 #
 # Everything runs on real radiographs too: set `MEDIMG_DATASET=kermany` and run this notebook again
 # ([how](/README.md#real-images)). Start with Python's side of things: a handful of imports, and one
-# random generator, so that your run gives the same numbers as ours.
+# random generator, so that your run gives the same numbers as ours. (`replace`, which
+# you will meet often, copies a set of settings and changes one or two of them.)
 
 # %%
 from dataclasses import replace
@@ -65,7 +66,7 @@ for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "C
 
 # %% [markdown]
 # Read it like a radiographer: *Modality* DX is digital X-ray; *ViewPosition* PA means the rays
-# entered at the back and left at the chest, AP the other way round. *BitsStored* tells how many
+# entered at the back and came out at the front, AP the other way round (in bed, for instance). *BitsStored* tells how many
 # grey levels the detector distinguishes: 12 bits are 4,096 levels, and your screen shows 256 of
 # them. **Photometric interpretation** says whether a large number is to be shown white
 # (MONOCHROME2) or black (MONOCHROME1). A reader that ignores it shows a negative, silently.
@@ -87,7 +88,7 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except for the pn
 
 # %% [markdown]
 # The lungs are dark because they are full of air. Pneumonia fills small airspaces with fluid, so a
-# patch of lung turns whiter and the fine vessels in it fade. That is all there is to see, and it
+# patch of lung turns whiter (an *opacity*) and the fine vessels in it fade. That is all there is to see, and it
 # can be very little. *Your left is the patient's right*: the patient faces you.
 #
 # ## 3. Look at the classes
@@ -96,15 +97,16 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except for the pn
 # picture or a text in the corner faster than any program.
 
 # %% tags=["nbval-check-output"]
-shown = studies[studies["split"] == "train"].groupby("label").head(6)
+shown = studies[studies["split"] == "train"].groupby("label").head(4)
 shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(studies).index))
-fig = plots.plot_grid([images.read_image(p) for p in shown["path"]], titles=list(shown["label"]))
-plots.show(fig, alt="Two rows of six chest radiographs, normal above and pneumonia below; some of "
+fig = plots.plot_grid([images.read_image(p) for p in shown["path"]], titles=list(shown["label"]),
+                      columns=4)
+plots.show(fig, alt="Two rows of four chest radiographs, normal above and pneumonia below; some of "
            "the pneumonias are hard to see.", colours=128)
 
 # %% [markdown]
-# Could you tell the rows apart without the titles? Some pneumonias are plain, others hide behind
-# the heart or a rib. If every one were easy, the course would teach you nothing.
+# Could you tell the rows apart without the titles? Some pneumonias are plain, others faint, or
+# hidden behind the heart or the diaphragm. If every one were easy, the course would teach nothing.
 #
 # ### Three piles, and each patient in just one
 #
@@ -136,9 +138,9 @@ train
 # %% [markdown]
 # A few dozen images are not much. **Augmentation** shows the network each film a little changed at
 # every pass: turned by a few degrees, nearer or farther, brighter or darker, as if the patient had
-# stood differently or the technician had chosen another exposure. A change is fair only if it
+# stood differently or the radiographer had chosen another exposure. A change is fair only if it
 # could have happened. Mirroring, popular elsewhere, would put the heart on the wrong side of the
-# chest, so it is off unless you ask. Here is one change at a time, then all of them.
+# chest, so it is off unless you ask. Here is one change at a time.
 
 # %% tags=["nbval-check-output"]
 film_batch = torch.from_numpy(train.images[:1, None] / 255).float()  # (1, 1, 224, 224)
@@ -148,7 +150,7 @@ views = [film_batch]
 for change in changes.values():
     settings = replace(augment.Augment.none(), **change)
     views.append(augment.augment(film_batch, settings, generator=torch.Generator().manual_seed(3)))
-fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=["the film", *changes])
+fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=["the film", *changes], columns=3)
 plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirrored, brighter or "
            "darker, flatter or starker. Only the mirrored one could not be this patient.",
            colours=128)
@@ -168,15 +170,19 @@ plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirror
 #    every pass (an *epoch*) the network is tried on the validation images. When it stops getting
 #    better, training stops, and the best epoch is kept: *early stopping*.
 #
-# There are fewer pneumonias than normals here, so an error on a pneumonia is made to weigh more
-# (*class weights*); otherwise the network could do well by saying "normal" too often.
+# The two classes are not equally large, so an error on a film of the smaller class is made to weigh
+# more (*class weights*); otherwise the network could do well by naming the larger one too often.
+#
+# The table below has one row an epoch. The *loss* says how wrong the network is, and small is good.
+# Epoch 1 has no training loss, because the head is not trained in steps: it is solved exactly.
 
 # %%
 model = models.build_model("efficientnet_lite0", num_classes=len(classes))
 settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
                    class_weights="balanced")
 result = training.fit(model, train, val, settings=settings)
-result.history[["train_loss", "val_loss", "val_auc"]].round(3).fillna("")
+display(result.history[["train_loss", "val_loss", "val_auc"]].round(3).fillna(""))
+print(f"kept: the network as it was after epoch {result.best_epoch}")
 
 # %%
 ax = plots.plot_history(result.history)
@@ -185,7 +191,8 @@ plots.show(ax.figure, alt="Loss on training and validation images, and the valid
 
 # %% [markdown]
 # Read such curves from left to right: while both fall, the network learns; when training falls and
-# validation rises, it has begun to learn the training films by heart.
+# validation rises, it has begun to learn the training films by heart. With so few films the second
+# stage may gain nothing; early stopping then keeps the first.
 #
 # ## 6. Measure it as a clinician would
 #
@@ -240,8 +247,8 @@ names = ["sensitivity", "specificity", "ppv", "npv", "accuracy", "auc"]
 evaluation.table.loc[names, ["value", "low", "high", "method"]].round(2)
 
 # %% [markdown]
-# PPV and NPV hold *only* where as many people are ill as in this test set. In a screening clinic,
-# where one in a hundred is, the same network would raise mostly false alarms. Notebook
+# PPV and NPV hold *only* where as many people are ill as in this test set. Where one in a hundred
+# is, as when healthy people are screened, the same network would raise mostly false alarms. Notebook
 # [4](/notebooks/04_evaluate.ipynb) lets you move that dial.
 #
 # ### Exercise: read a confusion matrix
@@ -270,7 +277,7 @@ ill = np.flatnonzero(test.labels == 1)[:4]
 maps = explain.explain(result.model, test.images[ill], method="gradcam", target=1)
 rows = studies[studies["split"] == "test"].iloc[ill]
 truths = datasets.decode_masks(rows) if "mask_path" in rows else [None] * len(ill)
-fig, axes = plt.subplots(2, 4, figsize=(8, 4.2), layout="constrained")
+fig, axes = plt.subplots(2, 4, figsize=(7, 3.7), layout="constrained")
 for (top, bottom), row, heat, truth in zip(axes.T, ill, maps, truths, strict=True):
     plots.plot_image(test.images[row], title=f"score {test_scores.y_score[row]:.2f}", ax=top)
     plots.plot_map(test.images[row], heat, mask=truth, ax=bottom)
@@ -278,7 +285,7 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
            "network looked, and the outline of the true lesion.", colours=256)
 
 # %% [markdown]
-# Where the bright region lies on the outline, the network looked at the disease. Where it lies
+# Where the bright region lies within the outline, the network looked at the place of the disease. Where it lies
 # elsewhere (the edge of the film, the heart, the belly), ask why, even if the answer was right. A
 # map like this is a *hint*, not a proof: notebook [5](/notebooks/05_explain.ipynb) puts such maps
 # to the test, and shows one that looks right for the wrong reason.
