@@ -13,7 +13,7 @@ from deid_files import everything_under, item, plain, planted, save
 from dicom_files import make_dicom
 from pydicom import dcmread
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 from medimg.deid import DeidOptions, deidentify, dicomfile
 from medimg.deid.inventory import Identifier
@@ -169,6 +169,17 @@ def test_a_file_name_that_is_no_utf8_is_no_reason_to_stop(tmp_path):
     save(plain(), tmp_path / "in" / "b\udce9.dcm")
     assert deidentify(tmp_path / "in", tmp_path / "out", options=OPTIONS, progress=False).ok
     assert r"b\udce9.dcm,written" in (tmp_path / "out.private" / "files.csv").read_text()
+
+
+def test_compressed_pixels_that_end_early_are_refused_as_such(tmp_path):
+    ds = plain()
+    ds.compress(RLELossless)
+    path = save(ds, tmp_path / "in" / "a.dcm")
+    path.write_bytes(path.read_bytes()[:-8])  # the end marker of the pixel data
+    report = deidentify(tmp_path / "in", tmp_path / "out", options=OPTIONS, progress=False)
+    assert report.files["reason"].tolist() == [
+        "has pixel data that end early: the file is cut short"
+    ]
 
 
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(tmp_path):
