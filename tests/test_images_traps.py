@@ -223,9 +223,13 @@ def test_deep_colour_that_would_be_cut_is_read_or_refused(target):
     with pytest.raises(ImageReadError, match="frame 1 of an animated PNG of 16-bit colour"):
         read_image(target, frame=1)
     wide = rgb.repeat(8, axis=0)
-    target.write_bytes(imagecodecs.jpeg2k_encode(wide, level=0, reversible=True))
-    with pytest.raises(ImageReadError, match="JPEG 2000 of 16-bit colour is not read here"):
-        read_image(target)
+    stream = imagecodecs.jpeg2k_encode(wide, level=0, reversible=True)
+    at = stream.index(b"jp2c") - 4  # other boxes may come before the code stream
+    boxed = stream[:at] + struct.pack(">L4s", 5008, b"uuid") + bytes(5000) + stream[at:]
+    for data in (stream, boxed):
+        target.write_bytes(data)
+        with pytest.raises(ImageReadError, match="JPEG 2000 of 16-bit colour is not read here"):
+            read_image(target)
     target.write_bytes(imagecodecs.jpeg2k_encode(wide[..., 0], level=0, reversible=True))
     shows(target, wide[..., 0] / 65535)
 

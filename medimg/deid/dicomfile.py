@@ -55,9 +55,21 @@ def read(source: str | os.PathLike[str] | BytesIO, *, large: bool = True) -> Dat
         dataset = pydicom.dcmread(source, force=True, defer_size=None if large else 65536)
     except Exception as error:  # pydicom raises whatever its parser stumbled on
         raise RefusedError(f"cannot be parsed as DICOM ({type(error).__name__})") from None
-    if "SOPClassUID" not in dataset and not {"Rows", "Columns"} <= set(dataset.dir()):
+    if not _is_object(dataset):
+        if not len(dataset) and _is_object(_header(source)):  # pydicom gave up in the pixels
+            raise RefusedError("has pixel data that end early: the file is cut short")
         raise RefusedError("is not a DICOM object (neither a SOP class nor an image size)")
     return dataset
+
+
+def _is_object(dataset: Dataset) -> bool:
+    return "SOPClassUID" in dataset or {"Rows", "Columns"} <= set(dataset.dir())
+
+
+def _header(source: str | os.PathLike[str] | BytesIO) -> Dataset:
+    if isinstance(source, BytesIO):
+        source.seek(0)
+    return pydicom.dcmread(source, force=True, stop_before_pixels=True)
 
 
 def write(dataset: Dataset) -> bytes:

@@ -11,7 +11,7 @@ from pydicom import Dataset
 
 from medimg.errors import DeidentifyError
 
-RULES_VERSION = "1"  # raise it when the same options would write other files
+RULES_VERSION = "2"  # raise it when the same options would write other files
 
 
 @dataclass(frozen=True)

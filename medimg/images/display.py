@@ -11,6 +11,7 @@ from medimg.images.window import Voi
 
 Transform = Callable[[Pixels], Pixels]
 _MOST_LEVELS = 2**16
+_BLOCK = 2**17
 
 
 def show_grey(
@@ -40,7 +41,19 @@ def show_grey(
     if invert:
         brightness = 1 - brightness
     brightness[~kept] = 0
-    return brightness if index is None else brightness.take(index, mode="clip")
+    return brightness if index is None else _look_up(brightness, index)
+
+
+def _look_up(table: Floats, index: Pixels) -> Floats:
+    """Return the table's entry for each pixel, some rows at a time.
+
+    NumPy widens the index to 64 bits, which for a whole film would be 30 MB of fresh memory.
+    """
+    out = np.empty(index.shape, np.float32)
+    step = max(1, _BLOCK // index.shape[1])
+    for top in range(0, len(index), step):
+        table.take(index[top : top + step], mode="clip", out=out[top : top + step])
+    return out
 
 
 def _levels(

@@ -47,7 +47,9 @@ def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> NDArray[np
     if array.ndim == 3:
         channels = [resize(array[..., at], size, keep_aspect=keep_aspect) for at in range(3)]
         return np.stack(channels, axis=-1)
-    plane = np.ascontiguousarray(np.nan_to_num(array.astype(np.float32, copy=False)))
+    plane = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(plane).all():  # the look is quick, the copy is not
+        plane = np.nan_to_num(plane)
     height, width = plane.shape
     long = max(height, width) if keep_aspect else 0
     rows = max(1, round(size * height / long)) if long else size

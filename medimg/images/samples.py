@@ -102,11 +102,10 @@ def _tiff_samples(path: Path, picture: Any, index: int) -> tuple[Pixels, float |
 
 
 def _byte(path: Path, marker: bytes, place: int) -> int:
-    """Return a byte so many places after the end of a marker near the file's start, 0 if none."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    at = head.find(marker) + len(marker) + place
-    return head[at] if marker in head and at < len(head) else 0
+    """Return a byte so many places after the end of a file's first such marker, 0 if none."""
+    data = path.read_bytes()
+    at = data.find(marker) + len(marker) + place
+    return data[at] if marker in data and at < len(data) else 0
 
 
 def _drop_alpha(samples: Pixels) -> Pixels:

@@ -149,19 +149,23 @@ def align(samples: Pixels, layout: Layout, *, clip: bool = False) -> Pixels:
     if layout.floating:
         return samples
     bits, shift = layout.stored, layout.high_bit + 1 - layout.stored
-    width = samples.dtype.itemsize * 8
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if layout.signed else (0, (1 << bits) - 1)
+    width, order = samples.dtype.itemsize * 8, samples.dtype.byteorder
     signed_stream = samples.dtype.kind == "i"
-    if clip and signed_stream == layout.signed:
-        return np.clip(samples, low, high) if width > bits else samples
-    if clip and not layout.signed:
-        return np.clip(samples, low, high)
-    if not layout.signed and shift == 0 and width == bits and not signed_stream:
+    if clip and (signed_stream == layout.signed or not layout.signed):
+        return _clip(samples, bits, layout.signed)
+    if width < bits:  # a stream of fewer bits than the header says: none is above them
         return samples
-    if layout.signed and shift == 0 and width == bits:
-        return samples.view(f"{samples.dtype.byteorder}i{width // 8}")
-    words = samples.astype(np.int64) >> shift if shift else samples.astype(np.int64)
-    words &= (1 << bits) - 1
-    if layout.signed:
-        words = (words ^ (1 << bits - 1)) - (1 << bits - 1)
-    return words.astype(np.int32) if bits < 32 else words
+    # Up to the top, then down again: what was above is lost, and the sign comes along.
+    words = samples.view(f"{order}{'i' if layout.signed else 'u'}{width // 8}")
+    if width > bits + shift:
+        words = words << (width - bits - shift)
+    return words >> (width - bits) if width > bits else words
+
+
+def _clip(samples: Pixels, bits: int, signed: bool) -> Pixels:
+    """Clip to the range of so many bits, where any value lies beyond it."""
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if samples.min() >= low and samples.max() <= high:
+        return samples
+    limits = np.iinfo(samples.dtype)
+    return np.clip(samples, max(low, limits.min), min(high, limits.max))
