@@ -170,16 +170,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/headline"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, help="passed on to fit")
+    parser.add_argument("--size", type=int, default=224, help="passed on to fit")
     parser.add_argument("--changed", type=int, default=240, help="films judged under each change")
     parser.add_argument("--json", type=Path, help="keep the numbers there")
     parser.add_argument("--no-fit", action="store_true", help="judge what is in --out already")
     parser.add_argument("--fit-only", action="store_true", help="leave the judging for later")
     args = parser.parse_args()
     command = ["fit", "--data", "kermany", "--seed", str(args.seed), "--root", args.root]
+    if args.size != 224:
+        command[1:1] = ["--size", str(args.size)]
     if args.epochs is not None:
         command[1:1] = ["--epochs", str(args.epochs)]
     studies = datasets.load("kermany", root=args.root)
-    data = datasets.decode(studies[studies["split"] == "test"], size=224)
+    data = datasets.decode(studies[studies["split"] == "test"], size=args.size)
     rng = np.random.default_rng(args.seed)
     part = data.subset(np.sort(rng.permutation(len(data))[: args.changed]))
     found: dict = {"machine": machine(), "seed": args.seed, "films": len(data),
