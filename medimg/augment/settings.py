@@ -105,5 +105,5 @@ class Augment:
 
     @classmethod
     def harsh(cls) -> Augment:
-        """Strong, and films of another shape and sharpness: for sets large enough to bear it."""
-        return replace(cls.strong(), stretch=0.35, blur=2.0, sharpen=1.5, border=0.1)
+        """Strong, and films of another shape or sharper: for sets large enough to bear it."""
+        return replace(cls.strong(), stretch=0.25, sharpen=1.0)

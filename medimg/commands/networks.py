@@ -154,12 +154,12 @@ def _calibrated(
     """Return temperature, threshold and validation AUC.
 
     Where the settings ask for a network that is sure of itself elsewhere, threshold and temperature
-    are chosen on the validation images and on two copies of each, changed as in training.
+    are chosen on the validation images and on a copy of each, changed as in training.
     """
     from medimg import metrics, training
 
     settings = result.settings
-    copies = 2 if settings.tta else 0
+    copies = 1 if settings.tta else 0
     judged = training.changed_copies(val, settings.augment, copies=copies, seed=settings.seed)
     logits = training.predict_logits(result.model, judged.images, tta=settings.tta)
 
@@ -176,7 +176,7 @@ def _calibrated(
         cut = metrics.choose_threshold(scored, rule="sensitivity", floor=args.sensitivity)
     auc = metrics.auc(predictions(len(val), temperature))
     print(f"validation AUC {auc!r} on {len(val)} images; threshold {cut}")
-    seen = f", each image as it is and changed {copies} times" if copies else ""
+    seen = ", each image as it is and changed" if copies else ""
     return {
         "temperature": temperature, "threshold": cut.value, "threshold_rule": cut.rule + seen,
         "metrics": {"val_auc": [auc.value, auc.low, auc.high]},

@@ -184,7 +184,7 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
     # Thousands of images tell nearly all validation images right after an epoch: what is left to
     # gain lies in images from elsewhere (benchmarks/engine_headline.py).
     return FitSettings(
-        epochs=8,
+        epochs=7,
         augment=Augment.harsh(),
         sizes=(0.7, 0.85, 1.0),
         ema=0.995,
