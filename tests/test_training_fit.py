@@ -21,7 +21,6 @@ from medimg.models import AttentionHead, LinearHead
 from medimg.models.network import MedicalNet
 from medimg.training import (
     FitSettings,
-    changed_copies,
     cross_validate,
     extract_features,
     fit,
@@ -425,22 +424,3 @@ def test_cross_validation_needs_patients_enough():
         cross_validate(make_net, make_films(6), settings=QUICK)
     with pytest.raises(TrainingError, match="3 or more"):
         cross_validate(make_net, make_films(6), settings=QUICK, folds=2)
-
-
-# --- changed copies of validation images
-
-
-def test_changed_copies_keep_the_originals_first_and_name_the_copies():
-    films = make_films(5, seed=3)
-    whole = changed_copies(films, Augment(brightness=0.3), copies=2, seed=1)
-    assert len(whole) == 15
-    assert np.array_equal(whole.images[:5], films.images)
-    assert np.array_equal(whole.labels, np.tile(films.labels, 3))
-    assert whole.ids[5] == "film0 changed 1"
-    assert whole.ids[14] == "film4 changed 2"
-    assert not np.array_equal(whole.images[5:10], whole.images[10:])
-    again = changed_copies(films, Augment(brightness=0.3), copies=2, seed=1, batch_size=5)
-    assert np.array_equal(again.images[:5], whole.images[:5])
-    alone = changed_copies(films, Augment.strong(), copies=0)
-    assert np.array_equal(alone.images, films.images)
-    assert alone.ids.tolist() == films.ids.tolist()

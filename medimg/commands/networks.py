@@ -151,34 +151,25 @@ def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.N
 def _calibrated(
     result: FitResult, val: datasets.ImageSet, args: argparse.Namespace
 ) -> dict[str, object]:
-    """Return temperature, threshold and validation AUC.
-
-    Where the settings ask for a network that is sure of itself elsewhere, threshold and temperature
-    are chosen on the validation images and on a copy of each, changed as in training.
-    """
+    """Return temperature, threshold and validation AUC, of scores as `predict` will make them."""
     from medimg import metrics, training
 
-    settings = result.settings
-    copies = 1 if settings.tta else 0
-    judged = training.changed_copies(val, settings.augment, copies=copies, seed=settings.seed)
-    logits = training.predict_logits(result.model, judged.images, tta=settings.tta)
+    logits = training.predict_logits(result.model, val.images, tta=result.settings.tta)
 
-    def predictions(rows: int, temperature: float) -> metrics.Predictions:
-        part = judged.subset(np.arange(rows))
-        scores = training.to_scores(logits[:rows], temperature=temperature)
-        return metrics.Predictions(part.ids, part.labels, scores, part.patients, part.classes)
+    def predictions(temperature: float) -> metrics.Predictions:
+        scores = training.to_scores(logits, temperature=temperature)
+        return metrics.Predictions(val.ids, val.labels, scores, val.patients, val.classes)
 
-    temperature = metrics.fit_temperature(predictions(len(judged), 1.0)).value
-    scored = predictions(len(judged), temperature)
+    temperature = metrics.fit_temperature(predictions(1.0)).value
+    scored = predictions(temperature)
     if args.sensitivity is None:
         cut = metrics.choose_threshold(scored)
     else:
         cut = metrics.choose_threshold(scored, rule="sensitivity", floor=args.sensitivity)
-    auc = metrics.auc(predictions(len(val), temperature))
+    auc = metrics.auc(scored)
     print(f"validation AUC {auc!r} on {len(val)} images; threshold {cut}")
-    seen = ", each image as it is and changed" if copies else ""
     return {
-        "temperature": temperature, "threshold": cut.value, "threshold_rule": cut.rule + seen,
+        "temperature": temperature, "threshold": cut.value, "threshold_rule": cut.rule,
         "metrics": {"val_auc": [auc.value, auc.low, auc.high]},
     }  # fmt: skip
 

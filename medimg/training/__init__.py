@@ -1,6 +1,5 @@
 """Train, validate, keep and apply networks; networks and images come as arguments."""
 
-from medimg.training.changed import changed_copies
 from medimg.training.crossval import CrossValidation, cross_validate
 from medimg.training.distributed import is_main, process_group, world
 from medimg.training.fit import FitResult, fit
@@ -17,7 +16,6 @@ __all__ = [
     "FitResult",
     "FitSettings",
     "Probe",
-    "changed_copies",
     "cross_validate",
     "extract_features",
     "fit",
