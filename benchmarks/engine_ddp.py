@@ -34,7 +34,13 @@ def child(args) -> None:
     with training.process_group():
         train, val = arrays(args.data, size=96, train=130, val=77, seed=args.seed)
         settings = training.FitSettings(
-            epochs=3, batch_size=26, patience=9, freeze_norms=True, ema=0.0, seed=args.seed
+            epochs=3,
+            batch_size=26,
+            patience=9,
+            freeze_norms=True,
+            ema=0.0,
+            seed=args.seed,
+            learning_rate=args.rate,
         )
         model = models.build_model(dropout=0.0)
         judged = training.scores(
@@ -54,6 +60,7 @@ def child(args) -> None:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--rate", type=float, default=3e-5, help="learning rate")
     parser.add_argument("--float32", action="store_true", help="no half precision")
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
