@@ -72,7 +72,8 @@ class FitSettings:
     min_gain : float
         The least that counts as a gain.
     freeze_norms : bool
-        Whether batch norms keep their pretrained statistics (for tiny training sets).
+        Whether batch norms keep their pretrained statistics. The probe was solved with these;
+        and statistics of changed images would not suit images as they are.
     probe_strength : float
         scikit-learn's C of the linear probe that starts the head; 0 leaves the head random.
     tta : bool
@@ -162,8 +163,8 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
 
     Examples
     --------
-    >>> recipe(70).freeze_norms, recipe(5000).freeze_norms
-    (True, False)
+    >>> recipe(70).strategy, recipe(5000).strategy
+    ('frozen', 'head_then_all')
     """
     if count < 2:
         raise TrainingError(f"{count} training images cannot train a network; give at least 2")
@@ -187,7 +188,9 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
         epochs=7,
         augment=Augment.harsh(),
         sizes=(0.7, 0.85, 1.0),
-        ema=0.995,
+        ema=0.99,
+        learning_rate=1e-4,
+        freeze_norms=True,
         class_weights="balanced",
         monitor="last",
         tta=True,
