@@ -1,6 +1,11 @@
 """One process and two under torchrun: the same samples seen, the same evaluation metrics.
 
-python benchmarks/engine_ddp.py [--data ROOT]
+The same weights must be judged alike to the last digit. Trained weights agree as far as rounding
+lets them: half a batch sums in another order than a whole one, and AdamW's first steps turn the
+sign of a small gradient into a whole step, most of all in bfloat16. ``--float32`` shows which part
+is rounding.
+
+    python benchmarks/engine_ddp.py [--data ROOT] [--float32]
 """
 
 from __future__ import annotations
@@ -17,15 +22,25 @@ import torch
 from engine_films import arguments, arrays, machine
 
 from medimg import models, training
+from medimg.runtime import pick_precision
 from medimg.training.inference import run_batches
 
 
 def child(args) -> None:
     torch.set_num_threads(1)
+    if args.float32:  # as on a CPU that cannot multiply bfloat16
+        for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+            setattr(torch.cpu, probe, lambda: False)
     with training.process_group():
         train, val = arrays(args.data, size=96, train=130, val=77, seed=args.seed)
         settings = training.FitSettings(
-            epochs=3, batch_size=26, patience=9, freeze_norms=True, ema=0.0, seed=args.seed
+            epochs=3,
+            batch_size=26,
+            patience=9,
+            freeze_norms=True,
+            ema=0.0,
+            seed=args.seed,
+            learning_rate=args.rate,
         )
         model = models.build_model(dropout=0.0)
         judged = training.scores(
@@ -45,12 +60,15 @@ def child(args) -> None:
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--rate", type=float, default=3e-5, help="learning rate")
+    parser.add_argument("--float32", action="store_true", help="no half precision")
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.out:
         child(args)
         return
-    print(f"130 films trained in batches of 26, 77 judged, gloo; {machine()}")
+    number = "float32" if args.float32 else pick_precision(torch.device("cpu")).name
+    print(f"130 films trained in batches of 26, 77 judged, gloo, {number}; {machine()}")
     results = []
     for processes in (1, 2):
         with tempfile.TemporaryDirectory() as out:

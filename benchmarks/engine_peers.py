@@ -99,8 +99,9 @@ def bare_step(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
     @torch.inference_mode()
     def judge() -> np.ndarray:
         model.eval()
-        found = [model(images) for _ in range(len(films.val) // batch)]
-        return torch.cat(found).numpy()[:, 1]
+        with torch.autocast("cpu", dtype=precision.dtype, enabled=precision.dtype is not None):
+            found = [model(images) for _ in range(len(films.val) // batch)]
+        return torch.cat(found).float().numpy()[:, 1]
 
     return Contestant(epoch, judge)
 

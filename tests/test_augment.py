@@ -87,6 +87,37 @@ def test_blur_is_a_gaussian_of_that_width(rng):
     np.testing.assert_allclose(blurred[1, 0].numpy(), expected, atol=1e-5)
 
 
+def test_stretch_keeps_the_area_and_moves_points_apart():
+    draw = sample(200, only(stretch=0.6), generator=seed())
+    across, down = draw.matrix[:, 0, 0], draw.matrix[:, 1, 1]
+    torch.testing.assert_close(across * down, torch.ones(200))
+    ratio = torch.log(across / down)  # of height over width as they are seen
+    assert 0.55 < ratio.abs().max() <= 0.6
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, :, 4], image[0, 0, 4, :] = 1.0, 1.0
+    taller = replace(still(1), matrix=torch.tensor([[[2.0, 0, 0], [0, 0.5, 0]]]))
+    seen = apply(image, taller)[0, 0]
+    column, row = seen.sum(dim=0).argmax(), seen.sum(dim=1)[:16].argmax()
+    assert column in (9, 10)  # twice as near to the centre, at 15.5
+    assert row == 0  # twice as far from it: out of the film
+
+
+def test_sharpen_adds_what_a_blur_takes_away(rng):
+    image = torch.from_numpy(rng.random((1, 1, 24, 30), dtype=np.float32)) * 0.2 + 0.4
+    sharp = apply(image, replace(still(1), sharpen=torch.tensor([1.5])))
+    soft = ndimage.gaussian_filter(image[0, 0].numpy(), 1.0, truncate=3, mode="mirror")
+    expected = image[0, 0].numpy() + 1.5 * (image[0, 0].numpy() - soft)
+    np.testing.assert_allclose(sharp[0, 0].numpy(), expected, atol=1e-4)
+
+
+def test_new_changes_leave_the_draws_of_old_settings_alone():
+    old = sample(3, Augment.strong(), generator=seed(2))
+    new = sample(3, replace(Augment.strong(), stretch=0.3, sharpen=1.0), generator=seed(2))
+    assert torch.equal(old.noise, new.noise)
+    assert old.seed == new.seed
+    assert not torch.equal(old.matrix, new.matrix)
+
+
 def test_blur_wider_than_the_image_is_left_out():
     tiny = torch.rand(1, 1, 3, 3, generator=seed())
     draw = replace(sample(1, Augment.none(), generator=seed()), blur=torch.tensor([2.0]))

@@ -1,12 +1,14 @@
 """The command line: the whole way on a small folder, and one line for each kind of bad input."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from medimg import images, models, training
 from medimg.__main__ import main
 
 
@@ -73,6 +75,26 @@ def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
     assert [p.name for p in maps] == ["000_p00_0_gradcam.png", "001_p15_1_gradcam.png"]
     assert Image.open(maps[0]).width > 200
     assert str(maps[1]) in capsys.readouterr().out
+
+
+def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, monkeypatch, capsys):
+    """Threshold and temperature belong to averaged views, so all commands must average."""
+    recipe = replace(training.recipe(70), strategy="frozen", tta=True)
+    monkeypatch.setattr(training, "recipe", lambda count, seed=0: recipe)
+    out = str(tmp_path / "run")
+    given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--size", "32"]
+    assert main(["fit", *given, "--out", out]) == 0
+    model = f"{out}/model.safetensors"
+    info = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert info["tta"]
+    film = str(folder / "pneumonia" / "p15_1.png")
+    assert main(["predict", "--model", model, "--out", str(tmp_path / "p.csv"), film]) == 0
+    found = pd.read_csv(tmp_path / "p.csv").loc[0, "score_pneumonia"]
+    net, card = models.load_model(model)
+    pixels = images.resize(images.read_image(film), 32, keep_aspect=False)[None]
+    logits = training.predict_logits(net, np.round(pixels * 255).astype(np.uint8), tta=True)
+    expected = training.to_scores(logits, temperature=card.temperature)[0]
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_scan_lists_the_bad_file(tmp_path, capsys, rng):

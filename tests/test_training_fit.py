@@ -159,6 +159,16 @@ def test_without_validation_the_last_weights_are_kept(films):
     assert frozen.history.loc[1, "train_auc"] > 0.5
 
 
+def test_monitor_last_trains_to_the_end_whatever_validation_says(films):
+    train, val = films
+    upside_down = replace(val, labels=1 - val.labels)
+    settings = replace(QUICK, strategy="all", epochs=4, patience=1, monitor="last", ema=0.0)
+    result = fit(make_net(), train, upside_down, settings=settings)
+    assert (result.best_epoch, len(result.history)) == (4, 4)
+    found = scores(predict_logits(result.model, val.images), upside_down.labels)
+    assert found["loss"] == pytest.approx(result.history.loc[4, "val_loss"], abs=1e-6)
+
+
 def test_default_settings_come_from_the_recipe(films):
     result = fit(make_net(), *films)
     assert result.settings.freeze_norms

@@ -73,8 +73,10 @@ def test_settings_to_json_holds_no_tuple():
 
 def test_recipe_grows_with_the_set():
     assert recipe(70).freeze_norms
-    assert not recipe(5000).freeze_norms
-    assert recipe(5000).augment == Augment.strong()
+    assert recipe(5000).strategy == "head_then_all"
+    assert recipe(5000).augment == Augment.harsh()
+    assert recipe(5000).tta
+    assert not recipe(499).tta
     assert recipe(70, seed=3).seed == 3
     with pytest.raises(TrainingError, match="at least 2"):
         recipe(1)

@@ -45,6 +45,12 @@ def apply(batch: Tensor, draw: Draw) -> Tensor:
     if draw.blur.any():
         chosen = draw.blur.nonzero()[:, 0].to(device)
         batch = batch.index_copy(0, chosen, _blurred(batch[chosen], draw.blur.to(device)[chosen]))
+    if draw.sharpen.any():
+        chosen = draw.sharpen.nonzero()[:, 0].to(device)
+        amount = draw.sharpen.to(device)[chosen]
+        soft = _blurred(batch[chosen], torch.ones_like(amount))
+        detail = amount.view(-1, 1, 1, 1) * (batch[chosen] - soft)
+        batch = batch.index_add(0, chosen, detail)
     return _photometric(batch, draw)
 
 

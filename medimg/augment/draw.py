@@ -23,6 +23,8 @@ class Draw:
         Contrast, brightness, gamma, and the share of the equalised image.
     blur, noise : Tensor
         Standard deviations, in pixels and in grey levels.
+    sharpen : Tensor
+        Share of the detail to add.
     border : Tensor
         (B, 4) strips to blank at top, bottom, left, right, as shares of the side.
     seed : int
@@ -35,6 +37,7 @@ class Draw:
     exponent: Tensor
     blend: Tensor
     blur: Tensor
+    sharpen: Tensor
     noise: Tensor
     border: Tensor
     seed: int
@@ -84,7 +87,7 @@ def sample(count: int, settings: Augment, *, generator: torch.Generator) -> Draw
 
     angle = either_way(math.radians(settings.rotate))
     zoom = torch.exp(uniform(math.log(settings.zoom[0]), math.log(settings.zoom[1])))
-    return Draw(
+    draw = Draw(
         matrix=_matrices(
             angle,
             zoom,
@@ -97,10 +100,20 @@ def sample(count: int, settings: Augment, *, generator: torch.Generator) -> Draw
         exponent=torch.exp(either_way(settings.gamma)),
         blend=uniform(0, 1) * chance(settings.equalize),
         blur=uniform(0, settings.blur) * chance(0.5),
+        sharpen=torch.zeros(count),
         noise=uniform(0, settings.noise),
         border=uniform(0, settings.border, 4) * chance(0.25, 4),
         seed=int(torch.randint(2**31, (1,), generator=generator)),
     )
+    # Drawn last and only when asked for: settings without them draw what they always drew.
+    if settings.stretch:
+        taller = torch.exp(either_way(settings.stretch / 2))
+        factors = torch.stack([taller, 1 / taller], dim=1)[:, :, None]  # (B, 2, 1), x and y
+        reshaped = torch.cat([draw.matrix[:, :, :2] * factors, draw.matrix[:, :, 2:]], dim=2)
+        draw = replace(draw, matrix=reshaped)
+    if settings.sharpen:
+        draw = replace(draw, sharpen=uniform(0, settings.sharpen) * chance(0.5))
+    return draw
 
 
 def _matrices(angle: Tensor, zoom: Tensor, *, shear: Tensor, flip: Tensor, shift: Tensor) -> Tensor:
@@ -147,6 +160,7 @@ def still(count: int, *, degrees: float = 0.0, zoom: float = 1.0) -> Draw:
         exponent=ones,
         blend=zeros,
         blur=zeros,
+        sharpen=zeros,
         noise=zeros,
         border=torch.zeros(count, 4),
         seed=0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from medimg.errors import TrainingError
 
@@ -21,6 +21,9 @@ class Augment:
         Largest shift along each axis, as a share of the side.
     shear : float
         Largest shear either way, in degrees.
+    stretch : float
+        Largest change of the logarithm of height over width: films of another shape, squeezed
+        into the same square.
     flip : float
         Probability of a left-right flip. Zero by default: a mirrored chest has its heart on the
         wrong side.
@@ -29,7 +32,10 @@ class Augment:
     gamma : float
         Largest change of the logarithm of the exponent.
     blur : float
-        Largest standard deviation of a Gaussian blur, in pixels.
+        Largest standard deviation of a Gaussian blur, in pixels (of half of the images).
+    sharpen : float
+        Largest amount of detail added, as a share of what a Gaussian blur of one pixel would take
+        away (of half of the images).
     noise : float
         Largest standard deviation of added noise.
     equalize : float
@@ -50,11 +56,13 @@ class Augment:
     zoom: tuple[float, float] = (0.9, 1.1)
     shift: float = 0.05
     shear: float = 0.0
+    stretch: float = 0.0
     flip: float = 0.0
     brightness: float = 0.1
     contrast: float = 0.1
     gamma: float = 0.0
     blur: float = 0.0
+    sharpen: float = 0.0
     noise: float = 0.0
     equalize: float = 0.0
     border: float = 0.0
@@ -94,3 +102,8 @@ class Augment:
             equalize=0.25,
             border=0.08,
         )
+
+    @classmethod
+    def harsh(cls) -> Augment:
+        """Strong, and films of another shape or sharper: for sets large enough to bear it."""
+        return replace(cls.strong(), stretch=0.25, sharpen=1.0)

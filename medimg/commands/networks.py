@@ -68,7 +68,9 @@ def evaluate(args: argparse.Namespace) -> None:
         data, classes=info.classes,
         labels=np.array([info.classes.index(label) for label in studies["label"]], np.int64),
     )  # fmt: skip
-    predictions = training.predict(model, data, tta=args.tta, temperature=info.temperature)
+    predictions = training.predict(
+        model, data, tta=args.tta or info.tta, temperature=info.temperature
+    )
     threshold = metrics.Threshold(info.threshold, rule=info.threshold_rule, chosen_on="validation")
     out = Path(args.out)
     report = reports.write_report(predictions, out, threshold=threshold, studies=studies)
@@ -84,7 +86,7 @@ def predict(args: argparse.Namespace) -> None:
     model, info = models.load_model(args.model)
     pixels = _read(args.images, info)
     scores = training.to_scores(
-        training.predict_logits(model, pixels), temperature=info.temperature
+        training.predict_logits(model, pixels, tta=info.tta), temperature=info.temperature
     )
     called = scores >= info.threshold if scores.ndim == 1 else scores.argmax(axis=1)
     table = pd.DataFrame({"path": args.images})
@@ -131,30 +133,45 @@ def _settings(args: argparse.Namespace, count: int) -> FitSettings:
 
 def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.Namespace) -> None:
     """Calibrate on validation, choose the threshold there, and write the network."""
-    from medimg import metrics, models, training
+    from medimg import models
 
-    uncalibrated = training.predict(result.model, val)
     sidecar = {
         "image_size": args.size,
         "data_fingerprint": result.fingerprint,
         "settings": result.settings.to_json(),
+        "tta": result.settings.tta,
     }
     if len(val.classes) == 2:
-        temperature = metrics.fit_temperature(uncalibrated).value
-        scores = training.predict(result.model, val, temperature=temperature)
-        if args.sensitivity is None:
-            cut = metrics.choose_threshold(scores)
-        else:
-            cut = metrics.choose_threshold(scores, rule="sensitivity", floor=args.sensitivity)
-        auc = metrics.auc(scores)
-        sidecar |= {
-            "temperature": temperature, "threshold": cut.value, "threshold_rule": cut.rule,
-            "metrics": {"val_auc": [auc.value, auc.low, auc.high]},
-        }  # fmt: skip
-        print(f"validation AUC {auc!r} on {len(val)} images; threshold {cut}")
+        sidecar |= _calibrated(result, val, args)
     models.save_model(result.model, out / "model", sidecar=sidecar)
     save_table(result.history.reset_index(), out / "history.csv")
     print(f"wrote {out / 'model.safetensors'}, {out / 'model.json'}, {out / 'history.csv'}")
+
+
+def _calibrated(
+    result: FitResult, val: datasets.ImageSet, args: argparse.Namespace
+) -> dict[str, object]:
+    """Return temperature, threshold and validation AUC, of scores as `predict` will make them."""
+    from medimg import metrics, training
+
+    logits = training.predict_logits(result.model, val.images, tta=result.settings.tta)
+
+    def predictions(temperature: float) -> metrics.Predictions:
+        scores = training.to_scores(logits, temperature=temperature)
+        return metrics.Predictions(val.ids, val.labels, scores, val.patients, val.classes)
+
+    temperature = metrics.fit_temperature(predictions(1.0)).value
+    scored = predictions(temperature)
+    if args.sensitivity is None:
+        cut = metrics.choose_threshold(scored)
+    else:
+        cut = metrics.choose_threshold(scored, rule="sensitivity", floor=args.sensitivity)
+    auc = metrics.auc(scored)
+    print(f"validation AUC {auc!r} on {len(val)} images; threshold {cut}")
+    return {
+        "temperature": temperature, "threshold": cut.value, "threshold_rule": cut.rule,
+        "metrics": {"val_auc": [auc.value, auc.low, auc.high]},
+    }  # fmt: skip
 
 
 def _predictions_table(studies: pd.DataFrame, predictions: Predictions) -> pd.DataFrame:

@@ -41,6 +41,9 @@ class ModelInfo:
         How the threshold was chosen, and on what.
     temperature : float
         Logits are divided by it before softmax.
+    tta : bool
+        Whether threshold and temperature belong to scores averaged over several views of an
+        image (test-time augmentation), so that it must be scored in the same way.
     data_fingerprint : str
         Of the training images and labels.
     settings, metrics : dict
@@ -59,6 +62,7 @@ class ModelInfo:
     threshold: float = 0.5
     threshold_rule: str = "default"
     temperature: float = 1.0
+    tta: bool = False
     data_fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
