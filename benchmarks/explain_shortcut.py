@@ -3,7 +3,8 @@
     python benchmarks/explain_shortcut.py --studies build/films/studies.csv
 
 One network learns from honest films, one from films on which every ill patient carries a mark (a
-side letter, or an electrode on the chest). Both are frozen EfficientNet-Lite0 with a new head.
+side letter, or an electrode on the chest). Both are EfficientNet-Lite0 from ImageNet, by the
+recipe for that number of films unless a strategy is named.
 """
 
 from __future__ import annotations
@@ -29,14 +30,15 @@ def marked(images: np.ndarray, who: np.ndarray, kind: str, seed: int) -> Planted
     return plant_marker(images, who, kind=kind, rng=np.random.default_rng(seed))
 
 
-def learned(learn: ImageSet, kind: str | None) -> MedicalNet:
+def learned(learn: ImageSet, kind: str | None, strategy: str) -> MedicalNet:
     """Train on films as they are, or with the mark on every ill one."""
     if kind:
         images = marked(learn.images, learn.labels == 1, kind, 1).images
         learn = replace(learn, images=images)
     model, _ = start("efficientnet_lite0", 0)
     train, val = learn.subset("train"), learn.subset("val")
-    settings = replace(recipe(len(train)), strategy="frozen")
+    settings = recipe(len(train))
+    settings = replace(settings, strategy=strategy or settings.strategy)
     return fit(model, train, val, settings=settings).model.eval()
 
 
@@ -67,14 +69,15 @@ def places(model: MedicalNet, test: Judged, kind: str) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=Path, help="simulated films to learn from, as a table")
+    parser.add_argument("--strategy", default="", help="for instance frozen, head_then_all")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     learn, _, test = films(options.studies)
     print(f"{machine()}; {len(test.images)} films to judge on\n")
     rows = []
-    honest = learned(learn, None)
+    honest = learned(learn, None, options.strategy)
     for kind in ("letter", "electrode"):
-        for name, model in (("honest", honest), ("marked", learned(learn, kind))):
+        for name, model in (("honest", honest), ("marked", learned(learn, kind, options.strategy))):
             rows.append(
                 {"mark": kind, "trained on": name}
                 | areas(model, test, kind)
