@@ -17,6 +17,7 @@ from medimg.simulate.body import make_body
 from medimg.simulate.dicom import SYNTAXES, WINDOWS, Coding, stored_values, write_dx
 from medimg.simulate.plan import deal, plan
 from medimg.simulate.sample import make_sample, marker_plan, write_sums
+from medimg.simulate.sheet import COLUMNS, SIDE, contact_sheet
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
 def test_a_negative_size_ends_the_command_line_with_2(tmp_path, capsys):
     assert command.main(["xray", "--normal", "-3", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: -3 normal")
+
+
+def test_the_contact_sheet_shows_both_classes(tmp_path):
+    rows = []
+    for number in range(8):
+        grey = 40 if number % 2 == 0 else 200
+        name = f"{number}.png"
+        Image.fromarray(np.full((300, 240), grey, np.uint8)).save(tmp_path / name)
+        label = "normal" if number % 2 == 0 else "pneumonia"
+        rows.append({"path": name, "label": label, "split": "train"})
+    pd.DataFrame(rows).to_csv(tmp_path / "studies.csv", index=False)
+    sheet = np.asarray(Image.open(contact_sheet(tmp_path, films=6)))
+    assert sheet.shape == (SIDE, COLUMNS * SIDE)
+    middles = sheet[SIDE // 2, SIDE // 2 :: SIDE]
+    assert middles.tolist() == [40, 40, 40, 200, 200, 200]
