@@ -673,9 +673,9 @@ exercises.check("06-validation", validation)
 # %% [markdown]
 # ## 4. Who permits it?
 #
-# **As of November 2026.** Rules, dates and references were checked in that month against stored copies
-# of the sources, or of agencies' and lawyers' summaries of them (the two IMDRF papers of 2013 and 2014
-# were not at hand). The newest copies were of autumn 2026 for the AI Act, of May 2026 for the MDR and of
+# **As of November 2026.** Most rules, dates and references were checked in that month against stored
+# copies of the sources, or of agencies' and lawyers' summaries of them. Not at hand were the two IMDRF
+# papers of 2013 and 2014, 21 CFR 807 and 814, section 515C, and the MDR's first day of application. The newest copies were of autumn 2026 for the AI Act, of May 2026 for the MDR and of
 # spring 2026 for the FDA. Rules change: follow the links, and ask the person in charge of regulation
 # before you act on this page. It is an introduction and no legal advice.
 #
