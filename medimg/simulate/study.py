@@ -73,7 +73,7 @@ def take(
     pixel = pose.field[1] / shape[1]
     mineral = body.bone + np.float32(build.column) * body.column
     planes = body.soft + np.float32(build.bone) * mineral
-    path = integrate(planes, rays, body.extent)
+    path = integrate(np.asarray(planes, np.float32), rays, body.extent)
     fat = np.float32(0.017 * build.fat) * np.clip(path / 1.5, 0, 1)
     path = path * np.float32(build.depth) + fat
     coarse = aim(body, build, pose, (shape[0] // 2, shape[1] // 2))
