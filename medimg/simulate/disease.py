@@ -30,11 +30,13 @@ class Disease:
     pattern : {"lobar", "bronchopneumonia", "interstitial"}
         How it spreads.
     lobe : str
-        The lobe where it begins (a name of `LOBES`); both lungs for the interstitial pattern.
+        The lobe where it begins (a name of `LOBES`); the interstitial pattern, in both lungs, asks
+        for none.
     severity : float
         0 (barely visible) to 1 (gross).
     place : {"open", "retrocardiac", "subdiaphragmatic"}
-        Whether the focus lies in the open, behind the heart or under the dome of the diaphragm.
+        Whether the focus lies in the open, behind the heart or under the dome of the diaphragm;
+        the interstitial pattern asks for none.
     seed : int
         Of its random shape.
     steady : float
@@ -216,12 +218,13 @@ def lesion(space: LungSpace, disease: Disease) -> Float:
         When pattern, lobe, place or severity are none that exist.
     """
     makers = {"lobar": _lobar, "bronchopneumonia": _patchy, "interstitial": _interstitial}
-    if disease.pattern not in makers or disease.place not in PLACES:
+    focal = disease.pattern != "interstitial"
+    if disease.pattern not in makers or (focal and disease.place not in PLACES):
         raise SimulationError(
             f"no disease {disease.pattern!r} at {disease.place!r}: patterns are "
             f"{', '.join(PATTERNS)}, places {', '.join(PLACES)}"
         )
-    if disease.lobe not in LOBES or not 0 <= disease.severity <= 1:
+    if (focal and disease.lobe not in LOBES) or not 0 <= disease.severity <= 1:
         raise SimulationError(
             f"lobe {disease.lobe!r}, severity {disease.severity}: a lobe of {', '.join(LOBES)} "
             "and a severity from 0 to 1 were expected"

@@ -117,8 +117,12 @@ def _group(
     table["exposure"] = deal(("under", "right", "right", "over"), films, rng)
     ill = label == "pneumonia"
     table["pattern"] = deal((*PATTERNS, "bronchopneumonia"), films, rng) if ill else ""
-    table["lobe"] = deal(LOBES, films, rng) if ill else ""
     table["place"] = deal(("open", "open", "open", *PLACES), films, rng) if ill else ""
+    table["lobe"] = deal(LOBES, films, rng) if ill else ""
+    # Only the lower lobes reach behind the heart and below the domes of the diaphragm.
+    hidden = table["place"].isin(PLACES[1:])
+    table.loc[hidden, "lobe"] = deal(("left lower", "right lower"), hidden.sum(), rng)
+    table.loc[table["pattern"] == "interstitial", ["lobe", "place"]] = "both lungs", "throughout"
     table["severity"] = _severities(films, rng) if ill else 0.0
     return table
 
