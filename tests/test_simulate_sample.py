@@ -41,6 +41,16 @@ def test_technique_is_dealt_alike_to_both_classes(column):
     assert (shares["normal"] - shares["pneumonia"]).abs().max() < 0.05
 
 
+def test_a_pneumonia_hides_only_where_its_lobe_reaches(table):
+    ill = table[table["label"] == "pneumonia"]
+    hidden = ill["place"].isin(["retrocardiac", "subdiaphragmatic"])
+    assert hidden.sum() > 3
+    assert set(ill.loc[hidden, "lobe"]) == {"left lower", "right lower"}
+    spread = ill["pattern"] == "interstitial"
+    assert (ill.loc[spread, ["lobe", "place"]] == ["both lungs", "throughout"]).all(axis=None)
+    assert not ill.loc[~spread, "lobe"].eq("both lungs").any()
+
+
 def test_dealing_is_even(rng):
     hand = deal("abc", 20, rng)
     assert sorted(hand.count(c) for c in "abc") == [6, 7, 7]
