@@ -189,9 +189,10 @@ def _threshold(predictions: Predictions, threshold: float, prevalence: float) ->
         left.hist(predictions.y_score[predictions.y_true == k], bins=bins, color=colour, alpha=0.55,
                   hatch=hatch, label=predictions.classes[k])  # fmt: skip
     left.axvline(threshold, color="black", ls="--", label=f"threshold {threshold:.2f}")
-    left.set(xlim=(0, 1), xlabel=f"Score: P({predictions.positive})", ylabel="Images",
-             title=f"Sensitivity {sensitivity:.2f}\nspecificity {specificity:.2f}")  # fmt: skip
-    left.title.set_fontsize("medium")
-    left.legend(fontsize="small")
+    left.set(xlim=(0, 1), xlabel=f"Score: P({predictions.positive})", ylabel="Images")
+    rates = f"Sensitivity {sensitivity:.2f}\nspecificity {specificity:.2f}"
+    left.set_title(rates, fontsize="medium", pad=22)  # the legend lies below it, clear of the bars
+    left.legend(fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1),
+                ncols=3, columnspacing=1, handlelength=1.5, handletextpad=0.5)  # fmt: skip
     plot_natural_frequencies(counts, ax=right)
     return figure, f"Threshold {threshold:.2f}, prevalence {100 * prevalence:.3g} %: {counts}"

@@ -156,7 +156,8 @@ def plot_reliability(
                     label=f"{name or 'observed'} (95 % intervals)")  # fmt: skip
         ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=colour, alpha=0.4)
     _square(ax, "Mean score of the bin", "Observed share with the disease")
-    ax.legend(loc="upper left", fontsize="small")
+    # Above the axes: inside it would cover an interval wherever it stands.
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize="small", frameon=False)
     return ax
 
 

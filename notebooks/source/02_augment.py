@@ -340,6 +340,9 @@ display(Markdown(
     f"{gain.high:+.3f})."))
 
 # %% [markdown]
+# Be fair: we made this other hospital out of much the same changes as the augmentation. A real one
+# differs in ways that nobody drew. So take a gain here as an upper hope.
+#
 # > **Where learners fall.** Augmentation is for training. An augmented *test* set measures something
 # > else: here we did it on purpose, to ask a question about another hospital, and said so. And copies
 # > of one film must stay on one side of the split: a copy of a training film in the test set is a leak.

@@ -248,12 +248,12 @@ np.testing.assert_allclose(won.mean(), metrics.auc(predictions).value)
 # %% tags=["nbval-check-output"]
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.imshow(won, cmap="cividis", origin="lower", aspect="auto", interpolation="nearest")
-ax.set(xlabel="healthy people, by rising score", ylabel="ill people, by rising score")
-ax.set_title("yellow: the ill one scores higher; blue: the healthy one does", fontsize="medium")
+ax.set(xlabel="healthy films, by rising score", ylabel="ill films, by rising score")
+ax.set_title("yellow: the ill one scores higher; blue: the healthy one; grey: a tie", fontsize=10)
 plots.show(fig, alt=f"Of all pairs of an ill and a healthy film, {won.mean():.2f} are won.")
 
 # %% [markdown]
-# The border between yellow and blue *is* the ROC curve, drawn from the other side. Two things
+# The border between yellow and blue *is* the ROC curve, turned by 180 degrees. Two things
 # follow from the pairs. The AUC does not depend on how common the disease is, since each pair has
 # one of each. And it only knows the *order* of the scores: halve them all and nothing changes. So
 # it can say nothing on whether a score of 0.8 means 8 in 10 (section 7).
@@ -424,7 +424,8 @@ plots.show(fig, alt=f"Promised on average {np.mean(promised):.2f}, kept {np.mean
 # %% [markdown]
 # The promise is never broken where it was made: that is what "chosen on" means. On new patients it
 # is often broken, and the fewer patients there are to choose on, the more often. Whoever chooses on
-# the test set reports the outline. `metrics.evaluate` notices, and says so:
+# the test set reports the orange outline (the promise), not the blue bars. `metrics.evaluate` notices,
+# and says so:
 
 # %% tags=["nbval-check-output"]
 fooled = metrics.evaluate(choose, threshold=threshold)
@@ -448,7 +449,11 @@ columns = ["threshold", "sensitivity", "specificity"]
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %% [markdown]
-# The network is the same in all rows. What changed is *what we hold to be worse*, and that is not
+# Two rules may land on the same threshold. And on new patients a rule need not keep its order: one that
+# was made to find more may find fewer. With few ill films to choose on, there are few thresholds to
+# choose between, and the intervals overlap widely.
+#
+# The network is the same in all rows. What may change is *what we hold to be worse*, and that is not
 # for a computer to decide, nor for the person who trained the network.
 #
 # ## 6. What does a positive result mean? It depends on where you stand
@@ -529,7 +534,7 @@ widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 #
 # Order is one thing, the numbers another. If a score is shown to a doctor as a *probability*, then
 # of the films with about 0.8, about 8 in 10 should be ill. That is checked by sorting films into
-# bins by their score and counting.
+# bins by their score and counting (a bin without films is left out).
 
 # %% tags=["nbval-check-output"]
 place = np.digitize(y_score, np.linspace(0, 1, 6)[1:-1])  # five bins of equal width
@@ -544,12 +549,13 @@ by_hand.round(2).style.format("{:g}").hide()
 # scores are ill less often than said, and those with high scores more often, the model is too
 # cautious; the other way round it is too bold.
 #
-# To see a bold one, we let the same logistic regression off the leash: hardly any regularisation,
-# so that it fits its training films to perfection.
+# Our model is kept on a leash: strong regularisation. Now we let the same logistic regression off it:
+# hardly any regularisation, so that it fits its training films to perfection. One expects it to become
+# bold. Does it?
 
 # %%
-bold = predictions.with_scores(out_of_fold(strength=10.0))
-both = {"cautious": predictions, "bold": bold}
+unleashed = predictions.with_scores(out_of_fold(strength=10.0))
+both = {"leashed": predictions, "unleashed": unleashed}
 ax = plots.plot_reliability(both, bins=5, strategy="uniform")
 plots.show(
     ax.figure, alt="Reliability of both models: observed share of ill films against the mean score."
@@ -557,7 +563,7 @@ plots.show(
 
 # %% [markdown]
 # On the dotted line, scores mean what they say. A curve steeper than the line is a cautious model,
-# a flatter one a bold one. The ticks at the edges are the films: the bold model hardly ever says
+# a flatter one a bold one. The ticks at the edges are the films: the unleashed model hardly ever says
 # "perhaps". In numbers:
 
 # %%
@@ -565,20 +571,34 @@ table = {}
 for name, one in both.items():
     slope = metrics.calibration_line(one).slope
     table[name] = [f"{metrics.auc(one):.2f}", f"{metrics.brier(one).score:.2f}", f"{slope:.2f}"]
-gap = metrics.auc_difference(predictions, bold)
+gap = metrics.auc_difference(predictions, unleashed).difference
 display(pd.DataFrame.from_dict(table, orient="index", columns=["AUC", "Brier score", "slope"]))
-verdict = (
-    "may well be chance"
-    if gap.difference.low <= 0 <= gap.difference.high
-    else "is more than chance explains"
-)
-display(Markdown(f"Difference of the AUCs on the same films: {gap.difference:.2f}; it {verdict}."))
+verdict = "is more than chance explains" if gap.low > 0 or gap.high < 0 else "may well be chance"
+display(Markdown(f"Difference of the AUCs on the same films: {gap:.2f}; it {verdict}."))
 
 # %% [markdown]
 # The **Brier score** is the mean squared distance between the score and the truth (0 or 1): smaller
 # is better, and someone who always says one half gets 0.25. The **slope** is 1 for calibrated
 # scores, below 1 for bold ones, above 1 for cautious ones. The order of the films, the AUC, knows
-# nothing of all this.
+# nothing of all this. So, is the unleashed model bold?
+
+# %%
+slope = metrics.calibration_line(unleashed).slope
+if slope.high < 1:
+    verdict = "The interval lies below 1: it is bold."
+elif slope.low > 1:
+    verdict = "The interval lies above 1: even without its leash it is cautious."
+else:
+    verdict = "The interval does not leave out 1, so boldness is not shown."
+sure = np.abs(unleashed.y_score - 0.5) > 0.4
+right = np.mean((unleashed.y_score > 0.5)[sure] == (y_true == 1)[sure])
+said = f"Of {sure.sum()} films scored below 0.1 or above 0.9, it calls {100 * right:.0f} % rightly."
+display(Markdown(f"Slope **{slope:.2f}**. {verdict} {said}"))
+
+# %% [markdown]
+# Extreme scores are not the same as overconfident ones. Where the classes are easy to tell apart, most
+# extreme scores are right, and deserved. Where the classes are hard to tell apart, a model that is so
+# often sure is bold.
 #
 # ### Temperature: one number that repairs much
 #
@@ -651,21 +671,46 @@ np.testing.assert_allclose(net_benefit, curve.loc[np.isclose(curve["threshold"],
 
 # %%
 rival = np.maximum(curve["all"], curve["none"])
-above, surely = int((curve["model"] > rival + 1e-9).sum()), int((curve["low"] > rival).sum())
+above = int((curve["model"] > rival + 1e-9).sum())
 ax = plots.plot_decision_curve(curve)
 ax.set_xlim(0, 0.9)
 plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresholds.")
+
+# %% [markdown]
+# The band is the interval of the model's net benefit by itself. It is *not* the test of the model's
+# lead: rivals are judged on the same patients, and with other patients both curves would move together.
+# So take the lead itself, the model's net benefit less that of the better rival, and draw the patients
+# again and again (a bootstrap).
+
+# %%
+_, whose = np.unique(calibrated.patient_ids, return_inverse=True)
+
+
+def lead_at(risk):
+    """Return the model's lead over the better rival, for those who act from this risk on."""
+    acts, price = calibrated.y_score >= risk, risk / (1 - risk)
+    good_of_all = ill - price * ~ill  # what each patient adds if all are treated
+    adds = np.transpose([acts * good_of_all, good_of_all, np.ones(len(ill))])
+    return metrics.bootstrap.bootstrap_counts(
+        lambda sums: (sums[:, 0] - np.maximum(sums[:, 1], 0)) / sums[:, 2],
+        adds, whose, rng=np.random.default_rng(0))  # fmt: skip
+
+
+# %%
+leads = [lead_at(risk) for risk in curve["threshold"]]
+np.testing.assert_allclose([lead.value for lead in leads], curve["model"] - rival, atol=1e-9)
+surely = sum(lead.low > 1e-9 for lead in leads)
 display(
     Markdown(
-        f"The model does more good than either rival at **{above}** of {len(curve)} thresholds; "
-        f"its whole band lies above them at **{surely}**."
+        f"The model does more good than either rival at **{above}** of {len(curve)} thresholds. At "
+        f"**{surely}** of them the whole interval of its lead lies above zero."
     )
 )
 
 # %% [markdown]
-# Look only at thresholds that somebody would really use, and at the band: where it covers the
-# rival, the benefit is not shown. At very low thresholds hardly anything beats acting on everyone:
-# whoever would act on the slightest suspicion needs no test.
+# Look only at thresholds that somebody would really use, and at the interval of the lead: where it
+# reaches zero, the benefit is not shown. At very low thresholds hardly anything beats acting on
+# everyone: whoever would act on the slightest suspicion needs no test.
 #
 # ### Exercise: from which risk would you act?
 #
@@ -718,9 +763,13 @@ plots.show(fig, alt=alt, colours=256)
 # something lying on the patient)? Would *I* have seen it? And only then: what did the network not
 # learn? Errors with one thing in common are worth more than a hundred random ones. The table shows
 # what is known of the missed; look for the thing in common.
+#
+# For the sample: *pattern* says how the disease spreads. *Lobar* fills a lobe, *bronchopneumonia* makes
+# patches, *interstitial* a fine net in both lungs. *Grade* says how strongly the disease was drawn, not
+# how hard it is to see. A *distractor* is something harmless in the film, such as an electrode.
 
 # %% tags=["nbval-check-output"]
-facts = ["view", "pattern", "lobe", "grade", "place", "distractor"]
+facts = ["view", "pattern", "grade", "distractor"]
 facts = [name for name in facts if name in rows["missed"]]
 if facts and len(missed):
     display(rows["missed"][facts].fillna("").style.hide())
@@ -728,10 +777,10 @@ else:
     print("This data set tells nothing more about the missed films than their label.")
 
 # %% [markdown]
-# The errors come in two kinds. A subtle lesion behind the heart or below the dome of the diaphragm
-# escapes people too. But if the
-# missed films are all of one view or one hospital, it is the *model* that fails a group, and that
-# takes more than four films to see.
+# Be honest at the third question. Some lesions escape people too: the subtle ones, and those behind the
+# heart or below the dome of the diaphragm. Others anyone can see, and only the network missed them. Those
+# teach most. If the missed films share a side, a view or a hospital, the model may fail a group. But a
+# handful of films can only suggest what to count next.
 
 # %% [markdown]
 # ## 10. The same for everyone? Subgroups
@@ -764,8 +813,8 @@ plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} group
 # %% [markdown]
 # The AUC needs no threshold, so it may use all films. A hollow mark means that fewer than 20 films
 # of the smaller class stand behind it: it is shown, and nothing should be concluded from it. Where
-# the lesions are graded, the row of the subtle ones tells most about the network: the gross ones
-# are the easy part.
+# the lesions are graded, the row of the subtle ones would tell most, if there were enough of them (each
+# grade is compared with all healthy films): the gross ones are the easy part.
 #
 # For the sensitivity we need a threshold, so only the patients to judge on may speak, and they are
 # fewer. The gap is the group's sensitivity minus the reference's, which is the largest group:

@@ -411,9 +411,9 @@ plots.show(ax.figure, alt="Sensitivity in each group, with 95 % intervals that o
 # %%
 gaps = audit.gaps[(audit.gaps["metric"] == "sensitivity") & audit.gaps["low"].notna()]
 clear = gaps[(gaps["low"] > 0) | (gaps["high"] < 0)]
-widest = (gaps["high"] - gaps["low"]).max()
+worst = gaps[["low", "high"]].abs().max(axis=None)
 say = f"Of **{len(gaps)}** gaps in sensitivity, **{len(clear)}** have an interval without zero. "
-say += f"The widest interval spans **{widest:.2f}**: a gap of that order could hide in it. "
+say += f"The largest gap that some interval still allows is **{worst:.2f}**. "
 say += f"Warnings that a group is too small to say: **{len(audit.warnings)}**."
 display(Markdown(say))
 
@@ -525,10 +525,13 @@ display(Markdown("; ".join(
     f"{gap.loc[key, 'high']:+.2f})" for key in ("sensitivity", "specificity", "auc"))))  # fmt: skip
 
 # %% [markdown]
-# Compare first the top two rows of the table. The disease is the same, film by film, and yet the
-# network that has never seen machine B treats B's patients otherwise. Look at *which* number
-# suffers: if sensitivity falls, B's ill go home; if specificity falls, B's healthy are alarmed. At
-# a fixed threshold either can happen even where the AUC hardly moves: then the order of the films
+# Compare first the top two rows of the table. The disease is the same, film by film, but the network has
+# never seen machine B. Does it treat B's patients otherwise? Look at *which* number
+# suffers: if sensitivity falls, B's ill go home; if specificity falls, B's healthy are alarmed. In the
+# line above, see which interval leaves out zero, and whether the AUC falls too. If it does, the order of
+# the films itself is worse on B, and no threshold repairs that.
+#
+# At a fixed threshold either can happen even where the AUC hardly moves: then the order of the films
 # survives, but all scores have shifted, and a look at the AUC alone would miss it.
 
 # %%

@@ -26,8 +26,9 @@
 #
 # Everything runs on real radiographs too: set `MEDIMG_DATASET=kermany` and run this notebook again
 # ([how](/README.md#real-images)). Start with Python's side of things: a handful of imports, and one
-# random generator, so that your run gives the same numbers as ours. (`replace`, which
-# you will meet often, copies a set of settings and changes one or two of them.)
+# random generator, so that your run makes the same draws as ours; the scores of trained networks may
+# differ a little between processors. (`replace`, which you will meet often, copies a set of settings and
+# changes one or two of them.)
 
 # %%
 from dataclasses import replace
@@ -67,8 +68,8 @@ for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "C
 # %% [markdown]
 # Read it like a radiographer: *Modality* DX is digital X-ray; *ViewPosition* PA means the rays
 # entered at the back and came out at the front, AP the other way round (in bed, for instance). *BitsStored* tells how many
-# grey levels the detector distinguishes: 12 bits are 4,096 levels, and your screen shows 256 of
-# them. **Photometric interpretation** says whether a large number is to be shown white
+# grey levels the detector distinguishes: 10 bits are 1,024 levels, 12 bits 4,096, 14 bits 16,384. Your
+# screen shows 256. **Photometric interpretation** says whether a large number is to be shown white
 # (MONOCHROME2) or black (MONOCHROME1). A reader that ignores it shows a negative, silently.
 #
 # `images.read_image` does all of this in the order that the DICOM standard prescribes, and gives
@@ -97,16 +98,24 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except for the pn
 # picture or a text in the corner faster than any program.
 
 # %% tags=["nbval-check-output"]
-shown = studies[studies["split"] == "train"].groupby("label").head(4)
-shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(studies).index))
-fig = plots.plot_grid([images.read_image(p) for p in shown["path"]], titles=list(shown["label"]),
-                      columns=4)
-plots.show(fig, alt="Two rows of four chest radiographs, normal above and pneumonia below; some of "
-           "the pneumonias are hard to see.", colours=128)
+shown = studies[studies["split"] == "train"].assign(title=studies["label"])
+if "grade" in shown:  # the sample knows how strongly a disease was drawn: two faint ones first
+    faint = shown["grade"] == "subtle"
+    shown = shown[~faint | (faint.cumsum() <= 2)].assign(strong=~faint)
+    shown = shown.sort_values("strong", kind="stable")
+    shown["title"] += (", " + shown["grade"]).where(shown["grade"] != "none", "")
+shown = shown.groupby("label").head(4)
+shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(studies).index),
+                          kind="stable")
+squares = [images.resize(images.read_image(p), 224, keep_aspect=True) for p in shown["path"]]
+fig = plots.plot_grid(squares, titles=list(shown["title"]), columns=4)
+plots.show(fig, alt="Two rows of chest radiographs: normal above, pneumonia below.", colours=128)
 
 # %% [markdown]
-# Could you tell the rows apart without the titles? Some pneumonias are plain, others faint, or
-# hidden behind the heart or the diaphragm. If every one were easy, the course would teach nothing.
+# Could you tell the rows apart without the titles? Where the data set knows how strongly a disease was
+# drawn, the title says so, from *subtle* to *gross*. Faint is not the same as hard to see: a subtle
+# one may lie in the open, and a stronger one behind the heart or the diaphragm. Be honest: which of them
+# would you have missed?
 #
 # ### Three piles, and each patient in just one
 #
@@ -247,6 +256,9 @@ names = ["sensitivity", "specificity", "ppv", "npv", "accuracy", "auc"]
 evaluation.table.loc[names, ["value", "low", "high", "method"]].round(2)
 
 # %% [markdown]
+# (*Effective size*: two films of one patient count for less than two patients. *Obuchowski*: who worked
+# out DeLong's interval for that.)
+#
 # PPV and NPV hold *only* where as many people are ill as in this test set. Where one in a hundred
 # is, as when healthy people are screened, the same network would raise mostly false alarms. Notebook
 # [4](/notebooks/04_evaluate.ipynb) lets you move that dial.
@@ -298,7 +310,7 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 # %%
 path = rows["path"].iloc[0]
 own = images.resize(images.read_image(path), 224)  # float (224, 224) in [0, 1]
-logits = training.predict_logits(result.model, np.uint8(own * 255)[None])
+logits = training.predict_logits(result.model, np.round(own * 255).astype(np.uint8)[None])
 score = training.to_scores(logits)[0]
 verdict = classes[1] if score >= threshold.value else classes[0]
 display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
