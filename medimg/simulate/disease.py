@@ -153,7 +153,7 @@ def _airways(space: LungSpace, centre: npt.NDArray[np.float64], rng: np.random.G
 def _lobar(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Float:
     """Return a consolidation that fills part of one lobe up to its fissure."""
     lobe = space.lobes == LOBES[disease.lobe]
-    if disease.severity > 0.55:  # a second lobe of the same lung
+    if disease.severity > 0.6:  # a second lobe of the same lung
         second = _NEXT[disease.lobe]
         lobe |= space.lobes == LOBES[second]
     centre = space.seed(disease.lobe, disease.place, rng)
@@ -163,7 +163,7 @@ def _lobar(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Floa
     ragged = far + 9 * space.noise(14.0, rng) + 4 * space.noise(6.0, rng)
     solid = _edge(ragged - radius, 4 + 5 * rng.random()) * lobe
     texture = 1 + 0.12 * space.noise(6.0, rng)
-    strength = 0.8 + 0.2 * disease.severity
+    strength = 0.95 + 0.05 * disease.severity
     return np.asarray(solid * texture * strength * _airways(space, centre, rng))
 
 
@@ -194,7 +194,7 @@ def _interstitial(space: LungSpace, disease: Disease, rng: np.random.Generator) 
     lower = 0.45 + 0.8 * rows * rng.random() + 0.5 * space.depth
     fine = (0.9 * net + 0.45) * haze * lower
     knots = np.clip(space.noise(2.5, rng) - 2.0, 0, 1) * 0.5
-    return np.asarray((fine + knots * haze) * (0.75 + 0.75 * disease.severity) * space.lung)
+    return np.asarray((fine + knots * haze) * (0.95 + 0.75 * disease.severity) * space.lung)
 
 
 def lesion(space: LungSpace, disease: Disease) -> Float:

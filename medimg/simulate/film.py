@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 Float = npt.NDArray[np.float32]
-OWN = 0.74  # weight of a film's own histogram against that of the healthy twin
+OWN = 0.72  # weight of a film's own histogram against that of the healthy twin
 AIR = 0.35  # logarithm of the signal below which no patient is in the ray
 DISTRACTORS = ("none", "electrodes", "line", "skin fold", "calcified nodule")
 

@@ -46,7 +46,7 @@ def settings(row: Mapping[str, Any], lungs: Edges = LUNGS) -> dict[str, Any]:
             float(row["severity"]),
             str(row["place"]),
             shape_of_disease,
-            steady=0.0 if child else 0.25,
+            steady=0.0 if child else 0.6,
         )
     return {
         "build": build,
