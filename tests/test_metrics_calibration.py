@@ -124,6 +124,36 @@ def test_temperature_needs_two_classes():
         fit_temperature(made([1, 1], [0.9, 0.8]))
 
 
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ([0.1, 0.3, 0.2, 0.8, 0.7, 0.9], "the scores separate the classes"),
+        ([0.1, 0.3, 0.2, 0.45, 0.4, 0.9], "the scores separate the classes"),  # not at one half
+        ([0.5, 0.3, 0.2, 0.5, 0.7, 0.9], "smallest at 0.05, the end of what was tried"),
+        ([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], "smallest at 20, the end of what was tried"),
+    ],
+)
+def test_a_temperature_that_the_data_do_not_tell_is_1(scores, words, caplog):
+    """At the bound of 0.05 hundreds of scores would become 1 and rank no more."""
+    found = fit_temperature(made([0, 0, 0, 1, 1, 1], scores))
+    assert found.value == 1
+    assert words in found.note
+    assert words in caplog.text
+    assert fit_temperature(made([0, 1] * 3, [0.1, 0.8, 0.6, 0.4, 0.2, 0.9])).note == ""
+
+
+def test_a_temperature_of_separated_classes_keeps_the_ranks(rng):
+    logit = np.r_[rng.uniform(-12, -3, 200), rng.uniform(3, 12, 200)]
+    p = made(np.repeat([0, 1], 200), 1 / (1 + np.exp(-logit)))
+    mended = fit_temperature(p).apply(p)
+    assert len(np.unique(mended.y_score)) == 400
+
+
+def test_a_temperature_of_many_separated_classes_is_1():
+    scores = np.eye(3) * 0.4 + 0.2
+    assert "separate the classes" in fit_temperature(made([0, 1, 2], scores)).note
+
+
 def _intercept(offset, true):
     """Newton's steps to the intercept at which the mean prediction is the prevalence."""
     a = 0.0
