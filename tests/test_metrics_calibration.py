@@ -199,6 +199,12 @@ def test_net_benefit_by_hand():
     assert table.loc[0.3, "high"] - table.loc[0.3, "model"] == pytest.approx(half)
 
 
+def test_thresholds_may_come_in_any_order_and_twice(rng):
+    p = overconfident(rng, n=60)
+    rising = decision_curve(p, thresholds=[0.1, 0.3, 0.8])
+    pd.testing.assert_frame_equal(decision_curve(p, thresholds=[0.8, 0.1, 0.3, 0.1]), rising)
+
+
 def test_net_benefit_is_that_of_dcurves_at_another_prevalence(rng):
     p = overconfident(rng, n=300)
     grid = [0.05, 0.2, 0.7]
@@ -214,6 +220,8 @@ def test_net_benefit_is_that_of_dcurves_at_another_prevalence(rng):
     ("call", "words"),
     [
         (lambda p: decision_curve(p, thresholds=[0.0]), "between 0 and 1"),
+        (lambda p: decision_curve(p, prevalence=1.5), "prevalence is 1.5"),
+        (lambda p: decision_curve(p, prevalence=0), "prevalence is 0"),
         (lambda p: decision_curve(p.subset(p.y_true == 1)), "images of both classes"),
         (lambda p: reliability(p, bins=0), "bins is 0"),
         (lambda p: reliability(p, strategy="log"), "strategy 'log'"),
