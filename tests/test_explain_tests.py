@@ -135,6 +135,8 @@ def test_bad_maps(test, masks):
         test(maps, masks)
     with pytest.raises(MetricsError, match=r"2 patient_ids for 3 images"):
         test(np.zeros((3, H, W)), masks, patient_ids=["a", "b"])
+    with pytest.raises(MetricsError, match=r"row 1 .*its patient_id is missing"):
+        test(np.zeros((3, H, W)), masks, patient_ids=["a", np.nan, None])
 
 
 def test_energy_refuses_negative_maps(masks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,22 @@ def check_no_duplicates(names: NDArray[np.str_]) -> None:
     where = first_bad(np.asarray(pd.Series(names).duplicated()), names)
     if where:
         raise MetricsError(f"{where} was already given: each image may stand in one row only")
+
+
+def check_patients(patient_ids: Iterable[Any], names: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return patients as str, once none is blank or stands for a missing value.
+
+    Blanks would become one patient with all these images, and every interval would follow.
+    """
+    patients = np.asarray([str(patient) for patient in patient_ids], dtype=np.str_)
+    blank = np.isin(np.char.strip(patients), ("", "nan", "None", "<NA>", "NaT"))
+    where = first_bad(blank, names)
+    if where:
+        raise MetricsError(
+            f"{where}: its patient_id is missing; name a patient for each image, or leave "
+            "patient_ids out, so that each image counts as a patient of its own"
+        )
+    return patients
 
 
 def check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
