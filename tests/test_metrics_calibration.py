@@ -187,6 +187,17 @@ def test_the_line_through_separated_classes_is_not_defined():
     assert calibration_line(flat).intercept.value == pytest.approx(np.log(7 / 3))
 
 
+def test_one_patient_has_no_line():
+    """The variance by patient divides by the number of patients less one."""
+    p = made([0, 0, 1, 1, 0, 1], [0.1, 0.6, 0.4, 0.7, 0.2, 0.3], ["p"] * 6)
+    for found in (calibration_line(p).slope, calibration_line(p).intercept):
+        assert found.reason == "all images are of one patient"
+
+
+def test_images_that_all_weigh_nothing_have_no_diagram():
+    assert reliability(made([0, 1], [0.2, 0.6], None, [0, 0])).empty
+
+
 def test_net_benefit_by_hand():
     p = made([0, 0, 0, 1, 1], [0.1, 0.3, 0.6, 0.3, 0.9])
     table = decision_curve(p, thresholds=[0.3, 0.5]).set_index("threshold")

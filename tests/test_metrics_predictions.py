@@ -34,6 +34,8 @@ SCORE = [0.1, 0.9, 0.4, 0.3]
           for blank in ("", "  ", None, np.nan, pd.NA, pd.NaT, np.str_("nan"))),
         ((IDS, TRUE, SCORE, None, ("a", "b", "c")), "3 class names for scores of 2 classes"),
         ((IDS, TRUE, SCORE, None, (), [1, 1, -1, 1]), r"row 2 \(image 'c'\): its weight"),
+        ((IDS, TRUE, SCORE, None, (), [1, "a", 1, 1]), r"row 1 \(image 'b'\): its weight"),
+        ((IDS, TRUE, SCORE, None, (), [[1]] * 4), r"weights have the shape \(4, 1\)"),
         ((IDS, TRUE, [[0.2, 0.3, 0.5], [0.5, 0.5, 0.5], [1, 0, 0], [1, 0, 0]]),
          r"row 1 \(image 'b'\).*does not sum to 1"),
     ],

@@ -11,7 +11,7 @@ import pandas as pd
 
 from medimg.errors import MetricsError
 from medimg.metrics.bootstrap import bootstrap_counts, bootstrap_weights
-from medimg.metrics.checks import Floats, Ints
+from medimg.metrics.checks import Floats, Ints, check_level
 from medimg.metrics.estimates import Estimate, clusters, proportion, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
@@ -78,7 +78,11 @@ def reliability(
         with its interval).
     """
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
+    names = ["from", "to", "n", "score", "observed", "low", "high"]
+    if len(data.score) == 0:
+        return pd.DataFrame(columns=names, dtype=float)
     edges, place = _bins(data.score, bins, strategy)
     table = []
     for b in range(len(edges) - 1):
@@ -88,7 +92,6 @@ def reliability(
             score = float(np.average(data.score[here], weights=data.weight[here]))
             table.append([edges[b], edges[b + 1], int(here.sum()), score,
                           share.value, share.low, share.high])  # fmt: skip
-    names = ["from", "to", "n", "score", "observed", "low", "high"]
     return pd.DataFrame(table, columns=names)
 
 
@@ -113,6 +116,7 @@ def brier(
     0.075
     """
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
     if len(data.score) == 0:
         return Brier(undefined("every image has weight 0", level=level), *(math.nan,) * 5)
@@ -159,6 +163,7 @@ def expected_calibration_error(
     ----------
     Guo C et al. (2017) On calibration of modern neural networks. ICML.
     """
+    check_level(level)
     weight, cluster, kept = clusters(predictions)
     if len(weight) == 0:
         return undefined("every image has weight 0", level=level)

@@ -114,10 +114,19 @@ def check_labels(y_true: ArrayLike, names: NDArray[np.str_], count: int) -> Ints
     return numbers.astype(np.int64)
 
 
+def check_level(level: float) -> None:
+    """Raise MetricsError unless a confidence level is a share, not per cent."""
+    if not 0 < level < 1:
+        raise MetricsError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+
+
 def check_weights(weights: ArrayLike, names: NDArray[np.str_]) -> Floats:
     """Return weights as float64, once each is known to be finite and not negative."""
-    values = np.asarray(weights, dtype=np.float64)
+    given = np.asarray(weights)
+    if given.ndim != 1:
+        raise MetricsError(f"weights have the shape {given.shape}; expected (N,), one a row")
+    values = pd.to_numeric(pd.Series(given), errors="coerce").to_numpy(np.float64)
     where = first_bad(~(np.isfinite(values) & (values >= 0)), names)
     if where:
-        raise MetricsError(f"{where}: its weight is missing, infinite or negative; expected >= 0")
+        raise MetricsError(f"{where}: its weight is no number, infinite or negative; expected >= 0")
     return values

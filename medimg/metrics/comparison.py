@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, Rows, rows, wilson
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import (
@@ -80,6 +80,7 @@ def auc_difference(
     """
     require_binary(first)
     require_binary(second)
+    check_level(level)
     if interval not in get_args(Interval):
         raise MetricsError(
             f"interval {interval!r} is not known; expected one of {', '.join(get_args(Interval))}"

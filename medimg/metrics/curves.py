@@ -8,14 +8,19 @@ import numpy as np
 import pandas as pd
 
 from medimg.metrics.bootstrap import bootstrap_weights
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, Rows, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
 
 
 def curve_counts(data: Rows) -> tuple[Floats, Floats, Floats]:
-    """Distinct scores, falling, with the weight of positives and negatives scored at least so."""
+    """Distinct scores, falling, with the weight of positives and negatives scored at least so.
+
+    Three empty arrays when no row counts.
+    """
+    if len(data.score) == 0:
+        return data.score, data.weight, data.weight
     order = np.argsort(-data.score, kind="stable")
     score = data.score[order]
     last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
@@ -32,12 +37,13 @@ def roc_curve(predictions: Predictions) -> pd.DataFrame:
     """
     require_binary(predictions)
     thresholds, tp, fp = curve_counts(rows(predictions))
+    tp, fp = np.r_[0, tp], np.r_[0, fp]
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
             {
                 "threshold": np.r_[np.inf, thresholds],
-                "sensitivity": np.r_[0, tp] / tp[-1],
-                "specificity": 1 - np.r_[0, fp] / fp[-1],
+                "sensitivity": tp / tp[-1],
+                "specificity": 1 - fp / fp[-1],
             }
         )
 
@@ -59,6 +65,7 @@ def average_precision(
     0.8333333333333333
     """
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
     if not data.positive.any():
         return undefined("no positive image", level=level)
@@ -86,5 +93,5 @@ def pr_curve(predictions: Predictions) -> pd.DataFrame:
     thresholds, tp, fp = curve_counts(rows(predictions))
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
-            {"threshold": thresholds, "recall": tp / tp[-1], "precision": tp / (tp + fp)}
+            {"threshold": thresholds, "recall": tp / tp[-1:], "precision": tp / (tp + fp)}
         )

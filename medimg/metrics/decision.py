@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Bools, Floats, Ints
+from medimg.metrics.checks import Bools, Floats, Ints, check_level
 from medimg.metrics.estimates import rows
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
@@ -54,6 +54,7 @@ def decision_curve(
     from dcurves import dca  # slow to import, and needed here only
 
     require_binary(predictions)
+    check_level(level)
     given = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, float)
     grid = np.unique(given)  # rising, each once, as dcurves returns them
     if len(grid) == 0 or not np.all((grid > 0) & (grid < 1)):

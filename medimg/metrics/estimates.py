@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from medimg.metrics.checks import Bools, Floats, Ints
+from medimg.metrics.checks import Bools, Floats, Ints, check_level
 from medimg.metrics.predictions import Predictions
 
 
@@ -125,6 +125,7 @@ def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
     >>> wilson(0, 0)
     not defined: nothing to count
     """
+    check_level(level)
     if total <= 0:
         return undefined("nothing to count", level=level)
     z2 = float(ndtri(0.5 + level / 2)) ** 2

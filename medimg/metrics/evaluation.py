@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from medimg.errors import MetricsError
 from medimg.metrics.binary import table_metrics
+from medimg.metrics.checks import check_level
 from medimg.metrics.curves import average_precision
 from medimg.metrics.multiclass import evaluate_multiclass
 from medimg.metrics.predictions import Predictions
@@ -51,8 +51,7 @@ def evaluate(
     >>> result["sensitivity"], result["recall"].value
     (0.750 (0.301 to 0.954), 0.75)
     """
-    if not 0 < level < 1:
-        raise MetricsError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+    check_level(level)
     rng = np.random.default_rng(0) if rng is None else rng
     if not predictions.is_binary:
         return evaluate_multiclass(predictions, ordinal=ordinal, level=level, rng=rng)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from medimg.errors import MetricsError
 from medimg.metrics.binary import f1_of_calls, shares_of_calls
 from medimg.metrics.bootstrap import bootstrap_counts
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, clusters, proportion, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import auc, auc_interval, auc_parts
@@ -62,6 +63,7 @@ def one_against_rest(predictions: Predictions, *, level: float = 0.95) -> pd.Dat
     DataFrame
         Columns ``class, n, metric, estimate`` (an `Estimate`), ``value, low, high, reason``.
     """
+    check_level(level)
     called = predictions.predicted()
     table = []
     for k, name in enumerate(predictions.classes):
@@ -87,6 +89,9 @@ def mean_auc(predictions: Predictions, *, average: str = "macro", level: float =
     What a patient adds to the error of the mean is the mean of what it adds to each AUC, so that
     the AUCs' dependence on the same images is accounted for. Class shares are taken as fixed.
     """
+    check_level(level)
+    if average not in ("macro", "weighted"):
+        raise MetricsError(f"average {average!r} is not known; expected macro or weighted")
     weight, _, kept = clusters(predictions)
     size = len(predictions.classes)
     counts = np.bincount(predictions.y_true[kept], weights=weight, minlength=size)

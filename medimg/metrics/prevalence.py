@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from medimg.errors import MetricsError
+from medimg.metrics.checks import check_level
 from medimg.metrics.estimates import Estimate, undefined
 
 
@@ -81,6 +82,7 @@ def ppv_npv_at(
     >>> round(values.ppv.value, 4), round(values.npv.value, 4)
     (0.0833, 0.9989)
     """
+    check_level(level)
     se, sp = (
         e if isinstance(e, Estimate) else _exact(e, name, level)
         for e, name in ((sensitivity, "sensitivity"), (specificity, "specificity"))

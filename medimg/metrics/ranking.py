@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, Rows, rows, undefined
 from medimg.metrics.predictions import Predictions
 
@@ -138,6 +138,7 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
     0.778 (0.173 to 0.983)
     """
     require_binary(predictions)
+    check_level(level)
     return auc_of_rows(rows(predictions), level=level, scale=scale)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Bools, Floats
+from medimg.metrics.checks import Bools, Floats, check_level
 from medimg.metrics.estimates import Estimate, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
@@ -41,13 +41,16 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
     from statsmodels.genmod.generalized_linear_model import GLM
 
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
     if not np.all(data.weight == 1):
         raise MetricsError("a calibration line takes no weights; leave them out of the predictions")
     y = data.positive.astype(float)
-    if y.min(initial=1) == y.max(initial=0):
-        nothing = undefined("all images are of one class", level=level)
-        return CalibrationLine(nothing, nothing)
+    for alone, what in ((y.min(initial=1) == y.max(initial=0), "class"),
+                        (data.n_clusters == 1, "patient")):  # fmt: skip
+        if alone:
+            nothing = undefined(f"all images are of one {what}", level=level)
+            return CalibrationLine(nothing, nothing)
     score = np.clip(data.score, TINY, 1 - TINY)
     x = np.log(score) - np.log1p(-score)
     one = np.ones((len(y), 1))

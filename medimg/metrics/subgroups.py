@@ -11,6 +11,7 @@ import pandas as pd
 
 from medimg.errors import MetricsError
 from medimg.metrics.binary import shares
+from medimg.metrics.checks import check_level
 from medimg.metrics.estimates import Estimate, mover_difference, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import auc, require_binary
@@ -98,6 +99,7 @@ def subgroups(
         When the rows do not match, or a column has more than 20 groups.
     """
     require_binary(predictions)
+    check_level(level)
     if len(groups) != len(predictions):
         raise MetricsError(
             f"groups has {len(groups)} rows and the predictions {len(predictions)}, so row "
