@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from medimg.errors import MetricsError
-from medimg.metrics import Estimate, Predictions, choose_threshold
+from medimg.metrics import Estimate, Predictions, choose_threshold, evaluate
 from medimg.reports import ModelCard, checklist, checklist_items, model_card, write_report
 from medimg.reports.page import shown, unbroken
+from medimg.reports.sections import where_better
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -219,6 +220,30 @@ def test_checklists_answer_only_what_is_known(report, tmp_path):
     empty = checklist(tmp_path / "empty.html")
     assert (empty["answer"] == "").all()
     assert "0 of 52 items answered" in (tmp_path / "empty.html").read_text()
+
+
+def test_another_level_is_named(cohort, tmp_path):
+    test, _, threshold = cohort
+    result = evaluate(test, threshold=threshold, level=0.9)
+    model_card(ModelCard("demo"), tmp_path / "c.html", evaluation=result)
+    assert "Value (90 % interval)" in check_page(tmp_path / "c.html")[0]
+    items = checklist(tmp_path / "l.html", evaluation=result)
+    assert items["answer"].str.startswith("90 % confidence intervals: ").any()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ([0.2, 0.3, 0.0, 0.1, 0.1, 0.1], "between risk thresholds of 0.40 and 0.60, the longest"),
+        ([0.0, 0.2, 0.2, 0.0, 0.0, 0.0], "between risk thresholds of 0.20 and 0.30."),
+        ([0.2] * 6, "between risk thresholds of 0.10 and 0.60."),
+        ([0.1, 0.0, 0.0, 0.0, 0.0, 0.0], "is nowhere better than"),  # as good as everyone
+    ],
+)
+def test_where_the_model_is_better_names_no_threshold_at_which_it_is_not(model, words):
+    curve = pd.DataFrame({"threshold": np.arange(1, 7) / 10, "model": model,
+                          "all": [0.1, 0.1, 0.05, -0.1, -0.2, -0.3]})  # fmt: skip
+    assert words in where_better(curve)
 
 
 def test_checklist_keys():

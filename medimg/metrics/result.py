@@ -54,6 +54,11 @@ class Evaluation:
         return iter(self.estimates)
 
     @property
+    def level(self) -> float:
+        """Confidence level of the intervals, a share."""
+        return next(iter(self.estimates.values())).level
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row a metric: ``value, low, high, method, reason``."""
         columns = ("value", "low", "high", "method", "reason")

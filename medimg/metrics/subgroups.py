@@ -35,10 +35,13 @@ class SubgroupReport:
     gaps : DataFrame
         One row a group, metric and its difference from the reference group: ``attribute, group,
         reference, metric, value, low, high, reason, warning``.
+    level : float
+        Confidence level of the intervals, a share.
     """
 
     table: pd.DataFrame
     gaps: pd.DataFrame
+    level: float = 0.95
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -136,6 +139,7 @@ def subgroups(
                                      "warning"]),
         pd.DataFrame(gaps, columns=["attribute", "group", "reference", "metric", *numbers,
                                     "warning"]),
+        level,
     )  # fmt: skip
 
 

@@ -105,16 +105,20 @@ def plot_pr(
     ax = _axes(ax)
     drawn: set[float] = set()
     for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
-        curve = pr_curve(p)
-        ax.step(np.r_[0, curve["recall"]], np.r_[curve["precision"].iloc[:1], curve["precision"]],
+        curve, data = pr_curve(p), rows(p)
+        first = curve[:1].assign(recall=0.0)  # none where no image counts
+        line = pd.concat([first, curve])
+        ax.step(line["recall"], line["precision"],
                 where="pre", color=colour, ls=dash, lw=2,
                 label=_label(name, "average precision", average_precision(p)))  # fmt: skip
         if threshold is not None:
             cut = as_threshold(threshold).value
-            part = shares(rows(p), cut)
+            part = shares(data, cut)
             ax.plot(part["sensitivity"].value, part["ppv"].value, "o", color=colour,
                     label=f"threshold {cut:.2f}")  # fmt: skip
-        share = float(np.mean(p.y_true == 1))
+        if len(data.weight) == 0:
+            continue
+        share = float(np.average(data.positive, weights=data.weight))
         if share not in drawn:  # models of the same images share one line
             ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
         drawn.add(share)

@@ -81,7 +81,8 @@ def plot_subgroups(
         ax.axhline(last + 0.5, color=GREY, lw=0.5)
     ax.set_yticks(range(len(labels)), labels)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5),
-           xlabel=f"{metric_name(metric)} (95 % interval)\nhollow: too few images to say",
+           xlabel=f"{metric_name(metric)} ({100 * report.level:g} % interval)\n"
+           "hollow: too few images to say",
            ylabel="Group")  # fmt: skip
     ax.grid(alpha=0.3, axis="x")
     return ax

@@ -118,7 +118,7 @@ def _from_results(evaluation: Evaluation | None, groups: SubgroupReport | None) 
             if name in evaluation.estimates]  # fmt: skip
     found = {
         "metrics": f"{', '.join(evaluation.estimates)}.".replace("_", " "),
-        "intervals": f"95 % confidence intervals: {'; '.join(made)}.",
+        "intervals": f"{100 * evaluation.level:g} % confidence intervals: {'; '.join(made)}.",
         "performance": "; ".join(f"{name} {shown(evaluation[name])}" for name in main) + ".",
         "counts": f"Test set: {evaluation.n_images} images of {evaluation.n_patients} patients.",
         "software": f"medimg {medimg.__version__}, Python {platform.python_version()}.",

@@ -104,7 +104,7 @@ def write_report(
     content: dict[str, Any] = {
         "title": title,
         "version": medimg.__version__,
-        "level": 95,
+        "level": f"{100 * result.level:g}",
         "summary": summary(result, predictions),
         "warnings": result.warnings,
         "facts": facts(result, predictions),
