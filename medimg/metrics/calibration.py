@@ -66,16 +66,25 @@ def reliability(
 
     Parameters
     ----------
+    predictions : Predictions
+        Of two classes.
     bins : int
         Number of bins at most; empty ones are left out.
     strategy : {"quantile", "uniform"}
         Bins of equally many images, or of equal width.
+    level : float
+        Confidence level, in (0, 1).
 
     Returns
     -------
     DataFrame
         One row a bin: ``from, to, n, score`` (mean), ``observed, low, high`` (share of positives
-        with its interval).
+        with its interval by patient).
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or bins, strategy or level out of range.
     """
     require_binary(predictions)
     check_level(level)
@@ -104,6 +113,29 @@ def brier(
     rng: np.random.Generator | None = None,
 ) -> Brier:
     """Brier score of two-class predictions (mean squared error of the score) and its parts.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+    bins : int
+        Bins at most, into which scores are sorted for the parts; the score itself needs none.
+    strategy : {"quantile", "uniform"}
+        Bins of equally many images, or of equal width.
+    level : float
+        Confidence level, in (0, 1).
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Brier
+        The score in [0, 1], 0 at best, with a bootstrap interval by patient, and its parts.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or bins, strategy or level out of range.
 
     References
     ----------
@@ -158,6 +190,31 @@ def expected_calibration_error(
     For two classes the score is that of class 1; for more it is the greatest score, against how
     often the likeliest class is right. In few images even a perfect model shows a gap above 0, so
     the interval, a bootstrap, must not be read as evidence of miscalibration by itself.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes or more.
+    bins : int
+        Number of bins at most.
+    strategy : {"quantile", "uniform"}
+        Bins of equally many images, or of equal width.
+    level : float
+        Confidence level, in (0, 1).
+    draws : int
+        Resamples of the bootstrap by patient.
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Estimate
+        In [0, 1], 0 at best.
+
+    Raises
+    ------
+    MetricsError
+        When bins, strategy or level are out of range.
 
     References
     ----------

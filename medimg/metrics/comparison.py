@@ -53,11 +53,23 @@ def auc_difference(
     first, second : Predictions
         Two-class predictions of the same images, in the same order.
     level : float
-        Confidence level.
+        Confidence level, in (0, 1).
     interval : {"square-and-add", "delong"}
         "square-and-add" (Newcombe's method 10): each AUC gets Wilson's interval for the number of
         images that DeLong's variance stands for, and DeLong's correlation joins the two. "delong"
         is what DeLong et al., and R's pROC, print: the difference and 1.96 standard errors.
+
+    Returns
+    -------
+    AucDifference
+        The difference in [-1, 1], the p value of DeLong's test, and both AUCs. Without an interval,
+        and with the reason, where the difference shows no variance.
+
+    Raises
+    ------
+    MetricsError
+        When the two are not about the same images with the same truth, in the same order, or the
+        level or the interval is not known.
 
     Notes
     -----
@@ -66,12 +78,6 @@ def auc_difference(
     0.85 in 92 %; square-and-add in 93 and 95 % (``benchmarks/coverage.py``: 20 to 300 patients a
     class, AUCs from 0.80 to 0.95, models correlated by 0.6). The p value is that of DeLong's test;
     in small sets it may disagree with the interval.
-
-    Raises
-    ------
-    MetricsError
-        When the two are not about the same images with the same truth, in the same order, or the
-        interval is not known.
 
     References
     ----------

@@ -30,10 +30,30 @@ def curve_counts(data: Rows) -> tuple[Floats, Floats, Floats]:
 
 
 def roc_curve(predictions: Predictions) -> pd.DataFrame:
-    """Every point of the ROC curve: columns ``threshold, sensitivity, specificity``.
+    """Every point of the ROC curve.
 
-    An image is called positive when its score is at least the threshold; the first row, with
-    threshold infinity, calls none positive. NaN where a class is absent.
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+
+    Returns
+    -------
+    DataFrame
+        One row a distinct score, falling: ``threshold, sensitivity, specificity``. An image is
+        called positive when its score is at least the threshold; the first row, with threshold
+        infinity, calls none positive. NaN where a class is absent.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes.
+
+    Examples
+    --------
+    >>> curve = roc_curve(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    >>> curve["sensitivity"].tolist()
+    [0.0, 0.5, 0.5, 1.0, 1.0]
     """
     require_binary(predictions)
     thresholds, tp, fp = curve_counts(rows(predictions))
@@ -57,7 +77,27 @@ def average_precision(
 ) -> Estimate:
     """Average precision (the step-wise area under the precision-recall curve).
 
-    The interval is a bootstrap by patient. A useless model has the prevalence, not 0.5.
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes; scores need only rank.
+    level : float
+        Confidence level, in (0, 1).
+    draws : int
+        Resamples of the bootstrap by patient that makes the interval.
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Estimate
+        In [0, 1]; a useless model has the prevalence, not 0.5. Not defined, with the reason, where
+        no image is positive.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or a level out of range.
 
     Examples
     --------
@@ -88,7 +128,31 @@ def average_precision(
 
 
 def pr_curve(predictions: Predictions) -> pd.DataFrame:
-    """Every point of the precision-recall curve: columns ``threshold, recall, precision``."""
+    """Every point of the precision-recall curve.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+
+    Returns
+    -------
+    DataFrame
+        One row a distinct score, falling: ``threshold, recall, precision``, at which an image is
+        called positive when its score is at least the threshold. Recall is NaN without a positive
+        image; there is no row when every image has weight 0.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes.
+
+    Examples
+    --------
+    >>> curve = pr_curve(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    >>> curve["precision"].round(2).tolist()
+    [1.0, 0.5, 0.67, 0.5]
+    """
     require_binary(predictions)
     thresholds, tp, fp = curve_counts(rows(predictions))
     with np.errstate(invalid="ignore"):

@@ -29,11 +29,15 @@ def decision_curve(
 
     Parameters
     ----------
+    predictions : Predictions
+        Of two classes, without weights; calibrated.
     thresholds : array-like, optional
         Threshold probabilities in (0, 1), in any order; by default 0.01 to 0.99.
     prevalence : float, optional
         In (0, 1): where the model will be used, if the test set was enriched; by default the test
         set's.
+    level : float
+        Confidence level, in (0, 1).
 
     Returns
     -------
@@ -44,8 +48,8 @@ def decision_curve(
     Raises
     ------
     MetricsError
-        When a threshold or the prevalence is not between 0 and 1, when weights are given (dcurves
-        has none) or when a class is missing.
+        When a threshold, the prevalence or the level is not between 0 and 1, when weights are
+        given (dcurves has none) or when a class is missing.
 
     References
     ----------

@@ -114,6 +114,23 @@ def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
     `total` may be fractional (an effective sample size), which scipy's `binomtest` refuses; for
     whole numbers the result is that of scipy and statsmodels.
 
+    Parameters
+    ----------
+    successes, total : float
+        How many of how many, 0 <= successes <= total.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    Estimate
+        The share in [0, 1]; not defined where total is 0.
+
+    Raises
+    ------
+    MetricsError
+        When the level is out of range.
+
     References
     ----------
     Wilson EB (1927) J Am Stat Assoc 22:209-212.

@@ -27,7 +27,7 @@ def evaluate(
     Parameters
     ----------
     predictions : Predictions
-        Of the test set.
+        Of the test set; two classes or more.
     threshold : float or Threshold
         For two classes; choose it on validation data with `choose_threshold`. A plain number is
         taken as given by hand; without one 0.5 is used, and the result warns of it.
@@ -35,9 +35,15 @@ def evaluate(
         With more than two classes: whether their order means something (grades of severity), so
         that quadratic kappa is added.
     level : float
-        Confidence level of all intervals.
+        Confidence level of all intervals, in (0, 1).
     rng : numpy.random.Generator, optional
         For the bootstraps; by default seeded with 0, so that a report repeats to the digit.
+
+    Returns
+    -------
+    Evaluation
+        Every metric as an `Estimate`, the confusion matrix, and what a reader should know before
+        trusting them.
 
     Raises
     ------

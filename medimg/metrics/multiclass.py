@@ -58,10 +58,23 @@ def evaluate_multiclass(
 def one_against_rest(predictions: Predictions, *, level: float = 0.95) -> pd.DataFrame:
     """Metrics of each class against all others.
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of more than two classes; the likeliest class is the call.
+    level : float
+        Confidence level, in (0, 1).
+
     Returns
     -------
     DataFrame
-        Columns ``class, n, metric, estimate`` (an `Estimate`), ``value, low, high, reason``.
+        One row a class and metric: ``class, n, metric, estimate`` (an `Estimate`), ``value, low,
+        high, reason``; metrics are sensitivity, specificity, PPV, NPV, F1 and AUC.
+
+    Raises
+    ------
+    MetricsError
+        When the level is out of range.
     """
     check_level(level)
     called = predictions.predicted()
@@ -88,6 +101,29 @@ def mean_auc(predictions: Predictions, *, average: str = "macro", level: float =
 
     What a patient adds to the error of the mean is the mean of what it adds to each AUC, so that
     the AUCs' dependence on the same images is accounted for. Class shares are taken as fixed.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of more than two classes.
+    average : {"macro", "weighted"}
+        Each class counting alike, or by how many images truly are of it.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    Estimate
+        In [0, 1], 0.5 by chance; not defined, with the reason, where a class is absent.
+
+    Raises
+    ------
+    MetricsError
+        When average or level are not known.
+
+    References
+    ----------
+    DeLong ER, DeLong DM, Clarke-Pearson DL (1988) Biometrics 44:837-845.
     """
     check_level(level)
     if average not in ("macro", "weighted"):

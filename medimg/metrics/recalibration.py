@@ -28,10 +28,23 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
     The slope comes from that fit, the intercept ("calibration in the large") from one with b held
     at 1, as TRIPOD+AI asks. Intervals are by patient (sandwich variance).
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes, without weights.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    CalibrationLine
+        Intercept in log odds and slope; not defined, with the reason, where all images are of one
+        class or of one patient, and no slope where scores are equal or separate the classes.
+
     Raises
     ------
     MetricsError
-        With more than two classes, or with weights.
+        With more than two classes, with weights, or a level out of range.
 
     References
     ----------

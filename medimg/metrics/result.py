@@ -82,6 +82,23 @@ def confusion_matrix(
 ) -> pd.DataFrame:
     """Count images by true class (rows) and predicted class (columns); weights are summed.
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes or more.
+    threshold : float or Threshold
+        For two classes; with more the likeliest class is the call.
+
+    Returns
+    -------
+    DataFrame, (K, K)
+        Whole numbers, or sums of weights where the predictions have weights.
+
+    Raises
+    ------
+    MetricsError
+        When the threshold is out of range.
+
     Examples
     --------
     >>> confusion_matrix(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.2])).to_numpy()

@@ -87,6 +87,8 @@ def subgroups(
 
     Parameters
     ----------
+    predictions : Predictions
+        Of two classes.
     groups : DataFrame, N rows in the order of the predictions
         One column an attribute ("sex", "view", ...). Empty and missing values make the group
         "unknown". Ages should be banded first, with `age_bands`.
@@ -95,11 +97,19 @@ def subgroups(
     smallest : int
         A metric on fewer images than this (diseased ones for sensitivity, and so on) gets a
         warning that it is too small to say.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    SubgroupReport
+        Its `table` of metrics by group and its `gaps` to the largest group.
 
     Raises
     ------
     MetricsError
-        When the rows do not match, or a column has more than 20 groups.
+        With more than two classes, when the rows do not match, a column has more than 20 groups,
+        or the level is out of range.
     """
     require_binary(predictions)
     check_level(level)

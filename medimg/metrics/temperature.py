@@ -58,7 +58,25 @@ def temper(scores: Floats, temperature: float) -> Floats:
 
 
 def log_loss(predictions: Predictions, *, temperature: float = 1.0) -> float:
-    """Mean negative log of the score of the true class, after a temperature."""
+    """Mean negative log of the score of the true class, after a temperature.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes or more; scores are held 1e-7 away from 0 and 1.
+    temperature : float
+        Above 0; logits are divided by it first.
+
+    Returns
+    -------
+    float
+        0 at best, in nats; weighted where the predictions have weights.
+
+    Examples
+    --------
+    >>> round(log_loss(Predictions("ab", [0, 1], [0.2, 0.5])), 4)  # -(ln 0.8 + ln 0.5) / 2
+    0.4581
+    """
     weight, _, kept = clusters(predictions)
     scores, truth = temper(predictions.y_score[kept], temperature), predictions.y_true[kept]
     if scores.ndim == 1:
@@ -75,10 +93,27 @@ def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") 
     scores are 0 or 1 and no longer rank; where they are worse than chance, ever greater ones do.
     Such data say nothing of a temperature: then it is 1, and its `note` and the log say why.
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of the validation set, of two classes or more. Fitted on the test set, a temperature makes
+        the test look better than it is.
+    chosen_on : str
+        Name of the data, for reports.
+
+    Returns
+    -------
+    Temperature
+        Its `apply` tempers the scores of other predictions.
+
     Raises
     ------
     MetricsError
         When the validation set holds one class only, which no temperature can be fitted to.
+
+    References
+    ----------
+    Guo C et al. (2017) On calibration of modern neural networks. ICML.
 
     Examples
     --------

@@ -28,7 +28,18 @@ LISTS: Final = {
 
 
 def checklist_items() -> pd.DataFrame:
-    """Items of both lists: ``list, item, section, topic, key`` (items of one key share an answer).
+    """Items of both lists.
+
+    Returns
+    -------
+    DataFrame
+        One row an item, text throughout: ``list, item, section, topic, key``; items of one key
+        share an answer.
+
+    References
+    ----------
+    Collins GS et al. (2024) TRIPOD+AI statement. BMJ 385:e078378. Tejani AS et al. (2024) CLAIM:
+    2024 update. Radiol Artif Intell 6:e240300.
 
     Examples
     --------

@@ -73,18 +73,25 @@ def write_report(
         Of the test set.
     out_dir : path
         Folder for the three files; made when missing.
-    threshold : float or Threshold
+    threshold : float or Threshold, optional
         See `medimg.metrics.evaluate`.
     studies : DataFrame, optional
         A study table that holds every image by ``image_id`` or ``path``; its columns sex, age,
         view, site, severity and grade make the subgroups of two-class predictions. One that
         cannot (more than 20 values, say) is left out, and a warning names it.
     prevalence : float
-        Share of the diseased where the model is to be used, for the picture of 1,000 people.
+        Share of the diseased where the model is to be used, in [0, 1], for the picture of 1,000
+        people.
     ordinal : bool
         Whether more than two classes are grades, in order.
     title : str
         Heading of the page.
+
+    Returns
+    -------
+    Report
+        The evaluation, the subgroups (None without a study table or groups in it) and the paths of
+        the three files.
 
     Raises
     ------
