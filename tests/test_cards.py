@@ -80,6 +80,13 @@ def test_missing_table_readme_or_marks(sample, capsys):
     assert "make the sample first" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_not_there_ends_with_one_line(tmp_path, capsys):
+    assert cards.main([str(tmp_path / "nowhere")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'nowhere' / 'studies.csv'} is missing")
+    assert said.count("\n") == 1
+
+
 @here
 def test_committed_cards_are_true(tmp_path):
     for name in (*TABLES, "README.md"):

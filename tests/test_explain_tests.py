@@ -21,6 +21,7 @@ from medimg.explain import (
     randomise_weights,
     road,
 )
+from medimg.explain.inspection import predicted_classes
 from medimg.explain.sanity import weight_groups
 
 H, W = 10, 15
@@ -135,6 +136,8 @@ def test_bad_maps(test, masks):
         test(maps, masks)
     with pytest.raises(MetricsError, match=r"2 patient_ids for 3 images"):
         test(np.zeros((3, H, W)), masks, patient_ids=["a", "b"])
+    with pytest.raises(MetricsError, match=r"row 1 .*its patient_id is missing"):
+        test(np.zeros((3, H, W)), masks, patient_ids=["a", np.nan, None])
 
 
 def test_energy_refuses_negative_maps(masks):
@@ -268,6 +271,21 @@ def test_cascade_starts_whole_and_ends_random(rng, monkeypatch):
     assert table["agreement"][0].value == pytest.approx(1)
     assert table["agreement"][3].value < 0.9
     assert set(table) == {"randomised", "down_to", "agreement", "pointing"}
+
+
+def test_cascade_explains_the_trained_networks_classes_at_every_step(rng):
+    """A shuffled network may predict another class, whose map would differ for that alone."""
+    net, films = small_net(), rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
+    called = predicted_classes(net, films)
+    wrong = [predicted_classes(randomise_weights(net, modules=["6"], seed=s), films)
+             for s in range(20)]  # fmt: skip
+    seed = next(s for s in range(20) if (wrong[s] != called).any()) - 1  # step 1 has the next seed
+    settings = {"method": "occlusion", "groups": 3, "seed": seed}
+    by_itself = cascade_randomisation(net, films, **settings)
+    pd.testing.assert_frame_equal(
+        by_itself, cascade_randomisation(net, films, target=called, **settings)
+    )
+    assert by_itself["agreement"][0].value == pytest.approx(1)
 
 
 def test_compare_methods_is_one_row_a_method_and_test(rng, monkeypatch):

@@ -1,12 +1,15 @@
 """Metrics of the two-by-two table: by hand, against scikit-learn and statsmodels, at the edges."""
 
+import inspect
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn import metrics as sk
 from statsmodels.stats.proportion import proportion_confint
 
+from medimg import metrics
 from medimg.errors import MetricsError
 from medimg.metrics import (
     Predictions,
@@ -228,12 +231,32 @@ def test_a_threshold_out_of_range_is_refused(bad):
         evaluate(of_table(1, 1, 1, 1), threshold=bad)
 
 
-def test_unknown_metric_and_level():
+TAKE_A_LEVEL = [
+    name for name in metrics.__all__
+    if inspect.isfunction(getattr(metrics, name))
+    and "level" in inspect.signature(getattr(metrics, name)).parameters
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKE_A_LEVEL)
+@pytest.mark.parametrize("level", [95, 0, 1, -0.5, float("nan")])
+def test_a_level_in_per_cent_is_refused_everywhere(name, level):
+    p = of_table(2, 1, 1, 2)
+    arguments = {
+        "wilson": (9, 10),
+        "ppv_npv_at": (0.1, 0.9, 0.9),
+        "auc_difference": (p, p),
+        "subgroups": (p, pd.DataFrame({"sex": list("FMFMFM")})),
+    }.get(name, (p,))
+    more = {"threshold": 0.5} if name == "subgroups" else {}
+    with pytest.raises(MetricsError, match=f"level is {level}; expected a share"):
+        getattr(metrics, name)(*arguments, level=level, **more)
+
+
+def test_unknown_metric():
     result = evaluate(of_table(1, 1, 1, 1), threshold=0.5)
     with pytest.raises(MetricsError, match="no metric 'kappa'; expected one of"):
         result["kappa"]
-    with pytest.raises(MetricsError, match="level is 95"):
-        evaluate(of_table(1, 1, 1, 1), threshold=0.5, level=95)
 
 
 def test_the_same_report_twice(rng):

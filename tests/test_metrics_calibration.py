@@ -124,6 +124,36 @@ def test_temperature_needs_two_classes():
         fit_temperature(made([1, 1], [0.9, 0.8]))
 
 
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ([0.1, 0.3, 0.2, 0.8, 0.7, 0.9], "the scores separate the classes"),
+        ([0.1, 0.3, 0.2, 0.45, 0.4, 0.9], "the scores separate the classes"),  # not at one half
+        ([0.5, 0.3, 0.2, 0.5, 0.7, 0.9], "smallest at 0.05, the end of what was tried"),
+        ([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], "smallest at 20, the end of what was tried"),
+    ],
+)
+def test_a_temperature_that_the_data_do_not_tell_is_1(scores, words, caplog):
+    """At the bound of 0.05 hundreds of scores would become 1 and rank no more."""
+    found = fit_temperature(made([0, 0, 0, 1, 1, 1], scores))
+    assert found.value == 1
+    assert words in found.note
+    assert words in caplog.text
+    assert fit_temperature(made([0, 1] * 3, [0.1, 0.8, 0.6, 0.4, 0.2, 0.9])).note == ""
+
+
+def test_a_temperature_of_separated_classes_keeps_the_ranks(rng):
+    logit = np.r_[rng.uniform(-12, -3, 200), rng.uniform(3, 12, 200)]
+    p = made(np.repeat([0, 1], 200), 1 / (1 + np.exp(-logit)))
+    mended = fit_temperature(p).apply(p)
+    assert len(np.unique(mended.y_score)) == 400
+
+
+def test_a_temperature_of_many_separated_classes_is_1():
+    scores = np.eye(3) * 0.4 + 0.2
+    assert "separate the classes" in fit_temperature(made([0, 1, 2], scores)).note
+
+
 def _intercept(offset, true):
     """Newton's steps to the intercept at which the mean prediction is the prevalence."""
     a = 0.0
@@ -157,6 +187,17 @@ def test_the_line_through_separated_classes_is_not_defined():
     assert calibration_line(flat).intercept.value == pytest.approx(np.log(7 / 3))
 
 
+def test_one_patient_has_no_line():
+    """The variance by patient divides by the number of patients less one."""
+    p = made([0, 0, 1, 1, 0, 1], [0.1, 0.6, 0.4, 0.7, 0.2, 0.3], ["p"] * 6)
+    for found in (calibration_line(p).slope, calibration_line(p).intercept):
+        assert found.reason == "all images are of one patient"
+
+
+def test_images_that_all_weigh_nothing_have_no_diagram():
+    assert reliability(made([0, 1], [0.2, 0.6], None, [0, 0])).empty
+
+
 def test_net_benefit_by_hand():
     p = made([0, 0, 0, 1, 1], [0.1, 0.3, 0.6, 0.3, 0.9])
     table = decision_curve(p, thresholds=[0.3, 0.5]).set_index("threshold")
@@ -167,6 +208,12 @@ def test_net_benefit_by_hand():
     gain = np.array([0, -3 / 7, -3 / 7, 1, 1])
     half = 1.959963984540054 * gain.std(ddof=1) / math.sqrt(5)
     assert table.loc[0.3, "high"] - table.loc[0.3, "model"] == pytest.approx(half)
+
+
+def test_thresholds_may_come_in_any_order_and_twice(rng):
+    p = overconfident(rng, n=60)
+    rising = decision_curve(p, thresholds=[0.1, 0.3, 0.8])
+    pd.testing.assert_frame_equal(decision_curve(p, thresholds=[0.8, 0.1, 0.3, 0.1]), rising)
 
 
 def test_net_benefit_is_that_of_dcurves_at_another_prevalence(rng):
@@ -184,6 +231,8 @@ def test_net_benefit_is_that_of_dcurves_at_another_prevalence(rng):
     ("call", "words"),
     [
         (lambda p: decision_curve(p, thresholds=[0.0]), "between 0 and 1"),
+        (lambda p: decision_curve(p, prevalence=1.5), "prevalence is 1.5"),
+        (lambda p: decision_curve(p, prevalence=0), "prevalence is 0"),
         (lambda p: decision_curve(p.subset(p.y_true == 1)), "images of both classes"),
         (lambda p: reliability(p, bins=0), "bins is 0"),
         (lambda p: reliability(p, strategy="log"), "strategy 'log'"),

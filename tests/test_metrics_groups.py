@@ -127,8 +127,10 @@ def test_gaps_by_hand(rng):
         assert gaps.loc[metric, "low"] == pytest.approx(low)
 
 
-def test_what_only_the_diseased_have_is_set_against_all_the_healthy(rng):
+@pytest.mark.parametrize("nothing", ["", "none", "None", None])
+def test_what_only_the_diseased_have_is_set_against_all_the_healthy(rng, nothing):
     p, table = cohort(rng)
+    table["severity"] = table["severity"].where(p.y_true == 1, nothing)
     found = subgroups(p, table[["severity"]], threshold=0.5).table
     assert set(found["group"]) == {"mild", "severe"}
     assert set(found["metric"]) == {"sensitivity", "auc"}
@@ -136,6 +138,14 @@ def test_what_only_the_diseased_have_is_set_against_all_the_healthy(rng):
     row = found[(found["group"] == "mild") & (found["metric"] == "auc")].iloc[0]
     assert row["value"] == auc(mild).value
     assert row["n"] == row["positives"] == (table["severity"] == "mild").sum()
+
+
+def test_none_is_a_group_like_others_where_some_healthy_have_more(rng):
+    p, _ = cohort(rng)
+    devices = pd.DataFrame({"device": rng.choice(["none", "pacemaker"], len(p))})
+    found = subgroups(p, devices, threshold=0.5).table
+    assert (found.groupby("group")["metric"].nunique() == 3).all()
+    assert set(found["group"]) == {"none", "pacemaker"}
 
 
 def test_small_and_unknown_groups_say_so(rng):
@@ -166,12 +176,27 @@ def test_groups_that_do_not_fit_are_refused(rng):
 
 
 def test_age_bands_at_their_edges():
-    ages = [0, 17.9, 18, 39.9, 40, 64.99, 65, 103, None, "x"]
+    ages = [0, 17.9, 18, 39.9, 40, "64.99", "65", 103, None, " ", np.nan]
     found = age_bands(pd.Series(ages, dtype=object))
     names = ["under 18"] * 2 + ["18-39"] * 2 + ["40-64"] * 2 + ["65 and over"] * 2
     assert found[:8].tolist() == names
     assert found[8:].isna().all()
     assert age_bands([3, 70], edges=(5,)).tolist() == ["under 5", "5 and over"]
+
+
+def test_ages_as_dicom_writes_them():
+    """PS3.5: three digits and D, W, M or Y."""
+    ages = ["017Y", "018Y", "216M", "215M", "939W", "940W", "999D", "065Y", ""]
+    found = age_bands(ages)
+    old = ["18-39", "18-39", "under 18", "under 18", "18-39", "under 18", "65 and over"]
+    assert found[:8].tolist() == ["under 18", *old]
+    assert found[8:].isna().all()
+
+
+@pytest.mark.parametrize("age", ["x", "34Y", "034y", -1, "-3", np.inf])
+def test_an_age_that_cannot_be_read_is_named(age):
+    with pytest.raises(MetricsError, match=rf"row 1: the age is .*{age}.*034Y"):
+        age_bands(pd.Series([30, age], dtype=object))
 
 
 def images(rng, n=24):

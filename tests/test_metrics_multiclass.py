@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from medimg.errors import MetricsError
 from medimg.metrics import Predictions, evaluate, mean_auc, one_against_rest
 from medimg.metrics.multiclass import _kappa
 
@@ -102,3 +103,8 @@ def test_patients_with_several_images_widen_the_interval(rng):
     for name in once:
         width = once[name].high - once[name].low
         assert twice[name].high - twice[name].low == pytest.approx(width, rel=0.1), name
+
+
+def test_an_average_that_is_not_known(rng):
+    with pytest.raises(MetricsError, match="average 'micro' is not known; expected macro or"):
+        mean_auc(five_classes(rng), average="micro")

@@ -1,6 +1,7 @@
 """Predictions: what they refuse, with the row named, and that a CSV file keeps every digit."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from medimg.errors import MetricsError
@@ -29,8 +30,12 @@ SCORE = [0.1, 0.9, 0.4, 0.3]
         ((IDS, TRUE, ["a", "b", "c", "d"]), "not a table of numbers"),
         ((IDS, [[0], [1], [1], [0]], SCORE), r"y_true has the shape \(4, 1\)"),
         ((IDS, TRUE, SCORE, ["p"]), "patient_ids has 1 rows"),
+        *(((IDS, TRUE, SCORE, ["p", blank, "q", ""]), r"row 1 \(image 'b'\): its patient_id is")
+          for blank in ("", "  ", None, np.nan, pd.NA, pd.NaT, np.str_("nan"))),
         ((IDS, TRUE, SCORE, None, ("a", "b", "c")), "3 class names for scores of 2 classes"),
         ((IDS, TRUE, SCORE, None, (), [1, 1, -1, 1]), r"row 2 \(image 'c'\): its weight"),
+        ((IDS, TRUE, SCORE, None, (), [1, "a", 1, 1]), r"row 1 \(image 'b'\): its weight"),
+        ((IDS, TRUE, SCORE, None, (), [[1]] * 4), r"weights have the shape \(4, 1\)"),
         ((IDS, TRUE, [[0.2, 0.3, 0.5], [0.5, 0.5, 0.5], [1, 0, 0], [1, 0, 0]]),
          r"row 1 \(image 'b'\).*does not sum to 1"),
     ],
@@ -71,6 +76,13 @@ def test_a_csv_file_without_its_columns_says_which(tmp_path):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(MetricsError, match="cannot be read"):
         Predictions.from_csv(tmp_path / "empty.csv")
+
+
+def test_a_csv_file_with_a_blank_patient_is_refused(tmp_path):
+    """Two blanks used to become one patient called "nan"."""
+    (tmp_path / "p.csv").write_text("image_id,patient_id,y_true,y_score\na,p,0,0.2\nb,,1,0.5\n")
+    with pytest.raises(MetricsError, match=r"row 1 \(image 'b'\): its patient_id is missing"):
+        Predictions.from_csv(tmp_path / "p.csv")
 
 
 def test_path_serves_as_id(tmp_path):

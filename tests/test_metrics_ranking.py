@@ -261,6 +261,14 @@ def test_curves_are_those_of_scikit_learn():
     )
 
 
+def test_curves_of_images_that_all_weigh_nothing_are_undefined():
+    p = made([0, 1, 1], [0.1, 0.2, 0.3], None, [0, 0, 0])
+    assert roc_curve(p)["threshold"].tolist() == [math.inf]
+    assert roc_curve(p)[["sensitivity", "specificity"]].isna().all(axis=None)
+    assert pr_curve(p).empty
+    assert average_precision(p).reason == "no positive image"
+
+
 def test_two_class_metrics_refuse_three_classes():
     many = Predictions("ab", [0, 2], [[0.5, 0.25, 0.25], [0, 0.125, 0.875]])
     for metric in (auc, average_precision, roc_curve, pr_curve):

@@ -66,6 +66,16 @@ def test_precision_recall_shows_the_prevalence(p):
     assert labelled(ax)
 
 
+def test_the_line_of_chance_is_weighted_as_the_curve_is(p):
+    weights = np.where(p.y_true == 1, 1.0, 3.0)
+    heavy = Predictions(p.ids, p.y_true, p.y_score, weights=weights)
+    share = weights[p.y_true == 1].sum() / weights.sum()
+    assert f"by chance: prevalence {share:.2f}" in texts(plot_pr(heavy))
+    nothing = Predictions(p.ids, p.y_true, p.y_score, weights=np.zeros(120))
+    assert not any("by chance" in text for text in texts(plot_pr(nothing)))
+    assert "AUC not defined" in texts(plot_roc(nothing, threshold=0.5))
+
+
 def test_models_of_the_same_images_share_one_line_of_chance(p):
     shown = texts(plot_pr({"a": p, "b": p}))
     assert sum("by chance" in text for text in shown) == 1
@@ -125,6 +135,11 @@ def test_subgroups_are_hollow_when_too_small_and_say_when_undefined(p):
     faces = [c.lines[0].get_markerfacecolor() for c in ax.containers]
     assert faces == ["white", "#0072B2"]
     assert labelled(ax)
+
+
+def test_subgroups_say_the_level_of_their_intervals(p):
+    report = subgroups(p, pd.DataFrame({"view": ["PA", "AP"] * 60}), threshold=0.5, level=0.9)
+    assert "(90 % interval)" in plot_subgroups(report).get_xlabel()
 
 
 def test_robustness_draws_a_line_a_kind():

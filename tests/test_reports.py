@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from medimg.errors import MetricsError
-from medimg.metrics import Estimate, Predictions, choose_threshold
+from medimg.metrics import Estimate, Predictions, choose_threshold, evaluate
 from medimg.reports import ModelCard, checklist, checklist_items, model_card, write_report
 from medimg.reports.page import shown, unbroken
+from medimg.reports.sections import where_better
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -116,21 +117,38 @@ def test_the_same_report_to_the_byte(report, cohort, tmp_path):
     assert again.json.read_bytes() == report.json.read_bytes()
 
 
-def test_groups_of_the_ill_are_in_order_and_nothing_is_left_blank(cohort, tmp_path):
+@pytest.mark.parametrize("healthy", ["", "none"])  # the sample says "none"
+def test_groups_of_the_ill_are_in_order_and_nothing_is_left_blank(cohort, tmp_path, healthy):
     """Only the ill have a grade, so each grade is set against the same healthy images."""
     test, studies, threshold = cohort
     truth = dict(zip(test.ids, test.y_true, strict=True))
     grades = ["gross", "moderate", "subtle"]
-    grade = [grades[k % 3] if truth.get(i) else "" for k, i in enumerate(studies["image_id"])]
+    grade = [grades[k % 3] if truth.get(i) else healthy for k, i in enumerate(studies["image_id"])]
     made = write_report(test, tmp_path, threshold=threshold, studies=studies.assign(grade=grade))
     text, _ = check_page(made.html)
     assert "the same healthy images in every group" in text
     order = made.subgroups.table.query("attribute == 'grade'")["group"].unique().tolist()
     assert order == ["subtle", "moderate", "gross"]
+    counted = made.subgroups.table.query("attribute == 'grade'")
+    assert set(counted["metric"]) == {"sensitivity", "auc"}
+    assert counted["value"].notna().all()
     model_card(ModelCard("demo"), tmp_path / "c.html", groups=made.subgroups)
     text, _ = check_page(tmp_path / "c.html")
     assert "With disease" in text
     assert not re.search(r">(auc|n|attribute)<", text)
+
+
+def test_a_column_that_makes_no_groups_is_left_out_and_named(cohort, tmp_path):
+    test, studies, threshold = cohort
+    odd = studies.assign(site=[f"s{k % 30}" for k in range(240)], age=["34 years"] * 240)
+    made = write_report(test, tmp_path, threshold=threshold, studies=odd)
+    assert not {"age", "site"} & set(made.subgroups.table["attribute"])
+    left_out = [w for w in made.evaluation.warnings if "left out" in w]
+    assert left_out[0].startswith("the column 'age' was left out of the subgroups: ")
+    assert left_out[1].startswith("the column 'site' was left out of the subgroups: it has ")
+    text, _ = check_page(made.html)
+    assert "the column &#39;site&#39; was left out" in text
+    assert json.loads(made.json.read_text())["warnings"][-1] == left_out[1]
 
 
 def test_a_summary_does_not_count_patients_it_does_not_know(tmp_path):
@@ -202,6 +220,30 @@ def test_checklists_answer_only_what_is_known(report, tmp_path):
     empty = checklist(tmp_path / "empty.html")
     assert (empty["answer"] == "").all()
     assert "0 of 52 items answered" in (tmp_path / "empty.html").read_text()
+
+
+def test_another_level_is_named(cohort, tmp_path):
+    test, _, threshold = cohort
+    result = evaluate(test, threshold=threshold, level=0.9)
+    model_card(ModelCard("demo"), tmp_path / "c.html", evaluation=result)
+    assert "Value (90 % interval)" in check_page(tmp_path / "c.html")[0]
+    items = checklist(tmp_path / "l.html", evaluation=result)
+    assert items["answer"].str.startswith("90 % confidence intervals: ").any()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ([0.2, 0.3, 0.0, 0.1, 0.1, 0.1], "between risk thresholds of 0.40 and 0.60, the longest"),
+        ([0.0, 0.2, 0.2, 0.0, 0.0, 0.0], "between risk thresholds of 0.20 and 0.30."),
+        ([0.2] * 6, "between risk thresholds of 0.10 and 0.60."),
+        ([0.1, 0.0, 0.0, 0.0, 0.0, 0.0], "is nowhere better than"),  # as good as everyone
+    ],
+)
+def test_where_the_model_is_better_names_no_threshold_at_which_it_is_not(model, words):
+    curve = pd.DataFrame({"threshold": np.arange(1, 7) / 10, "model": model,
+                          "all": [0.1, 0.1, 0.05, -0.1, -0.2, -0.3]})  # fmt: skip
+    assert words in where_better(curve)
 
 
 def test_checklist_keys():

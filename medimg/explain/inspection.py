@@ -135,6 +135,18 @@ def as_batches(
         yield where, (batch.to(device).float() / scale).unsqueeze(1)
 
 
+def predicted_classes(
+    model: nn.Module, images: npt.NDArray[Any], *, batch_size: int = 8
+) -> npt.NDArray[np.int64]:
+    """Return the class that a model predicts for each image, int64 (N,)."""
+    images = check_images(images)
+    predicted = np.zeros(len(images), np.int64)
+    with inspecting(model), torch.no_grad():
+        for where, batch in as_batches(model, images, batch_size):
+            predicted[where] = model(batch).argmax(dim=1).cpu().numpy()
+    return predicted
+
+
 def check_images(images: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return images (N, H, W), uint8 or float32 in [0, 1], or raise ModelError."""
     images = np.asarray(images) if not isinstance(images, np.memmap) else images

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from medimg.errors import MetricsError
 from medimg.metrics import Estimate
 from medimg.metrics.bootstrap import bootstrap_counts
+from medimg.metrics.checks import check_patients
 
 Values = npt.NDArray[np.float64]
 
@@ -31,4 +32,5 @@ def patient_codes(patient_ids: Sequence[str] | None, n: int) -> npt.NDArray[np.i
         return np.arange(n)
     if len(patient_ids) != n:
         raise MetricsError(f"{len(patient_ids)} patient_ids for {n} images; give one an image.")
-    return np.unique(np.asarray(patient_ids), return_inverse=True)[1].astype(np.int64)
+    patients = check_patients(patient_ids, np.arange(n).astype(np.str_))
+    return np.unique(patients, return_inverse=True)[1].astype(np.int64)

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from medimg.errors import MetricsError, ModelError
+from medimg.explain.inspection import predicted_classes
 from medimg.explain.localisation import pointing_game
 from medimg.explain.maps import explain
 from medimg.explain.patients import mean_by_patient, patient_codes
@@ -162,7 +163,7 @@ def cascade_randomisation(
     *,
     masks: npt.NDArray[np.bool_] | None = None,
     method: str = "gradcam",
-    target: int | None = None,
+    target: int | npt.ArrayLike | None = None,
     groups: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -178,8 +179,9 @@ def cascade_randomisation(
         True lesions, for the pointing game at each step.
     method : str
         As in :func:`explain`.
-    target : int, optional
-        As in :func:`explain`.
+    target : int or array of N ints, optional
+        Class to explain, the same at each step; by default the one that the trained network
+        predicts for each image.
     groups : int
         Steps from the classifier alone to the whole network.
     seed : int
@@ -196,6 +198,8 @@ def cascade_randomisation(
     ----------
     Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, section 4.1.
     """
+    if target is None:  # a network with shuffled weights may predict another class
+        target = predicted_classes(model, images)
     trained = explain(model, images, method=method, target=target)
     total = sum(p.numel() for p in model.parameters())
     rows, done, changed = [], 0, model

@@ -4,6 +4,7 @@ Predictions are checked once (`Predictions`); every metric comes back as an `Est
 its interval, how the interval was made, and, where a metric is not defined, why.
 """
 
+from medimg.metrics.ages import age_bands
 from medimg.metrics.calibration import (
     Brier,
     brier,
@@ -28,7 +29,7 @@ from medimg.metrics.ranking import auc
 from medimg.metrics.recalibration import CalibrationLine, calibration_line
 from medimg.metrics.result import Evaluation, confusion_matrix
 from medimg.metrics.robustness import corrupt, robustness
-from medimg.metrics.subgroups import SubgroupReport, age_bands, subgroups
+from medimg.metrics.subgroups import SubgroupReport, subgroups
 from medimg.metrics.temperature import Temperature, fit_temperature, log_loss
 from medimg.metrics.thresholds import Threshold, choose_threshold
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from medimg.errors import MetricsError
 from medimg.metrics.bootstrap import bootstrap_counts, bootstrap_weights
-from medimg.metrics.checks import Floats, Ints
+from medimg.metrics.checks import Floats, Ints, check_level
 from medimg.metrics.estimates import Estimate, clusters, proportion, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
@@ -66,19 +66,32 @@ def reliability(
 
     Parameters
     ----------
+    predictions : Predictions
+        Of two classes.
     bins : int
         Number of bins at most; empty ones are left out.
     strategy : {"quantile", "uniform"}
         Bins of equally many images, or of equal width.
+    level : float
+        Confidence level, in (0, 1).
 
     Returns
     -------
     DataFrame
         One row a bin: ``from, to, n, score`` (mean), ``observed, low, high`` (share of positives
-        with its interval).
+        with its interval by patient).
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or bins, strategy or level out of range.
     """
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
+    names = ["from", "to", "n", "score", "observed", "low", "high"]
+    if len(data.score) == 0:
+        return pd.DataFrame(columns=names, dtype=float)
     edges, place = _bins(data.score, bins, strategy)
     table = []
     for b in range(len(edges) - 1):
@@ -88,7 +101,6 @@ def reliability(
             score = float(np.average(data.score[here], weights=data.weight[here]))
             table.append([edges[b], edges[b + 1], int(here.sum()), score,
                           share.value, share.low, share.high])  # fmt: skip
-    names = ["from", "to", "n", "score", "observed", "low", "high"]
     return pd.DataFrame(table, columns=names)
 
 
@@ -102,6 +114,29 @@ def brier(
 ) -> Brier:
     """Brier score of two-class predictions (mean squared error of the score) and its parts.
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+    bins : int
+        Bins at most, into which scores are sorted for the parts; the score itself needs none.
+    strategy : {"quantile", "uniform"}
+        Bins of equally many images, or of equal width.
+    level : float
+        Confidence level, in (0, 1).
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Brier
+        The score in [0, 1], 0 at best, with a bootstrap interval by patient, and its parts.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or bins, strategy or level out of range.
+
     References
     ----------
     Murphy AH (1973) J Appl Meteorol 12:595-600. Stephenson DB, Coelho CAS, Jolliffe IT (2008)
@@ -113,6 +148,7 @@ def brier(
     0.075
     """
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
     if len(data.score) == 0:
         return Brier(undefined("every image has weight 0", level=level), *(math.nan,) * 5)
@@ -155,10 +191,36 @@ def expected_calibration_error(
     often the likeliest class is right. In few images even a perfect model shows a gap above 0, so
     the interval, a bootstrap, must not be read as evidence of miscalibration by itself.
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes or more.
+    bins : int
+        Number of bins at most.
+    strategy : {"quantile", "uniform"}
+        Bins of equally many images, or of equal width.
+    level : float
+        Confidence level, in (0, 1).
+    draws : int
+        Resamples of the bootstrap by patient.
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Estimate
+        In [0, 1], 0 at best.
+
+    Raises
+    ------
+    MetricsError
+        When bins, strategy or level are out of range.
+
     References
     ----------
     Guo C et al. (2017) On calibration of modern neural networks. ICML.
     """
+    check_level(level)
     weight, cluster, kept = clusters(predictions)
     if len(weight) == 0:
         return undefined("every image has weight 0", level=level)

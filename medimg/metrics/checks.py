@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,22 @@ def check_no_duplicates(names: NDArray[np.str_]) -> None:
     where = first_bad(np.asarray(pd.Series(names).duplicated()), names)
     if where:
         raise MetricsError(f"{where} was already given: each image may stand in one row only")
+
+
+def check_patients(patient_ids: Iterable[Any], names: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return patients as str, once none is blank or stands for a missing value.
+
+    Blanks would become one patient with all these images, and every interval would follow.
+    """
+    patients = np.asarray([str(patient) for patient in patient_ids], dtype=np.str_)
+    blank = np.isin(np.char.strip(patients), ("", "nan", "None", "<NA>", "NaT"))
+    where = first_bad(blank, names)
+    if where:
+        raise MetricsError(
+            f"{where}: its patient_id is missing; name a patient for each image, or leave "
+            "patient_ids out, so that each image counts as a patient of its own"
+        )
+    return patients
 
 
 def check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
@@ -97,10 +114,19 @@ def check_labels(y_true: ArrayLike, names: NDArray[np.str_], count: int) -> Ints
     return numbers.astype(np.int64)
 
 
+def check_level(level: float) -> None:
+    """Raise MetricsError unless a confidence level is a share, not per cent."""
+    if not 0 < level < 1:
+        raise MetricsError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+
+
 def check_weights(weights: ArrayLike, names: NDArray[np.str_]) -> Floats:
     """Return weights as float64, once each is known to be finite and not negative."""
-    values = np.asarray(weights, dtype=np.float64)
+    given = np.asarray(weights)
+    if given.ndim != 1:
+        raise MetricsError(f"weights have the shape {given.shape}; expected (N,), one a row")
+    values = pd.to_numeric(pd.Series(given), errors="coerce").to_numpy(np.float64)
     where = first_bad(~(np.isfinite(values) & (values >= 0)), names)
     if where:
-        raise MetricsError(f"{where}: its weight is missing, infinite or negative; expected >= 0")
+        raise MetricsError(f"{where}: its weight is no number, infinite or negative; expected >= 0")
     return values

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, Rows, rows, wilson
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import (
@@ -53,11 +53,23 @@ def auc_difference(
     first, second : Predictions
         Two-class predictions of the same images, in the same order.
     level : float
-        Confidence level.
+        Confidence level, in (0, 1).
     interval : {"square-and-add", "delong"}
         "square-and-add" (Newcombe's method 10): each AUC gets Wilson's interval for the number of
         images that DeLong's variance stands for, and DeLong's correlation joins the two. "delong"
         is what DeLong et al., and R's pROC, print: the difference and 1.96 standard errors.
+
+    Returns
+    -------
+    AucDifference
+        The difference in [-1, 1], the p value of DeLong's test, and both AUCs. Without an interval,
+        and with the reason, where the difference shows no variance.
+
+    Raises
+    ------
+    MetricsError
+        When the two are not about the same images with the same truth, in the same order, or the
+        level or the interval is not known.
 
     Notes
     -----
@@ -67,12 +79,6 @@ def auc_difference(
     class, AUCs from 0.80 to 0.95, models correlated by 0.6). The p value is that of DeLong's test;
     in small sets it may disagree with the interval.
 
-    Raises
-    ------
-    MetricsError
-        When the two are not about the same images with the same truth, in the same order, or the
-        interval is not known.
-
     References
     ----------
     Newcombe RG (1998) Stat Med 17:2635-2650, method 10. Zou GY, Donner A (2008) Stat Med
@@ -80,6 +86,7 @@ def auc_difference(
     """
     require_binary(first)
     require_binary(second)
+    check_level(level)
     if interval not in get_args(Interval):
         raise MetricsError(
             f"interval {interval!r} is not known; expected one of {', '.join(get_args(Interval))}"

@@ -8,14 +8,19 @@ import numpy as np
 import pandas as pd
 
 from medimg.metrics.bootstrap import bootstrap_weights
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, Rows, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
 
 
 def curve_counts(data: Rows) -> tuple[Floats, Floats, Floats]:
-    """Distinct scores, falling, with the weight of positives and negatives scored at least so."""
+    """Distinct scores, falling, with the weight of positives and negatives scored at least so.
+
+    Three empty arrays when no row counts.
+    """
+    if len(data.score) == 0:
+        return data.score, data.weight, data.weight
     order = np.argsort(-data.score, kind="stable")
     score = data.score[order]
     last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
@@ -25,19 +30,40 @@ def curve_counts(data: Rows) -> tuple[Floats, Floats, Floats]:
 
 
 def roc_curve(predictions: Predictions) -> pd.DataFrame:
-    """Every point of the ROC curve: columns ``threshold, sensitivity, specificity``.
+    """Every point of the ROC curve.
 
-    An image is called positive when its score is at least the threshold; the first row, with
-    threshold infinity, calls none positive. NaN where a class is absent.
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+
+    Returns
+    -------
+    DataFrame
+        One row a distinct score, falling: ``threshold, sensitivity, specificity``. An image is
+        called positive when its score is at least the threshold; the first row, with threshold
+        infinity, calls none positive. NaN where a class is absent.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes.
+
+    Examples
+    --------
+    >>> curve = roc_curve(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    >>> curve["sensitivity"].tolist()
+    [0.0, 0.5, 0.5, 1.0, 1.0]
     """
     require_binary(predictions)
     thresholds, tp, fp = curve_counts(rows(predictions))
+    tp, fp = np.r_[0, tp], np.r_[0, fp]
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
             {
                 "threshold": np.r_[np.inf, thresholds],
-                "sensitivity": np.r_[0, tp] / tp[-1],
-                "specificity": 1 - np.r_[0, fp] / fp[-1],
+                "sensitivity": tp / tp[-1],
+                "specificity": 1 - fp / fp[-1],
             }
         )
 
@@ -51,7 +77,27 @@ def average_precision(
 ) -> Estimate:
     """Average precision (the step-wise area under the precision-recall curve).
 
-    The interval is a bootstrap by patient. A useless model has the prevalence, not 0.5.
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes; scores need only rank.
+    level : float
+        Confidence level, in (0, 1).
+    draws : int
+        Resamples of the bootstrap by patient that makes the interval.
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Estimate
+        In [0, 1]; a useless model has the prevalence, not 0.5. Not defined, with the reason, where
+        no image is positive.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or a level out of range.
 
     Examples
     --------
@@ -59,6 +105,7 @@ def average_precision(
     0.8333333333333333
     """
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
     if not data.positive.any():
         return undefined("no positive image", level=level)
@@ -81,10 +128,34 @@ def average_precision(
 
 
 def pr_curve(predictions: Predictions) -> pd.DataFrame:
-    """Every point of the precision-recall curve: columns ``threshold, recall, precision``."""
+    """Every point of the precision-recall curve.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+
+    Returns
+    -------
+    DataFrame
+        One row a distinct score, falling: ``threshold, recall, precision``, at which an image is
+        called positive when its score is at least the threshold. Recall is NaN without a positive
+        image; there is no row when every image has weight 0.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes.
+
+    Examples
+    --------
+    >>> curve = pr_curve(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    >>> curve["precision"].round(2).tolist()
+    [1.0, 0.5, 0.67, 0.5]
+    """
     require_binary(predictions)
     thresholds, tp, fp = curve_counts(rows(predictions))
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
-            {"threshold": thresholds, "recall": tp / tp[-1], "precision": tp / (tp + fp)}
+            {"threshold": thresholds, "recall": tp / tp[-1:], "precision": tp / (tp + fp)}
         )

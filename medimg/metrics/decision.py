@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Bools, Floats, Ints
+from medimg.metrics.checks import Bools, Floats, Ints, check_level
 from medimg.metrics.estimates import rows
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
@@ -29,22 +29,27 @@ def decision_curve(
 
     Parameters
     ----------
+    predictions : Predictions
+        Of two classes, without weights; calibrated.
     thresholds : array-like, optional
-        Threshold probabilities in (0, 1); by default 0.01 to 0.99.
+        Threshold probabilities in (0, 1), in any order; by default 0.01 to 0.99.
     prevalence : float, optional
-        Where the model will be used, if the test set was enriched; by default the test set's.
+        In (0, 1): where the model will be used, if the test set was enriched; by default the test
+        set's.
+    level : float
+        Confidence level, in (0, 1).
 
     Returns
     -------
     DataFrame
-        One row a threshold: ``threshold, model, low, high, all, none``. The interval is the
+        One row a threshold, rising: ``threshold, model, low, high, all, none``. The interval is the
         normal one by patient, given for the test set's own prevalence only (else NaN).
 
     Raises
     ------
     MetricsError
-        When a threshold is not between 0 and 1, when weights are given (dcurves has none) or when
-        a class is missing.
+        When a threshold, the prevalence or the level is not between 0 and 1, when weights are
+        given (dcurves has none) or when a class is missing.
 
     References
     ----------
@@ -53,9 +58,13 @@ def decision_curve(
     from dcurves import dca  # slow to import, and needed here only
 
     require_binary(predictions)
-    grid = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, float)
-    if grid.ndim != 1 or len(grid) == 0 or not np.all((grid > 0) & (grid < 1)):
+    check_level(level)
+    given = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, float)
+    grid = np.unique(given)  # rising, each once, as dcurves returns them
+    if len(grid) == 0 or not np.all((grid > 0) & (grid < 1)):
         raise MetricsError("thresholds of a decision curve must lie between 0 and 1, exclusive")
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise MetricsError(f"prevalence is {prevalence}; expected a share between 0 and 1")
     data = rows(predictions)
     if not np.all(data.weight == 1):
         raise MetricsError("a decision curve takes no weights; leave them out of the predictions")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from medimg.metrics.checks import Bools, Floats, Ints
+from medimg.metrics.checks import Bools, Floats, Ints, check_level
 from medimg.metrics.predictions import Predictions
 
 
@@ -114,6 +114,23 @@ def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
     `total` may be fractional (an effective sample size), which scipy's `binomtest` refuses; for
     whole numbers the result is that of scipy and statsmodels.
 
+    Parameters
+    ----------
+    successes, total : float
+        How many of how many, 0 <= successes <= total.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    Estimate
+        The share in [0, 1]; not defined where total is 0.
+
+    Raises
+    ------
+    MetricsError
+        When the level is out of range.
+
     References
     ----------
     Wilson EB (1927) J Am Stat Assoc 22:209-212.
@@ -125,6 +142,7 @@ def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
     >>> wilson(0, 0)
     not defined: nothing to count
     """
+    check_level(level)
     if total <= 0:
         return undefined("nothing to count", level=level)
     z2 = float(ndtri(0.5 + level / 2)) ** 2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from medimg.errors import MetricsError
 from medimg.metrics.binary import table_metrics
+from medimg.metrics.checks import check_level
 from medimg.metrics.curves import average_precision
 from medimg.metrics.multiclass import evaluate_multiclass
 from medimg.metrics.predictions import Predictions
@@ -27,7 +27,7 @@ def evaluate(
     Parameters
     ----------
     predictions : Predictions
-        Of the test set.
+        Of the test set; two classes or more.
     threshold : float or Threshold
         For two classes; choose it on validation data with `choose_threshold`. A plain number is
         taken as given by hand; without one 0.5 is used, and the result warns of it.
@@ -35,9 +35,15 @@ def evaluate(
         With more than two classes: whether their order means something (grades of severity), so
         that quadratic kappa is added.
     level : float
-        Confidence level of all intervals.
+        Confidence level of all intervals, in (0, 1).
     rng : numpy.random.Generator, optional
         For the bootstraps; by default seeded with 0, so that a report repeats to the digit.
+
+    Returns
+    -------
+    Evaluation
+        Every metric as an `Estimate`, the confusion matrix, and what a reader should know before
+        trusting them.
 
     Raises
     ------
@@ -51,8 +57,7 @@ def evaluate(
     >>> result["sensitivity"], result["recall"].value
     (0.750 (0.301 to 0.954), 0.75)
     """
-    if not 0 < level < 1:
-        raise MetricsError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+    check_level(level)
     rng = np.random.default_rng(0) if rng is None else rng
     if not predictions.is_binary:
         return evaluate_multiclass(predictions, ordinal=ordinal, level=level, rng=rng)

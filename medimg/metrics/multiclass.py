@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from medimg.errors import MetricsError
 from medimg.metrics.binary import f1_of_calls, shares_of_calls
 from medimg.metrics.bootstrap import bootstrap_counts
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, clusters, proportion, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import auc, auc_interval, auc_parts
@@ -57,11 +58,25 @@ def evaluate_multiclass(
 def one_against_rest(predictions: Predictions, *, level: float = 0.95) -> pd.DataFrame:
     """Metrics of each class against all others.
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of more than two classes; the likeliest class is the call.
+    level : float
+        Confidence level, in (0, 1).
+
     Returns
     -------
     DataFrame
-        Columns ``class, n, metric, estimate`` (an `Estimate`), ``value, low, high, reason``.
+        One row a class and metric: ``class, n, metric, estimate`` (an `Estimate`), ``value, low,
+        high, reason``; metrics are sensitivity, specificity, PPV, NPV, F1 and AUC.
+
+    Raises
+    ------
+    MetricsError
+        When the level is out of range.
     """
+    check_level(level)
     called = predictions.predicted()
     table = []
     for k, name in enumerate(predictions.classes):
@@ -86,7 +101,33 @@ def mean_auc(predictions: Predictions, *, average: str = "macro", level: float =
 
     What a patient adds to the error of the mean is the mean of what it adds to each AUC, so that
     the AUCs' dependence on the same images is accounted for. Class shares are taken as fixed.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of more than two classes.
+    average : {"macro", "weighted"}
+        Each class counting alike, or by how many images truly are of it.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    Estimate
+        In [0, 1], 0.5 by chance; not defined, with the reason, where a class is absent.
+
+    Raises
+    ------
+    MetricsError
+        When average or level are not known.
+
+    References
+    ----------
+    DeLong ER, DeLong DM, Clarke-Pearson DL (1988) Biometrics 44:837-845.
     """
+    check_level(level)
+    if average not in ("macro", "weighted"):
+        raise MetricsError(f"average {average!r} is not known; expected macro or weighted")
     weight, _, kept = clusters(predictions)
     size = len(predictions.classes)
     counts = np.bincount(predictions.y_true[kept], weights=weight, minlength=size)

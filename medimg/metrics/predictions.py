@@ -32,7 +32,8 @@ class Predictions:
         each row sums to 1.
     patient_ids : sequence of str, length N, optional
         Whose image it is. When a patient has several images, intervals are made by patient;
-        without it each image counts as a patient of its own.
+        without it each image counts as a patient of its own. A blank stands for nobody and is
+        refused.
     classes : sequence of str, length K, optional
         Names of the classes, the healthy one first.
     weights : array-like of float, (N,), optional
@@ -43,7 +44,8 @@ class Predictions:
     ------
     MetricsError
         When lengths differ, a label is not one of 0 .. K-1, a score is missing or outside [0, 1],
-        or an id is given twice. The message names the first offending row, counted from 0.
+        an id is given twice, or a patient is blank. The message names the first offending row,
+        counted from 0.
 
     Examples
     --------
@@ -80,7 +82,7 @@ class Predictions:
                 f"{len(kinds)} class names for scores of {count} classes; give one name a class, "
                 "and for two classes one score a row: the probability of class 1"
             )
-        patients = None if patient_ids is None else np.asarray([str(p) for p in patient_ids])
+        patients = None if patient_ids is None else checks.check_patients(patient_ids, names)
         put = object.__setattr__
         put(self, "ids", names)
         put(self, "y_true", checks.check_labels(y_true, names, count))
@@ -175,7 +177,7 @@ class Predictions:
             table[key].astype(str).to_numpy(),
             table["y_true"].to_numpy(),
             scores.to_numpy(),
-            table["patient_id"].astype(str).to_numpy() if "patient_id" in table else None,
+            table["patient_id"].to_numpy() if "patient_id" in table else None,
             tuple(classes) or named,
             table["weight"].to_numpy() if "weight" in table else None,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from medimg.errors import MetricsError
+from medimg.metrics.checks import check_level
 from medimg.metrics.estimates import Estimate, undefined
 
 
@@ -65,6 +66,13 @@ def ppv_npv_at(
     sensitivity, specificity : Estimate or float
         With estimates the results have intervals, by way of the likelihood ratio's (MOVER-R on
         the two intervals); with plain numbers they have none.
+    level : float
+        Written into results from plain numbers; estimates bring their own.
+
+    Returns
+    -------
+    PredictiveValues
+        PPV and NPV in [0, 1]; not defined, with the reason, where no one would be called so.
 
     Raises
     ------
@@ -81,6 +89,7 @@ def ppv_npv_at(
     >>> round(values.ppv.value, 4), round(values.npv.value, 4)
     (0.0833, 0.9989)
     """
+    check_level(level)
     se, sp = (
         e if isinstance(e, Estimate) else _exact(e, name, level)
         for e, name in ((sensitivity, "sensitivity"), (specificity, "specificity"))
@@ -101,7 +110,30 @@ def predictive_values(
     sensitivity: Estimate | float,
     specificity: Estimate | float,
 ) -> pd.DataFrame:
-    """Tabulate `ppv_npv_at` for several prevalences: one row each, with intervals."""
+    """Tabulate `ppv_npv_at` for several prevalences.
+
+    Parameters
+    ----------
+    prevalences : list of float
+        Each in [0, 1].
+    sensitivity, specificity : Estimate or float
+        As in `ppv_npv_at`.
+
+    Returns
+    -------
+    DataFrame
+        One row a prevalence: ``prevalence, ppv, ppv_low, ppv_high, npv, npv_low, npv_high``.
+
+    Raises
+    ------
+    MetricsError
+        When a number is outside [0, 1].
+
+    Examples
+    --------
+    >>> predictive_values([0.01, 0.1], 0.9, 0.9)["ppv"].round(3).tolist()
+    [0.083, 0.5]
+    """
     found = [ppv_npv_at(p, sensitivity, specificity) for p in prevalences]
     return pd.DataFrame(
         {
@@ -119,6 +151,23 @@ def natural_frequencies(
     prevalence: float, sensitivity: float, specificity: float, *, people: int = 1000
 ) -> NaturalFrequencies:
     """Count what becomes of `people` tested people, rounded to whole people that add up.
+
+    Parameters
+    ----------
+    prevalence, sensitivity, specificity : float
+        Shares in [0, 1].
+    people : int
+        How many are tested.
+
+    Returns
+    -------
+    NaturalFrequencies
+        Printed, it says the four numbers in a sentence.
+
+    Raises
+    ------
+    MetricsError
+        When a share is outside [0, 1].
 
     References
     ----------

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Floats
+from medimg.metrics.checks import Floats, check_level
 from medimg.metrics.estimates import Estimate, Rows, rows, undefined
 from medimg.metrics.predictions import Predictions
 
@@ -121,10 +121,25 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
     DeLong's variance is 0 or not defined (AUC of 0 or 1, constant scores, a class with a single
     patient) the interval is Newcombe's method 5, and the estimate's `method` says so.
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes; scores need only rank.
+    level : float
+        Confidence level, in (0, 1).
+    scale : {"logit", "plain"}
+        On which the interval is symmetric.
+
+    Returns
+    -------
+    Estimate
+        In [0, 1], 0.5 by chance; not defined, with the reason, where a class is absent.
+
     Raises
     ------
     MetricsError
-        With more than two classes; use `evaluate` or `Predictions.one_vs_rest`.
+        With more than two classes (use `evaluate` or `Predictions.one_vs_rest`), or a level out of
+        range.
 
     References
     ----------
@@ -138,6 +153,7 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
     0.778 (0.173 to 0.983)
     """
     require_binary(predictions)
+    check_level(level)
     return auc_of_rows(rows(predictions), level=level, scale=scale)
 
 

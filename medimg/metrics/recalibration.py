@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Bools, Floats
+from medimg.metrics.checks import Bools, Floats, check_level
 from medimg.metrics.estimates import Estimate, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import require_binary
@@ -28,10 +28,23 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
     The slope comes from that fit, the intercept ("calibration in the large") from one with b held
     at 1, as TRIPOD+AI asks. Intervals are by patient (sandwich variance).
 
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes, without weights.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    CalibrationLine
+        Intercept in log odds and slope; not defined, with the reason, where all images are of one
+        class or of one patient, and no slope where scores are equal or separate the classes.
+
     Raises
     ------
     MetricsError
-        With more than two classes, or with weights.
+        With more than two classes, with weights, or a level out of range.
 
     References
     ----------
@@ -41,13 +54,16 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
     from statsmodels.genmod.generalized_linear_model import GLM
 
     require_binary(predictions)
+    check_level(level)
     data = rows(predictions)
     if not np.all(data.weight == 1):
         raise MetricsError("a calibration line takes no weights; leave them out of the predictions")
     y = data.positive.astype(float)
-    if y.min(initial=1) == y.max(initial=0):
-        nothing = undefined("all images are of one class", level=level)
-        return CalibrationLine(nothing, nothing)
+    for alone, what in ((y.min(initial=1) == y.max(initial=0), "class"),
+                        (data.n_clusters == 1, "patient")):  # fmt: skip
+        if alone:
+            nothing = undefined(f"all images are of one {what}", level=level)
+            return CalibrationLine(nothing, nothing)
     score = np.clip(data.score, TINY, 1 - TINY)
     x = np.log(score) - np.log1p(-score)
     one = np.ones((len(y), 1))

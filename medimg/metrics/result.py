@@ -54,6 +54,11 @@ class Evaluation:
         return iter(self.estimates)
 
     @property
+    def level(self) -> float:
+        """Confidence level of the intervals, a share."""
+        return next(iter(self.estimates.values())).level
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row a metric: ``value, low, high, method, reason``."""
         columns = ("value", "low", "high", "method", "reason")
@@ -76,6 +81,23 @@ def confusion_matrix(
     predictions: Predictions, *, threshold: float | Threshold = 0.5
 ) -> pd.DataFrame:
     """Count images by true class (rows) and predicted class (columns); weights are summed.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes or more.
+    threshold : float or Threshold
+        For two classes; with more the likeliest class is the call.
+
+    Returns
+    -------
+    DataFrame, (K, K)
+        Whole numbers, or sums of weights where the predictions have weights.
+
+    Raises
+    ------
+    MetricsError
+        When the threshold is out of range.
 
     Examples
     --------

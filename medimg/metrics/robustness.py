@@ -47,18 +47,21 @@ def corrupt(
     Parameters
     ----------
     images : uint8 array, (N, H, W)
+        Left as they are.
     kind : {"noise", "blur", "contrast", "rotation", "exposure"}
         Noise: Gaussian, its standard deviation in grey levels. Blur: Gaussian, its standard
         deviation in per cent of the image's width, so that it means the same at any size.
         Contrast: factor about the image's own mean. Rotation: degrees, corners filled with the
         nearest edge. Exposure: gamma of the grey levels, below 1 brighter, above 1 darker.
     strength : float
+        How much, in the unit of the kind.
     rng : numpy.random.Generator, optional
         For the noise; by default seeded with 0.
 
     Returns
     -------
     uint8 array, (N, H, W)
+        The worse images.
 
     Raises
     ------
@@ -112,15 +115,23 @@ def robustness(
         Takes uint8 images (N, H, W) and returns P(class 1), shape (N,).
     images : uint8 array, (N, H, W)
         The test set.
+    y_true : array-like of int, (N,)
+        The truth: 0 healthy, 1 diseased.
     threshold : float or Threshold
         The one in use; it is not chosen anew for worse images, as no one would at the bedside.
-    strengths : mapping of kind to rising strengths
+    patient_ids : sequence of N str, optional
+        Whose image it is; intervals are by patient.
+    strengths : mapping of str to sequence of float
+        Kinds of `corrupt`, each with rising strengths.
+    rng : numpy.random.Generator, optional
+        For the noise; by default seeded with 0.
 
     Returns
     -------
     DataFrame
         One row a kind, level and metric: ``kind, level`` (0 is the untouched image), ``strength,
-        unit, metric, value, low, high, reason``; metrics are AUC, sensitivity and specificity.
+        unit, metric, value, low, high, reason``; metrics are AUC, sensitivity and specificity,
+        with 95 % intervals.
 
     Raises
     ------

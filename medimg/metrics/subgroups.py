@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
 from medimg.metrics.binary import shares
+from medimg.metrics.checks import check_level
 from medimg.metrics.estimates import Estimate, mover_difference, rows, undefined
 from medimg.metrics.predictions import Predictions
 from medimg.metrics.ranking import auc, require_binary
 from medimg.metrics.thresholds import Threshold, as_threshold
 
 METRICS = ("sensitivity", "specificity", "auc")
+MOST_GROUPS = 20
+NOTHING = ("unknown", "none")
+"""What the healthy have where only the diseased have an attribute, in any case."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -34,10 +35,13 @@ class SubgroupReport:
     gaps : DataFrame
         One row a group, metric and its difference from the reference group: ``attribute, group,
         reference, metric, value, low, high, reason, warning``.
+    level : float
+        Confidence level of the intervals, a share.
     """
 
     table: pd.DataFrame
     gaps: pd.DataFrame
+    level: float = 0.95
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -64,25 +68,6 @@ class SubgroupReport:
         return "\n".join([wide.to_string(), *(f"warning: {w}" for w in self.warnings)])
 
 
-def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.Series[Any]:
-    """Name each patient's age band, as ordered categories: "under 18", ... "65 and over".
-
-    Examples
-    --------
-    >>> age_bands([4, 18, 64.5, 90]).tolist()
-    ['under 18', '18-39', '40-64', '65 and over']
-    """
-    values = pd.to_numeric(pd.Series(np.asarray(ages)), errors="coerce")
-    names = [
-        f"under {edges[0]:g}",
-        *(f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)),
-        f"{edges[-1]:g} and over",
-    ]
-    place = np.searchsorted(np.asarray(edges, float), values.to_numpy(float), side="right")
-    found = [names[i] if known else None for i, known in zip(place, values.notna(), strict=True)]
-    return pd.Series(pd.Categorical(found, categories=names, ordered=True))
-
-
 def subgroups(
     predictions: Predictions,
     groups: pd.DataFrame,
@@ -97,11 +82,13 @@ def subgroups(
     (square-and-add), as for independent groups. Where a patient stands in both groups (views, say)
     this is on the safe side.
 
-    An attribute that only the diseased have (severity, pattern: unknown for all healthy images)
-    makes groups of the diseased, each set against all healthy images.
+    An attribute that only the diseased have (severity, pattern: unknown or "none" for all healthy
+    images) makes groups of the diseased, each set against all healthy images.
 
     Parameters
     ----------
+    predictions : Predictions
+        Of two classes.
     groups : DataFrame, N rows in the order of the predictions
         One column an attribute ("sex", "view", ...). Empty and missing values make the group
         "unknown". Ages should be banded first, with `age_bands`.
@@ -110,13 +97,22 @@ def subgroups(
     smallest : int
         A metric on fewer images than this (diseased ones for sensitivity, and so on) gets a
         warning that it is too small to say.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    SubgroupReport
+        Its `table` of metrics by group and its `gaps` to the largest group.
 
     Raises
     ------
     MetricsError
-        When the rows do not match, or a column has more than 20 groups.
+        With more than two classes, when the rows do not match, a column has more than 20 groups,
+        or the level is out of range.
     """
     require_binary(predictions)
+    check_level(level)
     if len(groups) != len(predictions):
         raise MetricsError(
             f"groups has {len(groups)} rows and the predictions {len(predictions)}, so row "
@@ -125,10 +121,11 @@ def subgroups(
     cut = as_threshold(threshold).value
     table, gaps = [], []
     for attribute in groups.columns:
-        names = groups[attribute].astype("object").fillna("").astype(str).replace("", "unknown")
-        if names.nunique() > 20:
+        names = group_names(groups[attribute])
+        if names.nunique() > MOST_GROUPS:
             raise MetricsError(
-                f"column {attribute!r} has {names.nunique()} groups; band it first (at most 20)"
+                f"column {attribute!r} has {names.nunique()} groups; band it first (at most "
+                f"{MOST_GROUPS})"
             )
         parts = _parts(predictions, names, _order(groups[attribute], pd.Index(names.unique())))
         found = {name: _of_group(part, cut, smallest, level) for name, (_, part) in parts.items()}
@@ -152,7 +149,13 @@ def subgroups(
                                      "warning"]),
         pd.DataFrame(gaps, columns=["attribute", "group", "reference", "metric", *numbers,
                                     "warning"]),
+        level,
     )  # fmt: skip
+
+
+def group_names(column: pd.Series[Any]) -> pd.Series[str]:
+    """Name each row's group: its value as text, "unknown" where it is empty or missing."""
+    return column.astype("object").fillna("").astype(str).replace("", "unknown")
 
 
 def _parts(
@@ -164,7 +167,8 @@ def _parts(
     """
     member = {name: (names == name).to_numpy() for name in order}
     healthy = predictions.y_true == 0
-    of_disease = healthy.any() and len(order) > 1 and bool((names[healthy] == "unknown").all())
+    lacking = names.str.lower().isin(NOTHING).to_numpy()
+    of_disease = healthy.any() and len(order) > 1 and bool(lacking[healthy].all())
     if not of_disease:
         return {name: (int(m.sum()), predictions.subset(m)) for name, m in member.items()}
     return {

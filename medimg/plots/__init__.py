@@ -1,10 +1,9 @@
 """Figures. Each ``plot_*`` takes arrays and draws on given axes; nothing is computed here."""
 
+from medimg.plots.decisions import plot_decision_curve, plot_prevalence
 from medimg.plots.evaluation import (
     plot_confusion,
-    plot_decision_curve,
     plot_pr,
-    plot_prevalence,
     plot_reliability,
     plot_roc,
 )

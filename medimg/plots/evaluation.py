@@ -1,6 +1,7 @@
-"""Figures of an evaluation: curves, tables, calibration, prevalence, groups, robustness.
+"""Figures of an evaluation: ROC and precision-recall curves, confusion matrix, calibration.
 
-Figures of people and groups are in `medimg.plots.groups`, and can be had from here.
+Figures of decisions are in `medimg.plots.decisions`, those of people and groups in
+`medimg.plots.groups`; both can be had from here.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from medimg.metrics import (
     auc,
     average_precision,
     pr_curve,
-    predictive_values,
     reliability,
     roc_curve,
 )
 from medimg.metrics.binary import shares
 from medimg.metrics.estimates import rows
 from medimg.metrics.thresholds import as_threshold
+from medimg.plots.decisions import plot_decision_curve, plot_prevalence
 from medimg.plots.groups import plot_natural_frequencies, plot_robustness, plot_subgroups
-from medimg.plots.palette import BLUE, GREY, ORANGE, STYLES
+from medimg.plots.palette import GREY, STYLES
 
 __all__ = [
     "plot_confusion",
@@ -75,8 +76,22 @@ def plot_roc(
 
     Parameters
     ----------
-    predictions : Predictions or mapping of name to Predictions
-        Two-class predictions of one model or several.
+    predictions : Predictions or mapping of str to Predictions
+        Two-class predictions of one model, or of several by name.
+    threshold : float or Threshold, optional
+        In [0, 1], for all models.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or a threshold out of range.
     """
     ax = _axes(ax)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="by chance: AUC 0.50")
@@ -101,20 +116,44 @@ def plot_roc(
 def plot_pr(
     predictions: Models, *, threshold: float | Threshold | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw precision-recall curves as steps, with the prevalence, which a useless model has."""
+    """Draw precision-recall curves as steps, with the prevalence, which a useless model has.
+
+    Parameters
+    ----------
+    predictions : Predictions or mapping of str to Predictions
+        Two-class predictions of one model, or of several by name.
+    threshold : float or Threshold, optional
+        In [0, 1], for all models; drawn as a point.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or a threshold out of range.
+    """
     ax = _axes(ax)
     drawn: set[float] = set()
     for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
-        curve = pr_curve(p)
-        ax.step(np.r_[0, curve["recall"]], np.r_[curve["precision"].iloc[:1], curve["precision"]],
+        curve, data = pr_curve(p), rows(p)
+        first = curve[:1].assign(recall=0.0)  # none where no image counts
+        line = pd.concat([first, curve])
+        ax.step(line["recall"], line["precision"],
                 where="pre", color=colour, ls=dash, lw=2,
                 label=_label(name, "average precision", average_precision(p)))  # fmt: skip
         if threshold is not None:
             cut = as_threshold(threshold).value
-            part = shares(rows(p), cut)
+            part = shares(data, cut)
             ax.plot(part["sensitivity"].value, part["ppv"].value, "o", color=colour,
                     label=f"threshold {cut:.2f}")  # fmt: skip
-        share = float(np.mean(p.y_true == 1))
+        if len(data.weight) == 0:
+            continue
+        share = float(np.average(data.positive, weights=data.weight))
         if share not in drawn:  # models of the same images share one line
             ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
         drawn.add(share)
@@ -124,7 +163,20 @@ def plot_pr(
 
 
 def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw a confusion matrix: counts, with the share of each true class."""
+    """Draw a confusion matrix: counts, with the share of each true class.
+
+    Parameters
+    ----------
+    result : Evaluation or DataFrame (K, K)
+        From `evaluate` or `confusion_matrix`: true classes in rows, predicted ones in columns.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+    """
     matrix = result.confusion if isinstance(result, Evaluation) else result
     ax = _axes(ax, width=1.4 * len(matrix) + 2.2, height=1.2 * len(matrix) + 1.6)
     counts = matrix.to_numpy(dtype=float)
@@ -144,7 +196,29 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
 def plot_reliability(
     predictions: Models, *, bins: int = 10, strategy: Any = "quantile", ax: Axes | None = None
 ) -> Axes:
-    """Draw a reliability diagram with the interval of each bin, and where the scores lie."""
+    """Draw a reliability diagram with the interval of each bin, and where the scores lie.
+
+    Parameters
+    ----------
+    predictions : Predictions or mapping of str to Predictions
+        Two-class predictions of one model, or of several by name.
+    bins : int
+        Number of bins at most.
+    strategy : {"quantile", "uniform"}
+        Bins of equally many images, or of equal width.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or bins or strategy out of range.
+    """
     ax = _axes(ax)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
     markers = cycle("osD^")
@@ -158,49 +232,4 @@ def plot_reliability(
     _square(ax, "Mean score of the bin", "Observed share with the disease")
     # Above the axes: inside it would cover an interval wherever it stands.
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize="small", frameon=False)
-    return ax
-
-
-def plot_decision_curve(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw the result of `medimg.metrics.decision_curve`."""
-    ax = _axes(ax, width=6)
-    x = curve["threshold"]
-    ax.fill_between(x, curve["low"], curve["high"], color=BLUE, alpha=0.15, lw=0)
-    ax.plot(x, curve["model"], color=BLUE, lw=2, label="act on the model (95 % interval)")
-    ax.plot(x, curve["all"], color=ORANGE, ls="--", label="act on everyone")
-    ax.plot(x, curve["none"], color=GREY, ls=":", label="act on no one")
-    top = max(float(curve["high"].fillna(curve["model"]).max()), float(curve["all"].max()), 0.01)
-    ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
-    ax.set_xlabel("Threshold probability: the risk from which one would act")
-    ax.set_ylabel("Net benefit (true positives a patient)")
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
-    return ax
-
-
-def plot_prevalence(
-    sensitivity: Estimate | float,
-    specificity: Estimate | float,
-    *,
-    mark: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw PPV and NPV over prevalence (log scale), with a mark at one's own prevalence."""
-    ax = _axes(ax, width=6)
-    table = predictive_values(np.geomspace(0.001, 0.9, 120).tolist(), sensitivity, specificity)
-    lines = (("ppv", BLUE, "-", "PPV: ill if called positive"),
-             ("npv", ORANGE, "--", "NPV: healthy if called negative"))  # fmt: skip
-    for name, colour, dash, label in lines:
-        ax.plot(table["prevalence"], table[name], color=colour, ls=dash, lw=2, label=label)
-        ax.fill_between(table["prevalence"], table[f"{name}_low"], table[f"{name}_high"],
-                        color=colour, alpha=0.15, lw=0)  # fmt: skip
-    if mark is not None:
-        ax.axvline(mark, color=GREY, ls=":", label=f"prevalence here: {100 * mark:.3g} %")
-    ax.set_xscale("log")
-    ticks = [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9]
-    ax.set_xticks(ticks, [f"{100 * t:g}" for t in ticks])
-    ax.minorticks_off()
-    ax.set(ylim=(-0.02, 1.02), xlabel="Prevalence of the disease (%)", ylabel="Predictive value")
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize="small", loc="center left")
     return ax

@@ -25,6 +25,18 @@ def plot_natural_frequencies(counts: NaturalFrequencies, *, ax: Axes | None = No
     """Draw each person as a dot, by what the test says and what is true.
 
     Full dots have the disease, hollow ones have not; colour tells whether the test found them.
+
+    Parameters
+    ----------
+    counts : NaturalFrequencies
+        From `medimg.metrics.natural_frequencies`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 5), layout="constrained")
@@ -57,7 +69,22 @@ def plot_natural_frequencies(counts: NaturalFrequencies, *, ax: Axes | None = No
 def plot_subgroups(
     report: SubgroupReport, *, metric: str = "sensitivity", ax: Axes | None = None
 ) -> Axes:
-    """Draw a forest plot: each group's value with its interval; hollow where too small to say."""
+    """Draw a forest plot: each group's value with its interval; hollow where too small to say.
+
+    Parameters
+    ----------
+    report : SubgroupReport
+        From `medimg.metrics.subgroups`.
+    metric : {"sensitivity", "specificity", "auc"}
+        Which of its metrics.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+    """
     table = report.table[report.table["metric"] == metric].reset_index(drop=True)
     if ax is None:
         size = (6.4, 0.38 * len(table) + 1.6)
@@ -81,14 +108,30 @@ def plot_subgroups(
         ax.axhline(last + 0.5, color=GREY, lw=0.5)
     ax.set_yticks(range(len(labels)), labels)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5),
-           xlabel=f"{metric_name(metric)} (95 % interval)\nhollow: too few images to say",
+           xlabel=f"{metric_name(metric)} ({100 * report.level:g} % interval)\n"
+           "hollow: too few images to say",
            ylabel="Group")  # fmt: skip
     ax.grid(alpha=0.3, axis="x")
     return ax
 
 
 def plot_robustness(table: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
-    """Draw a metric over rising levels of each corruption, with intervals."""
+    """Draw a metric over rising levels of each corruption, with intervals.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `medimg.metrics.robustness`.
+    metric : {"auc", "sensitivity", "specificity"}
+        Which of its metrics.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+    """
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     chosen = table[table["metric"] == metric]

@@ -80,7 +80,7 @@ def model_card(
         limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in evaluation.warnings]
         measured = pd.DataFrame(
             [(metric_name(name), shown(e)) for name, e in evaluation.estimates.items()],
-            columns=["Metric", "Value (95 % interval)"],
+            columns=["Metric", f"Value ({100 * evaluation.level:g} % interval)"],
         )
     if groups is None:
         limits.append("No subgroup of patients was looked at: it may work worse for some.")

@@ -28,7 +28,18 @@ LISTS: Final = {
 
 
 def checklist_items() -> pd.DataFrame:
-    """Items of both lists: ``list, item, section, topic, key`` (items of one key share an answer).
+    """Items of both lists.
+
+    Returns
+    -------
+    DataFrame
+        One row an item, text throughout: ``list, item, section, topic, key``; items of one key
+        share an answer.
+
+    References
+    ----------
+    Collins GS et al. (2024) TRIPOD+AI statement. BMJ 385:e078378. Tejani AS et al. (2024) CLAIM:
+    2024 update. Radiol Artif Intell 6:e240300.
 
     Examples
     --------
@@ -118,7 +129,7 @@ def _from_results(evaluation: Evaluation | None, groups: SubgroupReport | None) 
             if name in evaluation.estimates]  # fmt: skip
     found = {
         "metrics": f"{', '.join(evaluation.estimates)}.".replace("_", " "),
-        "intervals": f"95 % confidence intervals: {'; '.join(made)}.",
+        "intervals": f"{100 * evaluation.level:g} % confidence intervals: {'; '.join(made)}.",
         "performance": "; ".join(f"{name} {shown(evaluation[name])}" for name in main) + ".",
         "counts": f"Test set: {evaluation.n_images} images of {evaluation.n_patients} patients.",
         "software": f"medimg {medimg.__version__}, Python {platform.python_version()}.",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_float_dtype
 
 import medimg
 from medimg.errors import MetricsError
@@ -22,6 +23,7 @@ from medimg.metrics import (
     evaluate,
     subgroups,
 )
+from medimg.metrics.subgroups import MOST_GROUPS, group_names
 from medimg.reports.page import plain, write_page
 from medimg.reports.sections import (
     calibration_section,
@@ -39,7 +41,7 @@ from medimg.storage import atomic_write
 ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
 """Columns of a study table that make groups, where they are there."""
 GRADES = ("subtle", "moderate", "gross")
-"""Of the sample, in order."""
+"""Of the sample, in order; its healthy films have "none"."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,25 @@ def write_report(
         Of the test set.
     out_dir : path
         Folder for the three files; made when missing.
-    threshold : float or Threshold
+    threshold : float or Threshold, optional
         See `medimg.metrics.evaluate`.
     studies : DataFrame, optional
         A study table that holds every image by ``image_id`` or ``path``; its columns sex, age,
-        view, site and severity make the subgroups of two-class predictions.
+        view, site, severity and grade make the subgroups of two-class predictions. One that
+        cannot (more than 20 values, say) is left out, and a warning names it.
     prevalence : float
-        Share of the diseased where the model is to be used, for the picture of 1,000 people.
+        Share of the diseased where the model is to be used, in [0, 1], for the picture of 1,000
+        people.
     ordinal : bool
         Whether more than two classes are grades, in order.
     title : str
         Heading of the page.
+
+    Returns
+    -------
+    Report
+        The evaluation, the subgroups (None without a study table or groups in it) and the paths of
+        the three files.
 
     Raises
     ------
@@ -94,11 +104,14 @@ def write_report(
     result = evaluate(predictions, threshold=threshold, ordinal=ordinal)
     groups = None
     if studies is not None and predictions.is_binary:
-        groups = _subgroups(predictions, studies, result)
+        attributes, left_out = _attributes(_matched(predictions, studies))
+        result = replace(result, warnings=(*result.warnings, *left_out))
+        if result.threshold is not None and len(attributes.columns):
+            groups = subgroups(predictions, attributes, threshold=result.threshold)
     content: dict[str, Any] = {
         "title": title,
         "version": medimg.__version__,
-        "level": 95,
+        "level": f"{100 * result.level:g}",
         "summary": summary(result, predictions),
         "warnings": result.warnings,
         "facts": facts(result, predictions),
@@ -120,10 +133,8 @@ def write_report(
     return report
 
 
-def _subgroups(
-    predictions: Predictions, studies: pd.DataFrame, result: Evaluation
-) -> SubgroupReport | None:
-    """Metrics by the attributes that the study table has and that split these images."""
+def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the study table, one a prediction and in the same order."""
     key = next((k for k in ("image_id", "path") if k in studies
                 and np.isin(predictions.ids, studies[k].astype(str)).all()), None)  # fmt: skip
     if key is None:
@@ -135,22 +146,43 @@ def _subgroups(
             "table that the predictions were made from"
         )
     unique = studies.assign(**{key: studies[key].astype(str)}).drop_duplicates(key).set_index(key)
-    matched = unique.loc[predictions.ids.tolist()].reset_index()
-    found = {
-        name: age_bands(matched[name]) if name == "age" else matched[name]
-        for name in ATTRIBUTES
-        if name in matched
-        and matched[name].notna().any()
+    matched: pd.DataFrame = unique.loc[predictions.ids.tolist()].reset_index()
+    return matched
+
+
+def _attributes(studies: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Columns that split these images into groups, and a warning for each that should but cannot.
+
+    A column that cannot make groups must not keep the rest of the report from being written.
+    """
+    useful, left_out = {}, []
+    for name in ATTRIBUTES:
         # a severity in numbers has a value an image; its grade in words makes the groups
-        and (name == "age" or not pd.api.types.is_float_dtype(matched[name]))
-    }
-    if "grade" in found and set(found["grade"].dropna()) <= {"", *GRADES}:
-        known = found["grade"].where(found["grade"].isin(GRADES))
-        found["grade"] = pd.Series(pd.Categorical(known, GRADES))
-    useful = {name: column for name, column in found.items() if len(column.unique()) > 1}
-    if not useful or result.threshold is None:
-        return None
-    return subgroups(predictions, pd.DataFrame(useful), threshold=result.threshold)
+        if name not in studies or (name == "severity" and is_float_dtype(studies[name])):
+            continue
+        try:
+            groups = _as_groups(studies[name])
+        except MetricsError as error:
+            left_out.append(f"the column {name!r} was left out of the subgroups: {error}")
+            continue
+        count = group_names(groups).nunique()
+        if count > MOST_GROUPS:
+            left_out.append(
+                f"the column {name!r} was left out of the subgroups: it has {count} values, and at "
+                f"most {MOST_GROUPS} make groups that say something"
+            )
+        elif count > 1:
+            useful[name] = groups
+    return pd.DataFrame(useful), left_out
+
+
+def _as_groups(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Ages in bands, the sample's grades in order, anything else as it is."""
+    if column.name == "age":
+        return age_bands(column)
+    if column.name == "grade" and set(column.dropna()) <= {"", "none", *GRADES}:
+        return pd.Series(pd.Categorical(column.where(column.isin(GRADES)), GRADES))
+    return column
 
 
 def _numbers(

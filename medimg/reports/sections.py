@@ -151,13 +151,6 @@ def calibration_section(predictions: Predictions) -> dict[str, Any]:
         return nothing
     score, error = brier(predictions), expected_calibration_error(predictions)
     line, curve = calibration_line(predictions), decision_curve(predictions)
-    better = curve[curve["model"] > np.maximum(curve["all"], 0) + 1e-12]["threshold"]
-    use = "Acting on the model is nowhere better than acting on everyone or on no one."
-    if len(better):
-        use = (
-            "Acting on the model gives more net benefit than acting on everyone or on no one "
-            f"between risk thresholds of {better.min():.2f} and {better.max():.2f}."
-        )
     return {
         "calibration": [
             f"Brier score {shown(score.score, digits=3)} (0 is best; always saying the prevalence "
@@ -173,9 +166,24 @@ def calibration_section(predictions: Predictions) -> dict[str, Any]:
                 f"Reliability diagram: scores miss the observed shares by {error.value:.3f} on "
                 "average.",
             ),
-            picture(plot_decision_curve(curve), f"Decision curve. {use}"),
+            picture(plot_decision_curve(curve), f"Decision curve. {where_better(curve)}"),
         ],
     }
+
+
+def where_better(curve: pd.DataFrame) -> str:
+    """Say from which to which threshold the model has more net benefit than both rivals."""
+    better = curve["model"] > np.maximum(curve["all"], 0) + 1e-12
+    ends = np.flatnonzero(np.diff(np.r_[0, better, 0])).reshape(-1, 2) - (0, 1)
+    if len(ends) == 0:
+        return "Acting on the model is nowhere better than acting on everyone or on no one."
+    runs = curve["threshold"].to_numpy()[ends]
+    low, high = runs[np.argmax(np.ptp(runs, axis=1))]
+    others = "" if len(runs) == 1 else f", the longest of {len(runs)} such stretches"
+    return (
+        "Acting on the model gives more net benefit than acting on everyone or on no one "
+        f"between risk thresholds of {low:.2f} and {high:.2f}{others}."
+    )
 
 
 def group_section(groups: SubgroupReport | None) -> dict[str, Any]:

@@ -12,7 +12,18 @@ from medimg.simulate.sample import make_sample, write_sums
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status (0, or 2 for bad input)."""
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        0 when done, 2 when something must be put right (one line on stderr says what).
+    """
     parser = argparse.ArgumentParser(prog="python -m medimg.simulate", description=__doc__)
     parser.add_argument("part", choices=("xray", "ct", "mr", "all"))
     parser.add_argument("--out", default="data", help="folder to write to (default: data)")
@@ -30,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 module = importlib.import_module(f"medimg.simulate.{part}")
                 module.make_sample(options.out, seed=options.seed)
         write_sums(options.out)
-    except MedimgError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (MedimgError, OSError) as error:  # a disk may fill up at any file
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
     return 0
 

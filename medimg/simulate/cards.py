@@ -124,8 +124,8 @@ def main(arguments: list[str]) -> int:
     """Write the cards of the folder that is named first, ``data`` by default."""
     try:
         write_cards(arguments[0] if arguments else "data")
-    except MedimgError as error:
-        sys.stderr.write(f"error: {error}\n")
+    except (MedimgError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 2
     return 0
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from medimg.errors import SimulationError
+from medimg.simulate.crosssection import check_count
 from medimg.simulate.volume import LOBES, CtScan
 from medimg.simulate.warps import Floats
 
@@ -67,8 +68,19 @@ def chest_volume(scan: CtScan, *, bin_by: int = 2) -> ChestVolume:
     scan : CtScan
         Axis 1 goes to the front; the result's goes to the back, as radiologists look at it.
     bin_by : int
-        Averaging quarters the noise and the size.
+        At least 1; averaging quarters the noise and the size.
+
+    Returns
+    -------
+    ChestVolume
+        At most as large as the scan: rows and columns that fill no pixel are left out.
+
+    Raises
+    ------
+    SimulationError
+        When `bin_by` is below 1 or a lobe is absent.
     """
+    check_count("bin_by", bin_by)
     hu = scan.hu[:, ::-1].astype(np.float32)
     labels = scan.labels[:, ::-1]
     hu = np.clip(np.where(_body(hu), hu, -1000), -1024, 3071)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from medimg.errors import SimulationError
+from medimg.simulate.crosssection import check_count
 from medimg.simulate.disease import PATTERNS, PLACES
 from medimg.simulate.film import DISTRACTORS
 from medimg.simulate.volume import LOBES
@@ -54,24 +55,26 @@ def plan(
     revisits : float
         Share of the patients with a second film.
     seed : int
-        Of everything.
+        Of everything; 0 or more.
 
     Raises
     ------
     SimulationError
-        When a number is negative or there is no film at all.
+        When a number or the seed is negative, or there is no film at all.
     """
     if min(normal, pneumonia) < 0 or normal + pneumonia == 0:
         raise SimulationError(
             f"{normal} normal and {pneumonia} pneumonia films: a sample needs numbers of 0 or "
             "more, and at least one film"
         )
+    check_count("seed", seed, least=0)
     rng = np.random.default_rng(seed)
     groups = []
     for label, films in (("normal", normal), ("pneumonia", pneumonia)):
         for split, count in _shares(films).items():
             groups.append(_group(label, split, count, revisits, rng))
-    table = pd.concat(groups, ignore_index=True)
+    # A group without a film has columns without a type, which would turn the whole numbers of all.
+    table = pd.concat([group for group in groups if len(group)], ignore_index=True)
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
     digits = max(3, len(str(len(table))))
     table["image_id"] = [f"x{i + 1:0{digits}d}" for i in range(len(table))]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from medimg.errors import MedimgError, SimulationError
+from medimg.simulate.crosssection import check_count
 from medimg.storage import atomic_write
 
 SIDE, COLUMNS = 200, 6
+MAKE_IT = "make the sample first, `python -m medimg.simulate xray`"
 
 
 def contact_sheet(root: str | os.PathLike[str], *, films: int = 24) -> Path:
@@ -24,18 +28,23 @@ def contact_sheet(root: str | os.PathLike[str], *, films: int = 24) -> Path:
     root : path-like
         The data folder, with `studies.csv`. Films of its training split are shown.
     films : int
-        How many, half of each class.
+        How many, half of each class; at least 2.
 
     Returns
     -------
     Path
         The picture: 8 bits, `COLUMNS` films abreast, each fitted into `SIDE` pixels.
+
+    Raises
+    ------
+    SimulationError
+        When the study table is missing, is none or has no film to show, or `films` is below 2.
+    OSError
+        When a film cannot be read or the picture cannot be written.
     """
+    check_count("films", films, least=2)
     folder = Path(root)
-    studies = pd.read_csv(folder / "studies.csv").query("split == 'train'")
-    chosen = pd.concat(
-        [studies[studies["label"] == label][: films // 2] for label in ("normal", "pneumonia")]
-    )
+    chosen = _chosen(folder / "studies.csv", films // 2)
     rows = -(-len(chosen) // COLUMNS)
     sheet = np.zeros((rows * SIDE, COLUMNS * SIDE), np.uint8)
     for number, path in enumerate(chosen["path"]):
@@ -51,5 +60,42 @@ def contact_sheet(root: str | os.PathLike[str], *, films: int = 24) -> Path:
     return folder / "contact_sheet.png"
 
 
+def _chosen(path: Path, each: int) -> pd.DataFrame:
+    """Return the first rows of either class of the training split."""
+    try:
+        studies = pd.read_csv(path)
+        train = studies[studies["split"] == "train"]
+        parts = [train[train["label"] == label][:each] for label in ("normal", "pneumonia")]
+        chosen = pd.concat(parts)[["path"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise SimulationError(
+            f"{path} is missing or no study table of films ({error}): {MAKE_IT}."
+        ) from error
+    if chosen.empty:
+        raise SimulationError(f"{path} has no film of split train: {MAKE_IT}.")
+    return chosen
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw the sheet of the folder that is named first, ``data`` by default.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        The command line without the program.
+
+    Returns
+    -------
+    int
+        0 when done, 2 when something must be put right (one line on stderr says what).
+    """
+    try:
+        sys.stdout.write(f"{contact_sheet(arguments[0] if arguments else 'data')}\n")
+    except (MedimgError, OSError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"{contact_sheet(sys.argv[1] if len(sys.argv) > 1 else 'data')}\n")
+    sys.exit(main(sys.argv[1:]))

@@ -113,9 +113,12 @@ def _read_nifti(path: Path) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float
         )
     try:
         image: Any = nibabel.load(path)
-        return np.asarray(image.dataobj).astype(np.int16), np.asarray(image.affine)
+        values = np.asarray(image.dataobj).astype(np.int16)
     except Exception as error:
         raise SimulationError(f"{path} is not a readable NIfTI volume: {error}") from error
+    if values.ndim != 3:
+        raise SimulationError(f"{path} has the shape {values.shape}; a volume has three axes")
+    return values, np.asarray(image.affine)
 
 
 def check_labels(hu: npt.NDArray[Any], labels: npt.NDArray[Any], name: str) -> None:
