@@ -357,6 +357,23 @@ def test_prediction_does_not_depend_on_the_batch(films):
     np.testing.assert_allclose(predict_ensemble([model, model], val.images), one, atol=1e-6)
 
 
+@pytest.mark.parametrize("head", ["linear", "attention"])
+def test_a_head_is_judged_on_the_features_as_they_are(films, head):
+    """Features are neither in [0, 1] nor positive; what decides the best epoch must be true."""
+    train, val = films
+    model = make_net(head)
+    with torch.no_grad():
+        model.backbone.stage1[1].weight.mul_(8)
+    model.backbone.stage1[2] = nn.Identity()  # no ReLU: negative features, too
+    settings = replace(
+        QUICK, strategy="frozen", probe_strength=0.0, epochs=1, ema=0.0, label_smoothing=0.0
+    )
+    result = fit(model, train, val, settings=settings)
+    found = scores(predict_logits(model, val.images), val.labels)
+    assert result.history.loc[1, "val_loss"] == pytest.approx(found["loss"], abs=2e-3)
+    assert result.history.loc[1, "val_auc"] == pytest.approx(found["auc"], abs=0.01)
+
+
 def test_predictions_carry_names_patients_and_temperature(films):
     model, val = make_net(), films[1]
     found = predict(model, val, temperature=2.0)

@@ -74,10 +74,12 @@ def run_batches(
         # Only one process shows a bar; "disable" is left unsaid, so that TQDM_DISABLE counts.
         bar = tqdm(starts, desc=output, leave=False, delay=2) if is_main() else starts
         for start in bar:
-            images = batches(rows[start : start + batch_size])  # (B, 1, H, W)
+            images = batches(rows[start : start + batch_size])  # (B, 1, H, W), or features
             total = torch.zeros(())
             for degrees, zoom in views:
-                seen = apply(images, still(len(images), degrees=degrees, zoom=zoom))
+                seen = images
+                if array.dtype == np.uint8:  # features are no pictures: not in [0, 1], no view
+                    seen = apply(images, still(len(images), degrees=degrees, zoom=zoom))
                 with autocast(device, precision):
                     total = total + call(seen).float().cpu() / len(views)
             found.append(total)
