@@ -66,6 +66,35 @@ def test_from_folder_takes_the_patient_of_dicom_files(tmp_path):
     assert sorted(set(datasets.from_folder(tmp_path)["patient_id"])) == ["P0", "P1", "P2"]
 
 
+@pytest.mark.parametrize("name", ["1.2.840.99.{}", "im{}.IMA", "{}.dicom", "slice{}"])
+def test_dicom_files_of_any_name_keep_their_id_and_patient(tmp_path, name):
+    """A UID ends in a number, which is no suffix; the header tells the patient all the same."""
+    from dicom_files import make_dicom
+
+    for number in range(4):
+        path = tmp_path / ("normal", "ill")[number // 2] / name.format(number)
+        path.parent.mkdir(exist_ok=True)
+        make_dicom(path, np.arange(12, dtype=np.uint16).reshape(3, 4), PatientID=f"P{number // 2}")
+    studies = datasets.from_folder(tmp_path)
+    assert studies["image_id"].is_unique
+    assert studies["patient_id"].tolist() == ["P1", "P1", "P0", "P0"]
+    assert studies["image_id"][0] == "ill/" + name.format(2).split(".I")[0].removesuffix(".dicom")
+
+
+def test_two_files_of_one_name_keep_their_suffix(tmp_path, rng):
+    from dicom_files import make_dicom
+
+    for name in ("a.png", "b.png"):
+        _png(tmp_path / "normal" / name, rng)
+        _png(tmp_path / "ill" / name, rng)
+    make_dicom(tmp_path / "ill" / "a.dcm", np.arange(12, dtype=np.uint16).reshape(3, 4))
+    found = datasets.from_folder(tmp_path)["image_id"].tolist()
+    assert found == ["ill/a.dcm", "ill/a.png", "ill/b", "normal/a", "normal/b"]
+    (tmp_path / "t.csv").write_text("path,label\na.png,n\na.dcm,p\n1.2.7,n\na.png.dcm,p\n")
+    found = datasets.from_csv(tmp_path / "t.csv")["image_id"].tolist()
+    assert found == ["a.png", "a.dcm", "1.2.7", "a.png.dcm"]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 COLUMNS = ("image_id", "path", "label", "split", "patient_id")
 SPLITS = ("train", "val", "test")
+PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
+SUFFIXES = {*PICTURES, ".dcm", ".dicom", ".ima"}
 _HEALTHY = ("normal", "healthy", "clear", "no_lesion", "none", "negative", "control", "notumor",
             "no_tumor", "no finding", "no_finding", "0")  # fmt: skip
 
@@ -41,6 +45,38 @@ def class_names(studies: pd.DataFrame) -> tuple[str, ...]:
     """
     names = sorted({str(label) for label in studies["label"]})
     return tuple(sorted(names, key=lambda name: (name.lower() not in _HEALTHY, name)))
+
+
+def image_ids(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return a name for each file: its path without the suffix.
+
+    Only the suffix of a known format is one: a DICOM file named by its UID ends in a number. Where
+    two files would get the same name, both keep their suffix.
+
+    Parameters
+    ----------
+    paths : iterable of path-like
+        Of the files, all relative to one folder.
+
+    Returns
+    -------
+    list of str
+        One name a file.
+
+    Examples
+    --------
+    >>> image_ids(["ill/a.png", "1.2.840.7", "b.png", "b.dcm"])
+    ['ill/a', '1.2.840.7', 'b.png', 'b.dcm']
+    """
+    files = [Path(path) for path in paths]
+    whole = [file.as_posix() for file in files]
+    short = [
+        file.with_suffix("").as_posix() if file.suffix.lower() in SUFFIXES else name
+        for file, name in zip(files, whole, strict=True)
+    ]
+    pairs = list(zip(short, whole, strict=True))
+    taken = Counter(short) + Counter({name for brief, name in pairs if brief != name})
+    return [brief if taken[brief] == 1 else name for brief, name in pairs]
 
 
 def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -82,7 +118,7 @@ def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
                 "a study table needs at least 'path' and 'label'."
             )
     if "image_id" not in studies:
-        studies["image_id"] = [Path(str(p)).with_suffix("").as_posix() for p in studies["path"]]
+        studies["image_id"] = image_ids(studies["path"].astype(str))
     base = path.resolve().parent
     for column in ["path", *[c for c in studies.columns if c.endswith("_path")]]:
         studies[column] = [str(base / str(p)) if pd.notna(p) else "" for p in studies[column]]
