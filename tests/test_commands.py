@@ -10,6 +10,7 @@ from PIL import Image
 
 from medimg import images, models, training
 from medimg.__main__ import main
+from medimg.errors import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,23 @@ def test_fit_keeps_all_that_evaluate_needs(fitted):
     assert info["image_size"] == 32
     assert info["threshold_rule"] == "sensitivity at least 0.9"
     assert pd.read_csv(fitted / "history.csv")["epoch"].tolist() == [1]
+
+
+def test_a_fit_that_dies_leaves_the_last_table_beside_the_last_model(
+    fitted, folder, tmp_path, monkeypatch, capsys
+):
+    """Otherwise evaluate would test the old network on films that it learned from."""
+    for name in ("model.safetensors", "model.json", "studies.csv"):
+        (tmp_path / name).write_bytes((fitted / name).read_bytes())
+
+    def die(*_, **__):
+        raise TrainingError("out of memory")
+
+    monkeypatch.setattr(training, "fit", die)
+    given = ["--data", str(folder), "--draw", "20", "--size", "32", "--out", str(tmp_path)]
+    assert main(["fit", *given]) == 2
+    assert "out of memory" in capsys.readouterr().err
+    assert (tmp_path / "studies.csv").read_bytes() == (fitted / "studies.csv").read_bytes()
 
 
 def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):

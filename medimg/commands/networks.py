@@ -33,8 +33,6 @@ def fit(args: argparse.Namespace) -> None:
     out = Path(job.model if job else args.out)
     studies = named_studies(args, default=job.data if job else None)
     with training.process_group():
-        if training.is_main():
-            save_table(studies, out / "studies.csv")
         # Sorted by split, each split is one piece of the decoded file and need not be in memory.
         learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
         data = datasets.decode(learn, size=args.size, cache=args.cache)
@@ -50,6 +48,7 @@ def fit(args: argparse.Namespace) -> None:
         )  # fmt: skip
         if training.is_main():
             _keep(result, val, out, args)
+            save_table(studies, out / "studies.csv")  # with the model that it belongs to
 
 
 def evaluate(args: argparse.Namespace) -> None:
