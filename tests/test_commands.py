@@ -81,6 +81,74 @@ def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):
     assert "auc" in capsys.readouterr().out
 
 
+@pytest.fixture
+def other_data(fitted, tmp_path):
+    """Write a table of images of the fitted network's own split, and return how to evaluate it."""
+
+    def write(split, **columns):
+        studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+        table = studies[studies["split"] == split].assign(split="test", **columns)
+        table.to_csv(tmp_path / "other.csv", index=False)
+        model = str(fitted / "model.safetensors")
+        return ["evaluate", "--model", model, "--data", str(tmp_path / "other.csv"),
+                "--out", str(tmp_path / "out")]  # fmt: skip
+
+    return write
+
+
+def test_a_test_on_what_the_network_learned_from_is_refused(other_data, tmp_path, capsys, caplog):
+    arguments = other_data("train", patient_id=[f"other{n}" for n in range(24)])
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "learned from 24 of these 24 images" in error
+    assert "studies.csv" in error
+    assert "--split train" in error
+    table = pd.read_csv(tmp_path / "other.csv")
+    table.assign(split="train").to_csv(tmp_path / "other.csv", index=False)
+    assert main([*arguments, "--split", "train"]) == 0
+    assert "measures its memory" in caplog.text
+
+
+def test_a_test_on_patients_of_the_training_split_is_refused(fitted, other_data, tmp_path, capsys):
+    """Their other films are no new patients; a number that only looks like theirs can be mended."""
+    studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+    learned = studies.loc[studies["split"] == "train", "patient_id"].iloc[0]
+    arguments = other_data("test")
+    table = pd.read_csv(tmp_path / "other.csv", dtype=str)
+    table.loc[0, "patient_id"] = learned
+    table.to_csv(tmp_path / "other.csv", index=False)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"patient '{learned}'" in error
+    assert "another patient_id" in error
+    table.loc[0, "patient_id"] = "north-1"
+    table.to_csv(tmp_path / "other.csv", index=False)
+    assert main(arguments) == 0
+
+
+def test_images_that_only_have_the_same_names_are_tested_with_a_word(fitted, other_data, caplog):
+    studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+    names = studies.loc[studies["split"] == "train", "image_id"].iloc[:8].tolist()
+    assert main(other_data("test", image_id=names, patient_id=names)) == 0
+    assert "8 of these images are named like" in caplog.text
+
+
+def test_images_that_chose_the_threshold_are_counted_in_the_report(fitted, tmp_path):
+    model = str(fitted / "model.safetensors")
+    out = tmp_path / "val"
+    assert main(["evaluate", "--model", model, "--split", "val", "--out", str(out)]) == 0
+    assert "8 of these images were also used" in (out / "report.json").read_text()
+
+
+def test_what_evaluate_cannot_know_or_must_not_mix_it_says(fitted, folder, tmp_path, caplog):
+    for name in ("model.safetensors", "model.json"):
+        (tmp_path / name).write_bytes((fitted / name).read_bytes())
+    given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path / "o")]
+    assert main(["evaluate", "--model", str(tmp_path / "model"), *given, "--tta"]) == 0
+    assert "cannot be told" in caplog.text
+    assert "chosen on single ones" in caplog.text
+
+
 def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
     model = str(fitted / "model.safetensors")
     films = [str(folder / "normal" / "p00_0.png"), str(folder / "pneumonia" / "p15_1.png")]

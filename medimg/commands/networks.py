@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from medimg import datasets, images
+from medimg.commands.checks import beside, check_classes, check_unseen
 from medimg.commands.data import named_studies, save_table
-from medimg.errors import StudyTableError
 from medimg.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from medimg.metrics import Predictions
     from medimg.models import ModelInfo
     from medimg.training import FitResult, FitSettings
+
+log = logging.getLogger(__name__)
 
 
 def fit(args: argparse.Namespace) -> None:
@@ -48,7 +51,7 @@ def fit(args: argparse.Namespace) -> None:
         )  # fmt: skip
         if training.is_main():
             _keep(result, val, out, args)
-            save_table(studies, out / "studies.csv")  # with the model that it belongs to
+            save_table(studies, beside(out / "model"))  # with the model that it belongs to
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -56,12 +59,16 @@ def evaluate(args: argparse.Namespace) -> None:
     from medimg import metrics, models, reports, training
 
     model, info = models.load_model(args.model)
-    if args.data is None:  # the very images that `fit` set aside
-        beside = Path(args.model).with_name("studies.csv")
-        args.data = str(beside) if beside.is_file() else None
-    studies = named_studies(args)
+    table = beside(args.model)  # of the very images that `fit` set aside
+    studies = named_studies(args, default=table if table.is_file() else None)
     studies = studies[studies["split"] == args.split].reset_index(drop=True)
-    _check_classes(studies, info, args.split)
+    check_classes(studies, info, args.split)
+    judged = check_unseen(studies, args.model, args.split)
+    if args.tta and not info.tta:
+        log.warning(
+            "--tta averages over views, but threshold and temperature of this network were chosen "
+            "on single ones; expect other sensitivity and specificity than on validation."
+        )
     data = datasets.decode(studies, size=info.image_size, keep_aspect=info.keep_aspect)
     data = replace(
         data, classes=info.classes,
@@ -70,7 +77,9 @@ def evaluate(args: argparse.Namespace) -> None:
     predictions = training.predict(
         model, data, tta=args.tta or info.tta, temperature=info.temperature
     )
-    threshold = metrics.Threshold(info.threshold, rule=info.threshold_rule, chosen_on="validation")
+    threshold = metrics.Threshold(
+        info.threshold, rule=info.threshold_rule, chosen_on="validation", ids=judged
+    )
     out = Path(args.out)
     report = reports.write_report(predictions, out, threshold=threshold, studies=studies)
     print(report.evaluation)
@@ -180,20 +189,6 @@ def _predictions_table(studies: pd.DataFrame, predictions: Predictions) -> pd.Da
         return table.assign(y_score=predictions.y_score)
     names = [f"y_score_{name}" for name in predictions.classes]
     return table.join(pd.DataFrame(predictions.y_score, columns=names, index=table.index))
-
-
-def _check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:
-    """Refuse an empty split, and labels that the network has never heard of."""
-    if studies.empty:
-        raise StudyTableError(
-            f"no image is in split '{split}'; choose another with --split, or add images to it."
-        )
-    unknown = sorted(set(studies["label"]) - set(info.classes))
-    if unknown:
-        raise StudyTableError(
-            f"the label '{unknown[0]}' is unknown to this network, which tells "
-            f"{' from '.join(info.classes)}; rename the labels or fit a network on this data."
-        )
 
 
 def _read(paths: Sequence[str], info: ModelInfo) -> npt.NDArray[np.uint8]:
