@@ -156,11 +156,36 @@ def test_check_studies_names_a_missing_column():
         (["PNEUMONIA", "NORMAL"], ("NORMAL", "PNEUMONIA")),
         (["abscess", "clear"], ("clear", "abscess")),
         (["1", "0"], ("0", "1")),
-        (["b", "a"], ("a", "b")),
+        (["COVID", "non-COVID"], ("non-COVID", "COVID")),
+        (["fractured", "not fractured"], ("not fractured", "fractured")),
+        (["Parasitized", "Uninfected"], ("Uninfected", "Parasitized")),
+        (["Mild", "Non_TB"], ("Non_TB", "Mild")),
+        (["MildDemented", "NonDemented"], ("NonDemented", "MildDemented")),
+        (["covid", "noncovid"], ("noncovid", "covid")),
+        (["TB-positive", "TB-negative"], ("TB-negative", "TB-positive")),
+        (["Malignant cases", "0_Normal cases"], ("0_Normal cases", "Malignant cases")),
+        (["DR", "No_DR", "AMD"], ("No_DR", "AMD", "DR")),
+        (["Non-small cell", "adenoma", "normal"], ("normal", "Non-small cell", "adenoma")),
     ],
 )
-def test_class_names_put_the_healthy_first(labels, expected):
+def test_class_names_put_the_healthy_first(labels, expected, caplog):
     assert datasets.class_names(pd.DataFrame({"label": labels})) == expected
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "word"),
+    [
+        (["b", "a"], ("a", "b"), "None"),
+        (["nodule", "mass"], ("mass", "nodule"), "None"),
+        (["not ill", "no pain"], ("no pain", "not ill"), "Each"),
+    ],
+)
+def test_class_names_say_which_is_taken_for_healthy_in_doubt(labels, expected, word, caplog):
+    assert datasets.class_names(pd.DataFrame({"label": labels})) == expected
+    first, second = expected
+    assert f"{word} of the classes '{first}' and '{second}' reads as healthy" in caplog.text
+    assert "call the healthy one 'normal'" in caplog.text
 
 
 # --- splits ---------------------------------------------------------------------------------
@@ -246,6 +271,16 @@ def test_decode_gives_rows_in_the_order_of_the_table(folder, rng):
     assert decoded.ids.tolist() == studies["image_id"].tolist()
     assert decoded.labels.tolist() == [int(v == "pneumonia") for v in studies["label"]]
     assert repr(decoded) == "ImageSet(12 images of 16 x 16: 6 normal, 6 pneumonia)"
+
+
+def test_decode_takes_the_classes_as_given(folder):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    names = ("pneumonia", "effusion", "normal")
+    decoded = datasets.decode(studies, size=16, classes=names)
+    assert decoded.classes == names
+    assert decoded.labels.tolist() == [2] * 6 + [0] * 6
+    with pytest.raises(StudyTableError, match="'normal' is none of the classes pneumonia, effu"):
+        datasets.decode(studies, size=16, classes=names[:2])
 
 
 def test_decode_of_the_same_size_is_exact(tmp_path, rng):

@@ -69,11 +69,9 @@ def evaluate(args: argparse.Namespace) -> None:
             "--tta averages over views, but threshold and temperature of this network were chosen "
             "on single ones; expect other sensitivity and specificity than on validation."
         )
-    data = datasets.decode(studies, size=info.image_size, keep_aspect=info.keep_aspect)
-    data = replace(
-        data, classes=info.classes,
-        labels=np.array([info.classes.index(label) for label in studies["label"]], np.int64),
-    )  # fmt: skip
+    data = datasets.decode(
+        studies, size=info.image_size, keep_aspect=info.keep_aspect, classes=info.classes
+    )
     predictions = training.predict(
         model, data, tta=args.tta or info.tta, temperature=info.temperature
     )

@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from medimg.datasets.tables import class_names
+from medimg.datasets.classes import class_names, ranked
 from medimg.errors import StudyTableError
 from medimg.images import read_header, read_image, resize
 from medimg.progress import tqdm
@@ -119,7 +119,7 @@ def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
         for name in sorted(map(str, headers)):
             if len(headers[name].drop_duplicates()) > 1:
                 yield f"header: {name}", _column(headers[name])
-    healthy = (studies["label"].astype(str) == class_names(studies)[0]).to_numpy()
+    healthy = (studies["label"].astype(str) == ranked(studies["label"])[0]).to_numpy()
     for name in studies.columns:
         told = name in _NEVER or name.endswith("_path") or _empty(studies.loc[healthy, name])
         if not told and len(studies[name].drop_duplicates()) > 1:

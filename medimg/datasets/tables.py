@@ -1,4 +1,4 @@
-"""Study tables: read from CSV, checked once, and which class is the healthy one."""
+"""Study tables: read from CSV, and checked once."""
 
 from __future__ import annotations
 
@@ -18,33 +18,6 @@ COLUMNS = ("image_id", "path", "label", "split", "patient_id")
 SPLITS = ("train", "val", "test")
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
 SUFFIXES = {*PICTURES, ".dcm", ".dicom", ".ima"}
-_HEALTHY = ("normal", "healthy", "clear", "no_lesion", "none", "negative", "control", "notumor",
-            "no_tumor", "no finding", "no_finding", "0")  # fmt: skip
-
-
-def class_names(studies: pd.DataFrame) -> tuple[str, ...]:
-    """Return the labels of a study table, the healthy class first.
-
-    The order decides what "positive" means, so it must not hang on the alphabet: a name that
-    the field uses for "nothing found" comes first, the others follow in alphabetical order.
-
-    Parameters
-    ----------
-    studies : DataFrame
-        A study table.
-
-    Returns
-    -------
-    tuple of str
-        K class names; index 0 is the healthy class where there is one.
-
-    Examples
-    --------
-    >>> class_names(pd.DataFrame({"label": ["glioma", "notumor", "meningioma"]}))
-    ('notumor', 'glioma', 'meningioma')
-    """
-    names = sorted({str(label) for label in studies["label"]})
-    return tuple(sorted(names, key=lambda name: (name.lower() not in _HEALTHY, name)))
 
 
 def image_ids(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
