@@ -68,6 +68,19 @@ def test_a_fit_that_dies_leaves_the_last_table_beside_the_last_model(
     assert (tmp_path / "studies.csv").read_bytes() == (fitted / "studies.csv").read_bytes()
 
 
+def test_the_patient_pattern_counts_for_a_folder_of_the_environment(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MEDIMG_DATASET", str(folder))
+    given = ["--patient-pattern", r"(p\d+)_", "--size", "32", "--out", str(tmp_path)]
+    assert main(["fit", *given]) == 0
+    studies = pd.read_csv(tmp_path / "studies.csv")
+    assert studies["patient_id"].nunique() == 20
+    monkeypatch.delenv("MEDIMG_DATASET")
+    assert main(["fit", *given]) == 2
+    assert "sample: a patient pattern is for" in capsys.readouterr().err
+
+
 def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):
     model = str(fitted / "model.safetensors")
     assert main(["evaluate", "--model", model, "--out", str(tmp_path)]) == 0

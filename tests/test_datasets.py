@@ -417,6 +417,19 @@ def test_load_by_environment(tmp_path, folder, monkeypatch):
     assert datasets.data_root() == tmp_path
 
 
+def test_a_patient_pattern_counts_wherever_the_folder_is_named(tmp_path, folder, monkeypatch):
+    monkeypatch.setenv("MEDIMG_DATASET", str(folder))
+    studies = datasets.load(patient_pattern=r"(p\d+)_")
+    assert studies["patient_id"].nunique() == 8
+    monkeypatch.delenv("MEDIMG_DATASET")
+    (tmp_path / "t.csv").write_text("path,label\na.png,n\n")
+    for name in (None, "sample_ct", "kermany", tmp_path / "t.csv"):
+        with pytest.raises(StudyTableError, match="a patient pattern is for the file names of"):
+            datasets.load(name, patient_pattern="x")
+    with pytest.raises(StudyTableError, match="neither a known data set"):
+        datasets.load("nowhere", patient_pattern="x")
+
+
 def test_sample_is_split_by_patient():
     studies = datasets.load("sample")
     assert studies["label"].value_counts().to_dict() == {"normal": 60, "pneumonia": 40}

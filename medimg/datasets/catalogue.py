@@ -29,7 +29,10 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def load(
-    name: str | os.PathLike[str] | None = None, *, root: str | os.PathLike[str] | None = None
+    name: str | os.PathLike[str] | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    patient_pattern: str | None = None,
 ) -> pd.DataFrame:
     """Return the study table of a data set.
 
@@ -42,6 +45,9 @@ def load(
         Defaults to the environment variable ``MEDIMG_DATASET``, else ``"sample"``.
     root : path-like, optional
         Where real data lie; see :func:`data_root`.
+    patient_pattern : str, optional
+        Finds the patient in the file names of a folder; see :func:`from_folder`. Tables and the
+        sets with a name tell their patients themselves.
 
     Returns
     -------
@@ -52,7 +58,8 @@ def load(
     Raises
     ------
     StudyTableError
-        If the set is not there (the message says where to get it) or not laid out as expected.
+        If the set is not there (the message says where to get it) or not laid out as expected,
+        or a patient pattern is given for what is no folder.
 
     References
     ----------
@@ -66,21 +73,27 @@ def load(
     {'normal': 60, 'pneumonia': 40}
     """
     name = os.fspath(name or os.environ.get("MEDIMG_DATASET") or "sample")
+    path = Path(name).expanduser()
+    if patient_pattern is not None and (name in NAMES or path.is_file()):
+        own = "of a set by name are known as far as its source tells them"
+        if path.is_file():
+            own = "of a table stand in its column 'patient_id'"
+        raise StudyTableError(
+            f"{name}: a patient pattern is for the file names of a folder; the patients {own}, "
+            "so leave the pattern out."
+        )
     if name in SAMPLES:
         return _sample(SAMPLES[name])
-    if name == "kermany":
-        return _kermany(data_root(root))
-    if name == "brain-mri":
-        return _brain_mri(data_root(root))
-    if name == "pneumoniamnist":
-        return _pneumoniamnist(data_root(root))
-    path = Path(name).expanduser()
+    if name in _BROUGHT:
+        return _BROUGHT[name](data_root(root))
     if not path.exists():
         raise StudyTableError(
             f"{name}: neither a known data set nor a folder or CSV file; known are "
-            f"{', '.join(SAMPLES)}, pneumoniamnist, kermany, brain-mri."
+            f"{', '.join(NAMES)}."
         )
-    return with_splits(from_csv(path) if path.is_file() else from_folder(path))
+    if path.is_file():
+        return with_splits(from_csv(path))
+    return with_splits(from_folder(path, patient_pattern=patient_pattern))
 
 
 def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
@@ -154,3 +167,7 @@ def _pneumoniamnist(root: Path) -> pd.DataFrame:
         )
     studies = list_images(folders[-1])
     return check_studies(studies.assign(patient_id=studies["image_id"]))
+
+
+_BROUGHT = {"pneumoniamnist": _pneumoniamnist, "kermany": _kermany, "brain-mri": _brain_mri}
+NAMES = (*SAMPLES, *_BROUGHT)
