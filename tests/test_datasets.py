@@ -217,6 +217,16 @@ def test_split_by_patient_is_the_same_for_a_seed():
     assert not one.equals(other)
 
 
+def test_a_patient_with_a_healthy_and_an_ill_image_counts_as_ill(rng):
+    """The healthy name comes last in the alphabet here: eight of the ten patients are ill."""
+    rows = [(f"p{p}", label) for p in range(8) for label in ("covid", "normal")]
+    rows += [(f"p{p}", "normal") for p in range(8, 10)]
+    studies = pd.DataFrame(rows, columns=["patient_id", "label"])
+    split = datasets.split_by_patient(studies, rng=rng, fractions=(0.5, 0.0, 0.5))
+    ill = split[split["label"] == "covid"]
+    assert ill["split"].value_counts().to_dict() == {"train": 4, "test": 4}
+
+
 def test_split_by_patient_refuses(rng):
     with pytest.raises(StudyTableError, match="sum to 1"):
         datasets.split_by_patient(_many(), rng=rng, fractions=(0.5, 0.5, 0.5))

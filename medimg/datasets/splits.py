@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from medimg.datasets.classes import ranked
 from medimg.datasets.tables import SPLITS, check_studies
 from medimg.errors import StudyTableError
 
@@ -20,8 +21,8 @@ def split_by_patient(
     """Divide a study table into train, val and test so that no patient is in two of them.
 
     Patients are shuffled within each class (a patient with images of several classes counts as
-    the last of them, the most ill), then dealt out, so that the splits have about the same mix of
-    classes.
+    the last of them in the order of `class_names`, never as healthy), then dealt out, so that the
+    splits have about the same mix of classes.
 
     Parameters
     ----------
@@ -51,7 +52,9 @@ def split_by_patient(
     """
     if len(fractions) != 3 or min(fractions) < 0 or not np.isclose(sum(fractions), 1):
         raise StudyTableError(f"fractions {fractions} must be three shares that sum to 1.")
-    label_of = studies.groupby("patient_id")["label"].max()
+    order = ranked(studies["label"])
+    illness = studies["label"].astype(str).map(order.index)
+    label_of = illness.groupby(studies["patient_id"]).max().map(lambda rank: order[rank])
     home: dict[str, str] = {}
     wanted = sum(f > 0 for f in fractions)
     for label in sorted(set(label_of)):
