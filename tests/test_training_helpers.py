@@ -262,8 +262,10 @@ def test_fingerprint_sees_one_pixel_and_one_label(rng):
     assert fingerprint(images, labels) == fingerprint(images.copy(), labels.copy())
 
 
-def _set(images, labels, classes=("normal", "ill")):
-    return SimpleNamespace(images=images, labels=np.array(labels), classes=classes)
+def _set(images, labels, classes=("normal", "ill"), patients=("a", "b")):
+    return SimpleNamespace(
+        images=images, labels=np.array(labels), classes=classes, patients=np.array(patients)
+    )
 
 
 def test_check_sets_names_what_is_wrong():
@@ -279,6 +281,11 @@ def test_check_sets_names_what_is_wrong():
         check_sets(_set(np.zeros((2, 4, 5)), [0, 1]), None, 2)
     with pytest.raises(TrainingError, match="3 labels"):
         check_sets(_set(good.images, [0, 1, 1]), None, 2)
+    check_sets(good, _set(good.images, [0, 1], patients=["c", "d"]), 2)
+    with pytest.raises(TrainingError, match=r"classes are normal, ill .* classes ill, normal"):
+        check_sets(good, _set(good.images, [0, 1], ("ill", "normal"), ["c", "d"]), 2)
+    with pytest.raises(TrainingError, match=r"patient 'b' is in .* \(1 in all\)"):
+        check_sets(good, _set(good.images, [0, 1], patients=["c", "b"]), 2)
 
 
 # --- probe

@@ -128,10 +128,18 @@ def class_weights(
 def check_sets(train: ImageSet, val: ImageSet | None, classes: int) -> None:
     """Refuse data that cannot be trained on, naming what is wrong.
 
+    Parameters
+    ----------
+    train, val : ImageSet
+        What to learn from, and what to validate on (or None).
+    classes : int
+        Outputs of the head, K.
+
     Raises
     ------
     TrainingError
-        For wrong shapes or types, one class only, or more classes than the head has.
+        For wrong shapes or types, one class only, more classes than the head has, two sets whose
+        classes differ, or a patient who is in both.
     """
     for name, part in (("training", train), ("validation", val)):
         if part is None:
@@ -163,6 +171,25 @@ def check_sets(train: ImageSet, val: ImageSet | None, classes: int) -> None:
         raise TrainingError(
             f"all {len(train.labels)} training images are of class {only!r}; "
             "training needs images of at least two classes"
+        )
+    if val is not None:
+        _check_apart(train, val)
+
+
+def _check_apart(train: ImageSet, val: ImageSet) -> None:
+    """Refuse two sets that number their classes differently or share a patient."""
+    if tuple(train.classes) != tuple(val.classes):
+        raise TrainingError(
+            f"the training classes are {', '.join(train.classes)} and the validation classes "
+            f"{', '.join(val.classes)}, so that one number means two things; decode both from "
+            "one table, or give decode() the classes"
+        )
+    both = np.intersect1d(np.asarray(train.patients, str), np.asarray(val.patients, str))
+    if len(both):
+        raise TrainingError(
+            f"patient {str(both[0])!r} is in the training and in the validation set "
+            f"({len(both)} in all), so validation would not be of unseen patients; split with "
+            "split_by_patient"
         )
 
 
