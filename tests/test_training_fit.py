@@ -212,6 +212,22 @@ def test_on_epoch_sees_the_growing_history(films):
     assert seen == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("strategy", ["frozen", "head_then_all"])
+def test_a_solved_head_heeds_class_weights_in_numbers(films, strategy):
+    settings = replace(QUICK, strategy=strategy, epochs=1, probe_strength=0.1)
+    heavy = replace(settings, class_weights=(1.0, 20.0))
+    plain, weighed = (fit(make_net(), *films, settings=s).model for s in (settings, heavy))
+    ill = [to_scores(predict_logits(m, films[1].images)).mean() for m in (plain, weighed)]
+    assert ill[1] > ill[0] + 0.05
+
+
+def test_on_epoch_sees_a_solved_head_once(films):
+    seen = []
+    settings = replace(QUICK, strategy="frozen")
+    fit(make_net(), *films, settings=settings, on_epoch=lambda h: seen.append(h["val_auc"].size))
+    assert seen == [1]
+
+
 # --- nothing is lost
 
 

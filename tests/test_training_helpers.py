@@ -312,6 +312,22 @@ def test_probe_of_three_classes_and_an_absent_one(rng):
         linear_probe(features, np.ones(60, np.int64))
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_probe_weighs_the_classes_as_scikit_learn_does(rng, balanced):
+    features = rng.normal(0, 1, (40, 3))
+    labels = (features[:, 0] + rng.normal(0, 1, 40) > 1).astype(np.int64)
+    even = len(labels) / (2 * np.bincount(labels)) if balanced else np.ones(2)
+    reference = make_pipeline(
+        StandardScaler(),
+        LogisticRegression(tol=1e-6, class_weight={0: even[0], 1: 5 * even[1]}),
+    ).fit(features, labels)
+    probe = linear_probe(features, labels, strength=1.0, balanced=balanced, weights=(1.0, 5.0))
+    margin = np.diff(probe.logits(features), axis=1)[:, 0]
+    np.testing.assert_allclose(margin, reference.decision_function(features), atol=1e-4)
+    with pytest.raises(TrainingError, match="3 numbers for 2 classes"):
+        linear_probe(features, labels, weights=(1.0, 2.0, 3.0))
+
+
 # --- memory
 
 

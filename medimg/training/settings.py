@@ -32,6 +32,9 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 class FitSettings:
     """How to train. The same settings, data and seed on the same machine give the same weights.
 
+    Where a linear head is solved instead of trained (see `fit`), ``probe_strength``,
+    ``class_weights`` and ``sampler`` decide, and the other settings are not used.
+
     Attributes
     ----------
     strategy : {"frozen", "head_then_all", "gradual", "discriminative", "all"}
