@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from medimg.augment import Augment
 from medimg.errors import TrainingError
 from medimg.models import AttentionHead, LinearHead
 from medimg.models.network import MedicalNet
+from medimg.models.transformer import split_vit
 from medimg.training import (
     FitSettings,
     cross_validate,
@@ -27,6 +29,7 @@ from medimg.training import (
     predict,
     predict_ensemble,
     predict_logits,
+    recipe,
     scores,
     to_scores,
 )
@@ -79,6 +82,16 @@ def make_net(head="linear", classes=2):
         make = LinearHead if head == "linear" else AttentionHead
         half = (0.5, 0.5, 0.5)
         return MedicalNet(backbone, make(12, classes), name="small", mean=half, std=half)
+
+
+def make_vit():
+    """A small vision transformer for images of 32 x 32."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        whole = VisionTransformer(32, 16, num_layers=4, num_heads=2, hidden_dim=8, mlp_dim=16)
+        backbone = nn.Sequential(*split_vit(whole))
+        half = (0.5, 0.5, 0.5)
+        return MedicalNet(backbone, LinearHead(8, 2), name="vit_small", mean=half, std=half)
 
 
 QUICK = FitSettings(epochs=4, batch_size=16, learning_rate=0.01, patience=9, augment=Augment.none())
@@ -340,6 +353,21 @@ def test_validation_of_one_class_cannot_give_an_auc(films):
     with pytest.raises(TrainingError, match="monitor='loss'"):
         fit(make_net(), train, one, settings=QUICK)
     fit(make_net(), train, one, settings=replace(QUICK, epochs=1, monitor="loss"))
+
+
+def test_a_network_of_one_size_is_never_given_another(monkeypatch):
+    train, val = (
+        replace(films, images=np.pad(films.images, ((0, 0), (0, 12), (0, 8))))
+        for films in (make_films(24), make_films(12, seed=1))
+    )
+    with pytest.raises(TrainingError, match=r"sizes=\(0.7, 1.0\); give sizes=\(\)"):
+        fit(make_vit(), train, val, settings=replace(QUICK, sizes=(0.7, 1.0)))
+    with pytest.raises(TrainingError, match="32 x 32 only, and these are 20 x 24; decode with"):
+        fit(make_vit(), make_films(24))
+    assert recipe(600).sizes
+    many = sys.modules["medimg.training.fit"]  # `medimg.training.fit` is the function
+    monkeypatch.setattr(many, "recipe", lambda _, **given: recipe(600, **given))
+    assert len(fit(make_vit(), train, val).history) == 7
 
 
 def test_out_of_memory_in_a_step_says_the_batch_size(films, monkeypatch):

@@ -17,9 +17,9 @@ from torch import nn
 from medimg.augment import Augment
 from medimg.errors import TrainingError
 from medimg.training import STRATEGIES, FitSettings, linear_probe, make_loss, plan, recipe, scores
+from medimg.training.checks import check_sets
 from medimg.training.data import (
     Batches,
-    check_sets,
     class_weights,
     epoch_order,
     fingerprint,

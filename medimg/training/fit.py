@@ -16,7 +16,8 @@ import pandas as pd
 from medimg.errors import TrainingError
 from medimg.runtime import pick_device, pick_precision
 from medimg.training.checkpoint import Progress
-from medimg.training.data import check_sets, fingerprint
+from medimg.training.checks import check_sets, check_size
+from medimg.training.data import fingerprint
 from medimg.training.distributed import is_main
 from medimg.training.heads import HeadOnly, frozen_features, solvable, solve_head
 from medimg.training.loop import memory_advice
@@ -98,8 +99,11 @@ def fit(
         For data that cannot be trained on, a loss that is not a number, too little memory, or a
         checkpoint of something else.
     """
-    settings = recipe(len(train)) if settings is None else settings
+    fixed: int | None = getattr(model, "fixed_size", None)
+    if settings is None:
+        settings = recipe(len(train), fixed_size=fixed is not None)
     check_sets(train, val, model.num_classes)
+    check_size(fixed, train, settings)
     if settings.monitor == "auc" and val is not None and len(np.unique(val.labels)) < 2:
         raise TrainingError(
             f"all {len(val)} validation images are of one class, so there is no AUC to watch; "

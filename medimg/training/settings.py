@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def recipe(count: int, *, seed: int = 0) -> FitSettings:
+def recipe(count: int, *, seed: int = 0, fixed_size: bool = False) -> FitSettings:
     """Return settings that suit the number of training images.
 
     Parameters
@@ -154,6 +154,9 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
         Training images.
     seed : int
         Passed on.
+    fixed_size : bool
+        Whether the network takes images of one size only, as a vision transformer does, so that
+        it cannot begin with smaller ones.
 
     Returns
     -------
@@ -190,7 +193,7 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
     return FitSettings(
         epochs=7,
         augment=Augment.harsh(),
-        sizes=(0.7, 0.85, 1.0),
+        sizes=() if fixed_size else (0.7, 0.85, 1.0),
         ema=0.99,
         learning_rate=1e-4,
         freeze_norms=True,
