@@ -4,18 +4,75 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from medimg import datasets
-from medimg.errors import StudyTableError
+from medimg.errors import MetricsError, ModelError, StudyTableError
 
 if TYPE_CHECKING:
-    from medimg.models import ModelInfo
+    from medimg.models import MedicalNet, ModelInfo
 
 log = logging.getLogger(__name__)
+
+
+def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float | None) -> None:
+    """Refuse, before training, what would leave a trained network without a threshold.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        The images to train and validate on.
+    classes : sequence of str
+        Their K classes.
+    sensitivity : float or None
+        As given by the user.
+
+    Raises
+    ------
+    StudyTableError
+        When there is one class only, train or val has no image, or all of val are of one class.
+    MetricsError
+        When the sensitivity is no share above 0, or there are more than two classes.
+    """
+    if len(classes) < 2:
+        raise StudyTableError(
+            f"all images to learn from are of class '{classes[0] if classes else ''}'; a network "
+            "needs images of at least two classes."
+        )
+    if sensitivity is not None and len(classes) > 2:
+        raise MetricsError(
+            f"--sensitivity chooses the threshold between two classes, and here are {len(classes)} "
+            f"({', '.join(classes)}); leave it out."
+        )
+    if sensitivity is not None and not 0 < sensitivity <= 1:
+        raise MetricsError(
+            f"--sensitivity is {sensitivity:g}; give a share above 0 and up to 1, such as 0.95."
+        )
+    for split in ("train", "val"):
+        labels = set(studies.loc[studies["split"] == split, "label"])
+        if not labels:
+            raise StudyTableError(
+                f"no image is in split '{split}'; a network needs images to learn from (train) and "
+                "others to choose the epoch and the threshold by (val)."
+            )
+        if split == "val" and len(classes) == 2 and len(labels) == 1:
+            raise StudyTableError(
+                f"all images of split 'val' are of class '{labels.pop()}', so no threshold can be "
+                "chosen there; move patients of the other class into it."
+            )
+
+
+def check_size(model: MedicalNet, size: int) -> None:
+    """Refuse images of a size that the network cannot take, before they are decoded."""
+    if model.fixed_size not in (None, size):
+        raise ModelError(
+            f"{model.name} takes images of {model.fixed_size} x {model.fixed_size} pixels only, "
+            f"not {size}; give --size {model.fixed_size}."
+        )
 
 
 def check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from medimg import datasets, images
-from medimg.commands.checks import beside, check_classes, check_unseen
+from medimg.commands.checks import beside, check_classes, check_fit, check_size, check_unseen
 from medimg.commands.data import named_studies, save_table
 from medimg.storage import atomic_write
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from medimg.metrics import Predictions
-    from medimg.models import ModelInfo
+    from medimg.models import MedicalNet, ModelInfo
     from medimg.training import FitResult, FitSettings
 
 log = logging.getLogger(__name__)
@@ -35,18 +35,20 @@ def fit(args: argparse.Namespace) -> None:
     job = runtime.job_paths()
     out = Path(job.model if job else args.out)
     studies = named_studies(args, default=job.data if job else None)
+    # Sorted by split, each split is one piece of the decoded file and need not be in memory.
+    learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
+    classes = datasets.class_names(learn)
+    check_fit(learn, classes, args.sensitivity)
     with training.process_group():
-        # Sorted by split, each split is one piece of the decoded file and need not be in memory.
-        learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
-        data = datasets.decode(learn, size=args.size, cache=args.cache)
-        train, val = data.subset("train"), data.subset("val")
         model = models.build_model(
-            args.model, num_classes=len(data.classes), pretrained=args.weights or True,
-            head=args.head,
-        )  # fmt: skip
-        model.classes = data.classes
+            args.model, num_classes=len(classes), pretrained=args.weights or True, head=args.head
+        )
+        check_size(model, args.size)
+        model.classes = classes
+        data = datasets.decode(learn, size=args.size, cache=args.cache, classes=classes)
+        train, val = data.subset("train"), data.subset("val")
         result = training.fit(
-            model, train, val, settings=_settings(args, len(train)), resume=args.resume,
+            model, train, val, settings=_settings(args, len(train), model), resume=args.resume,
             out_dir=job.checkpoints if job else out,
         )  # fmt: skip
         if training.is_main():
@@ -128,13 +130,14 @@ def explain(args: argparse.Namespace) -> None:
         print(target)
 
 
-def _settings(args: argparse.Namespace, count: int) -> FitSettings:
+def _settings(args: argparse.Namespace, count: int, model: MedicalNet) -> FitSettings:
     """Return the recipe for so many images, with what the arguments change."""
     from medimg import training
 
     given = {"strategy": args.strategy, "epochs": args.epochs}
     changes = {name: value for name, value in given.items() if value is not None}
-    return replace(training.recipe(count, seed=args.seed), **changes)
+    fixed = model.fixed_size is not None
+    return replace(training.recipe(count, seed=args.seed, fixed_size=fixed), **changes)
 
 
 def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.Namespace) -> None:
