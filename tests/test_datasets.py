@@ -402,7 +402,31 @@ def test_load_brain_mri(tmp_path, rng):
             _png(tmp_path / "brain-mri" / "Training" / label / f"{number}.jpg", rng)
     studies = datasets.load("brain-mri", root=tmp_path)
     assert datasets.class_names(studies)[0] == "notumor"
-    assert set(studies["split"]) == {"train", "val", "test"}
+    assert studies["split"].value_counts().to_dict() == {"train": 24, "val": 8, "test": 8}
+    for label in ("glioma", "meningioma", "notumor", "pituitary"):  # as on Kaggle
+        _png(tmp_path / "brain-mri" / "Testing" / label / "0.jpg", rng)
+    studies = datasets.load("brain-mri", root=tmp_path)
+    assert studies["split"].value_counts().to_dict() == {"train": 32, "val": 8, "test": 4}
+
+
+def test_a_set_without_val_takes_it_from_train_by_patient(tmp_path, rng):
+    for split, patients in (("train", 20), ("test", 3)):
+        for label in ("normal", "ill"):
+            for patient in range(patients):
+                for visit in range(2):
+                    name = f"{split}{label}{patient}_{visit}.png"
+                    _png(tmp_path / "set" / split / label / name, rng)
+    studies = datasets.load(tmp_path / "set", patient_pattern=r"(.+)_")
+    assert studies["split"].value_counts().to_dict() == {"train": 68, "val": 12, "test": 12}
+    assert studies.groupby("patient_id")["split"].nunique().max() == 1
+    published = studies["path"].str.contains("/test/")
+    assert (published == (studies["split"] == "test")).all()
+    again = datasets.load(tmp_path / "set", patient_pattern=r"(.+)_")
+    pd.testing.assert_frame_equal(studies, again)
+    few = studies[studies["patient_id"].isin(["trainnormal0", "testill1"])].assign(split="test")
+    few.iloc[:2, 3] = "train"
+    few.to_csv(tmp_path / "few.csv", index=False)  # one patient cannot be on two sides
+    assert set(datasets.load(tmp_path / "few.csv")["split"]) == {"train", "test"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ BRAIN_MRI_URL = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mr
 # One child may be filed as IM-0927 and NORMAL2-IM-0927: the number alone is the patient, which
 # can only join images that belong apart, never part images that belong together.
 _KERMANY_PATIENT = r"(person\d+|IM-\d+)"
+_TRAIN_AND_VAL = (0.85, 0.15, 0.0)
 _SPLIT_SEED = 2018  # every reader of a set without published splits gets the same ones
 
 
@@ -53,7 +54,7 @@ def load(
     -------
     DataFrame
         A study table with splits. Sets without published splits are split by patient, always in
-        the same way.
+        the same way; where there is no val, 15 % of the patients of train become it.
 
     Raises
     ------
@@ -97,10 +98,23 @@ def load(
 
 
 def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
-    """Split a table by patient, always in the same way, unless it has splits already."""
-    if (studies["split"] != "").any():
+    """Split a table by patient, always in the same way, as far as it has no splits of its own.
+
+    Where only val is missing, as many public sets are published, it is taken from train, which
+    nothing could choose the epoch and the threshold by otherwise; unless train has too few
+    patients to give any away.
+    """
+    rng = np.random.default_rng(_SPLIT_SEED)
+    if (studies["split"] == "").all():
+        return split_by_patient(studies, rng=rng)
+    train = studies["split"] == "train"
+    if (studies["split"] == "val").any() or not train.any():
         return studies
-    return split_by_patient(studies, rng=np.random.default_rng(_SPLIT_SEED))
+    try:
+        dealt = split_by_patient(studies[train], rng=rng, fractions=_TRAIN_AND_VAL)
+    except StudyTableError:
+        return studies
+    return studies.assign(split=studies["split"].where(~train, dealt["split"]))
 
 
 def _sample(table: str) -> pd.DataFrame:
@@ -138,7 +152,7 @@ def _kermany(root: Path) -> pd.DataFrame:
     studies["patient_id"] = patients_by_name(studies["path"], _KERMANY_PATIENT)
     published_test = studies["split"] == "test"
     studies.loc[published_test, "patient_id"] = "test-" + studies["patient_id"]
-    fractions = (0.85, 0.15, 0.0) if published_test.any() else (0.7, 0.15, 0.15)
+    fractions = _TRAIN_AND_VAL if published_test.any() else (0.7, 0.15, 0.15)
     rest = split_by_patient(
         studies[~published_test], rng=np.random.default_rng(_SPLIT_SEED), fractions=fractions
     )
@@ -151,9 +165,9 @@ def _brain_mri(root: Path) -> pd.DataFrame:
     folder = _find(root, marker, BRAIN_MRI_URL, "brain-mri")
     studies = list_images(folder)
     studies = check_studies(studies.assign(patient_id=studies["image_id"]), name=str(folder))
-    if set(studies["split"]) != {"train"}:
-        return studies
-    return split_by_patient(studies, rng=np.random.default_rng(_SPLIT_SEED))
+    if set(studies["split"]) == {"train"}:
+        studies["split"] = ""
+    return with_splits(studies)
 
 
 def _pneumoniamnist(root: Path) -> pd.DataFrame:
