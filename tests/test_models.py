@@ -22,6 +22,7 @@ from medimg.models import (
 )
 from medimg.models.network import MedicalNet
 from medimg.models.transformer import Patches, attention_matrices, split_vit
+from medimg.storage import sha256
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +241,21 @@ def test_saved_model_predicts_the_same_and_keeps_its_card(net, images, tmp_path)
     with torch.inference_mode():
         assert torch.equal(loaded(images), net(images))
     assert json.loads((tmp_path / "m.json").read_text())["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_weights_and_card_of_two_writings_are_told_apart(net, tmp_path):
+    """A write that breaks off between the two files leaves the new weights with the old card."""
+    save_model(net, tmp_path / "m", sidecar={"threshold": 0.4})
+    card = (tmp_path / "m.json").read_text()
+    assert json.loads(card)["weights_sha256"] == sha256(tmp_path / "m.safetensors")
+    other = build_model(pretrained=False, seed=5)
+    save_model(other, tmp_path / "m")
+    (tmp_path / "m.json").write_text(card)
+    with pytest.raises(ModelError, match=r"m\.json was not written with the weights in .*m\.safet"):
+        load_model(tmp_path / "m")
+    old = {key: value for key, value in json.loads(card).items() if key != "weights_sha256"}
+    (tmp_path / "m.json").write_text(json.dumps(old))  # a card of before
+    assert load_model(tmp_path / "m")[1].threshold == 0.4
 
 
 def test_unknown_field_of_the_sidecar_is_refused(net, tmp_path):
