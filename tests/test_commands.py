@@ -3,14 +3,15 @@
 import json
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from medimg import datasets, images, models, training
+from medimg import datasets, images, models, reports, training
 from medimg.__main__ import main
-from medimg.errors import TrainingError
+from medimg.errors import MetricsError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,31 @@ def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):
     assert "auc" in capsys.readouterr().out
 
 
+def test_predictions_are_kept_when_the_report_fails(fitted, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise MetricsError("no figure")
+
+    monkeypatch.setattr(reports, "write_report", fail)
+    model = str(fitted / "model.safetensors")
+    assert main(["evaluate", "--model", model, "--out", str(tmp_path)]) == 2
+    assert {"path", "y_true", "y_score"} <= set(pd.read_csv(tmp_path / "predictions.csv"))
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("fit", "(default: $MEDIMG_DATASET, else sample)"),
+        ("evaluate", "(default: the studies.csv that fit wrote beside the model;"),
+    ],
+)
+def test_help_says_which_data_a_command_takes(command, default, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert default in told
+    assert "default: None" not in told
+
+
 @pytest.fixture
 def other_data(fitted, tmp_path):
     """Write a table of images of the fitted network's own split, and return how to evaluate it."""
@@ -174,6 +200,7 @@ def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
     assert [p.name for p in maps] == ["000_p00_0_gradcam.png", "001_p15_1_gradcam.png"]
     assert Image.open(maps[0]).width > 200
     assert str(maps[1]) in capsys.readouterr().out
+    assert not plt.get_fignums()  # a thousand images must not fill the memory
 
 
 def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,11 @@
 """Study tables, splits and decoded arrays."""
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,6 +118,8 @@ def test_from_folder_refuses(tmp_path, make, message):
 def test_from_folder_refuses_a_pattern_that_does_not_match(folder):
     with pytest.raises(StudyTableError, match=r"p0_0\.png: the patient pattern 'x\+' does not"):
         datasets.from_folder(folder, patient_pattern="x+")
+    with pytest.raises(StudyTableError, match=r"pattern '\(\[' is no regular expression"):
+        datasets.from_folder(folder, patient_pattern="([")
 
 
 def test_from_csv_makes_paths_absolute_and_fills_in(tmp_path, caplog):
@@ -142,6 +150,33 @@ def test_from_csv_refuses(tmp_path, text, message):
         (tmp_path / "t.csv").write_text(text)
     with pytest.raises(StudyTableError, match=message):
         datasets.from_csv(tmp_path / "t.csv")
+
+
+def test_from_csv_takes_the_word_none_for_a_label(tmp_path):
+    text = "path,label,patient_id,age\na.png,None,NA,40\nb.png,NA,null,\nc.png,ill,007,50\n"
+    (tmp_path / "t.csv").write_text(text)
+    studies = datasets.from_csv(tmp_path / "t.csv")
+    assert studies["label"].tolist() == ["None", "NA", "ill"]
+    assert studies["patient_id"].tolist() == ["NA", "null", "007"]
+    assert studies["age"].isna().tolist() == [False, True, False]
+    (tmp_path / "t.csv").write_text("path,label,patient_id\na.png,n,p1\nb.png,n\n")
+    with pytest.raises(StudyTableError, match="'patient_id' is empty in row 2"):
+        datasets.from_csv(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("use", "column"),
+    [
+        (datasets.decode, "image_id"),
+        (datasets.class_names, "label"),
+        (lambda t: datasets.split_by_patient(t, rng=np.random.default_rng(0)), "patient_id"),
+        (lambda t: datasets.draw(t, {"train": 1}, rng=np.random.default_rng(0)), "label"),
+        (lambda t: datasets.draw_few(t, images=2, rng=np.random.default_rng(0)), "split"),
+    ],
+)
+def test_a_table_without_a_column_is_refused_by_its_name(use, column):
+    with pytest.raises(StudyTableError, match=rf"missing column\(s\) {column}; expected"):
+        use(_table().drop(columns=column))
 
 
 def test_check_studies_names_a_missing_column():
@@ -309,6 +344,9 @@ def test_subset_by_split_mask_and_index(folder):
     assert test.ids.tolist() == studies["image_id"][7:].tolist()
     np.testing.assert_array_equal(decoded.subset(decoded.labels == 1).labels, np.ones(6))
     assert decoded.subset(np.array([3, 1])).ids.tolist() == studies["image_id"][[3, 1]].tolist()
+    for rows in ([-1], [-2, -1], [-1, 0]):
+        found = decoded.subset(np.array(rows)).ids
+        assert found.tolist() == decoded.ids[rows].tolist()
     with pytest.raises(StudyTableError, match="no image is in split 'val'; the splits here: test"):
         decoded.subset("val")
 
@@ -353,6 +391,25 @@ def test_an_interrupted_decode_leaves_no_cache(folder, tmp_path):
     with pytest.raises(ImageReadError, match="p3_0"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_a_killed_decode_left_behind_is_removed(folder, tmp_path):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    file.unlink()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    start = file.parent / f".{file.name}.{platform.node()}"
+    left, running, elsewhere = (
+        Path(f"{start}.{gone.pid}"),
+        Path(f"{start}.{os.getppid()}"),
+        file.parent / f".{file.name}.another-machine.{gone.pid}",
+    )
+    for partial in (left, running, elsewhere):
+        partial.write_bytes(b"half")
+    datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    assert set(file.parent.iterdir()) == {file, running, elsewhere}
 
 
 def test_decode_refuses(tmp_path):

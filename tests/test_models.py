@@ -144,6 +144,25 @@ def test_local_weights_load_and_those_of_another_network_do_not(tmp_path):
         build_model("resnet34", pretrained=path)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_weights_inside_a_training_checkpoint_load(tmp_path, key):
+    import torchvision
+
+    source = torchvision.models.resnet18()
+    path = tmp_path / "last.ckpt"
+    weights = {f"net.{name}": tensor for name, tensor in source.state_dict().items()}
+    torch.save({"epoch": 3, key: weights, "optimizer": {"lr": 0.1}}, path)
+    loaded = build_model("resnet18", pretrained=path)
+    assert torch.equal(loaded.backbone.stem[0].weight, source.conv1.weight)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), {"epoch": 3}, {}, [torch.zeros(2)]])
+def test_a_file_that_holds_no_state_dict_says_so(tmp_path, content):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=r"w\.pth holds no dictionary of tensors; give a state"):
+        build_model("resnet18", pretrained=tmp_path / "w.pth")
+
+
 class _Bomb:
     def __reduce__(self):
         return (Path.touch, (Path("exploded"),))

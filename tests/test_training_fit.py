@@ -435,6 +435,25 @@ def test_scores_of_many_classes_sum_to_one():
     np.testing.assert_allclose(shares, [[0.25, 0.5, 0.25]])
 
 
+def test_no_images_have_no_scores(films):
+    for net, side in ((make_net(), (20, 24)), (make_net("attention"), (20, 24)),
+                      (make_vit(), (32, 32))):  # fmt: skip
+        logits = predict_logits(net, np.empty((0, *side), np.uint8), tta=True)
+        assert logits.shape == (0, 2)
+        assert to_scores(logits).shape == (0,)
+    assert extract_features(make_net(), films[0].images[:0]).shape == (0, 12)
+
+
+def test_scores_and_features_refuse_what_they_cannot_take(films):
+    for temperature in (-1.0, 0.0, np.nan, np.inf):
+        with pytest.raises(TrainingError, match=r"temperature is .*; give a number above 0"):
+            to_scores(np.zeros((1, 2)), temperature=temperature)
+    with pytest.raises(TrainingError, match=r"shape \(3,\); expected \(N, K\)"):
+        to_scores(np.zeros(3))
+    with pytest.raises(TrainingError, match="kind is 'foo'; choose 'pooled' or 'map'"):
+        extract_features(make_net(), films[0].images, kind="foo")
+
+
 def test_features_are_cached_by_images_and_weights(films, tmp_path, monkeypatch):
     model, images = make_net(), films[0].images
     first = extract_features(model, images, cache=tmp_path)

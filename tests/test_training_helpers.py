@@ -1,6 +1,7 @@
 """Parts of training by hand-computed oracles: schedule, plans, losses, order, averages."""
 
 import itertools
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -57,12 +58,25 @@ class Net(nn.Module):
         {"learning_rate": -1.0},
         {"learning_rate": math.nan},
         {"class_weights": "even"},
+        {"class_weights": (1.0, -1.0)},
+        {"class_weights": 3},
+        {"epochs": 2.5},
+        {"batch_size": "16"},
+        {"learning_rate": "fast"},
+        {"sizes": 0.7},
+        {"sizes": ("small", 1.0)},
         {"monitor": "f1"},
     ],
 )
 def test_settings_refuse_values_out_of_range(wrong):
     with pytest.raises(TrainingError, match=next(iter(wrong))):
         FitSettings(**wrong)
+
+
+def test_settings_take_lists_and_numbers_of_numpy():
+    settings = FitSettings(sizes=[0.7, 1.0], class_weights=[1, 2], epochs=np.int64(3))
+    assert settings == FitSettings(sizes=(0.7, 1.0), class_weights=(1, 2), epochs=3)
+    assert json.loads(json.dumps(settings.to_json()))["epochs"] == 3
 
 
 def test_settings_to_json_holds_no_tuple():

@@ -81,9 +81,11 @@ def evaluate(args: argparse.Namespace) -> None:
         info.threshold, rule=info.threshold_rule, chosen_on="validation", ids=judged
     )
     out = Path(args.out)
+    scored = _predictions_table(studies, predictions)
+    save_table(scored, out / "predictions.csv")  # kept, should the report fail
     report = reports.write_report(predictions, out, threshold=threshold, studies=studies)
+    save_table(scored, out / "predictions.csv")  # with the paths, which the report's table lacks
     print(report.evaluation)
-    save_table(_predictions_table(studies, predictions), out / "predictions.csv")
     print(f"wrote {out / 'predictions.csv'}, {out / 'report.json'}, {out / 'report.html'}")
 
 
@@ -112,6 +114,7 @@ def predict(args: argparse.Namespace) -> None:
 def explain(args: argparse.Namespace) -> None:
     """Draw where a kept network looked in images of your own."""
     import matplotlib as mpl
+    import matplotlib.pyplot as plt
 
     from medimg import models, plots
     from medimg.explain import explain as explain_images
@@ -121,12 +124,11 @@ def explain(args: argparse.Namespace) -> None:
     pixels = _read(args.images, info)
     maps = explain_images(model, pixels, method=args.method)
     for number, (path, image, heat) in enumerate(zip(args.images, pixels, maps, strict=True)):
-        ax = plots.plot_map(image, heat)
+        figure = cast("Figure", plots.plot_map(image, heat).get_figure(root=True))
         target = Path(args.out) / f"{number:03}_{Path(path).stem}_{args.method}.png"
         with atomic_write(target) as file:
-            cast("Figure", ax.get_figure(root=True)).savefig(
-                file, format="png", dpi=150, bbox_inches="tight"
-            )
+            figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
+        plt.close(figure)
         print(target)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from medimg.datasets.cache import cached, fill, fingerprint
 from medimg.datasets.classes import class_names
+from medimg.datasets.tables import COLUMNS, require_columns
 from medimg.errors import StudyTableError
 from medimg.images import read_image, resize
 
@@ -81,7 +82,7 @@ class ImageSet:
 def _as_slice(chosen: npt.NDArray[np.generic]) -> slice | npt.NDArray[np.generic]:
     """Return rows that follow one another as a slice: a view, which leaves a mapped file unread."""
     rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+    if len(rows) and rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return slice(int(rows[0]), int(rows[0]) + len(rows))
     return rows
 
@@ -125,11 +126,13 @@ def decode(
     ImageReadError
         For the first file that cannot be read; it names the file.
     StudyTableError
-        If a file of the table is missing, a label is none of the classes, or the size is below 8.
+        If a column or a file of the table is missing, a label is none of the classes, or the size
+        is below 8.
     """
     if size < 8:
         raise StudyTableError(f"size {size} is too small: expected at least 8 pixels.")
 
+    require_columns(studies, COLUMNS)
     classes = class_names(studies) if classes is None else tuple(classes)
     labels = studies["label"].astype(str)
     if not labels.isin(classes).all():

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from medimg.datasets.tables import require_columns
+
 logger = logging.getLogger(__name__)
 
 _WHOLE = {"normal", "healthy", "clear", "none", "negative", "neg", "control", "controls", "notumor",
@@ -39,6 +41,11 @@ def class_names(studies: pd.DataFrame) -> tuple[str, ...]:
     tuple of str
         K class names; index 0 is the healthy class where one could be told.
 
+    Raises
+    ------
+    StudyTableError
+        If the table has no labels.
+
     Examples
     --------
     >>> class_names(pd.DataFrame({"label": ["glioma", "notumor", "meningioma"]}))
@@ -46,6 +53,7 @@ def class_names(studies: pd.DataFrame) -> tuple[str, ...]:
     >>> class_names(pd.DataFrame({"label": ["COVID", "non-COVID"]}))
     ('non-COVID', 'COVID')
     """
+    require_columns(studies, ["label"])
     names = ranked(studies["label"])
     healthy = [name for name in names if _rank(name, names) < 2]
     if len(names) == 2 and len(healthy) != 1:

@@ -119,7 +119,13 @@ def _rows_of_class(folder: Path, *, root: Path, split: str) -> list[dict[str, st
 
 def patients_by_name(paths: Iterable[str], pattern: str) -> list[str]:
     """Return the patient of each file: the pattern's first group, or else its whole match."""
-    expression = re.compile(pattern)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise StudyTableError(
+            f"the patient pattern '{pattern}' is no regular expression ({error}); one such as "
+            "'(person\\d+)_' finds the patient in a file name."
+        ) from error
     patients = []
     for path in paths:
         match = expression.search(Path(path).name)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medimg.datasets.classes import ranked
-from medimg.datasets.tables import SPLITS, check_studies
+from medimg.datasets.tables import COLUMNS, SPLITS, check_studies, require_columns
 from medimg.errors import StudyTableError
 
 
@@ -41,7 +41,8 @@ def split_by_patient(
     Raises
     ------
     StudyTableError
-        If the fractions do not sum to 1, or a class has too few patients for each split.
+        If the fractions do not sum to 1, a class has too few patients for each split, or the
+        table lacks ``patient_id`` or ``label``.
 
     Examples
     --------
@@ -52,6 +53,7 @@ def split_by_patient(
     """
     if len(fractions) != 3 or min(fractions) < 0 or not np.isclose(sum(fractions), 1):
         raise StudyTableError(f"fractions {fractions} must be three shares that sum to 1.")
+    require_columns(studies, ("patient_id", "label"))
     order = ranked(studies["label"])
     illness = studies["label"].astype(str).map(order.index)
     label_of = illness.groupby(studies["patient_id"]).max().map(lambda rank: order[rank])
@@ -104,8 +106,9 @@ def draw(
     Raises
     ------
     StudyTableError
-        If a size is negative or the named split does not exist in the table.
+        If a size is negative, the named split does not exist in the table, or a column is missing.
     """
+    require_columns(studies, ("split", "label", "patient_id"))
     keep: list[int] = []
     for split, size in sizes.items():
         rows = studies[studies["split"] == split]
@@ -164,6 +167,7 @@ def draw_few(
     StudyTableError
         As :func:`draw` and :func:`split_by_patient`.
     """
+    require_columns(studies, COLUMNS)
     learn = studies[studies["split"] != "test"]
     if images is not None:
         learn = draw(learn.assign(split="train"), {"train": images}, rng=rng, balanced=True)

@@ -15,6 +15,7 @@ from medimg.errors import StudyTableError
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("image_id", "path", "label", "split", "patient_id")
+_TEXT = ("image_id", "patient_id", "label")
 SPLITS = ("train", "val", "test")
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
 SUFFIXES = {*PICTURES, ".dcm", ".dicom", ".ima"}
@@ -75,8 +76,10 @@ def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     path = Path(path).expanduser()
     try:
-        studies = pd.read_csv(path, dtype={"image_id": str, "patient_id": str, "label": str},
-                              keep_default_na=True)  # fmt: skip
+        studies = pd.read_csv(path, low_memory=False)
+        # Read again as they stand: 007 is no number, "None" and "NA" are labels, not missing.
+        named = pd.read_csv(path, usecols=_TEXT.__contains__, dtype=str, keep_default_na=False)
+        studies[named.columns] = named
     except FileNotFoundError as error:
         raise StudyTableError(f"{path}: no such file; give a CSV study table.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -104,6 +107,18 @@ def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     return check_studies(studies, name=str(path))
 
 
+def require_columns(
+    studies: pd.DataFrame, columns: Iterable[str], *, name: str = "study table"
+) -> None:
+    """Raise a StudyTableError that names the columns which a table lacks."""
+    missing = [c for c in columns if c not in studies]
+    if missing:
+        raise StudyTableError(
+            f"{name}: missing column(s) {', '.join(missing)}; expected {', '.join(columns)}, as "
+            "load(), from_folder() and from_csv() make them."
+        )
+
+
 def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.DataFrame:
     """Check a study table and return it with its five columns first.
 
@@ -125,9 +140,7 @@ def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.Dat
         For a missing column, no rows, an empty label, path or patient, an image listed twice, an
         unknown split, or a patient who is in more than one split.
     """
-    missing = [c for c in COLUMNS if c not in studies]
-    if missing:
-        raise StudyTableError(f"{name}: missing column(s) {', '.join(missing)}; expected {COLUMNS}")
+    require_columns(studies, COLUMNS, name=name)
     if studies.empty:
         raise StudyTableError(f"{name}: it has no rows; expected one row for each image.")
     for column in ("path", "label", "patient_id"):

@@ -54,6 +54,8 @@ def extract_features(
     ndarray
         float32, memory-mapped when read from the cache.
     """
+    if kind not in ("pooled", "map"):
+        raise TrainingError(f"kind is {kind!r}; choose 'pooled' or 'map'")
     if cache is None:
         return run_batches(model, images, output=kind, batch_size=batch_size, shared=True)
     key = hashlib.sha256(f"{fingerprint(images)} {_weights_sum(model)} {kind}".encode())

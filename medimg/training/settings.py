@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -24,7 +26,7 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda v: v >= 0,
         "0 or more",
     ),
-    (("sizes",), lambda v: 0 < v <= 1, "shares of the side above 0 up to 1"),
+    (("sizes",), lambda v: 0 < v <= 1, "a tuple of shares of the side above 0 up to 1"),
 )
 
 
@@ -119,24 +121,55 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        put = object.__setattr__  # the class is frozen
+        for name in ("sizes", "class_weights"):
+            if isinstance(getattr(self, name), list):
+                put(self, name, tuple(getattr(self, name)))
+        for name in ("epochs", "batch_size", "patience", "seed"):
+            put(self, name, _whole(name, getattr(self, name)))
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
         for names, holds, expected in _RANGES:
             for name in names:
                 value = getattr(self, name)
-                if not all(map(holds, value if isinstance(value, tuple) else (value,))):
-                    raise TrainingError(f"{name} is {value}; give {expected}")
-        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+                if not _holds(holds, value, many=name == "sizes"):
+                    raise TrainingError(f"{name} is {value!r}; give {expected}")
+        if not _are_weights(self.class_weights):
             raise TrainingError(
-                f"class_weights is {self.class_weights!r}; give 'balanced', a number a class, "
-                "or None"
+                f"class_weights is {self.class_weights!r}; give 'balanced', a number above 0 for "
+                "each class, or None"
             )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, for a sidecar or a checkpoint."""
         plain = asdict(self)
         return {key: _plain(value) for key, value in plain.items()}
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number as an int, whichever type it came in."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TrainingError(f"{name} is {value!r}; give a whole number") from error
+
+
+def _are_weights(value: Any) -> bool:
+    """Whether this says how much each class weighs."""
+    if value is None or isinstance(value, str):
+        return value in (None, "balanced")
+    return _holds(lambda v: 0 < v < math.inf, value, many=True)
+
+
+def _holds(rule: Callable[[float], bool], value: Any, *, many: bool) -> bool:
+    """Whether a number, or each of a tuple of them, keeps the rule."""
+    if isinstance(value, tuple) is not many:
+        return False
+    try:
+        return all(map(rule, value if many else (value,)))
+    except TypeError:  # no number at all
+        return False
 
 
 def _plain(value: Any) -> Any:
