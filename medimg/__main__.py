@@ -12,9 +12,9 @@ from medimg.errors import MedimgError
 
 _DATA_HELP = (
     "sample, sample_ct, sample_mr, pneumoniamnist, kermany, brain-mri, a folder laid out as "
-    "ROOT/{split}/{class}/* or ROOT/{class}/*, or a CSV study table "
-    "(default: $MEDIMG_DATASET, else sample)"
+    "ROOT/{split}/{class}/* or ROOT/{class}/*, or a CSV study table"
 )
+_SET = "$MEDIMG_DATASET, else sample"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,19 +29,27 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that says the default of an option where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default is not None and action.default is not False
+        return super()._get_help_string(action) if told else action.help
+
+
 def _command(parts: argparse._SubParsersAction, run: commands.Command) -> argparse.ArgumentParser:  # type: ignore[type-arg]
     """Add a command named and described as the function that it runs."""
     about = (run.__doc__ or "").partition("\n")[0]
     part: argparse.ArgumentParser = parts.add_parser(
         run.__name__, help=about, description=about,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )  # fmt: skip
     part.set_defaults(run=run)
     return part
 
 
-def _data(part: argparse.ArgumentParser) -> None:
-    part.add_argument("--data", metavar="NAME|PATH", help=_DATA_HELP)
+def _data(part: argparse.ArgumentParser, *, default: str) -> None:
+    part.add_argument("--data", metavar="NAME|PATH", help=f"{_DATA_HELP} (default: {default})")
     part.add_argument("--root", metavar="FOLDER", help="where real data lie (else $MEDIMG_DATA)")
     part.add_argument(
         "--patient-pattern", metavar="REGEX", help="finds the patient in a file name of a folder"
@@ -57,7 +65,7 @@ def _fetch(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
 
 def _fit(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     part = _command(parts, commands.fit)
-    _data(part)
+    _data(part, default=_SET)
     part.add_argument("--out", metavar="FOLDER", default="runs/latest", help="where to write")
     part.add_argument("--model", default="efficientnet_lite0", help="the network")
     part.add_argument("--weights", metavar="FILE", help="pretrained weights from a local file")
@@ -79,7 +87,7 @@ def _fit(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
 
 def _evaluate(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     part = _command(parts, commands.evaluate)
-    _data(part)
+    _data(part, default=f"the studies.csv that fit wrote beside the model; without one {_SET}")
     _model(part)
     part.add_argument("--split", choices=["train", "val", "test"], default="test")
     part.add_argument("--out", metavar="FOLDER", default="runs/latest/evaluation")

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from medimg.datasets import audit
 from medimg.datasets.audit import audit_shortcuts
-from medimg.errors import StudyTableError
+from medimg.errors import ImageReadError, StudyTableError
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,23 @@ def test_the_most_telling_comes_first_with_its_interval(table):
     assert (table["auc"] <= table["high"]).all()
 
 
+def test_a_category_that_is_missing_for_some_is_audited(studies):
+    bands = pd.Categorical([None if i % 5 == 0 else "old" for i in range(len(studies))])
+    found = audit_shortcuts(studies.assign(band=bands), folds=2).set_index("shortcut")
+    assert "column: band" in found.index
+    nobody = pd.Categorical([None] * len(studies), categories=["old"])
+    found = audit_shortcuts(studies.assign(band=nobody), folds=2).set_index("shortcut")
+    assert "column: band" not in found.index
+
+
+def test_a_missing_image_is_named(studies):
+    gone = studies.assign(path=studies["path"].where(studies.index != 3, "/nowhere/film.png"))
+    with pytest.raises(ImageReadError, match=r"/nowhere/film\.png: there is no such file"):
+        audit_shortcuts(gone)
+    with pytest.raises(ImageReadError, match="there is no such file"):
+        audit_shortcuts(studies.assign(dicom_path=gone["path"]))
+
+
 def test_header_fields_are_audited(studies, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     from pydicom.uid import ExplicitVRLittleEndian
@@ -95,3 +112,5 @@ def test_one_class_or_too_many_folds_is_refused(studies):
         audit_shortcuts(studies[studies["label"] == "normal"])
     with pytest.raises(StudyTableError, match="folds=50"):
         audit_shortcuts(studies, folds=50)
+    with pytest.raises(StudyTableError, match=r"missing column\(s\) patient_id"):
+        audit_shortcuts(studies.drop(columns="patient_id"))

@@ -3,13 +3,15 @@
 import json
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from medimg import images, models, training
+from medimg import datasets, images, models, reports, training
 from medimg.__main__ import main
+from medimg.errors import MetricsError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,36 @@ def test_fit_keeps_all_that_evaluate_needs(fitted):
     assert pd.read_csv(fitted / "history.csv")["epoch"].tolist() == [1]
 
 
+def test_a_fit_that_dies_leaves_the_last_table_beside_the_last_model(
+    fitted, folder, tmp_path, monkeypatch, capsys
+):
+    """Otherwise evaluate would test the old network on films that it learned from."""
+    for name in ("model.safetensors", "model.json", "studies.csv"):
+        (tmp_path / name).write_bytes((fitted / name).read_bytes())
+
+    def die(*_, **__):
+        raise TrainingError("out of memory")
+
+    monkeypatch.setattr(training, "fit", die)
+    given = ["--data", str(folder), "--draw", "20", "--size", "32", "--out", str(tmp_path)]
+    assert main(["fit", *given]) == 2
+    assert "out of memory" in capsys.readouterr().err
+    assert (tmp_path / "studies.csv").read_bytes() == (fitted / "studies.csv").read_bytes()
+
+
+def test_the_patient_pattern_counts_for_a_folder_of_the_environment(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MEDIMG_DATASET", str(folder))
+    given = ["--patient-pattern", r"(p\d+)_", "--size", "32", "--out", str(tmp_path)]
+    assert main(["fit", *given]) == 0
+    studies = pd.read_csv(tmp_path / "studies.csv")
+    assert studies["patient_id"].nunique() == 20
+    monkeypatch.delenv("MEDIMG_DATASET")
+    assert main(["fit", *given]) == 2
+    assert "sample: a patient pattern is for" in capsys.readouterr().err
+
+
 def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):
     model = str(fitted / "model.safetensors")
     assert main(["evaluate", "--model", model, "--out", str(tmp_path)]) == 0
@@ -61,6 +93,99 @@ def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") + page.count("data:image/") >= 2
     assert "auc" in capsys.readouterr().out
+
+
+def test_predictions_are_kept_when_the_report_fails(fitted, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise MetricsError("no figure")
+
+    monkeypatch.setattr(reports, "write_report", fail)
+    model = str(fitted / "model.safetensors")
+    assert main(["evaluate", "--model", model, "--out", str(tmp_path)]) == 2
+    assert {"path", "y_true", "y_score"} <= set(pd.read_csv(tmp_path / "predictions.csv"))
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("fit", "(default: $MEDIMG_DATASET, else sample)"),
+        ("evaluate", "(default: the studies.csv that fit wrote beside the model;"),
+    ],
+)
+def test_help_says_which_data_a_command_takes(command, default, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert default in told
+    assert "default: None" not in told
+
+
+@pytest.fixture
+def other_data(fitted, tmp_path):
+    """Write a table of images of the fitted network's own split, and return how to evaluate it."""
+
+    def write(split, **columns):
+        studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+        table = studies[studies["split"] == split].assign(split="test", **columns)
+        table.to_csv(tmp_path / "other.csv", index=False)
+        model = str(fitted / "model.safetensors")
+        return ["evaluate", "--model", model, "--data", str(tmp_path / "other.csv"),
+                "--out", str(tmp_path / "out")]  # fmt: skip
+
+    return write
+
+
+def test_a_test_on_what_the_network_learned_from_is_refused(other_data, tmp_path, capsys, caplog):
+    arguments = other_data("train", patient_id=[f"other{n}" for n in range(24)])
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "learned from 24 of these 24 images" in error
+    assert "studies.csv" in error
+    assert "--split train" in error
+    table = pd.read_csv(tmp_path / "other.csv")
+    table.assign(split="train").to_csv(tmp_path / "other.csv", index=False)
+    assert main([*arguments, "--split", "train"]) == 0
+    assert "measures its memory" in caplog.text
+
+
+def test_a_test_on_patients_of_the_training_split_is_refused(fitted, other_data, tmp_path, capsys):
+    """Their other films are no new patients; a number that only looks like theirs can be mended."""
+    studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+    learned = studies.loc[studies["split"] == "train", "patient_id"].iloc[0]
+    arguments = other_data("test")
+    table = pd.read_csv(tmp_path / "other.csv", dtype=str)
+    table.loc[0, "patient_id"] = learned
+    table.to_csv(tmp_path / "other.csv", index=False)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"patient '{learned}'" in error
+    assert "another patient_id" in error
+    table.loc[0, "patient_id"] = "north-1"
+    table.to_csv(tmp_path / "other.csv", index=False)
+    assert main(arguments) == 0
+
+
+def test_images_that_only_have_the_same_names_are_tested_with_a_word(fitted, other_data, caplog):
+    studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+    names = studies.loc[studies["split"] == "train", "image_id"].iloc[:8].tolist()
+    assert main(other_data("test", image_id=names, patient_id=names)) == 0
+    assert "8 of these images are named like" in caplog.text
+
+
+def test_images_that_chose_the_threshold_are_counted_in_the_report(fitted, tmp_path):
+    model = str(fitted / "model.safetensors")
+    out = tmp_path / "val"
+    assert main(["evaluate", "--model", model, "--split", "val", "--out", str(out)]) == 0
+    assert "8 of these images were also used" in (out / "report.json").read_text()
+
+
+def test_what_evaluate_cannot_know_or_must_not_mix_it_says(fitted, folder, tmp_path, caplog):
+    for name in ("model.safetensors", "model.json"):
+        (tmp_path / name).write_bytes((fitted / name).read_bytes())
+    given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path / "o")]
+    assert main(["evaluate", "--model", str(tmp_path / "model"), *given, "--tta"]) == 0
+    assert "cannot be told" in caplog.text
+    assert "chosen on single ones" in caplog.text
 
 
 def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
@@ -75,12 +200,13 @@ def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
     assert [p.name for p in maps] == ["000_p00_0_gradcam.png", "001_p15_1_gradcam.png"]
     assert Image.open(maps[0]).width > 200
     assert str(maps[1]) in capsys.readouterr().out
+    assert not plt.get_fignums()  # a thousand images must not fill the memory
 
 
 def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, monkeypatch, capsys):
     """Threshold and temperature belong to averaged views, so all commands must average."""
     recipe = replace(training.recipe(70), strategy="frozen", tta=True)
-    monkeypatch.setattr(training, "recipe", lambda count, seed=0: recipe)
+    monkeypatch.setattr(training, "recipe", lambda *_, **__: recipe)
     out = str(tmp_path / "run")
     given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--size", "32"]
     assert main(["fit", *given, "--out", out]) == 0
@@ -95,6 +221,43 @@ def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, mo
     logits = training.predict_logits(net, np.round(pixels * 255).astype(np.uint8), tta=True)
     expected = training.to_scores(logits, temperature=card.temperature)[0]
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_would_leave_no_threshold_is_refused_before_training(
+    folder, tmp_path, monkeypatch, capsys
+):
+    def never(*_, **__):
+        raise AssertionError("it trained")
+
+    monkeypatch.setattr(training, "fit", never)
+    studies = datasets.load(folder, patient_pattern=r"(p\d+)_")
+    one = studies[(studies["split"] != "val") | (studies["label"] == "normal")]
+    three = studies.assign(label=[f"{label} {n % 2}" for n, label in enumerate(studies["label"])])
+    for table, given, words in (
+        (studies, ["--sensitivity", "95"], "--sensitivity is 95; give a share"),
+        (three, ["--sensitivity", "0.9"], "between two classes, and here are 4"),
+        (one, [], "all images of split 'val' are of class 'normal'"),
+        (studies[studies["label"] == "normal"], [], "learn from are of class 'normal'"),
+        (studies[studies["split"] != "train"], [], "no image is in split 'train'"),
+    ):
+        table.to_csv(tmp_path / "t.csv", index=False)
+        data = ["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run")]
+        assert main(["fit", *data, "--size", "32", *given]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_transformer_is_fitted_at_its_one_size(folder, tmp_path, monkeypatch, capsys):
+    """The recipe for many images begins with smaller ones, which a transformer cannot take."""
+    from test_training_fit import make_vit
+
+    whole = training.recipe
+    monkeypatch.setattr(training, "recipe", lambda _, **given: whole(600, **given))
+    monkeypatch.setattr(models, "build_model", lambda *_, **__: make_vit())
+    given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path)]
+    assert main(["fit", *given, "--size", "48"]) == 2
+    assert "give --size 32" in capsys.readouterr().err
+    assert main(["fit", *given, "--size", "32", "--epochs", "3"]) == 0
+    assert json.loads((tmp_path / "model.json").read_text())["settings"]["sizes"] == []
 
 
 def test_scan_lists_the_bad_file(tmp_path, capsys, rng):

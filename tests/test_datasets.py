@@ -1,5 +1,11 @@
 """Study tables, splits and decoded arrays."""
 
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,6 +72,35 @@ def test_from_folder_takes_the_patient_of_dicom_files(tmp_path):
     assert sorted(set(datasets.from_folder(tmp_path)["patient_id"])) == ["P0", "P1", "P2"]
 
 
+@pytest.mark.parametrize("name", ["1.2.840.99.{}", "im{}.IMA", "{}.dicom", "slice{}"])
+def test_dicom_files_of_any_name_keep_their_id_and_patient(tmp_path, name):
+    """A UID ends in a number, which is no suffix; the header tells the patient all the same."""
+    from dicom_files import make_dicom
+
+    for number in range(4):
+        path = tmp_path / ("normal", "ill")[number // 2] / name.format(number)
+        path.parent.mkdir(exist_ok=True)
+        make_dicom(path, np.arange(12, dtype=np.uint16).reshape(3, 4), PatientID=f"P{number // 2}")
+    studies = datasets.from_folder(tmp_path)
+    assert studies["image_id"].is_unique
+    assert studies["patient_id"].tolist() == ["P1", "P1", "P0", "P0"]
+    assert studies["image_id"][0] == "ill/" + name.format(2).split(".I")[0].removesuffix(".dicom")
+
+
+def test_two_files_of_one_name_keep_their_suffix(tmp_path, rng):
+    from dicom_files import make_dicom
+
+    for name in ("a.png", "b.png"):
+        _png(tmp_path / "normal" / name, rng)
+        _png(tmp_path / "ill" / name, rng)
+    make_dicom(tmp_path / "ill" / "a.dcm", np.arange(12, dtype=np.uint16).reshape(3, 4))
+    found = datasets.from_folder(tmp_path)["image_id"].tolist()
+    assert found == ["ill/a.dcm", "ill/a.png", "ill/b", "normal/a", "normal/b"]
+    (tmp_path / "t.csv").write_text("path,label\na.png,n\na.dcm,p\n1.2.7,n\na.png.dcm,p\n")
+    found = datasets.from_csv(tmp_path / "t.csv")["image_id"].tolist()
+    assert found == ["a.png", "a.dcm", "1.2.7", "a.png.dcm"]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -83,6 +118,8 @@ def test_from_folder_refuses(tmp_path, make, message):
 def test_from_folder_refuses_a_pattern_that_does_not_match(folder):
     with pytest.raises(StudyTableError, match=r"p0_0\.png: the patient pattern 'x\+' does not"):
         datasets.from_folder(folder, patient_pattern="x+")
+    with pytest.raises(StudyTableError, match=r"pattern '\(\[' is no regular expression"):
+        datasets.from_folder(folder, patient_pattern="([")
 
 
 def test_from_csv_makes_paths_absolute_and_fills_in(tmp_path, caplog):
@@ -115,6 +152,33 @@ def test_from_csv_refuses(tmp_path, text, message):
         datasets.from_csv(tmp_path / "t.csv")
 
 
+def test_from_csv_takes_the_word_none_for_a_label(tmp_path):
+    text = "path,label,patient_id,age\na.png,None,NA,40\nb.png,NA,null,\nc.png,ill,007,50\n"
+    (tmp_path / "t.csv").write_text(text)
+    studies = datasets.from_csv(tmp_path / "t.csv")
+    assert studies["label"].tolist() == ["None", "NA", "ill"]
+    assert studies["patient_id"].tolist() == ["NA", "null", "007"]
+    assert studies["age"].isna().tolist() == [False, True, False]
+    (tmp_path / "t.csv").write_text("path,label,patient_id\na.png,n,p1\nb.png,n\n")
+    with pytest.raises(StudyTableError, match="'patient_id' is empty in row 2"):
+        datasets.from_csv(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("use", "column"),
+    [
+        (datasets.decode, "image_id"),
+        (datasets.class_names, "label"),
+        (lambda t: datasets.split_by_patient(t, rng=np.random.default_rng(0)), "patient_id"),
+        (lambda t: datasets.draw(t, {"train": 1}, rng=np.random.default_rng(0)), "label"),
+        (lambda t: datasets.draw_few(t, images=2, rng=np.random.default_rng(0)), "split"),
+    ],
+)
+def test_a_table_without_a_column_is_refused_by_its_name(use, column):
+    with pytest.raises(StudyTableError, match=rf"missing column\(s\) {column}; expected"):
+        use(_table().drop(columns=column))
+
+
 def test_check_studies_names_a_missing_column():
     with pytest.raises(StudyTableError, match="patient_id"):
         datasets.check_studies(_table().drop(columns="patient_id"))
@@ -127,11 +191,36 @@ def test_check_studies_names_a_missing_column():
         (["PNEUMONIA", "NORMAL"], ("NORMAL", "PNEUMONIA")),
         (["abscess", "clear"], ("clear", "abscess")),
         (["1", "0"], ("0", "1")),
-        (["b", "a"], ("a", "b")),
+        (["COVID", "non-COVID"], ("non-COVID", "COVID")),
+        (["fractured", "not fractured"], ("not fractured", "fractured")),
+        (["Parasitized", "Uninfected"], ("Uninfected", "Parasitized")),
+        (["Mild", "Non_TB"], ("Non_TB", "Mild")),
+        (["MildDemented", "NonDemented"], ("NonDemented", "MildDemented")),
+        (["covid", "noncovid"], ("noncovid", "covid")),
+        (["TB-positive", "TB-negative"], ("TB-negative", "TB-positive")),
+        (["Malignant cases", "0_Normal cases"], ("0_Normal cases", "Malignant cases")),
+        (["DR", "No_DR", "AMD"], ("No_DR", "AMD", "DR")),
+        (["Non-small cell", "adenoma", "normal"], ("normal", "Non-small cell", "adenoma")),
     ],
 )
-def test_class_names_put_the_healthy_first(labels, expected):
+def test_class_names_put_the_healthy_first(labels, expected, caplog):
     assert datasets.class_names(pd.DataFrame({"label": labels})) == expected
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "word"),
+    [
+        (["b", "a"], ("a", "b"), "None"),
+        (["nodule", "mass"], ("mass", "nodule"), "None"),
+        (["not ill", "no pain"], ("no pain", "not ill"), "Each"),
+    ],
+)
+def test_class_names_say_which_is_taken_for_healthy_in_doubt(labels, expected, word, caplog):
+    assert datasets.class_names(pd.DataFrame({"label": labels})) == expected
+    first, second = expected
+    assert f"{word} of the classes '{first}' and '{second}' reads as healthy" in caplog.text
+    assert "call the healthy one 'normal'" in caplog.text
 
 
 # --- splits ---------------------------------------------------------------------------------
@@ -161,6 +250,16 @@ def test_split_by_patient_is_the_same_for_a_seed():
     )
     assert one.equals(two)
     assert not one.equals(other)
+
+
+def test_a_patient_with_a_healthy_and_an_ill_image_counts_as_ill(rng):
+    """The healthy name comes last in the alphabet here: eight of the ten patients are ill."""
+    rows = [(f"p{p}", label) for p in range(8) for label in ("covid", "normal")]
+    rows += [(f"p{p}", "normal") for p in range(8, 10)]
+    studies = pd.DataFrame(rows, columns=["patient_id", "label"])
+    split = datasets.split_by_patient(studies, rng=rng, fractions=(0.5, 0.0, 0.5))
+    ill = split[split["label"] == "covid"]
+    assert ill["split"].value_counts().to_dict() == {"train": 4, "test": 4}
 
 
 def test_split_by_patient_refuses(rng):
@@ -219,6 +318,16 @@ def test_decode_gives_rows_in_the_order_of_the_table(folder, rng):
     assert repr(decoded) == "ImageSet(12 images of 16 x 16: 6 normal, 6 pneumonia)"
 
 
+def test_decode_takes_the_classes_as_given(folder):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    names = ("pneumonia", "effusion", "normal")
+    decoded = datasets.decode(studies, size=16, classes=names)
+    assert decoded.classes == names
+    assert decoded.labels.tolist() == [2] * 6 + [0] * 6
+    with pytest.raises(StudyTableError, match="'normal' is none of the classes pneumonia, effu"):
+        datasets.decode(studies, size=16, classes=names[:2])
+
+
 def test_decode_of_the_same_size_is_exact(tmp_path, rng):
     image = rng.integers(0, 256, (16, 16), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -235,6 +344,9 @@ def test_subset_by_split_mask_and_index(folder):
     assert test.ids.tolist() == studies["image_id"][7:].tolist()
     np.testing.assert_array_equal(decoded.subset(decoded.labels == 1).labels, np.ones(6))
     assert decoded.subset(np.array([3, 1])).ids.tolist() == studies["image_id"][[3, 1]].tolist()
+    for rows in ([-1], [-2, -1], [-1, 0]):
+        found = decoded.subset(np.array(rows)).ids
+        assert found.tolist() == decoded.ids[rows].tolist()
     with pytest.raises(StudyTableError, match="no image is in split 'val'; the splits here: test"):
         decoded.subset("val")
 
@@ -279,6 +391,25 @@ def test_an_interrupted_decode_leaves_no_cache(folder, tmp_path):
     with pytest.raises(ImageReadError, match="p3_0"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_a_killed_decode_left_behind_is_removed(folder, tmp_path):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    file.unlink()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    start = file.parent / f".{file.name}.{platform.node()}"
+    left, running, elsewhere = (
+        Path(f"{start}.{gone.pid}"),
+        Path(f"{start}.{os.getppid()}"),
+        file.parent / f".{file.name}.another-machine.{gone.pid}",
+    )
+    for partial in (left, running, elsewhere):
+        partial.write_bytes(b"half")
+    datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    assert set(file.parent.iterdir()) == {file, running, elsewhere}
 
 
 def test_decode_refuses(tmp_path):
@@ -328,7 +459,31 @@ def test_load_brain_mri(tmp_path, rng):
             _png(tmp_path / "brain-mri" / "Training" / label / f"{number}.jpg", rng)
     studies = datasets.load("brain-mri", root=tmp_path)
     assert datasets.class_names(studies)[0] == "notumor"
-    assert set(studies["split"]) == {"train", "val", "test"}
+    assert studies["split"].value_counts().to_dict() == {"train": 24, "val": 8, "test": 8}
+    for label in ("glioma", "meningioma", "notumor", "pituitary"):  # as on Kaggle
+        _png(tmp_path / "brain-mri" / "Testing" / label / "0.jpg", rng)
+    studies = datasets.load("brain-mri", root=tmp_path)
+    assert studies["split"].value_counts().to_dict() == {"train": 32, "val": 8, "test": 4}
+
+
+def test_a_set_without_val_takes_it_from_train_by_patient(tmp_path, rng):
+    for split, patients in (("train", 20), ("test", 3)):
+        for label in ("normal", "ill"):
+            for patient in range(patients):
+                for visit in range(2):
+                    name = f"{split}{label}{patient}_{visit}.png"
+                    _png(tmp_path / "set" / split / label / name, rng)
+    studies = datasets.load(tmp_path / "set", patient_pattern=r"(.+)_")
+    assert studies["split"].value_counts().to_dict() == {"train": 68, "val": 12, "test": 12}
+    assert studies.groupby("patient_id")["split"].nunique().max() == 1
+    published = studies["path"].str.contains("/test/")
+    assert (published == (studies["split"] == "test")).all()
+    again = datasets.load(tmp_path / "set", patient_pattern=r"(.+)_")
+    pd.testing.assert_frame_equal(studies, again)
+    few = studies[studies["patient_id"].isin(["trainnormal0", "testill1"])].assign(split="test")
+    few.iloc[:2, 3] = "train"
+    few.to_csv(tmp_path / "few.csv", index=False)  # one patient cannot be on two sides
+    assert set(datasets.load(tmp_path / "few.csv")["split"]) == {"train", "test"}
 
 
 @pytest.mark.parametrize(
@@ -351,6 +506,19 @@ def test_load_by_environment(tmp_path, folder, monkeypatch):
     assert set(studies["split"]) == {"train", "val", "test"}
     monkeypatch.setenv("MEDIMG_DATA", str(tmp_path))
     assert datasets.data_root() == tmp_path
+
+
+def test_a_patient_pattern_counts_wherever_the_folder_is_named(tmp_path, folder, monkeypatch):
+    monkeypatch.setenv("MEDIMG_DATASET", str(folder))
+    studies = datasets.load(patient_pattern=r"(p\d+)_")
+    assert studies["patient_id"].nunique() == 8
+    monkeypatch.delenv("MEDIMG_DATASET")
+    (tmp_path / "t.csv").write_text("path,label\na.png,n\n")
+    for name in (None, "sample_ct", "kermany", tmp_path / "t.csv"):
+        with pytest.raises(StudyTableError, match="a patient pattern is for the file names of"):
+            datasets.load(name, patient_pattern="x")
+    with pytest.raises(StudyTableError, match="neither a known data set"):
+        datasets.load("nowhere", patient_pattern="x")
 
 
 def test_sample_is_split_by_patient():

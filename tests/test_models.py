@@ -22,6 +22,7 @@ from medimg.models import (
 )
 from medimg.models.network import MedicalNet
 from medimg.models.transformer import Patches, attention_matrices, split_vit
+from medimg.storage import sha256
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,25 @@ def test_local_weights_load_and_those_of_another_network_do_not(tmp_path):
         build_model("resnet34", pretrained=path)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_weights_inside_a_training_checkpoint_load(tmp_path, key):
+    import torchvision
+
+    source = torchvision.models.resnet18()
+    path = tmp_path / "last.ckpt"
+    weights = {f"net.{name}": tensor for name, tensor in source.state_dict().items()}
+    torch.save({"epoch": 3, key: weights, "optimizer": {"lr": 0.1}}, path)
+    loaded = build_model("resnet18", pretrained=path)
+    assert torch.equal(loaded.backbone.stem[0].weight, source.conv1.weight)
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), {"epoch": 3}, {}, [torch.zeros(2)]])
+def test_a_file_that_holds_no_state_dict_says_so(tmp_path, content):
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=r"w\.pth holds no dictionary of tensors; give a state"):
+        build_model("resnet18", pretrained=tmp_path / "w.pth")
+
+
 class _Bomb:
     def __reduce__(self):
         return (Path.touch, (Path("exploded"),))
@@ -240,6 +260,21 @@ def test_saved_model_predicts_the_same_and_keeps_its_card(net, images, tmp_path)
     with torch.inference_mode():
         assert torch.equal(loaded(images), net(images))
     assert json.loads((tmp_path / "m.json").read_text())["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_weights_and_card_of_two_writings_are_told_apart(net, tmp_path):
+    """A write that breaks off between the two files leaves the new weights with the old card."""
+    save_model(net, tmp_path / "m", sidecar={"threshold": 0.4})
+    card = (tmp_path / "m.json").read_text()
+    assert json.loads(card)["weights_sha256"] == sha256(tmp_path / "m.safetensors")
+    other = build_model(pretrained=False, seed=5)
+    save_model(other, tmp_path / "m")
+    (tmp_path / "m.json").write_text(card)
+    with pytest.raises(ModelError, match=r"m\.json was not written with the weights in .*m\.safet"):
+        load_model(tmp_path / "m")
+    old = {key: value for key, value in json.loads(card).items() if key != "weights_sha256"}
+    (tmp_path / "m.json").write_text(json.dumps(old))  # a card of before
+    assert load_model(tmp_path / "m")[1].threshold == 0.4
 
 
 def test_unknown_field_of_the_sidecar_is_refused(net, tmp_path):

@@ -14,11 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torchvision.models import VisionTransformer
 
 from medimg.augment import Augment
 from medimg.errors import TrainingError
 from medimg.models import AttentionHead, LinearHead
 from medimg.models.network import MedicalNet
+from medimg.models.transformer import split_vit
 from medimg.training import (
     FitSettings,
     cross_validate,
@@ -27,6 +29,7 @@ from medimg.training import (
     predict,
     predict_ensemble,
     predict_logits,
+    recipe,
     scores,
     to_scores,
 )
@@ -64,7 +67,7 @@ def make_films(count=48, *, seed=0, contrast=60):
         images,
         labels.astype(np.int64),
         np.array([f"film{i}" for i in range(count)]),
-        np.array([f"p{i // 2}" for i in range(count)]),
+        np.array([f"p{seed}-{i // 2}" for i in range(count)]),
     )
 
 
@@ -79,6 +82,16 @@ def make_net(head="linear", classes=2):
         make = LinearHead if head == "linear" else AttentionHead
         half = (0.5, 0.5, 0.5)
         return MedicalNet(backbone, make(12, classes), name="small", mean=half, std=half)
+
+
+def make_vit():
+    """A small vision transformer for images of 32 x 32."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        whole = VisionTransformer(32, 16, num_layers=4, num_heads=2, hidden_dim=8, mlp_dim=16)
+        backbone = nn.Sequential(*split_vit(whole))
+        half = (0.5, 0.5, 0.5)
+        return MedicalNet(backbone, LinearHead(8, 2), name="vit_small", mean=half, std=half)
 
 
 QUICK = FitSettings(epochs=4, batch_size=16, learning_rate=0.01, patience=9, augment=Augment.none())
@@ -142,10 +155,12 @@ def test_every_setting_trains(films, change):
 
 
 def test_three_classes(rng):
-    films = make_films(30)
     labels = np.arange(30) % 3
-    three = replace(films, labels=labels.astype(np.int64), classes=("a", "b", "c"))
-    result = fit(make_net(classes=3), three, three, settings=replace(QUICK, epochs=2))
+    three, other = (
+        replace(make_films(30, seed=s), labels=labels.astype(np.int64), classes=("a", "b", "c"))
+        for s in (0, 1)
+    )
+    result = fit(make_net(classes=3), three, other, settings=replace(QUICK, epochs=2))
     found = predict(result.model, three)
     assert found.y_score.shape == (30, 3)
     np.testing.assert_allclose(found.y_score.sum(axis=1), 1, atol=1e-6)
@@ -208,6 +223,22 @@ def test_on_epoch_sees_the_growing_history(films):
     seen = []
     fit(make_net(), *films, settings=QUICK, on_epoch=lambda history: seen.append(len(history)))
     assert seen == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("strategy", ["frozen", "head_then_all"])
+def test_a_solved_head_heeds_class_weights_in_numbers(films, strategy):
+    settings = replace(QUICK, strategy=strategy, epochs=1, probe_strength=0.1)
+    heavy = replace(settings, class_weights=(1.0, 20.0))
+    plain, weighed = (fit(make_net(), *films, settings=s).model for s in (settings, heavy))
+    ill = [to_scores(predict_logits(m, films[1].images)).mean() for m in (plain, weighed)]
+    assert ill[1] > ill[0] + 0.05
+
+
+def test_on_epoch_sees_a_solved_head_once(films):
+    seen = []
+    settings = replace(QUICK, strategy="frozen")
+    fit(make_net(), *films, settings=settings, on_epoch=lambda h: seen.append(h["val_auc"].size))
+    assert seen == [1]
 
 
 # --- nothing is lost
@@ -324,6 +355,21 @@ def test_validation_of_one_class_cannot_give_an_auc(films):
     fit(make_net(), train, one, settings=replace(QUICK, epochs=1, monitor="loss"))
 
 
+def test_a_network_of_one_size_is_never_given_another(monkeypatch):
+    train, val = (
+        replace(films, images=np.pad(films.images, ((0, 0), (0, 12), (0, 8))))
+        for films in (make_films(24), make_films(12, seed=1))
+    )
+    with pytest.raises(TrainingError, match=r"sizes=\(0.7, 1.0\); give sizes=\(\)"):
+        fit(make_vit(), train, val, settings=replace(QUICK, sizes=(0.7, 1.0)))
+    with pytest.raises(TrainingError, match="32 x 32 only, and these are 20 x 24; decode with"):
+        fit(make_vit(), make_films(24))
+    assert recipe(600).sizes
+    many = sys.modules["medimg.training.fit"]  # `medimg.training.fit` is the function
+    monkeypatch.setattr(many, "recipe", lambda _, **given: recipe(600, **given))
+    assert len(fit(make_vit(), train, val).history) == 7
+
+
 def test_out_of_memory_in_a_step_says_the_batch_size(films, monkeypatch):
     def greedy(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB")
@@ -357,6 +403,23 @@ def test_prediction_does_not_depend_on_the_batch(films):
     np.testing.assert_allclose(predict_ensemble([model, model], val.images), one, atol=1e-6)
 
 
+@pytest.mark.parametrize("head", ["linear", "attention"])
+def test_a_head_is_judged_on_the_features_as_they_are(films, head):
+    """Features are neither in [0, 1] nor positive; what decides the best epoch must be true."""
+    train, val = films
+    model = make_net(head)
+    with torch.no_grad():
+        model.backbone.stage1[1].weight.mul_(8)
+    model.backbone.stage1[2] = nn.Identity()  # no ReLU: negative features, too
+    settings = replace(
+        QUICK, strategy="frozen", probe_strength=0.0, epochs=1, ema=0.0, label_smoothing=0.0
+    )
+    result = fit(model, train, val, settings=settings)
+    found = scores(predict_logits(model, val.images), val.labels)
+    assert result.history.loc[1, "val_loss"] == pytest.approx(found["loss"], abs=2e-3)
+    assert result.history.loc[1, "val_auc"] == pytest.approx(found["auc"], abs=0.01)
+
+
 def test_predictions_carry_names_patients_and_temperature(films):
     model, val = make_net(), films[1]
     found = predict(model, val, temperature=2.0)
@@ -370,6 +433,25 @@ def test_predictions_carry_names_patients_and_temperature(films):
 def test_scores_of_many_classes_sum_to_one():
     shares = to_scores(np.array([[0.0, np.log(2.0), 0.0]]))
     np.testing.assert_allclose(shares, [[0.25, 0.5, 0.25]])
+
+
+def test_no_images_have_no_scores(films):
+    for net, side in ((make_net(), (20, 24)), (make_net("attention"), (20, 24)),
+                      (make_vit(), (32, 32))):  # fmt: skip
+        logits = predict_logits(net, np.empty((0, *side), np.uint8), tta=True)
+        assert logits.shape == (0, 2)
+        assert to_scores(logits).shape == (0,)
+    assert extract_features(make_net(), films[0].images[:0]).shape == (0, 12)
+
+
+def test_scores_and_features_refuse_what_they_cannot_take(films):
+    for temperature in (-1.0, 0.0, np.nan, np.inf):
+        with pytest.raises(TrainingError, match=r"temperature is .*; give a number above 0"):
+            to_scores(np.zeros((1, 2)), temperature=temperature)
+    with pytest.raises(TrainingError, match=r"shape \(3,\); expected \(N, K\)"):
+        to_scores(np.zeros(3))
+    with pytest.raises(TrainingError, match="kind is 'foo'; choose 'pooled' or 'map'"):
+        extract_features(make_net(), films[0].images, kind="foo")
 
 
 def test_features_are_cached_by_images_and_weights(films, tmp_path, monkeypatch):

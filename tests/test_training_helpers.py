@@ -1,6 +1,7 @@
 """Parts of training by hand-computed oracles: schedule, plans, losses, order, averages."""
 
 import itertools
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,9 +18,9 @@ from torch import nn
 from medimg.augment import Augment
 from medimg.errors import TrainingError
 from medimg.training import STRATEGIES, FitSettings, linear_probe, make_loss, plan, recipe, scores
+from medimg.training.checks import check_sets
 from medimg.training.data import (
     Batches,
-    check_sets,
     class_weights,
     epoch_order,
     fingerprint,
@@ -57,12 +58,25 @@ class Net(nn.Module):
         {"learning_rate": -1.0},
         {"learning_rate": math.nan},
         {"class_weights": "even"},
+        {"class_weights": (1.0, -1.0)},
+        {"class_weights": 3},
+        {"epochs": 2.5},
+        {"batch_size": "16"},
+        {"learning_rate": "fast"},
+        {"sizes": 0.7},
+        {"sizes": ("small", 1.0)},
         {"monitor": "f1"},
     ],
 )
 def test_settings_refuse_values_out_of_range(wrong):
     with pytest.raises(TrainingError, match=next(iter(wrong))):
         FitSettings(**wrong)
+
+
+def test_settings_take_lists_and_numbers_of_numpy():
+    settings = FitSettings(sizes=[0.7, 1.0], class_weights=[1, 2], epochs=np.int64(3))
+    assert settings == FitSettings(sizes=(0.7, 1.0), class_weights=(1, 2), epochs=3)
+    assert json.loads(json.dumps(settings.to_json()))["epochs"] == 3
 
 
 def test_settings_to_json_holds_no_tuple():
@@ -262,8 +276,10 @@ def test_fingerprint_sees_one_pixel_and_one_label(rng):
     assert fingerprint(images, labels) == fingerprint(images.copy(), labels.copy())
 
 
-def _set(images, labels, classes=("normal", "ill")):
-    return SimpleNamespace(images=images, labels=np.array(labels), classes=classes)
+def _set(images, labels, classes=("normal", "ill"), patients=("a", "b")):
+    return SimpleNamespace(
+        images=images, labels=np.array(labels), classes=classes, patients=np.array(patients)
+    )
 
 
 def test_check_sets_names_what_is_wrong():
@@ -279,6 +295,11 @@ def test_check_sets_names_what_is_wrong():
         check_sets(_set(np.zeros((2, 4, 5)), [0, 1]), None, 2)
     with pytest.raises(TrainingError, match="3 labels"):
         check_sets(_set(good.images, [0, 1, 1]), None, 2)
+    check_sets(good, _set(good.images, [0, 1], patients=["c", "d"]), 2)
+    with pytest.raises(TrainingError, match=r"classes are normal, ill .* classes ill, normal"):
+        check_sets(good, _set(good.images, [0, 1], ("ill", "normal"), ["c", "d"]), 2)
+    with pytest.raises(TrainingError, match=r"patient 'b' is in .* \(1 in all\)"):
+        check_sets(good, _set(good.images, [0, 1], patients=["c", "b"]), 2)
 
 
 # --- probe
@@ -303,6 +324,22 @@ def test_probe_of_three_classes_and_an_absent_one(rng):
     assert (logits[:, 3] == -10).all()
     with pytest.raises(TrainingError, match="two"):
         linear_probe(features, np.ones(60, np.int64))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_probe_weighs_the_classes_as_scikit_learn_does(rng, balanced):
+    features = rng.normal(0, 1, (40, 3))
+    labels = (features[:, 0] + rng.normal(0, 1, 40) > 1).astype(np.int64)
+    even = len(labels) / (2 * np.bincount(labels)) if balanced else np.ones(2)
+    reference = make_pipeline(
+        StandardScaler(),
+        LogisticRegression(tol=1e-6, class_weight={0: even[0], 1: 5 * even[1]}),
+    ).fit(features, labels)
+    probe = linear_probe(features, labels, strength=1.0, balanced=balanced, weights=(1.0, 5.0))
+    margin = np.diff(probe.logits(features), axis=1)[:, 0]
+    np.testing.assert_allclose(margin, reference.decision_function(features), atol=1e-4)
+    with pytest.raises(TrainingError, match="3 numbers for 2 classes"):
+        linear_probe(features, labels, weights=(1.0, 2.0, 3.0))
 
 
 # --- memory

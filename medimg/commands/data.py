@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medimg import datasets, deid, images, sources
-from medimg.datasets.catalogue import BRAIN_MRI_URL, KERMANY_URL, with_splits
+from medimg.datasets.catalogue import BRAIN_MRI_URL, KERMANY_URL
 from medimg.errors import DeidentifyError
 from medimg.storage import atomic_write
 
@@ -65,11 +65,9 @@ def save_table(table: pd.DataFrame, path: Path) -> None:
 
 def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.DataFrame:
     """Load the table that the arguments name, and draw from it if they say so."""
-    name = args.data or default
-    if name is not None and args.patient_pattern:
-        studies = with_splits(datasets.from_folder(name, patient_pattern=args.patient_pattern))
-    else:
-        studies = datasets.load(name, root=args.root)
+    studies = datasets.load(
+        args.data or default, root=args.root, patient_pattern=args.patient_pattern
+    )
     few, test = getattr(args, "draw", None), getattr(args, "draw_test", None)
     if few is None and test is None:
         return studies

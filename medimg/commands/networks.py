@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from medimg import datasets, images
+from medimg.commands.checks import beside, check_classes, check_fit, check_size, check_unseen
 from medimg.commands.data import named_studies, save_table
-from medimg.errors import StudyTableError
 from medimg.storage import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from medimg.metrics import Predictions
-    from medimg.models import ModelInfo
+    from medimg.models import MedicalNet, ModelInfo
     from medimg.training import FitResult, FitSettings
+
+log = logging.getLogger(__name__)
 
 
 def fit(args: argparse.Namespace) -> None:
@@ -32,24 +35,25 @@ def fit(args: argparse.Namespace) -> None:
     job = runtime.job_paths()
     out = Path(job.model if job else args.out)
     studies = named_studies(args, default=job.data if job else None)
+    # Sorted by split, each split is one piece of the decoded file and need not be in memory.
+    learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
+    classes = datasets.class_names(learn)
+    check_fit(learn, classes, args.sensitivity)
     with training.process_group():
-        if training.is_main():
-            save_table(studies, out / "studies.csv")
-        # Sorted by split, each split is one piece of the decoded file and need not be in memory.
-        learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
-        data = datasets.decode(learn, size=args.size, cache=args.cache)
-        train, val = data.subset("train"), data.subset("val")
         model = models.build_model(
-            args.model, num_classes=len(data.classes), pretrained=args.weights or True,
-            head=args.head,
-        )  # fmt: skip
-        model.classes = data.classes
+            args.model, num_classes=len(classes), pretrained=args.weights or True, head=args.head
+        )
+        check_size(model, args.size)
+        model.classes = classes
+        data = datasets.decode(learn, size=args.size, cache=args.cache, classes=classes)
+        train, val = data.subset("train"), data.subset("val")
         result = training.fit(
-            model, train, val, settings=_settings(args, len(train)), resume=args.resume,
+            model, train, val, settings=_settings(args, len(train), model), resume=args.resume,
             out_dir=job.checkpoints if job else out,
         )  # fmt: skip
         if training.is_main():
             _keep(result, val, out, args)
+            save_table(studies, beside(out / "model"))  # with the model that it belongs to
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -57,25 +61,31 @@ def evaluate(args: argparse.Namespace) -> None:
     from medimg import metrics, models, reports, training
 
     model, info = models.load_model(args.model)
-    if args.data is None:  # the very images that `fit` set aside
-        beside = Path(args.model).with_name("studies.csv")
-        args.data = str(beside) if beside.is_file() else None
-    studies = named_studies(args)
+    table = beside(args.model)  # of the very images that `fit` set aside
+    studies = named_studies(args, default=table if table.is_file() else None)
     studies = studies[studies["split"] == args.split].reset_index(drop=True)
-    _check_classes(studies, info, args.split)
-    data = datasets.decode(studies, size=info.image_size, keep_aspect=info.keep_aspect)
-    data = replace(
-        data, classes=info.classes,
-        labels=np.array([info.classes.index(label) for label in studies["label"]], np.int64),
-    )  # fmt: skip
+    check_classes(studies, info, args.split)
+    judged = check_unseen(studies, args.model, args.split)
+    if args.tta and not info.tta:
+        log.warning(
+            "--tta averages over views, but threshold and temperature of this network were chosen "
+            "on single ones; expect other sensitivity and specificity than on validation."
+        )
+    data = datasets.decode(
+        studies, size=info.image_size, keep_aspect=info.keep_aspect, classes=info.classes
+    )
     predictions = training.predict(
         model, data, tta=args.tta or info.tta, temperature=info.temperature
     )
-    threshold = metrics.Threshold(info.threshold, rule=info.threshold_rule, chosen_on="validation")
+    threshold = metrics.Threshold(
+        info.threshold, rule=info.threshold_rule, chosen_on="validation", ids=judged
+    )
     out = Path(args.out)
+    scored = _predictions_table(studies, predictions)
+    save_table(scored, out / "predictions.csv")  # kept, should the report fail
     report = reports.write_report(predictions, out, threshold=threshold, studies=studies)
+    save_table(scored, out / "predictions.csv")  # with the paths, which the report's table lacks
     print(report.evaluation)
-    save_table(_predictions_table(studies, predictions), out / "predictions.csv")
     print(f"wrote {out / 'predictions.csv'}, {out / 'report.json'}, {out / 'report.html'}")
 
 
@@ -104,6 +114,7 @@ def predict(args: argparse.Namespace) -> None:
 def explain(args: argparse.Namespace) -> None:
     """Draw where a kept network looked in images of your own."""
     import matplotlib as mpl
+    import matplotlib.pyplot as plt
 
     from medimg import models, plots
     from medimg.explain import explain as explain_images
@@ -113,22 +124,22 @@ def explain(args: argparse.Namespace) -> None:
     pixels = _read(args.images, info)
     maps = explain_images(model, pixels, method=args.method)
     for number, (path, image, heat) in enumerate(zip(args.images, pixels, maps, strict=True)):
-        ax = plots.plot_map(image, heat)
+        figure = cast("Figure", plots.plot_map(image, heat).get_figure(root=True))
         target = Path(args.out) / f"{number:03}_{Path(path).stem}_{args.method}.png"
         with atomic_write(target) as file:
-            cast("Figure", ax.get_figure(root=True)).savefig(
-                file, format="png", dpi=150, bbox_inches="tight"
-            )
+            figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
+        plt.close(figure)
         print(target)
 
 
-def _settings(args: argparse.Namespace, count: int) -> FitSettings:
+def _settings(args: argparse.Namespace, count: int, model: MedicalNet) -> FitSettings:
     """Return the recipe for so many images, with what the arguments change."""
     from medimg import training
 
     given = {"strategy": args.strategy, "epochs": args.epochs}
     changes = {name: value for name, value in given.items() if value is not None}
-    return replace(training.recipe(count, seed=args.seed), **changes)
+    fixed = model.fixed_size is not None
+    return replace(training.recipe(count, seed=args.seed, fixed_size=fixed), **changes)
 
 
 def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.Namespace) -> None:
@@ -181,20 +192,6 @@ def _predictions_table(studies: pd.DataFrame, predictions: Predictions) -> pd.Da
         return table.assign(y_score=predictions.y_score)
     names = [f"y_score_{name}" for name in predictions.classes]
     return table.join(pd.DataFrame(predictions.y_score, columns=names, index=table.index))
-
-
-def _check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:
-    """Refuse an empty split, and labels that the network has never heard of."""
-    if studies.empty:
-        raise StudyTableError(
-            f"no image is in split '{split}'; choose another with --split, or add images to it."
-        )
-    unknown = sorted(set(studies["label"]) - set(info.classes))
-    if unknown:
-        raise StudyTableError(
-            f"the label '{unknown[0]}' is unknown to this network, which tells "
-            f"{' from '.join(info.classes)}; rename the labels or fit a network on this data."
-        )
 
 
 def _read(paths: Sequence[str], info: ModelInfo) -> npt.NDArray[np.uint8]:

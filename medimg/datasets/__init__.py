@@ -9,9 +9,10 @@ A *study table* is a pandas DataFrame with one row an image and at least the col
 from medimg.datasets.arrays import ImageSet, decode, decode_masks
 from medimg.datasets.audit import audit_shortcuts
 from medimg.datasets.catalogue import data_root, load
+from medimg.datasets.classes import class_names
 from medimg.datasets.folders import from_folder
 from medimg.datasets.splits import draw, draw_few, split_by_patient
-from medimg.datasets.tables import check_studies, class_names, from_csv
+from medimg.datasets.tables import check_studies, from_csv
 
 __all__ = [
     "ImageSet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from medimg.datasets.cache import cached, fill, fingerprint
-from medimg.datasets.tables import class_names
+from medimg.datasets.classes import class_names
+from medimg.datasets.tables import COLUMNS, require_columns
 from medimg.errors import StudyTableError
 from medimg.images import read_image, resize
 
@@ -80,7 +82,7 @@ class ImageSet:
 def _as_slice(chosen: npt.NDArray[np.generic]) -> slice | npt.NDArray[np.generic]:
     """Return rows that follow one another as a slice: a view, which leaves a mapped file unread."""
     rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-    if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
+    if len(rows) and rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
         return slice(int(rows[0]), int(rows[0]) + len(rows))
     return rows
 
@@ -91,6 +93,7 @@ def decode(
     size: int = 224,
     cache: str | os.PathLike[str] | None = None,
     keep_aspect: bool = False,
+    classes: Sequence[str] | None = None,
     progress: bool = True,
 ) -> ImageSet:
     """Read, window and resize every image of a study table, once.
@@ -107,6 +110,9 @@ def decode(
         changed makes a new array.
     keep_aspect : bool
         Pad with black to a square instead of stretching.
+    classes : sequence of str, optional
+        The class names in their order, the healthy one first; by default `class_names` tells them
+        from the labels.
     progress : bool
         Show a progress bar.
 
@@ -120,10 +126,20 @@ def decode(
     ImageReadError
         For the first file that cannot be read; it names the file.
     StudyTableError
-        If a file of the table is missing, or the size is below 8.
+        If a column or a file of the table is missing, a label is none of the classes, or the size
+        is below 8.
     """
     if size < 8:
         raise StudyTableError(f"size {size} is too small: expected at least 8 pixels.")
+
+    require_columns(studies, COLUMNS)
+    classes = class_names(studies) if classes is None else tuple(classes)
+    labels = studies["label"].astype(str)
+    if not labels.isin(classes).all():
+        raise StudyTableError(
+            f"the label '{labels[~labels.isin(classes)].iloc[0]}' is none of the classes "
+            f"{', '.join(classes)}; give the names of all classes."
+        )
 
     def one(path: str) -> npt.NDArray[np.uint8]:
         image = resize(read_image(path), size, keep_aspect=keep_aspect)
@@ -140,10 +156,9 @@ def decode(
     else:
         name = fingerprint(paths, size, keep_aspect=keep_aspect)
         images = cached(Path(cache) / f"{name}.npy", shape, paths, one, progress=progress)
-    classes = class_names(studies)
     return ImageSet(
         images=images,
-        labels=np.array([classes.index(str(v)) for v in studies["label"]], np.int64),
+        labels=np.array([classes.index(v) for v in labels], np.int64),
         ids=studies["image_id"].to_numpy(dtype=str),
         patients=studies["patient_id"].to_numpy(dtype=str),
         splits=studies["split"].to_numpy(dtype=str),

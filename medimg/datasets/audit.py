@@ -6,7 +6,6 @@ from the ill. Where they do, a network will learn them, and fail in the next hos
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from medimg.datasets.tables import class_names
+from medimg.datasets.classes import class_names, ranked
+from medimg.datasets.tables import require_columns
 from medimg.errors import StudyTableError
 from medimg.images import read_header, read_image, resize
+from medimg.images.files import check_file
 from medimg.progress import tqdm
 
 Array = npt.NDArray[Any]
@@ -59,9 +60,10 @@ def audit_shortcuts(studies: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> 
     Raises
     ------
     StudyTableError
-        When there is one class only, or a class has fewer patients than `folds`.
+        When a column is missing, there is one class only, or a class has fewer patients than
+        `folds`.
     ImageReadError
-        When an image cannot be read.
+        When an image is missing or cannot be read.
 
     References
     ----------
@@ -88,6 +90,7 @@ def audit_shortcuts(studies: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> 
 
 def _answers(studies: pd.DataFrame, folds: int) -> tuple[Array, Array]:
     """Return who is ill and the patients' numbers, or say why there can be no audit."""
+    require_columns(studies, ("path", "label", "patient_id"))
     names = class_names(studies)
     if len(names) < 2:
         raise StudyTableError(
@@ -107,28 +110,33 @@ def _answers(studies: pd.DataFrame, folds: int) -> tuple[Array, Array]:
 def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
     """Yield each shortcut's name and its values: (N, k) numbers or (N,) strings."""
     paths = [Path(p) for p in studies["path"]]
-    yield "file size", np.array([[os.path.getsize(p)] for p in paths], float)
+    yield "file size", np.array([[_size(p)] for p in paths], float)
     numbers = [_numbers(p) for p in tqdm(paths, desc="audit", unit="image")]
     yield "image size", np.array([n[0] for n in numbers], float)
     yield "global statistics", np.stack([n[1] for n in numbers])
     yield "border strips", np.stack([n[2] for n in numbers])
     if "dicom_path" in studies and studies["dicom_path"].astype(str).str.len().gt(0).all():
-        sizes = [[os.path.getsize(p)] for p in studies["dicom_path"]]
+        sizes = [[_size(p)] for p in studies["dicom_path"]]
         yield "DICOM file size", np.array(sizes, float)
         headers = pd.DataFrame([_fields(p) for p in studies["dicom_path"]])
         for name in sorted(map(str, headers)):
             if len(headers[name].drop_duplicates()) > 1:
                 yield f"header: {name}", _column(headers[name])
-    healthy = (studies["label"].astype(str) == class_names(studies)[0]).to_numpy()
+    healthy = (studies["label"].astype(str) == ranked(studies["label"])[0]).to_numpy()
     for name in studies.columns:
         told = name in _NEVER or name.endswith("_path") or _empty(studies.loc[healthy, name])
         if not told and len(studies[name].drop_duplicates()) > 1:
             yield f"column: {name}", _column(studies[name])
 
 
+def _size(path: str | Path) -> int:
+    """Return the bytes of a file, or raise an ImageReadError that says what is wrong with it."""
+    return check_file(path).stat().st_size
+
+
 def _empty(values: pd.Series[Any]) -> bool:
     """Return whether nothing is said of anyone: missing, "", "none" or 0 throughout."""
-    return bool(values.fillna("").astype(str).str.lower().isin(("", "none", "0", "0.0")).all())
+    return bool(_text(values).str.lower().isin(("", "none", "0", "0.0")).all())
 
 
 def _numbers(path: Path) -> tuple[tuple[int, ...], Array, Array]:
@@ -153,7 +161,12 @@ def _column(values: pd.Series[Any]) -> Array:
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().all() and not pd.api.types.is_bool_dtype(values):
         return numbers.to_numpy(float)[:, None]
-    return values.fillna("").astype(str).to_numpy()
+    return _text(values).to_numpy()
+
+
+def _text(values: pd.Series[Any]) -> pd.Series[str]:
+    """Return values as strings, "" for missing ones; a categorical column takes no new value."""
+    return values.astype(object).where(values.notna(), "").astype(str)
 
 
 def _out_of_fold(values: Array, ill: Array, parts: list[Any], seed: int) -> Array:

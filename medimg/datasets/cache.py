@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -73,9 +74,32 @@ def cached(
 def _new_file(file: Path) -> Iterator[Path]:
     """Give a temporary name beside ``file``; it becomes ``file`` only when all went well."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    start = f".{file.name}.{platform.node()}."  # a shared folder may serve several machines
+    _remove_stale(file.parent, start)
+    partial = file.with_name(f"{start}{os.getpid()}")
     try:
         yield partial
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_stale(folder: Path, start: str) -> None:
+    """Remove what processes of this machine left behind that were killed while they decoded."""
+    for other in folder.iterdir():
+        pid = other.name.removeprefix(start)
+        if other.name.startswith(start) and pid.isdecimal() and not _runs(int(pid)):
+            other.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process runs, as far as this system lets ask without disturbing it."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)  # signal 0 asks and sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

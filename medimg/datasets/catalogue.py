@@ -20,6 +20,7 @@ BRAIN_MRI_URL = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mr
 # One child may be filed as IM-0927 and NORMAL2-IM-0927: the number alone is the patient, which
 # can only join images that belong apart, never part images that belong together.
 _KERMANY_PATIENT = r"(person\d+|IM-\d+)"
+_TRAIN_AND_VAL = (0.85, 0.15, 0.0)
 _SPLIT_SEED = 2018  # every reader of a set without published splits gets the same ones
 
 
@@ -29,7 +30,10 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def load(
-    name: str | os.PathLike[str] | None = None, *, root: str | os.PathLike[str] | None = None
+    name: str | os.PathLike[str] | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    patient_pattern: str | None = None,
 ) -> pd.DataFrame:
     """Return the study table of a data set.
 
@@ -42,17 +46,21 @@ def load(
         Defaults to the environment variable ``MEDIMG_DATASET``, else ``"sample"``.
     root : path-like, optional
         Where real data lie; see :func:`data_root`.
+    patient_pattern : str, optional
+        Finds the patient in the file names of a folder; see :func:`from_folder`. Tables and the
+        sets with a name tell their patients themselves.
 
     Returns
     -------
     DataFrame
         A study table with splits. Sets without published splits are split by patient, always in
-        the same way.
+        the same way; where there is no val, 15 % of the patients of train become it.
 
     Raises
     ------
     StudyTableError
-        If the set is not there (the message says where to get it) or not laid out as expected.
+        If the set is not there (the message says where to get it) or not laid out as expected,
+        or a patient pattern is given for what is no folder.
 
     References
     ----------
@@ -66,28 +74,47 @@ def load(
     {'normal': 60, 'pneumonia': 40}
     """
     name = os.fspath(name or os.environ.get("MEDIMG_DATASET") or "sample")
+    path = Path(name).expanduser()
+    if patient_pattern is not None and (name in NAMES or path.is_file()):
+        own = "of a set by name are known as far as its source tells them"
+        if path.is_file():
+            own = "of a table stand in its column 'patient_id'"
+        raise StudyTableError(
+            f"{name}: a patient pattern is for the file names of a folder; the patients {own}, "
+            "so leave the pattern out."
+        )
     if name in SAMPLES:
         return _sample(SAMPLES[name])
-    if name == "kermany":
-        return _kermany(data_root(root))
-    if name == "brain-mri":
-        return _brain_mri(data_root(root))
-    if name == "pneumoniamnist":
-        return _pneumoniamnist(data_root(root))
-    path = Path(name).expanduser()
+    if name in _BROUGHT:
+        return _BROUGHT[name](data_root(root))
     if not path.exists():
         raise StudyTableError(
             f"{name}: neither a known data set nor a folder or CSV file; known are "
-            f"{', '.join(SAMPLES)}, pneumoniamnist, kermany, brain-mri."
+            f"{', '.join(NAMES)}."
         )
-    return with_splits(from_csv(path) if path.is_file() else from_folder(path))
+    if path.is_file():
+        return with_splits(from_csv(path))
+    return with_splits(from_folder(path, patient_pattern=patient_pattern))
 
 
 def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
-    """Split a table by patient, always in the same way, unless it has splits already."""
-    if (studies["split"] != "").any():
+    """Split a table by patient, always in the same way, as far as it has no splits of its own.
+
+    Where only val is missing, as many public sets are published, it is taken from train, which
+    nothing could choose the epoch and the threshold by otherwise; unless train has too few
+    patients to give any away.
+    """
+    rng = np.random.default_rng(_SPLIT_SEED)
+    if (studies["split"] == "").all():
+        return split_by_patient(studies, rng=rng)
+    train = studies["split"] == "train"
+    if (studies["split"] == "val").any() or not train.any():
         return studies
-    return split_by_patient(studies, rng=np.random.default_rng(_SPLIT_SEED))
+    try:
+        dealt = split_by_patient(studies[train], rng=rng, fractions=_TRAIN_AND_VAL)
+    except StudyTableError:
+        return studies
+    return studies.assign(split=studies["split"].where(~train, dealt["split"]))
 
 
 def _sample(table: str) -> pd.DataFrame:
@@ -125,7 +152,7 @@ def _kermany(root: Path) -> pd.DataFrame:
     studies["patient_id"] = patients_by_name(studies["path"], _KERMANY_PATIENT)
     published_test = studies["split"] == "test"
     studies.loc[published_test, "patient_id"] = "test-" + studies["patient_id"]
-    fractions = (0.85, 0.15, 0.0) if published_test.any() else (0.7, 0.15, 0.15)
+    fractions = _TRAIN_AND_VAL if published_test.any() else (0.7, 0.15, 0.15)
     rest = split_by_patient(
         studies[~published_test], rng=np.random.default_rng(_SPLIT_SEED), fractions=fractions
     )
@@ -138,9 +165,9 @@ def _brain_mri(root: Path) -> pd.DataFrame:
     folder = _find(root, marker, BRAIN_MRI_URL, "brain-mri")
     studies = list_images(folder)
     studies = check_studies(studies.assign(patient_id=studies["image_id"]), name=str(folder))
-    if set(studies["split"]) != {"train"}:
-        return studies
-    return split_by_patient(studies, rng=np.random.default_rng(_SPLIT_SEED))
+    if set(studies["split"]) == {"train"}:
+        studies["split"] = ""
+    return with_splits(studies)
 
 
 def _pneumoniamnist(root: Path) -> pd.DataFrame:
@@ -154,3 +181,7 @@ def _pneumoniamnist(root: Path) -> pd.DataFrame:
         )
     studies = list_images(folders[-1])
     return check_studies(studies.assign(patient_id=studies["image_id"]))
+
+
+_BROUGHT = {"pneumoniamnist": _pneumoniamnist, "kermany": _kermany, "brain-mri": _brain_mri}
+NAMES = (*SAMPLES, *_BROUGHT)

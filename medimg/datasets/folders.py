@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from medimg.datasets.tables import check_studies
+from medimg.datasets.tables import PICTURES, SUFFIXES, check_studies, image_ids
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
 
@@ -21,7 +21,6 @@ _SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom", ".bmp"}
 
 
 def from_folder(
@@ -97,7 +96,7 @@ def list_images(root: str | os.PathLike[str]) -> pd.DataFrame:
 def _rows_of_class(folder: Path, *, root: Path, split: str) -> list[dict[str, str]]:
     """Return one row for each image below a class folder."""
     files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-    images = [p for p in files if p.suffix.lower() in _SUFFIXES or is_image_file(p)]
+    images = [p for p in files if p.suffix.lower() in SUFFIXES or is_image_file(p)]
     if not images:
         raise StudyTableError(
             f"{folder}: the class '{folder.name}' has no images; put PNG, JPEG, TIFF or DICOM "
@@ -107,18 +106,26 @@ def _rows_of_class(folder: Path, *, root: Path, split: str) -> list[dict[str, st
         logger.info("%s: left out %d files that are no images", folder, len(files) - len(images))
     return [
         {
-            "image_id": path.relative_to(root).with_suffix("").as_posix(),
+            "image_id": image_id,
             "path": str(path.resolve()),
             "label": folder.name,
             "split": split,
         }
-        for path in images
+        for path, image_id in zip(
+            images, image_ids(p.relative_to(root) for p in images), strict=True
+        )
     ]
 
 
 def patients_by_name(paths: Iterable[str], pattern: str) -> list[str]:
     """Return the patient of each file: the pattern's first group, or else its whole match."""
-    expression = re.compile(pattern)
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise StudyTableError(
+            f"the patient pattern '{pattern}' is no regular expression ({error}); one such as "
+            "'(person\\d+)_' finds the patient in a file name."
+        ) from error
     patients = []
     for path in paths:
         match = expression.search(Path(path).name)
@@ -132,8 +139,8 @@ def patients_by_name(paths: Iterable[str], pattern: str) -> list[str]:
 
 
 def _patient_in_header(path: Path) -> str | None:
-    """Return the Patient ID of a DICOM file; None for other or unreadable files."""
-    if path.suffix.lower() not in {".dcm", ".dicom", ""}:
+    """Return the Patient ID of a DICOM file, whatever its name; None for other files."""
+    if path.suffix.lower() in PICTURES:
         return None
     try:
         return str(read_header(path).get("PatientID", "")) or None

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from medimg.datasets.tables import SPLITS, check_studies
+from medimg.datasets.classes import ranked
+from medimg.datasets.tables import COLUMNS, SPLITS, check_studies, require_columns
 from medimg.errors import StudyTableError
 
 
@@ -20,8 +21,8 @@ def split_by_patient(
     """Divide a study table into train, val and test so that no patient is in two of them.
 
     Patients are shuffled within each class (a patient with images of several classes counts as
-    the last of them, the most ill), then dealt out, so that the splits have about the same mix of
-    classes.
+    the last of them in the order of `class_names`, never as healthy), then dealt out, so that the
+    splits have about the same mix of classes.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ def split_by_patient(
     Raises
     ------
     StudyTableError
-        If the fractions do not sum to 1, or a class has too few patients for each split.
+        If the fractions do not sum to 1, a class has too few patients for each split, or the
+        table lacks ``patient_id`` or ``label``.
 
     Examples
     --------
@@ -51,7 +53,10 @@ def split_by_patient(
     """
     if len(fractions) != 3 or min(fractions) < 0 or not np.isclose(sum(fractions), 1):
         raise StudyTableError(f"fractions {fractions} must be three shares that sum to 1.")
-    label_of = studies.groupby("patient_id")["label"].max()
+    require_columns(studies, ("patient_id", "label"))
+    order = ranked(studies["label"])
+    illness = studies["label"].astype(str).map(order.index)
+    label_of = illness.groupby(studies["patient_id"]).max().map(lambda rank: order[rank])
     home: dict[str, str] = {}
     wanted = sum(f > 0 for f in fractions)
     for label in sorted(set(label_of)):
@@ -101,8 +106,9 @@ def draw(
     Raises
     ------
     StudyTableError
-        If a size is negative or the named split does not exist in the table.
+        If a size is negative, the named split does not exist in the table, or a column is missing.
     """
+    require_columns(studies, ("split", "label", "patient_id"))
     keep: list[int] = []
     for split, size in sizes.items():
         rows = studies[studies["split"] == split]
@@ -161,6 +167,7 @@ def draw_few(
     StudyTableError
         As :func:`draw` and :func:`split_by_patient`.
     """
+    require_columns(studies, COLUMNS)
     learn = studies[studies["split"] != "test"]
     if images is not None:
         learn = draw(learn.assign(split="train"), {"train": images}, rng=rng, balanced=True)

@@ -1,9 +1,11 @@
-"""Study tables: read from CSV, checked once, and which class is the healthy one."""
+"""Study tables: read from CSV, and checked once."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -13,34 +15,42 @@ from medimg.errors import StudyTableError
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("image_id", "path", "label", "split", "patient_id")
+_TEXT = ("image_id", "patient_id", "label")
 SPLITS = ("train", "val", "test")
-_HEALTHY = ("normal", "healthy", "clear", "no_lesion", "none", "negative", "control", "notumor",
-            "no_tumor", "no finding", "no_finding", "0")  # fmt: skip
+PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
+SUFFIXES = {*PICTURES, ".dcm", ".dicom", ".ima"}
 
 
-def class_names(studies: pd.DataFrame) -> tuple[str, ...]:
-    """Return the labels of a study table, the healthy class first.
+def image_ids(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return a name for each file: its path without the suffix.
 
-    The order decides what "positive" means, so it must not hang on the alphabet: a name that
-    the field uses for "nothing found" comes first, the others follow in alphabetical order.
+    Only the suffix of a known format is one: a DICOM file named by its UID ends in a number. Where
+    two files would get the same name, both keep their suffix.
 
     Parameters
     ----------
-    studies : DataFrame
-        A study table.
+    paths : iterable of path-like
+        Of the files, all relative to one folder.
 
     Returns
     -------
-    tuple of str
-        K class names; index 0 is the healthy class where there is one.
+    list of str
+        One name a file.
 
     Examples
     --------
-    >>> class_names(pd.DataFrame({"label": ["glioma", "notumor", "meningioma"]}))
-    ('notumor', 'glioma', 'meningioma')
+    >>> image_ids(["ill/a.png", "1.2.840.7", "b.png", "b.dcm"])
+    ['ill/a', '1.2.840.7', 'b.png', 'b.dcm']
     """
-    names = sorted({str(label) for label in studies["label"]})
-    return tuple(sorted(names, key=lambda name: (name.lower() not in _HEALTHY, name)))
+    files = [Path(path) for path in paths]
+    whole = [file.as_posix() for file in files]
+    short = [
+        file.with_suffix("").as_posix() if file.suffix.lower() in SUFFIXES else name
+        for file, name in zip(files, whole, strict=True)
+    ]
+    pairs = list(zip(short, whole, strict=True))
+    taken = Counter(short) + Counter({name for brief, name in pairs if brief != name})
+    return [brief if taken[brief] == 1 else name for brief, name in pairs]
 
 
 def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -66,8 +76,10 @@ def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     path = Path(path).expanduser()
     try:
-        studies = pd.read_csv(path, dtype={"image_id": str, "patient_id": str, "label": str},
-                              keep_default_na=True)  # fmt: skip
+        studies = pd.read_csv(path, low_memory=False)
+        # Read again as they stand: 007 is no number, "None" and "NA" are labels, not missing.
+        named = pd.read_csv(path, usecols=_TEXT.__contains__, dtype=str, keep_default_na=False)
+        studies[named.columns] = named
     except FileNotFoundError as error:
         raise StudyTableError(f"{path}: no such file; give a CSV study table.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
@@ -82,7 +94,7 @@ def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
                 "a study table needs at least 'path' and 'label'."
             )
     if "image_id" not in studies:
-        studies["image_id"] = [Path(str(p)).with_suffix("").as_posix() for p in studies["path"]]
+        studies["image_id"] = image_ids(studies["path"].astype(str))
     base = path.resolve().parent
     for column in ["path", *[c for c in studies.columns if c.endswith("_path")]]:
         studies[column] = [str(base / str(p)) if pd.notna(p) else "" for p in studies[column]]
@@ -93,6 +105,18 @@ def from_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
         studies["patient_id"] = studies["image_id"]
     studies["split"] = studies["split"].fillna("")
     return check_studies(studies, name=str(path))
+
+
+def require_columns(
+    studies: pd.DataFrame, columns: Iterable[str], *, name: str = "study table"
+) -> None:
+    """Raise a StudyTableError that names the columns which a table lacks."""
+    missing = [c for c in columns if c not in studies]
+    if missing:
+        raise StudyTableError(
+            f"{name}: missing column(s) {', '.join(missing)}; expected {', '.join(columns)}, as "
+            "load(), from_folder() and from_csv() make them."
+        )
 
 
 def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.DataFrame:
@@ -116,9 +140,7 @@ def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.Dat
         For a missing column, no rows, an empty label, path or patient, an image listed twice, an
         unknown split, or a patient who is in more than one split.
     """
-    missing = [c for c in COLUMNS if c not in studies]
-    if missing:
-        raise StudyTableError(f"{name}: missing column(s) {', '.join(missing)}; expected {COLUMNS}")
+    require_columns(studies, COLUMNS, name=name)
     if studies.empty:
         raise StudyTableError(f"{name}: it has no rows; expected one row for each image.")
     for column in ("path", "label", "patient_id"):

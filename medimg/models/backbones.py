@@ -179,12 +179,21 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return cast("dict[str, Tensor]", torch.load(path, map_location="cpu", weights_only=True))
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, unpickling ones among them
         raise ModelError(
             f"{path} holds no weights that can be read safely ({type(error).__name__}); give a "
             "state dict saved by torch.save, or a .safetensors file"
         ) from error
+    for key in ("state_dict", "model"):  # a training checkpoint, the weights inside
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if isinstance(content, dict) and content and all(map(torch.is_tensor, content.values())):
+        return cast("dict[str, Tensor]", content)
+    raise ModelError(
+        f"{path} holds no dictionary of tensors; give a state dict saved with "
+        "torch.save(model.state_dict(), PATH), a checkpoint with one, or a .safetensors file"
+    )
 
 
 def _load(whole: nn.Module, weights: dict[str, Tensor], name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -50,6 +51,8 @@ class ModelInfo:
         How it was trained, what it reached on validation.
     versions : dict
         Of Python and the packages that trained it.
+    weights_sha256 : str
+        Sum of the file of weights that the card was written with; empty in cards of before.
     """
 
     name: str
@@ -67,6 +70,7 @@ class ModelInfo:
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=versions)
+    weights_sha256: str = ""
 
 
 def save_model(
@@ -76,6 +80,9 @@ def save_model(
     sidecar: Mapping[str, Any] | None = None,
 ) -> ModelInfo:
     """Write ``PATH.safetensors`` and, beside it, ``PATH.json``, each atomically.
+
+    The card holds the sum of the weights, so that `load_model` can tell when the two are not of
+    one writing.
 
     Parameters
     ----------
@@ -109,11 +116,12 @@ def save_model(
         "mean": tuple(round(float(v), 6) for v in model.mean.flatten()),
         "std": tuple(round(float(v), 6) for v in model.std.flatten()),
     }
-    info = ModelInfo(**(own | extra))
     weights, card = _paths(path)
-    tensors = {key: value.cpu().contiguous() for key, value in model.state_dict().items()}
+    content = save({key: value.cpu().contiguous() for key, value in model.state_dict().items()})
+    sums = {"weights_sha256": hashlib.sha256(content).hexdigest()}
+    info = ModelInfo(**(own | extra | sums))
     with atomic_write(weights) as file:
-        file.write(save(tensors))
+        file.write(content)
     with atomic_write(card, "w") as file:
         json.dump(asdict(info), file, indent=2, sort_keys=True)
         file.write("\n")
@@ -148,12 +156,19 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
                 "`medimg fit` wrote, its .json beside it"
             )
     info = _read_card(card)
+    content = weights.read_bytes()
     try:
-        tensors = load(weights.read_bytes())
+        tensors = load(content)
     except SafetensorError as error:
         raise ModelError(
             f"{weights} is not a safetensors file, or is cut short ({error})"
         ) from error
+    if info.weights_sha256 not in ("", hashlib.sha256(content).hexdigest()):
+        raise ModelError(
+            f"{card} was not written with the weights in {weights}: their SHA-256 is not the one "
+            "it names, so its threshold and temperature are of another network; bring the pair "
+            "that belongs together, or fit again"
+        )
     model = build_model(info.name, num_classes=len(info.classes), pretrained=False, head=info.head)
     try:
         model.load_state_dict(tensors)

@@ -125,6 +125,11 @@ class MedicalNet(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
+    @property
+    def fixed_size(self) -> int | None:
+        """Side of the only images that it takes, in pixels (a transformer); None for any size."""
+        return getattr(self.backbone[0], "image_size", None)
+
     def stages(self) -> dict[str, nn.Module]:
         """Return the backbone's parts by name, from input to output."""
         return dict(self.backbone.named_children())

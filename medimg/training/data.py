@@ -1,4 +1,4 @@
-"""From uint8 arrays to batches on the device: order, balance, checks, fingerprint."""
+"""From uint8 arrays to batches on the device: order, balance, fingerprint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from medimg.errors import TrainingError
 from medimg.runtime import mix
-from medimg.training.types import ImageSet
 
 Indices = NDArray[np.int64]
 
@@ -123,47 +122,6 @@ def class_weights(
     if len(how) != classes:
         raise TrainingError(f"class_weights has {len(how)} numbers for {classes} classes")
     return torch.tensor(how, dtype=torch.float32)
-
-
-def check_sets(train: ImageSet, val: ImageSet | None, classes: int) -> None:
-    """Refuse data that cannot be trained on, naming what is wrong.
-
-    Raises
-    ------
-    TrainingError
-        For wrong shapes or types, one class only, or more classes than the head has.
-    """
-    for name, part in (("training", train), ("validation", val)):
-        if part is None:
-            continue
-        shape = part.images.shape
-        if part.images.ndim != 3 or part.images.dtype != np.uint8:
-            raise TrainingError(
-                f"the {name} images are {part.images.dtype} {shape}; expected uint8 (N, H, W), "
-                "as decode() makes them"
-            )
-        if shape[1:] != train.images.shape[1:]:
-            raise TrainingError(
-                f"the {name} images are {shape[1]} x {shape[2]} and the training images "
-                f"{train.images.shape[1]} x {train.images.shape[2]}; decode both at one size"
-            )
-        if len(part.labels) != len(part.images) or len(part.images) == 0:
-            raise TrainingError(
-                f"the {name} set has {len(part.images)} images and {len(part.labels)} labels; "
-                "expected as many, and more than none"
-            )
-        if part.labels.min() < 0 or part.labels.max() >= classes:
-            raise TrainingError(
-                f"the {name} labels go up to {part.labels.max()} but the head has {classes} "
-                f"outputs; build the model with num_classes={part.labels.max() + 1}"
-            )
-    present = np.unique(train.labels)
-    if len(present) < 2:
-        only = train.classes[present[0]] if len(train.classes) > present[0] else present[0]
-        raise TrainingError(
-            f"all {len(train.labels)} training images are of class {only!r}; "
-            "training needs images of at least two classes"
-        )
 
 
 def fingerprint(images: NDArray[Any], labels: NDArray[Any] | None = None) -> str:

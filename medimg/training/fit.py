@@ -16,7 +16,9 @@ import pandas as pd
 from medimg.errors import TrainingError
 from medimg.runtime import pick_device, pick_precision
 from medimg.training.checkpoint import Progress
-from medimg.training.data import check_sets, fingerprint
+from medimg.training.checks import check_sets, check_size
+from medimg.training.data import fingerprint
+from medimg.training.distributed import is_main
 from medimg.training.heads import HeadOnly, frozen_features, solvable, solve_head
 from medimg.training.loop import memory_advice
 from medimg.training.scores import scores
@@ -64,6 +66,11 @@ def fit(
 ) -> FitResult:
     """Train a network, keep the weights that validated best, and lose nothing to a power cut.
 
+    With the strategy "frozen" a linear head is solved in one step instead (unless
+    ``probe_strength`` is 0), as is the first epoch of "head_then_all": of the settings only
+    ``probe_strength``, ``class_weights`` and ``sampler`` count there. The history of a frozen run
+    has one row then, and there is nothing to resume.
+
     Parameters
     ----------
     model : Network
@@ -80,7 +87,7 @@ def fit(
         Go on from ``out_dir/checkpoint.pt`` if it is there. On a CPU the end is bit for bit that
         of an uninterrupted run.
     on_epoch : callable, optional
-        Called with the history so far after each epoch, for a live curve.
+        Called with the history so far after each epoch (once for a solved head), for a live curve.
 
     Returns
     -------
@@ -92,8 +99,11 @@ def fit(
         For data that cannot be trained on, a loss that is not a number, too little memory, or a
         checkpoint of something else.
     """
-    settings = recipe(len(train)) if settings is None else settings
+    fixed: int | None = getattr(model, "fixed_size", None)
+    if settings is None:
+        settings = recipe(len(train), fixed_size=fixed is not None)
     check_sets(train, val, model.num_classes)
+    check_size(fixed, train, settings)
     if settings.monitor == "auc" and val is not None and len(np.unique(val.labels)) < 2:
         raise TrainingError(
             f"all {len(val)} validation images are of one class, so there is no AUC to watch; "
@@ -108,7 +118,10 @@ def fit(
         if settings.strategy == "frozen":
             train, val = _frozen(model, train, folder), _frozen(model, val, folder)
             if solvable(model, settings):
-                return _probed(model, train, val, settings, data)
+                result = _probed(model, train, val, settings, data)
+                if on_epoch is not None and is_main():
+                    on_epoch(result.history)
+                return result
             trained = HeadOnly(model)
         session = Session(
             trained,

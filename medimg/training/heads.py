@@ -55,12 +55,18 @@ def solvable(model: Network, settings: FitSettings) -> bool:
 def solve_head(
     model: Network, features: Any, labels: NDArray[np.int64], settings: FitSettings
 ) -> None:
-    """Give a linear head the weights of a regularised logistic regression on features."""
+    """Give a linear head the weights of a regularised logistic regression on features.
+
+    Of the settings only ``probe_strength``, ``class_weights`` and ``sampler`` count: a balanced
+    sampler weighs every class the same in sum.
+    """
+    given = settings.class_weights
     probe = linear_probe(
         features,
         labels,
         num_classes=model.num_classes,
         strength=settings.probe_strength,
-        balanced=settings.class_weights == "balanced" or settings.sampler == "balanced",
+        balanced=given == "balanced" or settings.sampler == "balanced",
+        weights=None if isinstance(given, str) else given,
     )
     probe.load_into(model.head)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from medimg.augment import apply, still
+from medimg.errors import TrainingError
 from medimg.metrics import Predictions
 from medimg.progress import tqdm
 from medimg.runtime import Precision, pick_device, pick_precision
@@ -69,19 +71,21 @@ def run_batches(
     rank, processes = world() if shared else (0, 1)
     rows = np.arange(rank, len(array), processes)
     found: list[Tensor] = []
-    starts = range(0, len(rows), batch_size)
+    starts = range(0, max(1, len(rows)), batch_size)  # of no images one empty batch: (0, K)
     with memory_advice(batch_size):
         # Only one process shows a bar; "disable" is left unsaid, so that TQDM_DISABLE counts.
         bar = tqdm(starts, desc=output, leave=False, delay=2) if is_main() else starts
         for start in bar:
-            images = batches(rows[start : start + batch_size])  # (B, 1, H, W)
+            images = batches(rows[start : start + batch_size])  # (B, 1, H, W), or features
             total = torch.zeros(())
             for degrees, zoom in views:
-                seen = apply(images, still(len(images), degrees=degrees, zoom=zoom))
+                seen = images
+                if array.dtype == np.uint8:  # features are no pictures: not in [0, 1], no view
+                    seen = apply(images, still(len(images), degrees=degrees, zoom=zoom))
                 with autocast(device, precision):
                     total = total + call(seen).float().cpu() / len(views)
             found.append(total)
-    local = torch.cat(found) if found else torch.empty(0)
+    local = torch.cat(found)
     whole = gather_rows(local, len(array)) if shared else local
     return np.ascontiguousarray(whole.numpy())  # feature maps come channels last
 
@@ -193,6 +197,12 @@ def to_scores(
     >>> to_scores(np.array([[0.0, 0.0], [0.0, 2.0]]), temperature=2.0).round(3)
     array([0.5  , 0.731])
     """
+    if np.ndim(logits) != 2:
+        raise TrainingError(
+            f"the logits have shape {np.shape(logits)}; expected (N, K), as predict_logits returns"
+        )
+    if not 0 < temperature < math.inf:  # a negative one would turn every answer round
+        raise TrainingError(f"temperature is {temperature}; give a number above 0")
     scaled = torch.from_numpy(np.asarray(logits, dtype=np.float64)) / temperature
     scores = torch.softmax(scaled, dim=1).numpy()
     return cast("NDArray[np.float64]", scores[:, 1] if scores.shape[1] == 2 else scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from torch import Tensor
 
 from medimg.errors import TrainingError
 from medimg.storage import atomic_write
-from medimg.training.data import fingerprint
+from medimg.training.data import class_weights, fingerprint
 from medimg.training.distributed import is_main
 from medimg.training.inference import run_batches
 from medimg.training.types import Network
@@ -52,6 +54,8 @@ def extract_features(
     ndarray
         float32, memory-mapped when read from the cache.
     """
+    if kind not in ("pooled", "map"):
+        raise TrainingError(f"kind is {kind!r}; choose 'pooled' or 'map'")
     if cache is None:
         return run_batches(model, images, output=kind, batch_size=batch_size, shared=True)
     key = hashlib.sha256(f"{fingerprint(images)} {_weights_sum(model)} {kind}".encode())
@@ -108,6 +112,7 @@ def linear_probe(
     num_classes: int = 2,
     strength: float = 0.001,
     balanced: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> Probe:
     """Fit a regularised logistic regression to frozen features.
 
@@ -124,6 +129,8 @@ def linear_probe(
         suits some tens to some thousands of images and a thousand features.
     balanced : bool
         Whether every class weighs the same in sum.
+    weights : sequence of float, optional
+        Weight of each class in the loss, K numbers; with `balanced` on top of it.
 
     Returns
     -------
@@ -132,7 +139,7 @@ def linear_probe(
     Raises
     ------
     TrainingError
-        When there is one class only.
+        When there is one class only, or not one weight a class.
 
     Examples
     --------
@@ -147,7 +154,12 @@ def linear_probe(
     centre, spread = wide.mean(axis=0), wide.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     make: Any = LogisticRegression
-    weighting = "balanced" if balanced else None
+    weighting: Any = "balanced" if balanced else None
+    if weights is not None:
+        each = cast("Tensor", class_weights(labels, num_classes, tuple(weights)))
+        if balanced:
+            each = each * cast("Tensor", class_weights(labels, num_classes, "balanced"))
+        weighting = {k: float(each[k]) for k in present}
     regression = make(C=strength, max_iter=2000, tol=1e-6, class_weight=weighting)
     regression.fit((wide - centre) / spread, labels)
     coefficients, intercepts = regression.coef_, regression.intercept_

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -24,13 +26,16 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda v: v >= 0,
         "0 or more",
     ),
-    (("sizes",), lambda v: 0 < v <= 1, "shares of the side above 0 up to 1"),
+    (("sizes",), lambda v: 0 < v <= 1, "a tuple of shares of the side above 0 up to 1"),
 )
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """How to train. The same settings, data and seed on the same machine give the same weights.
+
+    Where a linear head is solved instead of trained (see `fit`), ``probe_strength``,
+    ``class_weights`` and ``sampler`` decide, and the other settings are not used.
 
     Attributes
     ----------
@@ -116,18 +121,24 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        put = object.__setattr__  # the class is frozen
+        for name in ("sizes", "class_weights"):
+            if isinstance(getattr(self, name), list):
+                put(self, name, tuple(getattr(self, name)))
+        for name in ("epochs", "batch_size", "patience", "seed"):
+            put(self, name, _whole(name, getattr(self, name)))
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
         for names, holds, expected in _RANGES:
             for name in names:
                 value = getattr(self, name)
-                if not all(map(holds, value if isinstance(value, tuple) else (value,))):
-                    raise TrainingError(f"{name} is {value}; give {expected}")
-        if isinstance(self.class_weights, str) and self.class_weights != "balanced":
+                if not _holds(holds, value, many=name == "sizes"):
+                    raise TrainingError(f"{name} is {value!r}; give {expected}")
+        if not _are_weights(self.class_weights):
             raise TrainingError(
-                f"class_weights is {self.class_weights!r}; give 'balanced', a number a class, "
-                "or None"
+                f"class_weights is {self.class_weights!r}; give 'balanced', a number above 0 for "
+                "each class, or None"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -136,13 +147,38 @@ class FitSettings:
         return {key: _plain(value) for key, value in plain.items()}
 
 
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number as an int, whichever type it came in."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise TrainingError(f"{name} is {value!r}; give a whole number") from error
+
+
+def _are_weights(value: Any) -> bool:
+    """Whether this says how much each class weighs."""
+    if value is None or isinstance(value, str):
+        return value in (None, "balanced")
+    return _holds(lambda v: 0 < v < math.inf, value, many=True)
+
+
+def _holds(rule: Callable[[float], bool], value: Any, *, many: bool) -> bool:
+    """Whether a number, or each of a tuple of them, keeps the rule."""
+    if isinstance(value, tuple) is not many:
+        return False
+    try:
+        return all(map(rule, value if many else (value,)))
+    except TypeError:  # no number at all
+        return False
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 
-def recipe(count: int, *, seed: int = 0) -> FitSettings:
+def recipe(count: int, *, seed: int = 0, fixed_size: bool = False) -> FitSettings:
     """Return settings that suit the number of training images.
 
     Parameters
@@ -151,6 +187,9 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
         Training images.
     seed : int
         Passed on.
+    fixed_size : bool
+        Whether the network takes images of one size only, as a vision transformer does, so that
+        it cannot begin with smaller ones.
 
     Returns
     -------
@@ -187,7 +226,7 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
     return FitSettings(
         epochs=7,
         augment=Augment.harsh(),
-        sizes=(0.7, 0.85, 1.0),
+        sizes=() if fixed_size else (0.7, 0.85, 1.0),
         ema=0.99,
         learning_rate=1e-4,
         freeze_norms=True,
