@@ -52,6 +52,10 @@ def pick_device() -> torch.device:
     Under ``torchrun`` each process gets the GPU of its local rank. Apple's MPS is passed over:
     its results are not repeatable.
 
+    Returns
+    -------
+    torch.device
+
     Examples
     --------
     >>> pick_device().type in {"cpu", "cuda"}
@@ -129,6 +133,16 @@ def seeded(seed: int, *more: int) -> Iterator[None]:
 def mix(*numbers: int) -> int:
     """Fold several whole numbers into one seed, so that (0, 1) and (1, 0) differ.
 
+    Parameters
+    ----------
+    *numbers : int
+        Of any size; 64 bits of each count.
+
+    Returns
+    -------
+    int
+        From 0 to below 2**63.
+
     Examples
     --------
     >>> mix(0, 1) == mix(1, 0)
@@ -145,6 +159,11 @@ def mix(*numbers: int) -> int:
 
 def versions() -> dict[str, str]:
     """Return the versions that decide what a trained network computes.
+
+    Returns
+    -------
+    dict of str
+        Of Python and of each package that is installed.
 
     Examples
     --------

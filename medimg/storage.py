@@ -69,7 +69,17 @@ def _umask() -> int:
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 sum of a file as 64 hexadecimal digits.
+    """Return the SHA-256 sum of a file.
+
+    Parameters
+    ----------
+    path : path-like
+        Read in pieces, so that it may be larger than the memory.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
 
     Examples
     --------

@@ -3,19 +3,20 @@
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
 
 import pytest
 
-PACKAGES = ("metrics", "explain", "reports", "plots", "images", "deid")
+PACKAGES = ("augment", "datasets", "deid", "explain", "images", "metrics", "models", "plots",
+            "reports", "runtime", "sources", "storage", "training")  # fmt: skip
 
 
 def public_functions():
     for package in PACKAGES:
         module = importlib.import_module(f"medimg.{package}")
-        for name in module.__all__:
-            if inspect.isfunction(getattr(module, name)):
-                yield pytest.param(getattr(module, name), id=f"{package}.{name}")
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            own = function.__module__ == module.__name__ and not name.startswith("_")
+            if name in getattr(module, "__all__", [name] if own else []):
+                yield pytest.param(function, id=f"{package}.{name}")
 
 
 def sections(function):
@@ -33,11 +34,12 @@ def documented(text):
     return found
 
 
-@pytest.mark.parametrize("function", public_functions())
+@pytest.mark.parametrize("function", [*public_functions()])
 def test_each_parameter_and_what_is_returned_are_documented(function):
     signature, told = inspect.signature(function), sections(function)
     assert documented(told.get("Parameters", "")) == list(signature.parameters)
-    if signature.return_annotation not in (None, "None", Iterator[None]):
+    returned = str(signature.return_annotation).removeprefix("collections.abc.")
+    if returned not in ("None", "Iterator[None]"):
         assert told.keys() & {"Returns", "Yields"}
 
 

@@ -25,7 +25,18 @@ _SPLIT_SEED = 2018  # every reader of a set without published splits gets the sa
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Return where real data lie: ``root``, else ``MEDIMG_DATA``, else the user's cache folder."""
+    """Return where real data lie: ``root``, else ``MEDIMG_DATA``, else the user's cache folder.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        A folder that goes before what the environment says.
+
+    Returns
+    -------
+    Path
+        The folder; it need not exist.
+    """
     return Path(root or os.environ.get("MEDIMG_DATA") or default_folder()).expanduser()
 
 

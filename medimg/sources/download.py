@@ -36,7 +36,13 @@ class Source:
 
 
 def default_folder() -> Path:
-    """Return the folder for downloads in the user's cache."""
+    """Return the folder for downloads in the user's cache.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
     return Path(pooch.os_cache("medimg"))
 
 

@@ -28,6 +28,11 @@ def pneumoniamnist(size: int) -> Source:
     size : {28, 64, 128, 224}
         Side of the images in pixels.
 
+    Returns
+    -------
+    Source
+        Address, sum, licence and citation.
+
     Raises
     ------
     DownloadError

@@ -15,7 +15,12 @@ from medimg.training.types import Network
 
 
 def world() -> tuple[int, int]:
-    """Return this process's rank and the number of processes; (0, 1) without torchrun.
+    """Return this process's rank and the number of processes.
+
+    Returns
+    -------
+    tuple of int
+        Rank and number; (0, 1) without torchrun.
 
     Examples
     --------
@@ -28,7 +33,13 @@ def world() -> tuple[int, int]:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes files and prints."""
+    """Return whether this process is the one that writes files and prints.
+
+    Returns
+    -------
+    bool
+        True in the process of rank 0, and without torchrun.
+    """
     return world()[0] == 0
 
 

@@ -190,7 +190,24 @@ def predict_ensemble(
 def to_scores(
     logits: NDArray[np.floating[Any]], *, temperature: float = 1.0
 ) -> NDArray[np.float64]:
-    """Softmax with a temperature: (N, K) logits -> P(class 1) (N,) if K is 2, else (N, K).
+    """Turn logits into probabilities: softmax with a temperature.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (N, K)
+        From `predict_logits`.
+    temperature : float
+        Divides the logits; above 1 it makes the scores more cautious.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,) or (N, K)
+        P(class 1) of two classes, else the probability of each.
+
+    Raises
+    ------
+    TrainingError
+        When the logits have another shape, or the temperature is not above 0.
 
     Examples
     --------

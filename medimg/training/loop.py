@@ -123,6 +123,11 @@ def make_loss(
     smoothing : float
         Share of each label spread over all classes.
 
+    Returns
+    -------
+    callable
+        Of float logits (B, K) and int64 labels (B,), the losses (B,).
+
     References
     ----------
     Lin et al., "Focal loss for dense object detection", ICCV 2017.
