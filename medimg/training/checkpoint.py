@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,8 +65,10 @@ def write_checkpoint(
             "state": mix(run.settings.seed, progress.epoch + 1),
         },
     }
+    buffer = io.BytesIO()  # written by torch itself, a full disk would be a RuntimeError
+    torch.save(content, buffer)
     with atomic_write(path) as file:
-        torch.save(content, file)
+        file.write(buffer.getbuffer())
 
 
 def read_checkpoint(
