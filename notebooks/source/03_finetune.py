@@ -326,7 +326,8 @@ mine.round(3)
 # That is a complete training. A network that always says fifty-fifty has a loss of
 # -log(0.5), about 0.69: compare. Everything else, in any library, is comfort around these lines. Ours
 # is `training.fit`. To prove that it holds no secret, we switch its comforts off one by one, and it
-# has to arrive at the same losses.
+# has to arrive at the same loss. We compare the first epoch: after that, the last digits of the
+sums, rounded differently, grow from step to step.
 
 # %% tags=["nbval-check-output"]
 bare = training.FitSettings(
@@ -336,8 +337,8 @@ bare = training.FitSettings(
 )
 same = models.build_model("efficientnet_lite0", dropout=0.0)
 theirs = training.fit(same, train, val, settings=bare).history
-np.testing.assert_allclose(mine["train_loss"], theirs["train_loss"], rtol=0.02)
-print("the loop by hand and training.fit have the same training losses")
+np.testing.assert_allclose(mine.loc[1, "train_loss"], theirs.loc[1, "train_loss"], rtol=0.002)
+print("after one epoch, the loop by hand and training.fit have the same training loss")
 
 # %% [markdown]
 # What did we switch off? A *schedule* that lets the learning rate rise at first and fall towards the
