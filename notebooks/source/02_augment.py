@@ -176,7 +176,9 @@ plots.show(fig, alt="Four films as they are, after the usual augmentation, and a
 # %% [markdown]
 # The usual setting is gentle. The strong one imitates another hospital: other processing, other
 # framing, noise, and now and then a border blanked, so that a marker or a collimator edge cannot
-# become the answer. Neither one mirrors.
+# become the answer. Neither one mirrors. Hold the lower row to the rule above: where a film has burnt
+# out to white, or its lesion has been pushed over the edge, nobody could call it any more. Some such
+# films are the price of a strong setting; if they are many, make it milder.
 #
 # ### Exercise: how bright?
 #

@@ -428,7 +428,8 @@ display(Markdown(
 # training everything usually wins; with dozens it often does not.
 #
 # We choose by the validation *loss* rather than by the AUC: on few films the AUC moves in jumps and
-# has ties, while the loss notices every change of every score.
+# has ties, while the loss notices every change of every score. Where two losses look equal in the table,
+# a further decimal decided, and with another seed it might be the other way round.
 
 # %% [markdown]
 # ## Another family: ResNet
@@ -611,6 +612,9 @@ plots.show(ax.figure, alt="Over 25 epochs the training loss keeps falling; the v
 # | training falls, validation rises | **overfitting**: it learns the training films by heart | stop; augment; more films |
 # | it jumps up and down | steps too large, or too few validation films | lower the rate; believe only trends |
 # | validation far better than training | the training films are augmented or dropout is on; or a leak | check for a leak first |
+#
+# Look at the AUC, too. Where the validation loss rises and the AUC does not fall, the network orders
+# the films no worse than before, but has become too sure of those that it gets wrong.
 #
 # Where would *you* have stopped? **Early stopping** is a rule for it. Remember the best validation
 # loss so far. If it has not become better for some epochs (the *patience*), stop, and go back to the

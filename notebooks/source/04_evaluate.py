@@ -762,7 +762,8 @@ plots.show(fig, alt=alt, colours=256)
 # For each one ask, in this order: Is the *label* right? (The *ground truth* was made by people.) Is the *film* right (exposure, rotation,
 # something lying on the patient)? Would *I* have seen it? And only then: what did the network not
 # learn? Errors with one thing in common are worth more than a hundred random ones. The table shows
-# what is known of the missed; look for the thing in common.
+# what is known of the missed; look for the thing in common. (One or two films cannot show one: then
+# ask the same of the alarmed.)
 #
 # For the sample: *pattern* says how the disease spreads. *Lobar* fills a lobe, *bronchopneumonia* makes
 # patches, *interstitial* a fine net in both lungs. *Grade* says how strongly the disease was drawn, not
@@ -814,7 +815,8 @@ plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} group
 # The AUC needs no threshold, so it may use all films. A hollow mark means that fewer than 20 films
 # of the smaller class stand behind it: it is shown, and nothing should be concluded from it. Where
 # the lesions are graded, the row of the subtle ones would tell most, if there were enough of them (each
-# grade is compared with all healthy films): the gross ones are the easy part.
+# grade is compared with all healthy films). One expects the gross ones to be the easy part; see whether
+# they are. A subtle lesion in the open can be easier than a gross one behind the heart.
 #
 # For the sensitivity we need a threshold, so only the patients to judge on may speak, and they are
 # fewer. The gap is the group's sensitivity minus the reference's, which is the largest group:

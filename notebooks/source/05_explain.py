@@ -142,6 +142,8 @@ plots.show(fig, alt="A film, its Grad-CAM as five by five squares, and the same 
 # %% [markdown]
 # Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
 # pixels. The smooth cloud on the right is an enlargement. Its fine contours are not information.
+# (In this and all such pictures the white line goes round the places where the map is at least half as
+# bright as at its brightest, wherever they lie; the dashed line is the true lesion.)
 #
 # ### Exercise: the weight of a question
 #
@@ -288,7 +290,10 @@ display(Markdown("| | own map | another patient's | difference | the own map is 
 # The difference is taken film by film, and patients are drawn for its interval. Where the own map is
 # not shown to be better, the network may do no more than light up the lungs.
 #
-# Mind the intervals. With a dozen ill films they are wide, and so is what one may conclude.
+# Mind the intervals. With few ill films they are wide, and so is what one may conclude. Where the
+# table says *no interval*, all patients gave the same value, so that drawing them again changes nothing.
+# That is not certainty: other patients might give another value. (A stranger's map can score just like
+# the own one: where the lesions are large and much alike in place, one guess does for all.)
 #
 # ### Exercise: chance in the pointing game
 #
@@ -358,7 +363,9 @@ display(Markdown(f"The spot in the centre, which knows nothing, **{said}**: IoU 
 # %% [markdown]
 # Go through the rows and ask of each number: what would chance, or the impostor, have got? It is
 # common, and sobering, that the intervals overlap. Where the spot does as well as the map, a good
-# overlap shows only that lesions are large and lie in the middle.
+# overlap shows only that lesions are large and lie in the middle. (A *randomised* agreement of exactly
+# zero, without an interval, means that the shuffled network drew no pattern at all, on any film: a
+# blank map agrees with nothing, and it points into the lesion as often as chance does.)
 
 # %% [markdown]
 # ## The shortcut lab

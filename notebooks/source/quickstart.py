@@ -22,7 +22,7 @@
 #
 # The course ships with 100 chest radiographs. They were *simulated* from a real CT scan: X-rays
 # were sent through it by computer, and in some of the simulated people a pneumonia was placed
-# inside a lung. So nobody's privacy is at stake, and we know to the pixel where each disease is.
+# in one lung or in both. So nobody's privacy is at stake, and we know to the pixel where each disease is.
 #
 # Everything runs on real radiographs too: set `MEDIMG_DATASET=kermany` and run this notebook again
 # ([how](/README.md#real-images)). Start with Python's side of things: a handful of imports, and one
@@ -201,7 +201,9 @@ plots.show(ax.figure, alt="Loss on training and validation images, and the valid
 # %% [markdown]
 # Read such curves from left to right: while both fall, the network learns; when training falls and
 # validation rises, it has begun to learn the training films by heart. With so few films the second
-# stage may gain nothing; early stopping then keeps the first.
+# stage may gain nothing; early stopping then keeps the first. The epoch that is kept is the one with
+# the lowest *validation loss* (where two look alike, a further decimal decides), even if another has
+# a higher AUC: on so few films the AUC moves in jumps.
 #
 # ## 6. Measure it as a clinician would
 #
@@ -297,7 +299,9 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
            "network looked, and the outline of the true lesion.", colours=256)
 
 # %% [markdown]
-# Where the bright region lies within the outline, the network looked at the place of the disease. Where it lies
+# The white line goes round the places where the map is at least half as bright as at its brightest;
+# the dashed line is the lesion, where it is known.
+# Where the bright region lies within that outline, the network looked at the place of the disease. Where it lies
 # elsewhere (the edge of the film, the heart, the belly), ask why, even if the answer was right. A
 # map like this is a *hint*, not a proof: notebook [5](/notebooks/05_explain.ipynb) puts such maps
 # to the test, and shows one that looks right for the wrong reason.
