@@ -140,8 +140,8 @@ def state(model: nn.Module) -> list[object]:
     return [
         *[(m.training, len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
         *[(p.requires_grad, id(p.grad)) for p in model.parameters()],
-        *[p.detach().clone().sum().item() for p in model.parameters()],
-        *[b.clone().sum().item() for b in model.buffers()],
+        *[p.detach().contiguous().sum().item() for p in model.parameters()],
+        *[b.contiguous().sum().item() for b in model.buffers()],
     ]
 
 
