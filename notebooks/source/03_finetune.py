@@ -327,7 +327,7 @@ mine.round(3)
 # -log(0.5), about 0.69: compare. Everything else, in any library, is comfort around these lines. Ours
 # is `training.fit`. To prove that it holds no secret, we switch its comforts off one by one, and it
 # has to arrive at the same loss. We compare the first epoch: after that, the last digits of the
-sums, rounded differently, grow from step to step.
+# sums, rounded differently, grow from step to step.
 
 # %% tags=["nbval-check-output"]
 bare = training.FitSettings(
