@@ -33,7 +33,7 @@ from medimg.training import (
     scores,
     to_scores,
 )
-from medimg.training.inference import fold_norms
+from medimg.training.folding import fold_norms
 
 
 @dataclass(frozen=True)

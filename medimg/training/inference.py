@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, cast
@@ -11,8 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils import fuse_conv_bn_eval
+from torch import Tensor
 
 from medimg.augment import apply, still
 from medimg.errors import TrainingError
@@ -21,6 +18,7 @@ from medimg.progress import tqdm
 from medimg.runtime import Precision, pick_device, pick_precision
 from medimg.training.data import Batches
 from medimg.training.distributed import gather_rows, is_main, world
+from medimg.training.folding import fold_norms
 from medimg.training.loop import autocast, memory_advice
 from medimg.training.types import ImageSet, Network
 
@@ -223,20 +221,3 @@ def to_scores(
     scaled = torch.from_numpy(np.asarray(logits, dtype=np.float64)) / temperature
     scores = torch.softmax(scaled, dim=1).numpy()
     return cast("NDArray[np.float64]", scores[:, 1] if scores.shape[1] == 2 else scores)
-
-
-def fold_norms(model: Network) -> Any:
-    """Return a copy for inference with each batch norm folded into the convolution before it."""
-    quick = copy.deepcopy(model).eval()  # type: ignore[attr-defined]
-    for module in list(quick.modules()):
-        _fold_children(module)
-    return quick
-
-
-def _fold_children(module: nn.Module) -> None:
-    children = list(module.named_children())
-    for (_, conv), (name, norm) in itertools.pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            fused = fuse_conv_bn_eval(conv, norm)
-            conv.weight, conv.bias = fused.weight, fused.bias
-            setattr(module, name, getattr(norm, "act", nn.Identity()))  # timm's norms activate
