@@ -141,7 +141,6 @@ def _series_header(volume: ChestVolume, low: int, number: int) -> dict[str, obje
         "PatientAge": "",
         "SeriesDescription": "SIMULATED patient; anatomy of a public CT",
         "SliceThickness": f"{thick:g}",
-        "SpacingBetweenSlices": f"{thick:g}",
         "PixelSpacing": [round(pixel, 6)] * 2,
         "ImagePositionPatient": corner(volume.hu.shape[1:], pixel, (low + 0.5) * volume.spacing[0]),
         "DerivationDescription": f"{SOURCE}; resampled, table removed. {NOTICE}",
