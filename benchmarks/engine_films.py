@@ -13,7 +13,8 @@ import numpy as np
 
 from medimg import datasets
 
-KERMANY_PATIENT = r"(person\d+)_|(IM-\d+)"
+# The child's number where the name tells it, else the whole name.
+PATIENT = r"person\d+|IM-\d+|^(?!.*(?:person\d|IM-\d)).+"
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,7 @@ def table(data: Path | None):
     """Return the study table, the patient read from the file name where it is told there."""
     if data is None:
         return datasets.load("sample")
-    studies = datasets.from_folder(data)
-    found = [re.search(KERMANY_PATIENT, Path(path).name) for path in studies["path"]]
-    studies["patient_id"] = [
-        match[1] or match[2] if match else Path(path).stem
-        for match, path in zip(found, studies["path"], strict=True)
-    ]
-    return studies
+    return datasets.from_folder(data, patient_pattern=PATIENT)
 
 
 def split(studies, train: int, val: int, seed: int):

@@ -5,6 +5,7 @@ from medimg.training.distributed import is_main, process_group, world
 from medimg.training.fit import FitResult, fit
 from medimg.training.inference import predict, predict_ensemble, predict_logits, to_scores
 from medimg.training.loop import make_loss
+from medimg.training.mixed_precision import autocast
 from medimg.training.probe import Probe, extract_features, linear_probe
 from medimg.training.scores import scores
 from medimg.training.settings import FitSettings, recipe
@@ -16,6 +17,7 @@ __all__ = [
     "FitResult",
     "FitSettings",
     "Probe",
+    "autocast",
     "cross_validate",
     "extract_features",
     "fit",

@@ -19,10 +19,12 @@ from medimg.runtime import Precision, pick_device, pick_precision
 from medimg.training.data import Batches
 from medimg.training.distributed import gather_rows, is_main, world
 from medimg.training.folding import fold_norms
-from medimg.training.loop import autocast, memory_advice
+from medimg.training.loop import memory_advice
+from medimg.training.mixed_precision import autocast
 from medimg.training.types import ImageSet, Network
 
 PLAIN = ((0.0, 1.0),)  # (degrees, zoom) of each view
+BATCH = {"cpu": 8, "cuda": 64}  # no more than what a CPU's caches hold; a GPU wants to be filled
 VIEWS = (*PLAIN, (0.0, 1.1), (-6.0, 1.05), (6.0, 1.05))
 
 
@@ -32,7 +34,7 @@ def run_batches(
     array: NDArray[Any],
     *,
     output: str = "logits",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     views: tuple[tuple[float, float], ...] = PLAIN,
     shared: bool = False,
     precision: Precision | None = None,
@@ -47,8 +49,8 @@ def run_batches(
         uint8 (N, H, W), or features for a head.
     output : {"logits", "pooled", "map"}
         What to return of each image: (K,), (C,) or (C, h, w).
-    batch_size : int
-        Images at once.
+    batch_size : int, optional
+        Images at once; by default `BATCH` of the device.
     views : tuple of (degrees, zoom)
         Each image is seen once a view, and the results are averaged.
     shared : bool
@@ -63,6 +65,7 @@ def run_batches(
     """
     device = pick_device()
     precision = pick_precision(device) if precision is None else precision
+    batch_size = BATCH[device.type] if batch_size is None else batch_size
     quick = fold_norms(model).to(device, memory_format=precision.memory_format)
     call = {"logits": quick, "pooled": quick.embed, "map": quick.feature_map}[output]
     batches = Batches(array, device)
@@ -92,7 +95,7 @@ def predict_logits(
     model: Network,
     images: NDArray[np.uint8],
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     tta: bool = False,
 ) -> NDArray[np.float32]:
     """Return the logits of images, before temperature and softmax.
@@ -103,8 +106,8 @@ def predict_logits(
         Left as it is.
     images : ndarray
         uint8 (N, H, W).
-    batch_size : int
-        Images at once.
+    batch_size : int, optional
+        Images at once; by default `BATCH` of the device.
     tta : bool
         Whether to average over four views (test-time augmentation): steadier, four times slower.
 
@@ -125,7 +128,7 @@ def predict(
     model: Network,
     images: ImageSet,
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     tta: bool = False,
     temperature: float = 1.0,
 ) -> Predictions:
@@ -162,7 +165,7 @@ def predict_ensemble(
     models: Sequence[Network],
     images: NDArray[np.uint8],
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     tta: bool = False,
 ) -> NDArray[np.float32]:
     """Return the mean logits of several networks.

@@ -19,6 +19,7 @@ from medimg.errors import TrainingError
 from medimg.runtime import Precision, mix, seeded
 from medimg.training.data import Batches, Indices, split_batches
 from medimg.training.distributed import total_of, world, wrap
+from medimg.training.mixed_precision import autocast
 from medimg.training.optim import MovingAverage, schedule, set_rates
 from medimg.training.settings import FitSettings
 from medimg.training.types import Network
@@ -101,11 +102,6 @@ def check_finite(losses: Tensor, rows: Indices, run: Run, epoch: int) -> float:
             f"learning_rate below {run.settings.learning_rate:g}"
         )
     return total
-
-
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Run the block's matrix products in the chosen precision."""
-    return torch.autocast(device.type, dtype=precision.dtype, enabled=precision.dtype is not None)
 
 
 def make_loss(

@@ -32,7 +32,7 @@ def extract_features(
     *,
     kind: str = "pooled",
     cache: str | os.PathLike[str] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """Run the backbone once over all images.
 
@@ -46,8 +46,8 @@ def extract_features(
         Pooled features (N, C), or feature maps (N, C, h, w) for an attention head.
     cache : path, optional
         A folder; features of the same images and weights are read back from it.
-    batch_size : int
-        Images at once.
+    batch_size : int, optional
+        Images at once; by default what suits the device.
 
     Returns
     -------

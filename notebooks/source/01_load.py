@@ -676,7 +676,7 @@ for extra in ("", ",\nwith copies"):
 # The intervals are made by patient (DeLong, paired), so they do not take copies for news. Read the
 # two lines with care. An interval of the inflation that includes zero does not show that the leak is
 # harmless, only that so few films cannot show it. The inflation can be large where an honest model
-# finds the disease hard, and is small where it is near the top anyway: nobody can gain much from 0.97.
+# finds the disease hard, and is small where it is near the top anyway: nobody can gain much near 1.
 # That is the treacherous part. You cannot see from a score whether it leaked.
 #
 # > **Where people fall.** Cutting a film into patches, slices of one CT, frames of one video,

@@ -236,7 +236,7 @@ precision = runtime.pick_precision(device)  # shorter numbers where the hardware
 def step(model, optimizer, images, labels):
     """Learn from one batch, and return its loss."""
     optimizer.zero_grad()
-    with training.loop.autocast(device, precision):
+    with training.autocast(device, precision):
         logits = model(images)  # (B, 2)
     loss = torch.nn.functional.cross_entropy(logits.float(), labels)
     loss.backward()

@@ -825,10 +825,11 @@ plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} group
 on_judge = groups[parts == "test"].reset_index(drop=True)
 strict = metrics.subgroups(judge, on_judge, threshold=threshold)
 gaps = strict.gaps[strict.gaps["metric"] == "sensitivity"].dropna(subset=["low"])
-shown = gaps[["attribute", "group", "reference"]].copy()
-shown["gap (95 % interval)"] = [f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})"
-                                for g in gaps.itertuples()]
-shown["say"] = np.where(gaps["warning"] == "", "", "too small to say")
+shown = pd.DataFrame({
+    "group": gaps["attribute"] + ": " + gaps["group"] + " against " + gaps["reference"],
+    "gap": [f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})" for g in gaps.itertuples()],
+    "say": np.where(gaps["warning"] == "", "", "too small"),
+})  # fmt: skip
 shown.style.hide()
 
 # %% tags=["nbval-check-output"]

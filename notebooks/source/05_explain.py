@@ -282,7 +282,8 @@ for name, test in (("pointing game", explain.pointing_game), ("IoU", explain.iou
                   for maps_of in (ordered, strangers))
     lead = explain.patients.mean_by_patient(own.per_image - other.per_image, codes)
     said = "better" if lead.low > 0 else "worse" if lead.high < 0 else "not shown to differ"
-    rows.append(f"| {name} | {own.estimate:.2f} | {other.estimate:.2f} | {lead:+.2f} | {said} |")
+    difference = re.sub(r"no interval.*", "no interval)", f"{lead:+.2f}")
+    rows.append(f"| {name} | {own.estimate:.2f} | {other.estimate:.2f} | {difference} | {said} |")
 display(Markdown("| | own map | another patient's | difference | the own map is |\n"
                  "|---|---|---|---|---|\n" + "\n".join(rows)))
 
