@@ -59,7 +59,7 @@ def main() -> None:
         while kills < args.kills:
             process = start(args, broken)
             wait_for(broken / "started", process)
-            moment = rng.uniform(0, 0.35 * duration)
+            moment = rng.uniform(0, 0.2 * duration)
             try:
                 process.wait(moment)
                 break  # it ended before it could be killed

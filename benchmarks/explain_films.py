@@ -96,9 +96,24 @@ def trained(
     settings = settings_for(origin, len(train), seed)
     settings = replace(settings, strategy=strategy or settings.strategy)
     file = cache / f"{name}_{len(train)}_{strategy}{seed}.pt"
+    return fitted(model, train, val, settings, file), origin
+
+
+def attentive(learn: ImageSet, cache: Path) -> MedicalNet:
+    """Train an attention head on the frozen EfficientNet, or read the last time's weights."""
+    train, val = learn.subset("train"), learn.subset("val")
+    settings = replace(recipe(len(train)), strategy="frozen", epochs=12, learning_rate=3e-3)
+    model = build_model(head="attention")
+    return fitted(model, train, val, settings, cache / f"attention_{len(train)}.pt")
+
+
+def fitted(
+    model: MedicalNet, train: ImageSet, val: ImageSet, settings: FitSettings, file: Path
+) -> MedicalNet:
+    """Train the network and keep its weights in a file, unless the file is there."""
     if not file.is_file():
         fit(model, train, val, settings=settings)
-        cache.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), file)
     model.load_state_dict(torch.load(file, weights_only=True))
-    return model.eval(), origin
+    return model.eval()

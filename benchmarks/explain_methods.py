@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from engine_films import machine
-from explain_films import Judged, films, trained
+from explain_films import Judged, attentive, films, trained
 
 from medimg.datasets import ImageSet
 from medimg.explain import (
@@ -167,6 +167,15 @@ def report(name: str, learn: ImageSet, validate: Judged, test: Judged,
     methods_table(model, ill, FAST, others)
 
 
+def attention_report(learn: ImageSet, test: Judged, cache: Path) -> None:
+    """Print the tests of the weights of an attention head beside Grad-CAM of the same network."""
+    model = attentive(learn, cache)
+    score = scores(model, test)
+    print("\n## efficientnet_lite0 with an attention head, backbone frozen\n")
+    print(f"AUC {area(score, test):.2f} on {len(score)} films of other patients.")
+    methods_table(model, test.ill, ("attention", "gradcam"), [])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=Path, help="simulated films to learn from, as a table")
@@ -180,6 +189,7 @@ def main() -> None:
     learn, validate, test = films(options.studies)
     for name in options.models:
         report(name, learn, validate, test, options)
+    attention_report(learn, test, options.cache)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,13 @@ from torchvision.models import VisionTransformer
 
 from medimg.augment import Augment
 from medimg.errors import TrainingError
-from medimg.models import AttentionHead, LinearHead
+from medimg.models import AttentionHead, LinearHead, build_model
 from medimg.models.network import MedicalNet
 from medimg.models.transformer import split_vit
+from medimg.runtime import Precision
 from medimg.training import (
     FitSettings,
+    autocast,
     cross_validate,
     extract_features,
     fit,
@@ -33,7 +35,7 @@ from medimg.training import (
     scores,
     to_scores,
 )
-from medimg.training.folding import fold_norms
+from medimg.training.folding import fold
 
 
 @dataclass(frozen=True)
@@ -388,10 +390,34 @@ def test_out_of_memory_in_a_step_says_the_batch_size(films, monkeypatch):
 def test_folded_norms_change_nothing_but_rounding(films):
     model = fit(make_net(), *films, settings=QUICK).model
     images = torch.from_numpy(films[1].images)[:, None].float() / 255
-    quick = fold_norms(model)
+    quick = fold(model, torch.device("cpu"), Precision())
     assert not any(isinstance(m, nn.BatchNorm2d) for m in quick.modules())
     with torch.inference_mode():
         torch.testing.assert_close(quick(images), model(images), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("able", [True, False])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_folded_activations_change_nothing_but_rounding(dtype, able, monkeypatch):
+    monkeypatch.setattr("medimg.training.folding._can_clip", lambda: able)
+    model = build_model(pretrained=False).eval()
+    torch.manual_seed(0)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+            nn.init.uniform_(norm.bias, 0, 6)  # so that ReLU6 clips at both ends
+    precision, device = Precision(dtype=dtype), torch.device("cpu")
+    quick, images = fold(model, device, precision), torch.rand(2, 1, 64, 64)
+    clipped = sum(type(m).__name__ == "_ClippedConvolution" for m in quick.modules())
+    left = sum(isinstance(m, nn.ReLU6) for m in quick.modules())
+    assert (clipped > 20) is able
+    assert clipped + left == sum(isinstance(m, nn.ReLU6) for m in model.modules())
+    with torch.inference_mode():
+        with autocast(device, precision):
+            found = quick.feature_map(images).float()
+        wanted = model.feature_map(images)
+    tolerance = 1e-4 if dtype is None else 0.05
+    assert float((found - wanted).norm() / wanted.norm()) < tolerance
 
 
 def test_prediction_does_not_depend_on_the_batch(films):

@@ -18,7 +18,7 @@ from medimg.progress import tqdm
 from medimg.runtime import Precision, pick_device, pick_precision
 from medimg.training.data import Batches
 from medimg.training.distributed import gather_rows, is_main, world
-from medimg.training.folding import fold_norms
+from medimg.training.folding import fold
 from medimg.training.loop import memory_advice
 from medimg.training.mixed_precision import autocast
 from medimg.training.types import ImageSet, Network
@@ -66,7 +66,7 @@ def run_batches(
     device = pick_device()
     precision = pick_precision(device) if precision is None else precision
     batch_size = BATCH[device.type] if batch_size is None else batch_size
-    quick = fold_norms(model).to(device, memory_format=precision.memory_format)
+    quick = fold(model, device, precision)
     call = {"logits": quick, "pooled": quick.embed, "map": quick.feature_map}[output]
     batches = Batches(array, device)
     rank, processes = world() if shared else (0, 1)

@@ -84,8 +84,8 @@ print(f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
 truth = images.read_image(film["mask_path"]) > 0.5
 fig = plots.plot_grid([image, np.where(truth, image, 0.3 * image)], columns=2,
                       titles=["as a radiologist sees it", "the pneumonia, lit up"])
-plots.show(fig, alt="A chest radiograph, and the same darkened except for the pneumonia: a whiter "
-           "region inside the lung.", colours=128)
+plots.show(fig, alt="A chest radiograph, and the same darkened except for the pneumonia: whiter "
+           "regions inside the lungs.", colours=128)
 
 # %% [markdown]
 # The lungs are dark because they are full of air. Pneumonia fills small airspaces with fluid, so a
