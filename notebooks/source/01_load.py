@@ -239,7 +239,7 @@ print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max
 chest = hu[len(hu) // 2]
 ax = plots.plot_histogram(chest, unit="HU")
 ax.set_yscale("log")
-for name, value in {"air": -1000, "lung": -850, "fat": -100, "muscle, blood": 45}.items():
+for name, value in {"air": -1000, "lung": -850, "fat": -100, "muscle": 45}.items():
     ax.axvline(value, color="#D55E00", lw=1, ls="--")
     ax.text(value + 10, ax.get_ylim()[1], name, rotation=60, fontsize=8)
 share = (chest < -500).mean()
@@ -249,7 +249,7 @@ plots.show(ax.figure, alt=f"Humps at air, lung, fat and muscle; {share:.0%} lie 
 # Bone lies above 300 HU, and so does blood with a contrast agent in it: this patient was given one,
 # and the heart's chambers are brighter than muscle.
 #
-# A screen cannot show two thousand values at once in a useful way. So radiologists look at the same
+# A screen cannot show four thousand values at once in a useful way. So radiologists look at the same
 # slice through several windows. The library knows the usual ones by name.
 
 # %% tags=["nbval-check-output"]
@@ -263,8 +263,9 @@ plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, b
 
 # %% [markdown]
 # Titles give centre and width in HU. In the lung window you see vessels in the lungs and the heart is
-# one flat white. In the mediastinal window the lungs are black and soft tissue has greys. Nothing
-# was measured again; only the map from numbers to greys changed.
+# one flat white. In the mediastinal window the lungs are black, and muscle and fat have greys of their
+# own; the chambers of the heart, full of contrast agent, are white in both, and the bone window tells
+# them from bone. Nothing was measured again; only the map from numbers to greys changed.
 #
 # ### Exercise: from stored to Hounsfield
 #
@@ -421,7 +422,7 @@ for size in kept:
 
 # %% tags=["nbval-check-output"]
 ax = pd.DataFrame(kept).plot(figsize=(5, 2.8), style=["-.o", "--s", "-^"], logx=True)
-ax.set(xlabel="diameter of the spot (mm)", ylabel="contrast left", ylim=(0, 1.05))
+ax.set(xlabel="diameter of the spot (mm)", ylabel="contrast left in\nthe brightest pixel", ylim=(0, 1.05))
 ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
 ax.minorticks_off()
 ax.legend(title="pixels a side", frameon=False)
@@ -449,9 +450,12 @@ display(Markdown(
 # they hold every place where the disease weakens the rays by more than about 4 %. A real pneumonia may be
 # a patch of 20 to 50 mm.)
 #
+# And the curve asks only for a spot's brightest pixel. At 224 a spot of 4 mm keeps that, but is two
+# pixels wide: you may see that *something* is there, not whether it is round or has a sharp edge.
+#
 # So 224 pixels are enough for the *outline* of pneumonias like these, which are soft and large. The fine
 # signs, such as thin lines between lung lobules, are finer than a pixel here. And 224 are *not* enough
-# for all that a chest film can show: a small nodule, a hairline fracture, or the thin line at the edge of a
+# for all that a chest film can show: what a small nodule looks like, a hairline fracture, or the thin line at the edge of a
 # collapsed lung, which a clinical film of 2,500 pixels shows and one of 224 does not. The size is a
 # medical decision before it is a matter of memory.
 #
@@ -531,7 +535,9 @@ display(Markdown(
 # ### Exercise: how much of the test leaks?
 #
 # In the table `leaky`, how many **images** of the test split belong to a patient who also has an
-# image in the training split? (`isin` of pandas helps.)
+# image in the training split? In
+# pandas, `leaky.loc[leaky["split"] == "train", "patient_id"]` gives the patient of each training image,
+# and `a.isin(b)` says of each entry of `a` whether it is in `b`.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -737,13 +743,14 @@ display(Markdown(
 #
 # In the Kermany set, healthy and sick children were evidently not filmed and stored alike: the file size
 # alone, the border of the film alone, or its overall grey values (which disease itself changes a little)
-# do nearly as well as networks in many a tutorial. To measure it yourself, [fetch the films](/README.md#real-images) and run this notebook with
-# `MEDIMG_DATASET=kermany`.
+# do nearly as well as networks in many a tutorial. To measure it yourself, download that set
+# ([how](/README.md#real-images)) and start Jupyter with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to
+# the folder in which it lies.
 #
 # ### Exercise: which of these is a shortcut?
 #
 # Four data sets are offered to you. In which could a network tell the label **without** the
-# disease? Give a list of letters.
+# disease? Give a list, as in `["a", "b"]`.
 #
 # - **a** The sick were filmed lying in intensive care with a portable machine, the healthy standing
 #   in the clinic.

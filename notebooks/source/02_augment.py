@@ -315,12 +315,12 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
 # one of the three comes out "decided" by chance up to once in seven times.) *Undecided* is not "no effect": with so few patients, a
 # small effect cannot be seen. *Better* is not "for the reason that I had in mind": where even the wild
 # recipe gains, the gain cannot come from plausible films. A linear model on 1,280 numbers and a few
-# dozen films may profit from *any* copies that blur what is particular to one film. To learn which copies
-# are worth having, one has to ask about other films than these.
+# dozen films may profit from *any* copies that blur what is particular to one film. Next we
+# ask about other films than these.
 #
 # ## Where augmentation earns its keep: another hospital
 #
-# On films like those it learned from, a model needs little help. Films from elsewhere are turned
+# At home there may be little to gain. Elsewhere there is more: films from elsewhere are turned
 # differently, framed differently, processed differently (a *domain shift*). We imitate that by changing the *judged*
 # films (once, with a fixed seed) in ways that the training films were not, and judge again.
 
@@ -345,6 +345,11 @@ display(Markdown(
 # Be fair: we made this other hospital out of much the same changes as the augmentation. A real one
 # differs in ways that nobody drew. So take a gain here as an upper hope.
 #
+# Look at the last two rows as well. Where recipes that no hospital could produce do as well as the usual
+# one, the table shows that *some* variety helps, not that plausible variety helps more. It could not
+# punish a flip: no film here has its heart on the other side. The reason to leave the flip out is what
+# we know of patients, not this AUC.
+#
 # > **Where learners fall.** Augmentation is for training. An augmented *test* set measures something
 # > else: here we did it on purpose, to ask a question about another hospital, and said so. And copies
 # > of one film must stay on one side of the split: a copy of a training film in the test set is a leak.
@@ -352,7 +357,7 @@ display(Markdown(
 # ### Exercise: is the gain real?
 #
 # Somebody reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference -0.01 to
-# 0.09)." What may be said? (a) It helps. (b) It does nothing. (c) The data cannot decide; a gain of
+# 0.09)." What may be said? Give one letter in quotes, as in `"a"`. (a) It helps. (b) It does nothing. (c) The data cannot decide; a gain of
 # 0.09 and a small harm are both possible. (d) The interval is wrong, since it holds a negative number.
 
 # %% tags=["exercise"]

@@ -873,8 +873,9 @@ for warning in result.warnings:
     print("warning:", warning)
 
 # %% [markdown]
-# The same from the command line, for scores that were made by any program:
-# `python -m medimg evaluate predictions.csv --out report`.
+# The same from the command line, for a network that `fit` kept:
+# `python -m medimg evaluate --model runs/latest/model.safetensors --out report`. Scores that another
+# program made go into `metrics.Predictions` and from there to `write_report`, as above.
 #
 # ## Key points
 #

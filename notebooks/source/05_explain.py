@@ -66,7 +66,7 @@ print(f"{len(films)} films; {int(masks.any(axis=(1, 2)).sum())} show a lesion, w
 
 # %%
 train, val = films.subset("train"), films.subset("val")
-settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
+settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=6,
                    class_weights="balanced")
 model = models.build_model("efficientnet_lite0")
 model = training.fit(model, train, val, settings=settings).model
@@ -513,6 +513,7 @@ display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc i
 #
 # A network for hip fractures has an AUC of 0.97 in your hospital, and its maps lie on the hip. You
 # suspect that it recognises the portable machine. Which single test would tell you most?
+# Give one letter in quotes, as in `"a"`.
 # (a) more maps, by another method, (b) a larger test set from your hospital, (c) films of the portable
 # machine only, ill and well, (d) the weight-shuffling test.
 

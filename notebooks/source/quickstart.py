@@ -24,7 +24,7 @@
 # were sent through it by computer, and in some of the simulated people a pneumonia was placed
 # in one lung or in both. So nobody's privacy is at stake, and we know to the pixel where each disease is.
 #
-# Everything runs on real radiographs too: set `MEDIMG_DATASET=kermany` and run this notebook again
+# Everything runs on real radiographs too, once they are on your disk: `MEDIMG_DATASET` names the set
 # ([how](/README.md#real-images)). Start with Python's side of things: a handful of imports, and one
 # random generator, so that your run makes the same draws as ours; the scores of trained networks may
 # differ a little between processors. (`replace`, which you will meet often, copies a set of settings and
@@ -45,6 +45,7 @@ rng = np.random.default_rng(7)
 # %% [markdown]
 # `datasets.load` returns a *study table*: one row an image, with its file, its label, and the
 # **patient** it came from. The last column matters more than it seems, as you will see in a minute.
+# `datasets.draw` takes at most so many of each split from a large set; ours has 70, 15 and 15 in all.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load()
@@ -165,8 +166,6 @@ plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirror
            colours=128)
 
 # %% [markdown]
-# The second half of the recipe is the order of things. What comes next is called *fine-tuning*.
-#
 # ## 5. Fine-tune a pretrained network
 #
 # Training a network from nothing takes hundreds of thousands of images. We have a few dozen. So we
@@ -210,6 +209,7 @@ plots.show(ax.figure, alt="Loss on training and validation images, and the valid
 # The network gives each film a score between 0 and 1. To call a film "pneumonia" we need a
 # **threshold**, and choosing it on the test images would be cheating. We choose it on the
 # validation images, and take care not to miss pneumonias: the rule is to find at least nine of ten.
+# (Of a handful of ill films that means all, so the threshold may lie low, far from 0.5.)
 
 # %%
 val_scores = training.predict(result.model, val)
@@ -222,7 +222,8 @@ print(threshold)
 # Now, and only now, the test images. The **ROC curve** shows what every possible threshold would
 # give: how many of the ill are found (up is good) against how many healthy people are alarmed
 # (left is good). The area under it, the **AUC**, has a plain meaning: take one ill and one healthy
-# person at random; the AUC is the chance that the ill one has the higher score.
+# person at random; the AUC is the chance that the ill one has the higher score. The dot is our
+# threshold; its bars are the intervals of both shares.
 
 # %% tags=["headline"]
 auc = evaluation["auc"]
@@ -259,7 +260,7 @@ evaluation.table.loc[names, ["value", "low", "high", "method"]].round(2)
 
 # %% [markdown]
 # (*Effective size*: two films of one patient count for less than two patients. *Obuchowski*: who worked
-# out DeLong's interval for that.)
+# out DeLong's interval for that. The column names the formula; skip it until notebook 4.)
 #
 # PPV and NPV hold *only* where as many people are ill as in this test set. Where one in a hundred
 # is, as when healthy people are screened, the same network would raise mostly false alarms. Notebook
@@ -302,7 +303,8 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 # The white line goes round the places where the map is at least half as bright as at its brightest;
 # the dashed line is the lesion, where it is known.
 # Where the bright region lies within that outline, the network looked at the place of the disease. Where it lies
-# elsewhere (the edge of the film, the heart, the belly), ask why, even if the answer was right. A
+# elsewhere (the edge of the film, a letter, an arm), ask why, even if the answer was right. (An outline
+# may cover the heart or the belly: the lungs reach down behind both, and so does disease.) A
 # map like this is a *hint*, not a proof: notebook [5](/notebooks/05_explain.ipynb) puts such maps
 # to the test, and shows one that looks right for the wrong reason.
 #
