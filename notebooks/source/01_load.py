@@ -243,11 +243,12 @@ for name, value in {"air": -1000, "lung": -850, "fat": -100, "muscle": 45}.items
     ax.axvline(value, color="#D55E00", lw=1, ls="--")
     ax.text(value + 10, ax.get_ylim()[1], name, rotation=60, fontsize=8)
 share = (chest < -500).mean()
-plots.show(ax.figure, alt=f"Humps at air, lung, fat and muscle; {share:.0%} lie below -500 HU.")
+plots.show(ax.figure, alt=f"Humps at air, lung, fat, muscle, and blood with contrast; {share:.0%} lie below -500 HU.")
 
 # %% [markdown]
-# Bone lies above 300 HU, and so does blood with a contrast agent in it: this patient was given one,
-# and the heart's chambers are brighter than muscle.
+# Compact bone lies above about 300 HU, the spongy bone inside a vertebra between some 100 and 300. The
+# hump near 400 HU is blood with a contrast agent in it: this patient was given one, and the heart's
+# chambers are brighter than muscle. Blood without it would lie near 45.
 #
 # A screen cannot show four thousand values at once in a useful way. So radiologists look at the same
 # slice through several windows. The library knows the usual ones by name.
@@ -326,9 +327,10 @@ plots.show(
 # ## MR: numbers without a unit
 #
 # Magnetic resonance measures how hydrogen behaves in a magnetic field. Its numbers depend on the
-# scanner, the coil and the settings, and have no unit. Take all healthy heads of the sample, and
+# scanner, the coil and the settings, and have no unit. Take all slices without a lesion in the sample, and
 # from each the median of its brighter half, which is mostly brain. (They are not all cut at the same
-# height, which adds to the spread.)
+# height, which adds to the spread. The heads are simulated, and so are the differences in brightness: they
+# were put in, as scanners make them.)
 
 # %% tags=["nbval-check-output"]
 mr = datasets.load("sample_mr")
@@ -336,8 +338,8 @@ healthy = [images.read_values(path) for path in mr.loc[mr["label"] == "no_lesion
 medians = [float(np.median(head[head > head.mean()])) for head in healthy]
 order = np.argsort(medians)
 heads = [healthy[order[0]], healthy[order[-1]]]  # the darkest and the brightest
-print(f"{len(healthy)} healthy heads: medians from {min(medians):.0f} to {max(medians):.0f}, "
-      "and nobody is ill")
+print(f"{len(healthy)} slices without a lesion: medians from {min(medians):.0f} to "
+      f"{max(medians):.0f}, and disease explains none of it")
 
 # %% [markdown]
 # The usual way out is to scale each image by its own **percentiles**: the value below which 1 % of
@@ -727,7 +729,7 @@ telling = audit[audit["low"] > 0.5]
 worst = audit.iloc[0]
 verdict = ("Do not believe an AUC on this set before you know where that comes from."
            if worst["low"] > 0.7 else
-           "Nothing here tells the label in a way that would carry a network far.")
+           f"No strong shortcut is shown; one up to {worst['high']:.2f} cannot be ruled out here.")
 display(Markdown(
     f"The audit tried **{len(audit)}** shortcuts on {len(audited)} images. "
     f"{len(telling)} have an interval wholly above 0.5; luck alone would give about "

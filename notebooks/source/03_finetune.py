@@ -671,7 +671,7 @@ exercises.check("03-stop", kept_epoch)
 #
 # Everything is decided: the strategy and its best epoch by the validation loss. The threshold too
 # comes from the validation films, by Youden's index: the cut where sensitivity + specificity is largest.
-# Unlike the quickstart's rule (find nine of ten), it counts a miss and a false alarm as equally bad;
+# Unlike the quickstart's rule (find nine of ten), it counts both rates alike;
 # notebook 4 asks whether they are. Now the test films, once.
 
 # %% tags=["headline"]

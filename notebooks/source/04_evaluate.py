@@ -432,8 +432,8 @@ fooled = metrics.evaluate(choose, threshold=threshold)
 print(fooled.warnings[0])
 
 # %% [markdown]
-# Other rules fit other places. *Youden's index* weighs both kinds of error alike, which suits
-# nobody in particular. A *cost* says outright how many false alarms one miss is worth.
+# Other rules fit other places. *Youden's index* adds both rates as if equal. In people, that makes one
+# miss as bad as (healthy / ill) false alarms: 19 where one in twenty is ill. Nobody chose that price. A *cost* says outright how many false alarms one miss is worth.
 
 # %% tags=["nbval-check-output"]
 rules = {
@@ -644,9 +644,10 @@ display(
 
 # %% [markdown]
 # Every score moved, and no two films changed places. Since one half stays one half, not a single
-# call at 0.5 changed either. What *T* cannot mend is a tilt: if all scores are too high, say
-# because the model learned where the disease was common, it takes a shift as well. Expect that at
-# every new hospital.
+# call at 0.5 changed either. What *T* cannot mend is a *shift*: no *T* moves one half. If all
+# scores are too high or too low, say because the model learned where the disease was commoner, an
+# intercept has to be added as well. Expect that at every new hospital. A lower Brier score says better
+# than before; it does not say calibrated.
 
 # %% [markdown]
 # ## 8. More good than harm? The decision curve
@@ -658,7 +659,7 @@ display(
 
 # %%
 risk, ill = 0.2, calibrated.y_true == 1
-acts = calibrated.y_score >= risk  # calibrated: the scores are taken as risks
+acts = calibrated.y_score >= risk  # as if the scores were risks: draw their reliability first
 good, harm = np.mean(acts & ill), np.mean(acts & ~ill)
 net_benefit = good - harm * risk / (1 - risk)
 
@@ -759,7 +760,7 @@ for line, (kind, table) in zip(axes, rows.items(), strict=True):
 plots.show(fig, alt=alt, colours=256)
 
 # %% [markdown]
-# For each one ask, in this order: Is the *label* right? (The *ground truth* was made by people.) Is the *film* right (exposure, rotation,
+# For each one ask, in this order: Is the *label* right? (In real sets people made the *ground truth*; in the sample a program drew it.) Is the *film* right (exposure, rotation,
 # something lying on the patient)? Would *I* have seen it? And only then: what did the network not
 # learn? Errors with one thing in common are worth more than a hundred random ones. The table shows
 # what is known of the missed; look for the thing in common. (One or two films cannot show one: then

@@ -263,7 +263,7 @@ display(Markdown(f"Pointing game **{game.estimate:.2f}**, by chance {game.chance
 # %% [markdown]
 # Chance by area is a low bar. These lesions are large, and they lie where lungs lie: in the middle of
 # the film. Any map that is bright over the lungs clears it. So set a higher bar: play both games again
-# with the map of *another patient*. That map knows where the lungs are, and nothing of this patient's
+# with the map of *another patient*. That map knows, at best, where lungs usually lie, and nothing of this patient's
 # lesion. (Two films of one patient must not be paired. So we lay each patient's films side by side,
 # and move all maps on by as many places as any patient has films.)
 
@@ -330,6 +330,11 @@ plots.show(ax.figure, alt="How alike the maps stay to the first map, and how oft
 # dark have changed places. The labels name the deepest layer that has been shuffled
 # so far, `head` being nearest to the score and `stem` nearest to the film. A map worth the name must
 # fall apart.
+#
+# Mind the orange points, above all the last. A shuffled network lights up one and the same place on every
+# film. One shuffle is one draw: where that place is the middle of the chest, it hits large lesions more
+# often than chance, and knows nothing. The table below shuffles once more, on fewer films, and may come
+# out otherwise. Where such a network points as well as ours, the pointing game is no evidence for our map.
 #
 # ### Test 3: all tests in one table, and two impostors
 #

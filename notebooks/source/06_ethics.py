@@ -74,7 +74,10 @@ for name in telling:
 # *Safe Harbor*: eighteen kinds of identifiers go, and nobody involved knows how to find the person
 # all the same. *Expert determination*: a statistician shows that the risk is very small. The DICOM
 # standard has a list of its own, element by element: PS3.15, Annex E. In the European Union, data
-# under a pseudonym that somebody can undo remain personal data (GDPR, Article 4(5), Recital 26).
+# under a pseudonym remain personal data for whoever can undo it, such as the hospital that holds the key
+# (GDPR, Article 4(5), Recital 26). For a recipient it depends on whether he can reasonably find the person
+# (Court of Justice, C-413/23 P, EDPS v SRB, 4 September 2025). With a picture of the body, do not count
+# on it.
 #
 # ### Why a quick script is not enough
 #
@@ -127,7 +130,8 @@ while True:
 print(f"pseudonym {pseudonym[:12]}... is {number}, found after {tried:,} guesses")
 
 # %% [markdown]
-# A moment's work for a laptop. The cure is a *keyed* hash: a secret goes into the scramble, and
+# A moment's work for a laptop. The usual cure is a *keyed* hash (for Safe Harbor, ask a lawyer
+# whether a code derived from the number will do; a random table is the safer reading): a secret goes into the scramble, and
 # without it there is nothing to try. The same secret gives the same pseudonym in next month's
 # delivery, so that one person stays one person. But whoever holds it can undo everything. So the
 # secret never travels with the data.
@@ -182,7 +186,8 @@ assert (before, after, report.ok) == (len(wanted), 0, True)
 print(f"of {len(wanted)} texts, {before} are in the input and {after} in the output")
 
 # %% [markdown]
-# All of them were there before; none is there now. The library looks for more than we did: dates in
+# All of them were in the *bytes* before; none is in the bytes now. (Text drawn into the picture is no such
+# text: two of these films still show a name and a date, and we come to them.) The library looks for more than we did: dates in
 # every spelling, addresses, serial numbers, unique identifiers, vendors' private texts. Here is what
 # it says about each of the eighteen identifiers of Safe Harbor.
 
@@ -190,7 +195,7 @@ print(f"of {len(wanted)} texts, {before} are in the input and {after} in the out
 report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 
 # %% [markdown]
-# Read the column *settled* first. (A further column, `done`, says what was done.) Where it says that *a person decides*, no program could, and we come
+# Read the column *settled* first, and read *yes* as: settled in the header. (A further column, `done`, says what was done.) Where it says that *a person decides*, no program could, and we come
 # to that below. The proof has small print as well: some texts of the input do occur in the output, and
 # each such hit must be *explained*, or the file counts as leaking and is moved away.
 
@@ -369,7 +374,8 @@ overall.table.loc[["sensitivity", "specificity", "auc"], ["value", "low", "high"
 
 # %% [markdown]
 # Now the groups. What a data set does not record cannot be looked at, and that is the first
-# finding of many an audit: most public sets of films say nothing of age, sex or hospital.
+# finding of many an audit: the large public sets give age and sex, few give origin or
+# insurance, and many small ones, Kermany's among them, give nothing.
 
 # %% tags=["nbval-check-output"]
 groups = studies[[name for name in ("sex", "view", "site") if name in studies]].copy()
@@ -601,7 +607,8 @@ for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
 # | prospective | those who come *after* the network was fixed, by a plan written before | how it does in the real stream of patients, nobody picked | whether outcomes improve |
 # | randomised | prospective, drawn by lot to be read with or without it | whether patients fare better | (dear, slow, rare) |
 #
-# Machine B was an external validation in small. Large ones have surprised their makers: networks for
+# Machine B was a stress test: the same patients, spoilt by a program. An
+# external validation needs other patients. Such studies have surprised the makers: networks for
 # pneumonia did worse at other hospitals and could tell the hospital itself from the film (Zech 2018); a
 # sepsis alarm in use at hundreds of hospitals missed two of three cases when outsiders looked
 # (Wong 2021).
@@ -738,8 +745,8 @@ exercises.check("06-validation", validation)
 #   26 May 2021. By rule 11 of Annex VIII, software whose information is used for diagnosis or
 #   therapy is class IIa; IIb if a wrong decision may cause serious deterioration or an operation;
 #   III if it may cause death or irreversible deterioration. From IIa on, a *notified body* checks.
-#   A proposal of December 2025 (COM(2025) 1023) would rewrite rule 11. It had not passed when we last
-#   looked: look again.
+#   A proposal of December 2025 (COM(2025) 1023) would rewrite rule 11, and would take devices out of
+#   most direct duties of the AI Act below. It had not passed when we last looked: look again.
 # - **AI Act**, [Regulation (EU) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj), comes on
 #   top. A device that a notified body must check is a *high-risk* AI system (Article 6(1)). Then it
 #   owes risk management, data governance (is the training set representative?), logging, human
@@ -767,8 +774,11 @@ exercises.check("06-validation", validation)
 # from the computation, so that they cannot drift from it.
 
 # %%
-change = {key: f"{gap.loc[key, 'value']:+.2f}" for key in ("sensitivity", "specificity")}
-limits = "Not validated elsewhere. On a noisier machine sensitivity changed by "
+change = {
+    key: f"{gap.loc[key, 'value']:+.2f} ({gap.loc[key, 'low']:+.2f} to {gap.loc[key, 'high']:+.2f})"
+    for key in ("sensitivity", "specificity")
+}
+limits = "Not validated elsewhere. On the same films made noisier, sensitivity changed by "
 limits += f"{change['sensitivity']}, specificity by {change['specificity']}."
 
 # %%

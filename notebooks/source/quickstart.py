@@ -69,7 +69,7 @@ for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "C
 # %% [markdown]
 # Read it like a radiographer: *Modality* DX is digital X-ray; *ViewPosition* PA means the rays
 # entered at the back and came out at the front, AP the other way round (in bed, for instance). *BitsStored* tells how many
-# grey levels the detector distinguishes: 10 bits are 1,024 levels, 12 bits 4,096, 14 bits 16,384. Your
+# grey levels the file can hold: 10 bits are 1,024 levels, 12 bits 4,096, 14 bits 16,384. Your
 # screen shows 256. **Photometric interpretation** says whether a large number is to be shown white
 # (MONOCHROME2) or black (MONOCHROME1). A reader that ignores it shows a negative, silently.
 #
@@ -84,14 +84,15 @@ print(f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
 # %% tags=["nbval-check-output"]
 truth = images.read_image(film["mask_path"]) > 0.5
 fig = plots.plot_grid([image, np.where(truth, image, 0.3 * image)], columns=2,
-                      titles=["as a radiologist sees it", "the pneumonia, lit up"])
-plots.show(fig, alt="A chest radiograph, and the same darkened except for the pneumonia: whiter "
-           "regions inside the lungs.", colours=128)
+                      titles=["as a radiologist sees it", "where disease was put"])
+plots.show(fig, alt="A chest radiograph, and the same darkened except where disease was put: most of "
+           "both lungs.", colours=128)
 
 # %% [markdown]
-# The lungs are dark because they are full of air. Pneumonia fills small airspaces with fluid, so a
-# patch of lung turns whiter (an *opacity*) and the fine vessels in it fade. That is all there is to see, and it
-# can be very little. *Your left is the patient's right*: the patient faces you.
+# The lungs are dark because they are full of air. Pneumonia mostly fills small airspaces with
+# fluid and cells: a patch of lung turns whiter (an *opacity*), its vessels fade, and the border of heart or
+# diaphragm beside it may vanish. Some kinds draw a fine net instead. It can be very little. (The outline
+# is generous: it holds more than the eye sees as white.) *Your left is the patient's right*: the patient faces you.
 #
 # ## 3. Look at the classes
 #
@@ -189,7 +190,7 @@ model = models.build_model("efficientnet_lite0", num_classes=len(classes))
 settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
                    class_weights="balanced")
 result = training.fit(model, train, val, settings=settings)
-display(result.history[["train_loss", "val_loss", "val_auc"]].round(3).fillna(""))
+display(result.history[["train_loss", "val_loss", "val_auc"]].round(3).astype(object).fillna(""))
 print(f"kept: the network as it was after epoch {result.best_epoch}")
 
 # %%
