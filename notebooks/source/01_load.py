@@ -243,7 +243,7 @@ for name, value in {"air": -1000, "lung": -850, "fat": -100, "muscle": 45}.items
     ax.axvline(value, color="#D55E00", lw=1, ls="--")
     ax.text(value + 10, ax.get_ylim()[1], name, rotation=60, fontsize=8)
 share = (chest < -500).mean()
-plots.show(ax.figure, alt=f"Humps at air, lung, fat, muscle, and blood with contrast; {share:.0%} lie below -500 HU.")
+plots.show(ax.figure, alt=f"Humps at air, lung, fat, muscle and blood; {share:.0%} below -500 HU.")
 
 # %% [markdown]
 # Compact bone lies above about 300 HU, the spongy bone inside a vertebra between some 100 and 300. The

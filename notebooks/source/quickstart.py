@@ -85,8 +85,8 @@ print(f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
 truth = images.read_image(film["mask_path"]) > 0.5
 fig = plots.plot_grid([image, np.where(truth, image, 0.3 * image)], columns=2,
                       titles=["as a radiologist sees it", "where disease was put"])
-plots.show(fig, alt="A chest radiograph, and the same darkened except where disease was put: most of "
-           "both lungs.", colours=128)
+plots.show(fig, alt="A chest radiograph, and the same darkened except where disease was put: "
+           "most of both lungs.", colours=128)
 
 # %% [markdown]
 # The lungs are dark because they are full of air. Pneumonia mostly fills small airspaces with
