@@ -424,7 +424,8 @@ for size in kept:
 
 # %% tags=["nbval-check-output"]
 ax = pd.DataFrame(kept).plot(figsize=(5, 2.8), style=["-.o", "--s", "-^"], logx=True)
-ax.set(xlabel="diameter of the spot (mm)", ylabel="contrast left in\nthe brightest pixel", ylim=(0, 1.05))
+ax.set(xlabel="diameter of the spot (mm)", ylim=(0, 1.05),
+       ylabel="contrast left in\nthe brightest pixel")
 ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
 ax.minorticks_off()
 ax.legend(title="pixels a side", frameon=False)
