@@ -306,6 +306,17 @@ def test_the_report_covers_the_18_identifiers(folder, tmp_path):
         report.save(tmp_path / "report.txt")
 
 
+def test_a_picture_that_may_show_text_leaves_names_to_a_person(tmp_path):
+    for burned, settled in (("YES", "in the header"), ("", "in the header"), ("NO", "yes")):
+        ds = plain()
+        ds.BurnedInAnnotation = burned
+        save(ds, tmp_path / f"in{burned}" / "a.dcm")
+        report = go(tmp_path / f"in{burned}", tmp_path / f"out{burned}")
+        by_number = report.hipaa.set_index("number")["settled"]
+        assert by_number[[1, 3, 8]].eq(settled).all()
+        assert by_number[16] == "yes"  # whole objects, refused whatever the picture shows
+
+
 def test_a_head_series_is_flagged_for_its_face(tmp_path):
     for number, part, study in ((1, "HEAD", ""), (2, "", "MRI Brain w/o"), (3, "CHEST", "")):
         ds = plain(number)

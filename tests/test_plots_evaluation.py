@@ -85,11 +85,12 @@ def test_confusion_writes_the_counts(p):
     result = evaluate(p, threshold=0.5)
     ax = plot_confusion(result)
     written = [t.get_text().split("\n")[0] for t in ax.texts]
-    assert written == [str(n) for n in result.confusion.to_numpy().ravel()]
+    counts = result.confusion.to_numpy()
+    assert written == [f"{n} of {sum(row)}" for row in counts for n in row]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["normal", "ill"]
     assert ax.get_ylabel().startswith("True")
     empty = plot_confusion(pd.DataFrame([[0, 0], [1, 2]], index=["a", "b"], columns=["a", "b"]))
-    assert [t.get_text() for t in empty.texts] == ["0", "0", "1\n33 %", "2\n67 %"]
+    assert [t.get_text() for t in empty.texts] == ["0", "0", "1 of 3\n33 %", "2 of 3\n67 %"]
 
 
 def test_reliability_draws_the_bins(p):

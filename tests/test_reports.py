@@ -200,6 +200,9 @@ def test_a_card_says_what_is_missing(report, tmp_path):
     assert "&lt;b&gt;not&lt;/b&gt;" in text
     assert "This card leaves open: version, users, out of scope" in text
     assert "too small to say" in text
+    healthy, ill = report.evaluation.confusion.sum(axis=1)
+    assert healthy + ill == 160
+    assert f"160 images of 80 patients (normal: {healthy}, &lt;pneumonia&gt;: {ill})." in text
     model_card(card, tmp_path / "bare.html")
     text, _ = check_page(tmp_path / "bare.html")
     assert "Nothing was measured on a test set." in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from pydicom import Dataset
@@ -71,6 +72,11 @@ def risks(dataset: Dataset) -> tuple[str, ...]:
         "overlay bits inside compressed pixels": _has_embedded(dataset) and not _is_native(dataset),
     }
     return tuple(text for text, holds in found.items() if holds and has_pixels)
+
+
+def may_show_text(reasons: Iterable[str]) -> bool:
+    """Whether one of the reasons of `risks` is text in the pixels."""
+    return any("text" in r or "overlay bits" in r or r == "secondary capture" for r in reasons)
 
 
 def clean(dataset: Dataset, boxes: tuple[Box, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from medimg.deid.hipaa import hipaa_table
 from medimg.deid.inventory import Inventory
 from medimg.deid.journal import Entry
 from medimg.deid.options import DeidOptions
+from medimg.deid.pixels import may_show_text
 from medimg.deid.verify import Verdict
 
 
@@ -41,6 +42,7 @@ def tabulate(
         done.update(entry.done)
     counts = Counter(one.kind for one in inventory.found)
     kinds = sorted(counts | inventory.unsearched)
+    legible = any(may_show_text(e.look_at) for e in entries.values() if e.output)
     return {
         "files": pd.DataFrame(files, columns=columns),
         "leaks": pd.DataFrame(leaks, columns=["output", "kind", "element", "count"]),
@@ -53,5 +55,5 @@ def tabulate(
             columns=["kind", "searched", "not_searched"],
         ),
         "done": pd.DataFrame(sorted(done.items()), columns=["what", "count"]),
-        "hipaa": hipaa_table(options, counts),
+        "hipaa": hipaa_table(options, counts, text_in_pixels=legible),
     }

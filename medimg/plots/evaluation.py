@@ -163,7 +163,7 @@ def plot_pr(
 
 
 def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw a confusion matrix: counts, with the share of each true class.
+    """Draw a confusion matrix: counts of each true class's total, and the shares.
 
     Parameters
     ----------
@@ -184,7 +184,8 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(counts):
-        text = f"{count:g}\n{100 * share[i, j]:.0f} %" if total[i, 0] else "0"
+        of = f"{count:g} of {total[i, 0]:g}\n{100 * share[i, j]:.0f} %"
+        text = of if total[i, 0] else "0"
         ax.text(j, i, text, ha="center", va="center", color="white" if share[i, j] > 0.5 else "k")
     names = [str(name) for name in matrix.index]
     ax.set_xticks(range(len(names)), names)

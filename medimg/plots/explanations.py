@@ -229,5 +229,6 @@ def plot_cascade(
     ax.set_xticks(x, steps, rotation=30, ha="right", fontsize=8)
     ax.set(xlabel="Weights randomised, from the output down", ylabel="Value (95 % interval)")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
+    # above the axes: inside, it would hide a point of some cascade
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize="small", frameon=False)
     return ax

@@ -73,11 +73,14 @@ def model_card(
         if f.name not in ("name", "limits")
     ]
     limits = [card.limits.strip()] if card.limits.strip() else []
-    measured = None
+    measured, by_class = None, ""
     if evaluation is None:
         limits.append("Nothing was measured on a test set.")
     else:
         limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in evaluation.warnings]
+        # sensitivity is a share of the ill alone, so that the sum of all would mislead
+        sizes = evaluation.confusion.sum(axis=1)
+        by_class = ", ".join(f"{name}: {size}" for name, size in sizes.items())
         measured = pd.DataFrame(
             [(metric_name(name), shown(e)) for name, e in evaluation.estimates.items()],
             columns=["Metric", f"Value ({100 * evaluation.level:g} % interval)"],
@@ -96,6 +99,7 @@ def model_card(
         version=medimg.__version__,
         said=pd.DataFrame(said, columns=["", "Statement"]),
         measured=measured,
+        by_class=by_class,
         threshold=None if evaluation is None else evaluation.threshold,
         n_images=0 if evaluation is None else evaluation.n_images,
         n_patients=0 if evaluation is None else evaluation.n_patients,

@@ -250,7 +250,8 @@ fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.imshow(won, cmap="cividis", origin="lower", aspect="auto", interpolation="nearest")
 ax.set(xlabel="healthy films, by rising score", ylabel="ill films, by rising score")
 ax.set_title("yellow: the ill one scores higher; blue: the healthy one; grey: a tie", fontsize=10)
-plots.show(fig, alt=f"Of all pairs of an ill and a healthy film, {won.mean():.2f} are won.")
+share = metrics.auc(predictions).value
+plots.show(fig, alt=f"Of all pairs of an ill and a healthy film, {share:.2f} are won.")
 
 # %% [markdown]
 # The border between yellow and blue *is* the ROC curve, turned by 180 degrees. Two things

@@ -195,8 +195,9 @@ print(f"of {len(wanted)} texts, {before} are in the input and {after} in the out
 report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 
 # %% [markdown]
-# Read the column *settled* first, and read *yes* as: settled in the header. (A further column, `done`, says what was done.) Where it says that *a person decides*, no program could, and we come
-# to that below. The proof has small print as well: some texts of the input do occur in the output, and
+# Read the column *settled* first. *In the header* means: the header is clean, but some picture may show
+# the same in plain letters, and a person must look. Where it says that *a person decides*, no program
+# could, and we come to both below. (A further column, `done`, says what was done.) The proof has small print as well: some texts of the input do occur in the output, and
 # each such hit must be *explained*, or the file counts as leaking and is moved away.
 
 # %%
@@ -813,8 +814,10 @@ answered.agg(["sum", "size"]).rename(columns={"sum": "answered", "size": "items"
 
 # %%
 told = pd.Series(asdict(card)).replace("", "(not stated)").to_frame("statement")
-for key in ("sensitivity", "specificity", "auc"):
-    told.loc[key] = f"{overall[key]:.2f}, on {overall.n_patients} patients"
+healthy, ill = overall.confusion.sum(axis=1)  # films, each rate counts its own
+asked = {"sensitivity": f"{ill} ill", "specificity": f"{healthy} healthy", "auc": "all"}
+for key, films in asked.items():
+    told.loc[key] = f"{overall[key]:.2f}, on {films} films"
 with pd.option_context("display.max_colwidth", None):
     display(told)
 
