@@ -5,7 +5,7 @@ python notebooks/build.py 01_load --execute     one, executed and measured (as i
 python notebooks/build.py --execute --dataset kermany --data /path    on real films, to build/
 python notebooks/build.py --check               do sources and notebooks agree? (runs nothing)
 python notebooks/build.py --slides              slides for teaching, to build/slides/
-python notebooks/build.py --quiz                instructor/quiz.md from instructor/quiz.yaml
+python notebooks/build.py --quiz                instructor/quiz.md, quiz-sheet.md from quiz.yaml
 python notebooks/build.py --table               what was measured, as a Markdown table
 """
 
@@ -119,7 +119,7 @@ def main() -> int:
         "--offline", default="", help="slides: the folder with reveal.js beside them"
     )
     parser.add_argument("--table", action="store_true", help="print what was measured")
-    parser.add_argument("--quiz", action="store_true", help="write instructor/quiz.md")
+    parser.add_argument("--quiz", action="store_true", help="write the quiz's two pages")
     parser.add_argument("--dataset", default="sample", help="MEDIMG_DATASET for --execute")
     parser.add_argument("--data", help="MEDIMG_DATA for --execute: where real data lie")
     parser.add_argument("--timeout", type=int, default=600, help="seconds a cell may take")
@@ -133,8 +133,9 @@ def main() -> int:
         print(runtime_table(layout))
         return 0
     if args.quiz:
-        with atomic_write(layout.root / "notebooks" / "instructor" / "quiz.md", "w") as file:
-            file.write(quiz_page(layout))
+        for page, answers in (("quiz.md", True), ("quiz-sheet.md", False)):
+            with atomic_write(layout.root / "notebooks" / "instructor" / page, "w") as file:
+                file.write(quiz_page(layout, answers=answers))
         return 0
     complaints: list[str] = []
     for name in [Path(name).stem for name in args.names] or layout.names():

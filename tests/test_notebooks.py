@@ -252,8 +252,14 @@ def test_the_quiz_is_whole_and_its_page_is_made_from_it():
         replies = [answer["feedback"] for answer in entry["answers"]]
         assert len(set(replies)) == len(replies)
         assert all(len(reply.split()) >= 4 for reply in replies), replies
-    page = (LAYOUT.root / "notebooks" / "instructor" / "quiz.md").read_text(encoding="utf-8")
-    assert page == quiz_page(LAYOUT), "run: python notebooks/build.py --quiz"
+    folder = LAYOUT.root / "notebooks" / "instructor"
+    sheet = quiz_page(LAYOUT, answers=False)
+    for name, made in (("quiz.md", quiz_page(LAYOUT)), ("quiz-sheet.md", sheet)):
+        page = (folder / name).read_text(encoding="utf-8")
+        assert page == made, "run: python notebooks/build.py --quiz"
+    for entry in (entry for questions in quiz.values() for entry in questions):
+        assert entry["question"] in sheet
+        assert not any(answer["feedback"] in sheet for answer in entry["answers"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("**/*.md")), ids=lambda p: p.name)

@@ -1,4 +1,4 @@
-"""The quiz as a page: questions first, each answer's feedback folded away below them."""
+"""The quiz as two pages: one with each answer's feedback folded away, one to hand out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from builder.layout import BuildError, Layout
 HEAD = """\
 # Quiz
 
-Four to six questions a notebook, about five to eight minutes each time: before the notebook to see what is known,
-or after it. Let everyone choose first, then open the answers and talk about the wrong ones: each
-has its own reply. Made from `quiz.yaml` by `python notebooks/build.py --quiz`.
+Four to six questions a notebook, about five to eight minutes each time: before the notebook to see
+what is known, or after it. Let everyone choose first (on the [sheet without answers](quiz-sheet.md)),
+then open the answers and talk about the wrong ones: each has its own reply. Made from `quiz.yaml` by
+`python notebooks/build.py --quiz`.
+"""
+
+SHEET = """\
+# Quiz, to hand out
+
+One answer to each question is right. Choose before you look anything up; a guess is welcome. Your
+teacher has the [answers](quiz.md).
 """
 
 
@@ -32,9 +40,9 @@ def read_quiz(layout: Layout) -> dict[str, list[dict[str, Any]]]:
     return quiz
 
 
-def quiz_page(layout: Layout) -> str:
-    """Return quiz.md."""
-    parts = [HEAD]
+def quiz_page(layout: Layout, *, answers: bool = True) -> str:
+    """Return quiz.md, or quiz-sheet.md without answers."""
+    parts = [HEAD if answers else SHEET]
     for notebook, questions in read_quiz(layout).items():
         parts.append(f"## {notebook}\n")
         for number, entry in enumerate(questions, start=1):
@@ -42,6 +50,8 @@ def quiz_page(layout: Layout) -> str:
             parts.append(f"**{number}. {entry['question']}**\n")
             options = [f"- {key}) {a.get('right') or a['wrong']}" for key, a in letters.items()]
             parts.append("\n".join(options) + "\n")
+            if not answers:
+                continue
             replies = [
                 f"- {key}) {'**Right.**' if 'right' in a else 'No.'} {a['feedback']}"
                 for key, a in letters.items()

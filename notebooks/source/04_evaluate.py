@@ -497,7 +497,9 @@ exercises.check("04-ppv", ppv_at)
 # exercises.hint("04-ppv")  # take away the first # for a hint
 
 # %% [markdown]
-# `metrics.ppv_npv_at` does this and carries the intervals of sensitivity and specificity along.
+# `metrics.ppv_npv_at` does this and carries the intervals of sensitivity and specificity along. (For
+# this very data set the report at the end counts only those who were called ill, so its interval
+# comes out a little different.)
 
 # %% tags=["nbval-check-output"]
 places = {"in this data set": judge.y_true.mean(), "on a ward": 0.2, "at a family doctor's": 0.05,
