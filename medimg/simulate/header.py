@@ -51,9 +51,8 @@ def make_header(row: Any, pixel: float, *, bits: int, inverted: bool) -> Dataset
     data.InstanceNumber, data.SeriesNumber = "1", "1"
     data.AcquisitionNumber = "1"
     data.ImagerPixelSpacing = [f"{pixel:.4f}"] * 2
-    data.PixelSpacing = [f"{pixel:.4f}"] * 2
-    data.PixelSpacingCalibrationType = "GEOMETRY"
-    data.PixelSpacingCalibrationDescription = "at the detector"
+    # equal and without a calibration type: at the detector, not corrected (PS3.3 10.7.1.1)
+    data.PixelSpacing = data.ImagerPixelSpacing
     data.FocalSpots, data.AnodeTargetMaterial = "1.2", "TUNGSTEN"
     data.KVP = str(row["kvp"])
     data.ExposureInuAs = str(row["uas"])
