@@ -314,6 +314,8 @@ def test_a_picture_that_may_show_text_leaves_names_to_a_person(tmp_path):
         report = go(tmp_path / f"in{burned}", tmp_path / f"out{burned}")
         by_number = report.hipaa.set_index("number")["settled"]
         assert by_number[[1, 3, 8]].eq(settled).all()
+        (written,) = outputs(tmp_path / f"out{burned}")
+        assert written.PatientIdentityRemoved == ("NO" if burned == "YES" else "YES")
         assert by_number[16] == "yes"  # whole objects, refused whatever the picture shows
 
 
@@ -341,6 +343,7 @@ def test_a_box_is_blanked_where_the_rule_says(tmp_path, compressed):
     np.testing.assert_array_equal(written.pixel_array, expected)
     assert not written.file_meta.TransferSyntaxUID.is_compressed
     assert [c.CodeValue for c in written.DeidentificationMethodCodeSequence] == ["113100", "113101"]
+    assert (written.BurnedInAnnotation, written.PatientIdentityRemoved) == ("NO", "YES")
     said = "box blanked, written uncompressed" if compressed else "box blanked"
     assert report.files["pixels"].tolist() == [[said]]
 

@@ -199,7 +199,7 @@ def test_a_measurement_on_fewer_cores_replaces_none_on_more(layout):
     assert "| Run from start to end, on the sample | 1.7 min | 20 s |" in said
     assert "| Peak memory | 1.2 GB | 1.2 GB |" in said
     assert "(`MEDIMG_DATASET=kermany`) | not measured yet | 61 s |" in said
-    assert "1 exercise of about 4 minutes each" in said
+    assert "and an exercise of about 4 minutes\n" in said
     assert "| 09_demo | kermany, A GPU | 61 s | 1.2 GB |  |" in runtime_table(layout)
 
 

@@ -214,6 +214,7 @@ class TestSample:
         for path in files:
             header = pydicom.dcmread(path, stop_before_pixels=True)
             assert header.ImageComments.startswith("SIMULATED")
+            assert header.ContrastBolusAgent == "IODINE"
 
     def test_mean_and_deviation_do_not_tell_the_label(self):
         table = pd.read_csv(DATA / "studies.csv")

@@ -18,6 +18,9 @@ RULES_VERSION = "2"  # raise it when the same options would write other files
 class Box:
     """A rectangle of pixels to blank, in the files that a rule picks.
 
+    Whoever gives boxes has looked: a file that they pick is marked as free of burned-in text
+    (Burned In Annotation NO, Clean Pixel Data Option; PS3.15 E.3.1).
+
     Parameters
     ----------
     row0, row1, col0, col1 : int

@@ -179,7 +179,11 @@ def shift(value: str, days: int) -> str:
 def stamp(dataset: Dataset, *, pseudonym: str, codes: tuple[str, ...]) -> None:
     """Write the pseudonym, and what was done (PS3.15 E.1.1; codes of PS3.16 CID 7050)."""
     dataset.PatientName = dataset.PatientID = pseudonym
-    dataset.PatientIdentityRemoved = "YES"
+    if "113101" in codes:
+        dataset.BurnedInAnnotation = "NO"  # PS3.15 E.3.1
+    # it means that the attributes and the pixels are free of identity (PS3.3 C.7.1.1)
+    legible = str(dataset.get("BurnedInAnnotation", "")).upper() == "YES"
+    dataset.PatientIdentityRemoved = "NO" if legible else "YES"
     dataset.DeidentificationMethod = METHOD
     items = []
     for code in codes:

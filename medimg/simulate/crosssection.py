@@ -95,6 +95,8 @@ def common_header(modality: str, uid: tuple[object, ...], visit: int, part: int)
         "InstanceNumber": str(part + 1),
         "StudyDescription": "SIMULATED",
         "SeriesDescription": f"SIMULATED {modality} for teaching",
+        "ImageComments": NOTICE,
+        "PatientComments": NOTICE,
         "Manufacturer": "medimg simulator",
         "PatientPosition": "HFS",
         "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
@@ -138,8 +140,6 @@ def make_dicom(pixels: NDArray[np.uint16], header: Mapping[str, Any], syntax: UI
     for keyword, value in header.items():
         setattr(dataset, keyword, value)
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.ImageComments = NOTICE
-    dataset.PatientComments = NOTICE
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11

@@ -18,7 +18,6 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
 from medimg.errors import SimulationError
 from medimg.progress import tqdm
 from medimg.simulate.crosssection import (
-    NOTICE,
     check_count,
     common_header,
     corner,
@@ -30,6 +29,7 @@ from medimg.simulate.ct_task import CT_HEADER, SOURCE, simulate_ct
 from medimg.simulate.ct_volume import ChestVolume, chest_volume
 from medimg.simulate.volume import load_ct
 
+SERIES_NOTICE = "SIMULATED patient; the anatomy is a real public CT, for teaching, not for care"
 SERIES_HEADER = {
     **CT_HEADER,
     "PatientName": "SIMULATED^CT SERIES",
@@ -37,6 +37,8 @@ SERIES_HEADER = {
     "PatientBirthDate": "",
     "PatientSex": "O",
     "KVP": "120",
+    "ImageComments": SERIES_NOTICE,
+    "PatientComments": SERIES_NOTICE,
 }
 
 
@@ -143,7 +145,7 @@ def _series_header(volume: ChestVolume, low: int, number: int) -> dict[str, obje
         "SliceThickness": f"{thick:g}",
         "PixelSpacing": [round(pixel, 6)] * 2,
         "ImagePositionPatient": corner(volume.hu.shape[1:], pixel, (low + 0.5) * volume.spacing[0]),
-        "DerivationDescription": f"{SOURCE}; resampled, table removed. {NOTICE}",
+        "DerivationDescription": f"{SOURCE}; resampled, table removed",
     }
 
 

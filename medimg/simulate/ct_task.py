@@ -33,6 +33,7 @@ CT_HEADER = {
     "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2",
     "ImageType": ["DERIVED", "SECONDARY", "AXIAL"],
     "BodyPartExamined": "CHEST",
+    "ContrastBolusAgent": "IODINE",
     "RescaleIntercept": "-1024",
     "RescaleSlope": "1",
     "RescaleType": "HU",

@@ -66,8 +66,9 @@ def contract(layout: Layout, name: str, cells: list[NotebookNode]) -> str:
     working = reading + exercises * MINUTES_AN_EXERCISE
     said = f"**Time:** about {reading} minutes to read"
     if exercises:
-        count = f"{exercises} exercise" + ("s" if exercises > 1 else "")
-        said += f", and {count} of about {MINUTES_AN_EXERCISE} minutes each"
+        count = "an exercise" if exercises == 1 else f"{exercises} exercises"
+        each = "" if exercises == 1 else " each"
+        said += f", and {count} of about {MINUTES_AN_EXERCISE} minutes{each}"
     cpu, gpu = measured.get("sample cpu"), measured.get("sample gpu")
     columns = [_cores(cpu["cores"] if cpu else 2)] + ([gpu["device"]] if gpu else [])
     rows = [
@@ -81,7 +82,7 @@ def contract(layout: Layout, name: str, cells: list[NotebookNode]) -> str:
     dollars = working / 60 * GPU_DOLLARS_AN_HOUR
     cost = (
         f"**Cost:** none on SageMaker Studio Lab or your own machine. A paid GPU instance "
-        f"({GPU_INSTANCE}, list price {GPU_DOLLARS_AN_HOUR:.2f} USD an hour; prices change) kept "
+        f"({GPU_INSTANCE}, list price {GPU_DOLLARS_AN_HOUR:.4g} USD an hour; prices change) kept "
         f"open for these {working} minutes would cost about {dollars:.2f} USD, and is not needed."
     )
     head = ["Measured", *columns]

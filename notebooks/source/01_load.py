@@ -70,9 +70,10 @@ for name in ["Modality", "BitsStored", "RescaleSlope", "RescaleIntercept", "Wind
 
 # %% [markdown]
 # `PixelSpacing` is the size of a pixel in millimetres. On a CT slice one may measure with it. On a
-# radiograph take care: unless the header names a calibration, it is the size *at the detector*, and the
-# rays spread out from the tube, so what lies farther from the detector is shown larger. That is why the heart looks larger on an AP film than on a PA film of the same person.
-# Now the pixels themselves, just as they are stored.
+# radiograph take care: unless the header names a calibration, it is the size *at the detector*, and
+# the rays spread out from the tube, so what lies farther from the detector is shown larger. That is
+# why the heart looks larger on an AP film than on a PA film of the same person. Now the pixels
+# themselves, just as they are stored.
 
 # %% tags=["nbval-check-output"]
 stored = dicom.pixel_array
@@ -232,8 +233,9 @@ extent = [f"{n * mm:.0f}" for n, mm in zip(hu.shape, volume.spacing, strict=True
 print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max():.0f} HU")
 
 # %% [markdown]
-# Which values occur in one slice? Because the unit is fixed, the humps of the histogram mean the
-# same thing in every hospital. (The counts are on a logarithmic scale, so that rare values show.)
+# Which values occur in one slice? Because air and water are fixed, they and the soft tissues lie
+# alike in every hospital; bone and contrast agent shift with the voltage of the tube. (The counts
+# are on a logarithmic scale, so that rare values show.)
 
 # %% tags=["nbval-check-output"]
 chest = hu[len(hu) // 2]
@@ -246,7 +248,7 @@ share = (chest < -500).mean()
 plots.show(ax.figure, alt=f"Humps at air, lung, fat, muscle and blood; {share:.0%} below -500 HU.")
 
 # %% [markdown]
-# Compact bone lies above about 300 HU, the spongy bone inside a vertebra between some 100 and 300. The
+# Compact bone lies above some 500 HU, the spongy bone inside a vertebra between some 100 and 300. The
 # hump near 400 HU is blood with a contrast agent in it: this patient was given one, and the heart's
 # chambers are brighter than muscle. Blood without it would lie near 45.
 #
@@ -308,7 +310,7 @@ exercises.check("01-window", to_grey)
 
 # %% tags=["nbval-check-output"]
 absorption = 0.02 * np.clip(1 + hu / 1000, 0, None)  # per mm
-on_the_way = absorption.sum(axis=1) * volume.spacing[1]  # rays run along the rows, front to back
+on_the_way = absorption.sum(axis=1) * volume.spacing[1]  # rays run down the columns, front to back
 arriving = np.exp(-on_the_way)
 shadow = images.apply_window(on_the_way, 3, 6, function="LINEAR_EXACT")[::-1]  # head up
 ax = plots.plot_image(shadow, title=f"{len(hu)} CT slices, added up from front to back")
@@ -327,10 +329,10 @@ plots.show(
 # ## MR: numbers without a unit
 #
 # Magnetic resonance measures how hydrogen behaves in a magnetic field. Its numbers depend on the
-# scanner, the coil and the settings, and have no unit. Take all slices without a lesion in the sample, and
-# from each the median of its brighter half, which is mostly brain. (They are not all cut at the same
-# height, which adds to the spread. The heads are simulated, and so are the differences in brightness: they
-# were put in, as scanners make them.)
+# scanner, the coil and the settings, and have no unit. Take all slices without a lesion in the
+# sample, and from each the median of its brighter half, which is mostly brain. (They are not all
+# cut at the same height, which adds to the spread. The heads are simulated, and so are the
+# differences in brightness: they were put in, as scanners make them.)
 
 # %% tags=["nbval-check-output"]
 mr = datasets.load("sample_mr")
@@ -456,11 +458,11 @@ display(Markdown(
 # And the curve asks only for a spot's brightest pixel. At 224 a spot of 4 mm keeps that, but is two
 # pixels wide: you may see that *something* is there, not whether it is round or has a sharp edge.
 #
-# So 224 pixels are enough for the *outline* of pneumonias like these, which are soft and large. The fine
-# signs, such as thin lines between lung lobules, are finer than a pixel here. And 224 are *not* enough
-# for all that a chest film can show: what a small nodule looks like, a hairline fracture, or the thin line at the edge of a
-# collapsed lung, which a clinical film of 2,500 pixels shows and one of 224 does not. The size is a
-# medical decision before it is a matter of memory.
+# So 224 pixels are enough for the *outline* of pneumonias like these, which are soft and large. The
+# fine signs, such as thin lines between lung lobules, are finer than a pixel here. And 224 are
+# *not* enough for all that a chest film can show: what a small nodule looks like, a hairline
+# fracture, or the thin line at the edge of a collapsed lung, which a clinical film of 2,500 pixels
+# shows and one of 224 does not. The size is a medical decision before it is a matter of memory.
 #
 # ### Exercise: how many pixels is a nodule?
 #
@@ -547,6 +549,9 @@ display(Markdown(
 learned_from = leaky.loc[leaky["split"] == "train", "patient_id"]
 tested = leaky.loc[leaky["split"] == "test", "patient_id"]
 leaked = tested.isin(learned_from).sum()
+# blank: learned_from = ...  # the patient of each training image
+# blank: tested = ...  # the patient of each test image
+# blank: leaked = ...  # how many of tested are in learned_from; .sum() counts what is true
 # solution: end
 exercises.check("01-leaked", leaked, studies=leaky)
 # exercises.hint("01-leaked")  # take away the first # for a hint
@@ -682,11 +687,12 @@ for extra in ("", ",\nwith copies"):
     ))  # fmt: skip
 
 # %% [markdown]
-# The intervals are made by patient (DeLong, paired), so they do not take copies for news. Read the
-# two lines with care. An interval of the inflation that includes zero does not show that the leak is
-# harmless, only that so few films cannot show it. The inflation can be large where an honest model
-# finds the disease hard, and is small where it is near the top anyway: nobody can gain much near 1.
-# That is the treacherous part. You cannot see from a score whether it leaked.
+# The intervals count patients and not films (DeLong's method, notebook 4), so a planted copy does
+# not make them narrower. Read the two lines with care. An interval of the inflation that includes
+# zero does not show that the leak is harmless, only that so few films cannot show it. The inflation
+# can be large where an honest model finds the disease hard, and is small where it is near the top
+# anyway: nobody can gain much near 1. That is the treacherous part. You cannot see from a score
+# whether it leaked.
 #
 # > **Where people fall.** Cutting a film into patches, slices of one CT, frames of one video,
 # > augmented copies made *before* the split: all of them are several images of one patient.
@@ -710,8 +716,9 @@ audit.head(8).round(2)
 # %% [markdown]
 # Now compare with the chest films of Kermany and colleagues, the set that nearly every course on
 # this subject uses. These values were measured in its published training folder (5,216 films, at
-# 224 by 224 pixels), patients kept apart: random forests on the 18 global numbers and on strips of
-# 8 pixels along the top and left edge, and the size of the JPEG file alone.
+# 224 by 224 pixels), patients kept apart: random forests (many small trees of yes-no questions,
+# that vote) on the 18 global numbers and on strips of 8 pixels along the top and left edge, and the
+# size of the JPEG file alone.
 
 # %%
 famous = {"file size": 0.900, "global statistics": 0.965, "border strips": 0.971}
@@ -779,7 +786,8 @@ exercises.check("01-shortcuts", shortcuts)
 # - Average when you make images smaller, decide about the aspect ratio once, and compare the size
 #   of a pixel with the size of what you look for.
 # - Scan a folder before you train on it. Look for copies.
-# - Split by patient. A split by image can diagnose a coin.
+# - Split by patient. Where copies are about, a split by image can diagnose a coin; and no score tells
+#   whether it leaked.
 # - Audit for shortcuts before any network. A good score may be made of something else.
 #
 # ## Further reading

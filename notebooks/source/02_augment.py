@@ -311,18 +311,20 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
                  + "\n".join(lines)))
 
 # %% [markdown]
-# Read the last column, and read it twice. (Three comparisons are made here. Where nothing is going on,
-# one of the three comes out "decided" by chance up to once in seven times.) *Undecided* is not "no effect": with so few patients, a
-# small effect cannot be seen. *Better* is not "for the reason that I had in mind": where even the wild
-# recipe gains, the gain cannot come from plausible films. A linear model on 1,280 numbers and a few
-# dozen films may profit from *any* copies that blur what is particular to one film. Next we
-# ask about other films than these.
+# Read the last column, and read it twice. (Three comparisons are made here. Where nothing is going
+# on, one of the three comes out "decided" by chance up to once in seven times. And the intervals
+# leave out the chance of the training films, so a gain that barely clears zero is no finding.)
+# *Undecided* is not "no effect": with so few patients, a small effect cannot be seen. *Better* is
+# not "for the reason that I had in mind": where even the wild recipe gains, the gain cannot come
+# from plausible films. A linear model on 1,280 numbers and a few dozen films may profit from *any*
+# copies that blur what is particular to one film. Next we ask about other films than these.
 #
 # ## Where augmentation earns its keep: another hospital
 #
 # At home there may be little to gain. Elsewhere there is more: films from elsewhere are turned
-# differently, framed differently, processed differently (a *domain shift*). We imitate that by changing the *judged*
-# films (once, with a fixed seed) in ways that the training films were not, and judge again.
+# differently, framed differently, processed differently (a *domain shift*). We imitate that by
+# changing the *judged* films (once, with a fixed seed) in ways that the training films were not,
+# and judge again.
 
 # %%
 elsewhere = Augment(rotate=15, zoom=(0.8, 1.25), shift=0.08, brightness=0.2, contrast=0.4,
@@ -345,6 +347,9 @@ display(Markdown(
 # Be fair: we made this other hospital out of much the same changes as the augmentation. A real one
 # differs in ways that nobody drew. So take a gain here as an upper hope.
 #
+# Where a recipe does *better* elsewhere than at home, do not look for a reason: the intervals overlap
+# widely, and so few films allow such a difference by chance.
+#
 # Look at the last two rows as well. Where recipes that no hospital could produce do as well as the usual
 # one, the table shows that *some* variety helps, not that plausible variety helps more. It could not
 # punish a flip: no film here has its heart on the other side. The reason to leave the flip out is what
@@ -357,8 +362,9 @@ display(Markdown(
 # ### Exercise: is the gain real?
 #
 # Somebody reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference -0.01 to
-# 0.09)." What may be said? Give one letter in quotes, as in `"a"`. (a) It helps. (b) It does nothing. (c) The data cannot decide; a gain of
-# 0.09 and a small harm are both possible. (d) The interval is wrong, since it holds a negative number.
+# 0.09)." What may be said? Give one letter in quotes, as in `"a"`. (a) It helps. (b) It does
+# nothing. (c) The data cannot decide; a gain of 0.09 and a small harm are both possible. (d) The
+# interval is wrong, since it holds a negative number.
 
 # %% tags=["exercise"]
 # solution: begin

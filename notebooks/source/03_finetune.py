@@ -21,10 +21,10 @@
 # ## What we start from
 #
 # A network is a long formula with millions of numbers in it, its *weights*. Training looks for
-# weights that give right answers. From scratch that takes a great many images. We have few, and so we
-# start from weights that somebody else found on photographs, and change them a little. That is
-# **fine-tuning**, a kind of *transfer learning*, and this notebook takes it apart: first what comes before it, then the loop that
-# does it, then the decisions around the loop.
+# weights that give right answers. From scratch that takes a great many images. We have few, and so
+# we start from weights that somebody else found on photographs, and change them a little. That is
+# **fine-tuning**, a kind of *transfer learning*, and this notebook takes it apart: first what comes
+# before it, then the loop that does it, then the decisions around the loop.
 
 # %%
 import tempfile
@@ -97,6 +97,7 @@ ill, films = 12, 400
 # solution: begin
 accuracy = (films - ill) / films  # right on all the healthy
 lazy = [accuracy, 0 / ill, 1.0]
+# blank: lazy = ...  # [accuracy, sensitivity, specificity]
 # solution: end
 exercises.check("03-dummy", lazy, ill=ill, films=films)
 # exercises.hint("03-dummy")  # take away the first # for a hint
@@ -206,7 +207,7 @@ from_random = out_of_fold(probe_on, random_features)
 worth = metrics.auc_difference(pretrained, from_random)
 gain = worth.difference
 verdict = ("a gain" if gain.low > 0 else "a loss" if gain.high < 0 else "undecided here. That "
-           "pretraining helps is known from other, larger comparisons")
+           "pretraining helps, and most with few films, others found (Raghu 2019)")
 display(Markdown(
     f"Features from ImageNet: AUC **{worth.first:.2f}**. From random weights: "
     f"{worth.second:.2f}. Difference {gain:+.2f} on {len(learn)} films: **{verdict}**."))
@@ -280,10 +281,12 @@ def train_epoch(model, optimizer, epoch):
 
 
 # %% [markdown]
-# A network has two *modes*, and forgetting to switch is the most common bug of all. In training mode,
-# *dropout* blanks some features at random and *batch norms* measure each batch; in evaluation mode
-# both stand still. With batches this small, what a batch norm measures is mostly noise, so we keep
-# all of them in evaluation mode, with the statistics from ImageNet.
+# A network has two *modes*, and forgetting to switch is the most common bug of all. In training
+# mode, *dropout* blanks some features at random, and a *batch norm* (a layer that shifts and scales
+# the numbers passing through, so that their mean is 0 and their spread 1) measures mean and spread
+# on the batch at hand. In evaluation mode dropout does nothing, and a batch norm uses values kept
+# from training. With batches this small, what a batch norm measures is mostly noise, so we keep all
+# of them in evaluation mode, with the statistics from ImageNet.
 
 # %%
 def to_training_mode(model):
@@ -346,7 +349,7 @@ print("after one epoch, the loop by hand and training.fit have the same training
 # %% [markdown]
 # What did we switch off? A *schedule* that lets the learning rate rise at first and fall towards the
 # end. *Weight decay*, which pulls the weights gently towards zero. *Label smoothing*, which asks for
-# 97 % certainty instead of 100. A moving *average* of the weights, which is steadier than the last
+# 97.5 % certainty instead of 100. A moving *average* of the weights, which is steadier than the last
 # ones. And *augmentation*, from notebook 2. You can read all of it in `medimg/training`; the file
 # `loop.py` holds the loop, on one screen.
 #
@@ -390,12 +393,13 @@ plots.show(fig, alt="Four strategies over three epochs: the head first and then 
            "the head downwards; all at once with slower early stages; all at one rate.")
 
 # %% [markdown]
-# (The 10 in the first picture applies only if the head is trained in steps; our recipe solves it exactly.)
+# (The 10 in the first picture applies only if the head is trained in steps; our recipe solves it
+# exactly.)
 #
-# Now we compare some of them, with all comforts on (`training.recipe` chooses settings for the number of
-# films) and few epochs. Frozen takes no epochs at all: its head is the logistic regression from above,
-# solved exactly (now with class weights, hence the small difference). The first epoch of *head, then all*
-# is that as well.
+# Now we compare some of them, with all comforts on (`training.recipe` chooses settings for the
+# number of films) and few epochs. Frozen takes no steps at all: its head is the logistic regression
+# from above, solved exactly (now with class weights, hence the small difference), and the table
+# calls that epoch 1. The first epoch of *head, then all* is that as well.
 
 # %%
 base = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
@@ -504,18 +508,22 @@ display(Markdown(f"Of all the films, {learn.labels.mean():.0%} show pneumonia; o
 #
 # We try them on a head that we train ourselves, on the frozen features: the same moves as above, but
 # with all films in one batch, with a pull towards small weights as in the logistic regression, and
-# with an optimizer, L-BFGS, that repeats them until a problem as simple as this one is solved.
+# with an optimizer, L-BFGS, that repeats them until a problem as simple as this one is solved. (The
+# Python of this cell is not the point. `loss` computes the mean loss plus the pull, and its gradients;
+# `optimizer.step(loss)` calls it as often as it needs.)
 
 # %%
 def train_head(inputs, truth, loss_of):
     head = torch.nn.Linear(inputs.shape[1], 2)
-    torch.nn.init.zeros_(head.weight), torch.nn.init.zeros_(head.bias)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
     def loss():
         optimizer.zero_grad()
         pull = head.weight.square().sum() / (0.001 * len(inputs))
-        (total := loss_of(head(inputs), truth).mean() + pull).backward()
+        total = loss_of(head(inputs), truth).mean() + pull
+        total.backward()
         return total
 
     optimizer.step(loss)
@@ -564,11 +572,12 @@ display(Markdown("| remedy | AUC in a part | sensitivity | specificity |\n|---|-
 # - The *lower threshold* has exactly the AUC of "nothing", since the order of the films within a part
 #   stays. It only draws the line elsewhere, and trades misses for false alarms.
 #
-# So which one? The threshold costs nothing and can be set afterwards, at the bedside, from what a
-# miss and a false alarm cost ([notebook 4](/notebooks/04_evaluate.ipynb)). Weights and samplers help the
-# *training* of a whole network, where otherwise most batches would teach it nothing about the ill. But
-# their scores are no longer probabilities for the clinic: they pretend that half of the people are
-# ill. None of them replaces what is really missing, more films of the ill.
+# So which one? The threshold costs nothing and can be set after training, on validation films, from
+# what a miss and a false alarm cost ([notebook 4](/notebooks/04_evaluate.ipynb)). Weights and
+# samplers help the *training* of a whole network, where otherwise most batches would teach it
+# nothing about the ill. But their scores are no longer probabilities for the clinic: they pretend
+# that half of the people are ill. None of them replaces what is really missing, more films of the
+# ill.
 #
 # > **Where learners fall.** Class weights *and* a balanced sampler at once: the rare class then counts
 # > twice over, and the network begins to see it everywhere.
@@ -593,8 +602,8 @@ exercises.check("03-weights", balanced)
 # ## Early stopping, watched
 #
 # How long should one train? Let us train too long, on purpose: a head on the frozen features, by
-# small steps, with nothing that holds it back. An epoch takes a fraction of a second, since the features are
-# computed only once.
+# small steps, with nothing that holds it back. An epoch takes a fraction of a second, since the
+# features are computed only once.
 
 # %% tags=["nbval-check-output"]
 folder = Path(tempfile.mkdtemp())
@@ -687,9 +696,9 @@ display(Markdown(
 
 # %% [markdown]
 # Compare the test AUC with the validation AUC in the table of strategies. If validation is higher,
-# do not be surprised: we chose by it. If both intervals are wide, the honest summary is a sentence about the
-# *method*, not about a winner. (The quickstart scored the same films at 224 pixels, by another recipe:
-# two numbers from a few films may lie far apart.)
+# do not be surprised: we chose by it. If both intervals are wide, the honest summary is a sentence
+# about the *method*, not about a winner. (The quickstart scored the same films at 224 pixels, by
+# another recipe: two numbers from a few films may lie far apart.)
 #
 # ## Save what belongs together
 #
@@ -724,8 +733,9 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # MEDIMG_DATASET=pneumoniamnist jupyter lab
 # ```
 #
-# Or train on all of it, without a notebook; the defaults are the recipe for a large set, and a GPU
-# shortens hours to minutes. `--resume` goes on with a run that was broken off.
+# Or train on all of it, without a notebook; the defaults are the recipe for a large set. On two cores
+# without a GPU that takes from a quarter of an hour to an hour or more, by machine (the README says what
+# was measured). `--resume` goes on with a run that was broken off.
 #
 # ```bash
 # python -m medimg fit --data pneumoniamnist --out runs/pneumonia
@@ -742,7 +752,7 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # - A dummy first, then logistic regression on frozen features, then a network. Each has to earn its
 #   place.
 # - Training is six moves in two loops. Everything else is comfort.
-# - Start from pretrained weights (that they help was shown on far more films than these); fit the head
+# - Start from pretrained weights (others found that they help, most with few films); fit the head
 #   before the rest moves; keep batch norms still when batches are few and small.
 # - Class weights, sampler and threshold mostly move the line between two kinds of error. The AUC
 #   hardly notices. Use one of them, not all.
@@ -760,6 +770,8 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 #   discriminative learning rates
 # - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*,
 #   ICLR 2022, [arxiv.org/abs/2202.10054](https://arxiv.org/abs/2202.10054): the head first
+# - Raghu et al., *Transfusion: Understanding Transfer Learning for Medical Imaging*, NeurIPS 2019,
+#   [arxiv.org/abs/1902.07208](https://arxiv.org/abs/1902.07208): what pretraining is worth, and when not
 # - Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017,
 #   [doi:10.1109/ICCV.2017.324](https://doi.org/10.1109/ICCV.2017.324)
 # - van den Goorbergh et al., *The harm of class imbalance corrections for risk prediction models*,

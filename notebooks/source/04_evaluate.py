@@ -199,9 +199,10 @@ np.testing.assert_allclose(1 - alarmed, curve["specificity"])
 
 # %% tags=["nbval-check-output"]
 area = np.trapezoid(found, alarmed)
+share = metrics.auc(predictions).value  # the library's
 ax = plots.plot_roc(predictions, threshold=0.5)
 ax.fill_between(alarmed, found, color="#0072B2", alpha=0.08)
-plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {area:.2f}.")
+plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {share:.2f}.")
 
 # %% [markdown]
 # Each point of the curve is one threshold; the dot is the one at 0.5, with the uncertainty of
@@ -250,7 +251,6 @@ fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.imshow(won, cmap="cividis", origin="lower", aspect="auto", interpolation="nearest")
 ax.set(xlabel="healthy films, by rising score", ylabel="ill films, by rising score")
 ax.set_title("yellow: the ill one scores higher; blue: the healthy one; grey: a tie", fontsize=10)
-share = metrics.auc(predictions).value
 plots.show(fig, alt=f"Of all pairs of an ill and a healthy film, {share:.2f} are won.")
 
 # %% [markdown]
@@ -358,8 +358,9 @@ display(
 
 # %% [markdown]
 # That is why we took the trouble of cross-validation. It has its price: it judges the *recipe*
-# (five models made in the same way), not one finished model. The model that goes to a ward still
-# has to be tested by itself, on patients from elsewhere.
+# (five models made in the same way), not one finished model. And its interval counts the chance of
+# whom we judged, not of whom we learned from, so it is somewhat too narrow. The model that goes to
+# a ward still has to be tested by itself, on patients from elsewhere.
 #
 # ## 5. Choose a threshold, and do not fool yourself
 #
@@ -401,8 +402,9 @@ display(
 )
 
 # %% [markdown]
-# Is the difference chance? Divide the patients at random two hundred times, choose on one half, and
-# compare what was *promised* there with what was *kept* on the other half.
+# One division proves little, whether the second number came out lower or higher. Divide the
+# patients at random two hundred times, choose on one half, and compare what was *promised* there
+# with what was *kept* on the other half.
 
 # %%
 promised, kept = [], []
@@ -433,8 +435,9 @@ fooled = metrics.evaluate(choose, threshold=threshold)
 print(fooled.warnings[0])
 
 # %% [markdown]
-# Other rules fit other places. *Youden's index* adds both rates as if equal. In people, that makes one
-# miss as bad as (healthy / ill) false alarms: 19 where one in twenty is ill. Nobody chose that price. A *cost* says outright how many false alarms one miss is worth.
+# Other rules fit other places. *Youden's index* adds both rates as if equal. In people, that makes
+# one miss as bad as (healthy / ill) false alarms: 19 where one in twenty is ill. Nobody chose that
+# price. A *cost* says outright how many false alarms one miss is worth.
 
 # %% tags=["nbval-check-output"]
 rules = {
@@ -473,9 +476,8 @@ plots.show(ax.figure, alt=str(thousand))
 
 # %% [markdown]
 # One dot is one person; one in twenty is ill here. Look at the blue squares, the false alarms.
-# However rarely a healthy person is alarmed, there are so many healthy people. With a far better
-# network most alarms could still be false: not because it is bad, but because most of those who
-# were tested are healthy.
+# Even if only one healthy person in ten were alarmed, there are so many healthy people that most alarms
+# would be false: not because the test is bad, but because most of those who were tested are healthy.
 #
 # ### Exercise: PPV anywhere
 #
@@ -497,9 +499,9 @@ exercises.check("04-ppv", ppv_at)
 # exercises.hint("04-ppv")  # take away the first # for a hint
 
 # %% [markdown]
-# `metrics.ppv_npv_at` does this and carries the intervals of sensitivity and specificity along. (For
-# this very data set the report at the end counts only those who were called ill, so its interval
-# comes out a little different.)
+# `metrics.ppv_npv_at` does this and carries the intervals of sensitivity and specificity along. (For this
+# very data set the report at the end gives another interval. It looks only at those who were called ill,
+# and the share of ill people among them is uncertain too. Here the prevalence is taken as known.)
 
 # %% tags=["nbval-check-output"]
 places = {"in this data set": judge.y_true.mean(), "on a ward": 0.2, "at a family doctor's": 0.05,
@@ -516,13 +518,17 @@ at = metrics.ppv_npv_at(0.05, sensitivity_found, specificity_found)
 plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.ppv.value:.2f}.")
 
 # %% [markdown]
-# (The prevalences of the places are made up, to show the direction; find out yours. And nobody screens
-# healthy people for pneumonia with chest films: the last row shows what would happen if one did.) A paper that
-# reports a PPV from a set with as many ill as healthy people reports a number that few clinics
-# will ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all thresholds.
-# It too holds at one prevalence only.) Now move both dials yourself: the threshold decides about the hills on the left,
-# the prevalence about the people on the right. Without a running kernel you see the first picture
-# only.
+# (The prevalences of the places are made up, to show the direction; find out yours. And nobody
+# screens healthy people for pneumonia with chest films: the last row shows what would happen if one
+# did. Nor do sensitivity and specificity stay put: at a family doctor's pneumonias are fainter, and
+# on a ward those without one are not healthy but have heart failure, effusions or collapsed lung,
+# which whiten a film as well. Our set has only normal films to compare with, which flatters its
+# specificity. This is the *spectrum effect*: measure where the test will be used.) A paper that
+# reports a PPV from a set with as many ill as healthy people reports a number that few clinics will
+# ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all thresholds.
+# It too holds at one prevalence only.) Now move both dials yourself: the threshold decides about
+# the hills on the left, the prevalence about the people on the right. Without a running kernel you
+# see the first picture only.
 
 # %%
 widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
@@ -552,9 +558,10 @@ by_hand.round(2).style.format("{:g}").hide()
 # scores are ill less often than said, and those with high scores more often, the model is too
 # cautious; the other way round it is too bold.
 #
-# Our model is kept on a leash: strong regularisation. Now we let the same logistic regression off it:
-# hardly any regularisation, so that it fits its training films to perfection. One expects it to become
-# bold. Does it?
+# Our model is kept on a leash: its weights are pulled towards zero (*regularisation*), so that it cannot
+# learn every training film by heart. Now we let the same logistic regression off it, so that it fits its
+# training films to perfection. (Mind the name: `strength` is how strongly the *films* may pull. Our 0.001
+# is a short leash, 10 is hardly any.) One expects it to become bold. Does it?
 
 # %%
 unleashed = predictions.with_scores(out_of_fold(strength=10.0))
@@ -714,7 +721,8 @@ display(
 # %% [markdown]
 # Look only at thresholds that somebody would really use, and at the interval of the lead: where it
 # reaches zero, the benefit is not shown. At very low thresholds hardly anything beats acting on
-# everyone: whoever would act on the slightest suspicion needs no test.
+# everyone: whoever would act on the slightest suspicion needs no test. And like the PPV, the
+# benefit holds at one prevalence, here that of our set. Where fewer are ill the curve is another.
 #
 # ### Exercise: from which risk would you act?
 #
@@ -730,8 +738,8 @@ exercises.check("04-act", act_from)
 # exercises.hint("04-act")  # take away the first # for a hint
 
 # %% [markdown]
-# With calibrated scores this *is* the threshold: no search is needed. That is the quiet reason why
-# calibration matters.
+# With scores that are calibrated where they are used, this *is* the threshold: no search is needed.
+# That is the quiet reason why calibration matters.
 #
 # ## 9. The errors, one by one
 #
@@ -763,11 +771,12 @@ for line, (kind, table) in zip(axes, rows.items(), strict=True):
 plots.show(fig, alt=alt, colours=256)
 
 # %% [markdown]
-# For each one ask, in this order: Is the *label* right? (In real sets people made the *ground truth*; in the sample a program drew it.) Is the *film* right (exposure, rotation,
-# something lying on the patient)? Would *I* have seen it? And only then: what did the network not
-# learn? Errors with one thing in common are worth more than a hundred random ones. The table shows
-# what is known of the missed; look for the thing in common. (One or two films cannot show one: then
-# ask the same of the alarmed.)
+# For each one ask, in this order: Is the *label* right? (In real sets people made the *ground
+# truth*; in the sample a program drew it.) Is the *film* right (exposure, rotation, something lying
+# on the patient)? Would *I* have seen it? And only then: what did the network not learn? Errors
+# with one thing in common are worth more than a hundred random ones. The table shows what is known
+# of the missed; look for the thing in common. (One or two films cannot show one: then ask the same
+# of the alarmed.)
 #
 # For the sample: *pattern* says how the disease spreads. *Lobar* fills a lobe, *bronchopneumonia* makes
 # patches, *interstitial* a fine net in both lungs. *Grade* says how strongly the disease was drawn, not

@@ -148,8 +148,8 @@ plots.show(fig, alt="A film, its Grad-CAM as five by five squares, and the same 
 # ### Exercise: the weight of a question
 #
 # At a tiny layer with four places, one activation is `[[2, 0], [1, 1]]` and the gradient of the score
-# to it is `[[0.4, 0.0], [0.2, -0.2]]`. What does this channel add to the map at the *upper left*
-# place?
+# to it is `[[0.4, 0.0], [0.2, -0.2]]`. What does this question (one *channel*, as programmers say) add to
+# the map at the *upper left* place?
 
 # %% tags=["exercise"]
 activation = np.array([[2.0, 0.0], [1.0, 1.0]])
@@ -261,11 +261,12 @@ display(Markdown(f"Pointing game **{game.estimate:.2f}**, by chance {game.chance
                  f"{overlap.chance:.2f}."))
 
 # %% [markdown]
-# Chance by area is a low bar. These lesions are large, and they lie where lungs lie: in the middle of
-# the film. Any map that is bright over the lungs clears it. So set a higher bar: play both games again
-# with the map of *another patient*. That map knows, at best, where lungs usually lie, and nothing of this patient's
-# lesion. (Two films of one patient must not be paired. So we lay each patient's films side by side,
-# and move all maps on by as many places as any patient has films.)
+# Chance by area is a low bar. These lesions are large, and they lie where lungs lie: in the middle
+# of the film. With enough films, any map that is bright over the lungs clears it. (On a handful of
+# films even that may not be shown, as the line above may say.) So set a higher bar: play both games
+# again with the map of *another patient*. That map knows, at best, where lungs usually lie, and
+# nothing of this patient's lesion. (Two films of one patient must not be paired. So we lay each
+# patient's films side by side, and move all maps on by as many places as any patient has films.)
 
 # %% tags=["nbval-check-output"]
 ordered = np.flatnonzero(truth.any(axis=(1, 2)))
@@ -331,10 +332,11 @@ plots.show(ax.figure, alt="How alike the maps stay to the first map, and how oft
 # so far, `head` being nearest to the score and `stem` nearest to the film. A map worth the name must
 # fall apart.
 #
-# Mind the orange points, above all the last. A shuffled network lights up one and the same place on every
-# film. One shuffle is one draw: where that place is the middle of the chest, it hits large lesions more
-# often than chance, and knows nothing. The table below shuffles once more, on fewer films, and may come
-# out otherwise. Where such a network points as well as ours, the pointing game is no evidence for our map.
+# Mind the orange points, above all the last. A shuffled network may light up one and the same place
+# on every film, or nothing at all. One shuffle is one draw: where that place is the middle of the
+# chest, it hits large lesions more often than chance, and knows nothing. The table below shuffles
+# once more, on fewer films, and may come out otherwise. Where such a network points as well as
+# ours, the pointing game is no evidence for our map.
 #
 # ### Test 3: all tests in one table, and two impostors
 #
@@ -355,7 +357,9 @@ few = np.flatnonzero(lesioned)[:5]  # one of the tests, ROAD, takes about a seco
 table = explain.compare_methods(model, unseen.images[few], truth[few], methods=("gradcam",),
                                 patient_ids=unseen.patients[few])
 table["result"] = [re.sub(r"no interval.*", "no interval)", f"{e:.2f}") for e in table["estimate"]]
-table.set_index(["test", "method"])["result"].unstack(fill_value="")
+shown = table.set_index(["test", "method"])["result"].unstack(fill_value="")
+chance = table.groupby("test")["chance"].first()[shown.index]
+shown.assign(chance=["" if np.isnan(level) else f"{level:.2f}" for level in chance])
 
 # %%
 own, spot = (table.set_index(["method", "test"])["estimate"][name, "IoU at matched area"]

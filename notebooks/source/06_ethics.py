@@ -74,10 +74,10 @@ for name in telling:
 # *Safe Harbor*: eighteen kinds of identifiers go, and nobody involved knows how to find the person
 # all the same. *Expert determination*: a statistician shows that the risk is very small. The DICOM
 # standard has a list of its own, element by element: PS3.15, Annex E. In the European Union, data
-# under a pseudonym remain personal data for whoever can undo it, such as the hospital that holds the key
-# (GDPR, Article 4(5), Recital 26). For a recipient it depends on whether he can reasonably find the person
-# (Court of Justice, C-413/23 P, EDPS v SRB, 4 September 2025). With a picture of the body, do not count
-# on it.
+# under a pseudonym remain personal data for whoever can undo it, such as the hospital that holds
+# the key (GDPR, Article 4(5), Recital 26). For a recipient it depends on whether he can reasonably
+# find the person (Court of Justice, C-413/23 P, EDPS v SRB, 4 September 2025). With a picture of
+# the body, do not count on it.
 #
 # ### Why a quick script is not enough
 #
@@ -130,11 +130,11 @@ while True:
 print(f"pseudonym {pseudonym[:12]}... is {number}, found after {tried:,} guesses")
 
 # %% [markdown]
-# A moment's work for a laptop. The usual cure is a *keyed* hash (for Safe Harbor, ask a lawyer
-# whether a code derived from the number will do; a random table is the safer reading): a secret goes into the scramble, and
-# without it there is nothing to try. The same secret gives the same pseudonym in next month's
-# delivery, so that one person stays one person. But whoever holds it can undo everything. So the
-# secret never travels with the data.
+# A moment's work for a laptop. The usual cure is a *keyed* hash: a secret goes into the scramble,
+# and without it there is nothing to try. (For Safe Harbor, ask a lawyer whether a code derived from
+# the number will do; a random table is the safer reading.) The same secret gives the same pseudonym
+# in next month's delivery, so that one person stays one person. But whoever holds it can undo
+# everything. So the secret never travels with the data.
 #
 # ### Do it properly
 #
@@ -186,10 +186,11 @@ assert (before, after, report.ok) == (len(wanted), 0, True)
 print(f"of {len(wanted)} texts, {before} are in the input and {after} in the output")
 
 # %% [markdown]
-# All of them were in the *bytes* before; none is in the bytes now. (Text drawn into the picture is no such
-# text: two of these films still show a name and a date, and we come to them.) The library looks for more than we did: dates in
-# every spelling, addresses, serial numbers, unique identifiers, vendors' private texts. Here is what
-# it says about each of the eighteen identifiers of Safe Harbor.
+# All of them were in the *bytes* before; none is in the bytes now. (Text drawn into the picture is
+# no such text: two of these films still show a name and a date, and we come to them.) The library
+# looks for more than we did: dates in every spelling, addresses, serial numbers, unique
+# identifiers, vendors' private texts. Here is what it says about each of the eighteen identifiers
+# of Safe Harbor.
 
 # %% tags=["nbval-check-output"]
 report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
@@ -197,8 +198,15 @@ report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 # %% [markdown]
 # Read the column *settled* first. *In the header* means: the header is clean, but some picture may show
 # the same in plain letters, and a person must look. Where it says that *a person decides*, no program
-# could, and we come to both below. (A further column, `done`, says what was done.) The proof has small print as well: some texts of the input do occur in the output, and
-# each such hit must be *explained*, or the file counts as leaking and is moved away.
+# could, and we come to both below. (A further column, `done`, says what was done.) The column
+# `values_in_input` is an upper bound. A header seldom says what kind of number it holds, so every
+# personal number counts in rows 7, 8, 9 and 11, every address or telephone number in rows 2, 4, 5 and
+# 6, every device in rows 13 and 15, and every private text in rows 12 and 18.
+#
+# The proof has small print as well. "None found" means: none *without an explanation*. A short text may
+# turn up by accident, such as the digits of one number inside a longer one, or a text like "00000" in a
+# strip of equal pixels. Each such hit must be explained, or the file counts as leaking and is moved
+# away.
 
 # %%
 with pd.option_context("display.max_colwidth", None):
@@ -244,7 +252,9 @@ print("identifier 3 settled:", dated.hipaa["settled"].iloc[2])
 
 # %% [markdown]
 # The interval survives, and identifier 3 is *not* settled: shifted dates are dates. Such data need
-# the other road, the expert. A good tool says this aloud rather than leave it in the manual.
+# the other road, the expert. (For research there is a third: a *limited data set* may keep its dates,
+# under a data use agreement, and remains protected health information; 45 CFR 164.514(e).) A good tool
+# says this aloud rather than leave it in the manual.
 #
 # ### What is left in the picture
 #
@@ -272,7 +282,8 @@ fig = plots.plot_grid(
 plots.show(fig, alt="The patient's name is written in the corner, before and after: headers only.")
 
 # %% [markdown]
-# The header is spotless, and the name is legible. Everything above was in vain for this film. The
+# The header is clean, and the name is legible. Everything above was in vain for this film, and so its
+# *Patient Identity Removed* says NO. The
 # remedy is to blank a *box*, for those files whose header says so. (Boxes are chosen by people who
 # have looked: here the text always stands in the last rows, whatever the size of the film.)
 
@@ -303,7 +314,7 @@ fig = plots.plot_grid([images.read_image(p)[corner] for p in (cleaned, boxed)], 
 plots.show(fig, alt=f"The text is gone under a black strip; {changed} pixels outside it changed.")
 
 # %% [markdown]
-# Three things remain that no program settles, and a person must decide them before anything is
+# Four things remain that no program settles, and a person must decide them before anything is
 # shared:
 #
 # - **Burned-in text** that the header does not mention, above all in ultrasound and in pictures
@@ -313,6 +324,9 @@ plots.show(fig, alt=f"The text is gone under a black strip; {changed} pixels out
 # - **The body itself.** A rare finding, an implant, a healed fracture can be known. A network can
 #   even tell that two chest films show the same person, years apart (Packhäuser 2022). So
 #   de-identified does not mean anonymous for ever: data go out under a contract, not only clean.
+#
+# - **The pseudonym itself.** Ours is a keyed hash of the record number. Safe Harbor allows a code only if
+#   it is not derived from information about the person (45 CFR 164.514(c)): a question for the lawyer.
 #
 # ### Exercise: what still points to a person?
 #
@@ -557,6 +571,10 @@ plots.show(fig, alt="Scores of the same films on both machines; the line is the 
 # %% [markdown]
 # ### What helps, and what it costs
 #
+# Read the column AUC first. At a cut fixed at one half, sensitivity and specificity may trade places
+# without anything having been learned. Only a higher AUC says that ill and healthy are told apart
+# better, and only beyond its interval.
+#
 # - **More films from B** (the last rows). Usually the best remedy and always the dearest: somebody has
 #   to collect them. Here each film from B *replaces* one from A, so that A may pay for it in its own
 #   rows. In earnest one adds films, and A pays little or nothing.
@@ -580,12 +598,14 @@ for name, calls in (("0.5 for all", on_b.y_score >= 0.5), ("B's own", called_b))
 
 # %% [markdown]
 # A threshold of its own has four troubles. The group must be known when the film is read: a machine
-# is, a patient's origin should not have to be. A small group gives a shaky threshold. For a *machine*
-# it is calibration; for *sex* or *origin* it is unequal treatment in a legal sense, which needs a
-# reason and a lawyer (in the United States see 45 CFR 92.210 of 2024, on discrimination through
-# decision support tools; hospitals have had to comply since 1 May 2025). And it cannot make everything
-# equal at once. Suppose we succeed, and sensitivity and specificity are equal in two clinics; only the
-# disease is rarer in one of them:
+# is, a patient's origin should not have to be. A small group gives a shaky threshold. For a
+# *machine* it is a technical adjustment, which needs a validation of its own. (Whoever changes the
+# threshold of a marketed device may have to answer for it as its manufacturer: MDR, Article 16.)
+# For *sex* or *origin* it is unequal treatment in a legal sense, which needs a reason and a lawyer
+# (in the United States see 45 CFR 92.210 of 2024, on discrimination through decision support tools;
+# hospitals have had to comply since 1 May 2025). And it cannot make everything equal at once.
+# Suppose we succeed, and sensitivity and specificity are equal in two clinics; only the disease is
+# rarer in one of them:
 
 # %% tags=["nbval-check-output"]
 for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
@@ -595,9 +615,9 @@ for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
 # %% [markdown]
 # Equal sensitivity and specificity, unequal meaning of an alarm. Where prevalence differs, no
 # imperfect test can make both equal; that is arithmetic, not bad will (Chouldechova 2017). Somebody
-# has to say which equality, which kind of *fairness*, matters here, and that is a question for clinicians and patients. It is
-# not settled by leaving the column "sex" out of the data either: networks read sex, age and even
-# self-reported race from the film itself (Gichoya 2022).
+# has to say which equality, which kind of *fairness*, matters here, and that is a question for
+# clinicians and patients. It is not settled by leaving the column "sex" out of the data either:
+# networks read sex, age and even self-reported race from the film itself (Gichoya 2022).
 #
 # ## 3. Would it work elsewhere?
 #
@@ -646,18 +666,22 @@ display(Markdown(f"For a sensitivity of 0.90, give or take 0.05: **{enough}** il
 
 # %% [markdown]
 # The curve falls as one over the root: half the width takes four times the patients. And these are
-# *ill* patients. If one in twenty of those who come is ill, twenty must be asked for each of them.
+# *ill* patients. If one in twenty of those who come is ill, twenty must be asked for each of them. That
+# is an average: every other such study meets fewer ill than it needs, so recruit about a tenth more.
 # If you want to say something about a subgroup, it needs that many ill of its own.
 #
 # ### Exercise: plan a study
 #
 # You expect a sensitivity of **0.85** and want its 95 % interval to be no wider than **0.04** to
 # either side (half-width, Wilson). In your emergency ward **8 %** of those who get a chest film have
-# pneumonia. How many patients must the study recruit?
+# pneumonia. How many patients must the study recruit, so that on average it meets enough ill ones?
 
 # %% tags=["exercise"]
 # solution: begin
 sizes = np.arange(50, 2000)
+# blank: sizes = ...  # numbers of ill patients to try, such as np.arange(50, 2000)
+# blank: ill_patients = ...  # the smallest of them whose interval is narrow enough
+# blank: recruit = ...  # how many must come, so that so many of them are ill (a whole number)
 ill_patients = sizes[wilson_half_width(0.85, sizes) <= 0.04][0]
 recruit = int(np.ceil(ill_patients / 0.08))
 # solution: end
@@ -684,11 +708,12 @@ exercises.check("06-validation", validation)
 # %% [markdown]
 # ## 4. Who permits it?
 #
-# **As of November 2026.** Most rules, dates and references were checked in that month against stored
-# copies of the sources, or of agencies' and lawyers' summaries of them. Not at hand were the two IMDRF
-# papers of 2013 and 2014, 21 CFR 807 and 814, section 515C, and the MDR's first day of application. The newest copies were of autumn 2026 for the AI Act, of May 2026 for the MDR and of
-# spring 2026 for the FDA. Rules change: follow the links, and ask the person in charge of regulation
-# before you act on this page. It is an introduction and no legal advice.
+# **As of November 2026.** Most rules, dates and references were checked in that month against
+# stored copies of the sources, or of agencies' and lawyers' summaries of them. Not at hand were the
+# two IMDRF papers of 2013 and 2014, 21 CFR 807 and 814, section 515C, and the MDR's first day of
+# application. The newest copies were of autumn 2026 for the AI Act, of May 2026 for the MDR and of
+# spring 2026 for the FDA. Rules change: follow the links, and ask the person in charge of
+# regulation before you act on this page. It is an introduction and no legal advice.
 #
 # Software that reads a film to help a decision about a patient is in most countries a *medical
 # device*: software as a medical device, SaMD (IMDRF N10, 2013). The regulators' forum grades it by
@@ -701,22 +726,25 @@ exercises.check("06-validation", validation)
 # | not serious | II | I | I |
 #
 # The *same network* moves through this table with what is said of it. "Sorts the worklist" and
-# "rules out pneumonia" are different devices. That sentence is the **intended use**, and everything
-# else follows from it.
+# "rules out pneumonia" are two devices, though the network is one. The maker's sentence on what the
+# software is for is its **intended use**, and everything else follows from it.
 #
 # ### United States: the FDA
 #
 # Some decision support is exempt from device rules, but never software that analyses a medical
 # image (section 520(o)(1)(E) of the Food, Drug, and Cosmetic Act; the FDA's guidance on it is of January
-# 2026). There are three roads:
+# 2026). The FDA has three classes of devices: I (low risk), II (moderate) and III (high), a scale of its
+# own, neither the table above nor the EU's. There are three roads (*510(k)* is the section of the Act on
+# telling the FDA beforehand; *PMA* is premarket approval; *special controls* are conditions for one kind
+# of device, such as a test that it must pass):
 #
 # | road | when | what must be shown | law |
 # |---|---|---|---|
 # | **510(k)** | a similar device is on the market | substantial equivalence to it | 21 CFR 807, subpart E |
-# | **De Novo** | nothing similar, risk low or moderate | safe and effective, with special controls | 21 CFR 860, subpart D |
+# | **De Novo** | nothing similar, risk low or moderate | safe and effective, nearly always with special controls | 21 CFR 860, subpart D |
 # | **PMA** | class III, high risk | safe and effective by valid scientific evidence | 21 CFR 814 |
 #
-# Films have classes of their own, all class II: image management and processing
+# Software for films has entries of its own in the code, all of class II: image management and processing
 # ([21 CFR 892.2050](https://www.ecfr.gov/current/title-21/section-892.2050)); analysers that mark a
 # place for the reader
 # ([892.2070](https://www.ecfr.gov/current/title-21/section-892.2070)), or also say what it is (892.2090,
@@ -742,10 +770,11 @@ exercises.check("06-validation", validation)
 #
 # ### European Union: MDR and AI Act
 #
-# - **MDR**, [Regulation (EU) 2017/745](https://eur-lex.europa.eu/eli/reg/2017/745/oj), applies since
+# - **MDR** (Medical Device Regulation), [Regulation (EU) 2017/745](https://eur-lex.europa.eu/eli/reg/2017/745/oj), applies since
 #   26 May 2021. By rule 11 of Annex VIII, software whose information is used for diagnosis or
 #   therapy is class IIa; IIb if a wrong decision may cause serious deterioration or an operation;
-#   III if it may cause death or irreversible deterioration. From IIa on, a *notified body* checks.
+#   III if it may cause death or irreversible deterioration. From IIa on, a *notified body* checks (a
+#   testing organisation that a state has named).
 #   A proposal of December 2025 (COM(2025) 1023) would rewrite rule 11, and would take devices out of
 #   most direct duties of the AI Act below. It had not passed when we last looked: look again.
 # - **AI Act**, [Regulation (EU) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj), comes on
@@ -779,8 +808,8 @@ change = {
     key: f"{gap.loc[key, 'value']:+.2f} ({gap.loc[key, 'low']:+.2f} to {gap.loc[key, 'high']:+.2f})"
     for key in ("sensitivity", "specificity")
 }
-limits = "Not validated elsewhere. On the same films made noisier, sensitivity changed by "
-limits += f"{change['sensitivity']}, specificity by {change['specificity']}."
+limits = "Not validated elsewhere. On the same films with more noise and less contrast, "
+limits += f"sensitivity changed by {change['sensitivity']}, specificity by {change['specificity']}."
 
 # %%
 card = reports.ModelCard(
@@ -850,8 +879,9 @@ with pd.option_context("display.max_colwidth", None):
     display(pd.Series(facts).to_frame("computed"))
 
 # %% [markdown]
-# Every "NOT RECORDED" is a question that nobody will ever be able to ask of a network trained on
-# this set. And one more line belongs on such a card, which no program can count: did the people in
+# Where such a table says "NOT RECORDED" (the sample's does not; that of the famous children's films does,
+# four times), that is a question that nobody will ever be able to ask of a network trained on the
+# set. And one more line belongs on such a card, which no program can count: did the people in
 # it agree, or who decided for them, and by what right?
 
 # %%

@@ -22,7 +22,8 @@
 #
 # The course ships with 100 chest radiographs. They were *simulated* from a real CT scan: X-rays
 # were sent through it by computer, and in some of the simulated people a pneumonia was placed
-# in one lung or in both. So nobody's privacy is at stake, and we know to the pixel where each disease is.
+# in one lung or in both. So no hospital's files are involved (the scan beneath was de-identified and
+# published by its owners), and we know to the pixel where each disease is.
 #
 # Everything runs on real radiographs too, once they are on your disk: `MEDIMG_DATASET` names the set
 # ([how](/README.md#real-images)). Start with Python's side of things: a handful of imports, and one
@@ -68,10 +69,11 @@ for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "C
 
 # %% [markdown]
 # Read it like a radiographer: *Modality* DX is digital X-ray; *ViewPosition* PA means the rays
-# entered at the back and came out at the front, AP the other way round (in bed, for instance). *BitsStored* tells how many
-# grey levels the file can hold: 10 bits are 1,024 levels, 12 bits 4,096, 14 bits 16,384. Your
-# screen shows 256. **Photometric interpretation** says whether a large number is to be shown white
-# (MONOCHROME2) or black (MONOCHROME1). A reader that ignores it shows a negative, silently.
+# entered at the back and came out at the front, AP the other way round (in bed, for instance).
+# *BitsStored* tells how many grey levels the file can hold: 10 bits are 1,024 levels, 12 bits
+# 4,096, 14 bits 16,384. Your screen shows 256. **Photometric interpretation** says whether a large
+# number is to be shown white (MONOCHROME2) or black (MONOCHROME1). A reader that ignores it shows a
+# negative, silently.
 #
 # `images.read_image` does all of this in the order that the DICOM standard prescribes, and gives
 # an array of numbers from 0 (black, air) to 1 (white, dense: bone, heart, and *fluid in a lung*).
@@ -84,15 +86,16 @@ print(f"{image.shape[0]} rows x {image.shape[1]} columns, {image.dtype}, "
 # %% tags=["nbval-check-output"]
 truth = images.read_image(film["mask_path"]) > 0.5
 fig = plots.plot_grid([image, np.where(truth, image, 0.3 * image)], columns=2,
-                      titles=["as a radiologist sees it", "where disease was put"])
+                      titles=["as the header says to show it", "where disease was put"])
 plots.show(fig, alt="A chest radiograph, and the same darkened except where disease was put: "
            "most of both lungs.", colours=128)
 
 # %% [markdown]
-# The lungs are dark because they are full of air. Pneumonia mostly fills small airspaces with
-# fluid and cells: a patch of lung turns whiter (an *opacity*), its vessels fade, and the border of heart or
-# diaphragm beside it may vanish. Some kinds draw a fine net instead. It can be very little. (The outline
-# is generous: it holds more than the eye sees as white.) *Your left is the patient's right*: the patient faces you.
+# The lungs are dark because they are full of air. Pneumonia mostly fills small airspaces with fluid
+# and cells: a patch of lung turns whiter (an *opacity*), its vessels fade, and the border of heart
+# or diaphragm beside it may vanish. Some kinds draw a fine net instead. It can be very little. (The
+# outline is generous: it holds more than the eye sees as white.) *Your left is the patient's
+# right*: the patient faces you.
 #
 # ## 3. Look at the classes
 #
@@ -302,12 +305,12 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 
 # %% [markdown]
 # The white line goes round the places where the map is at least half as bright as at its brightest;
-# the dashed line is the lesion, where it is known.
-# Where the bright region lies within that outline, the network looked at the place of the disease. Where it lies
-# elsewhere (the edge of the film, a letter, an arm), ask why, even if the answer was right. (An outline
-# may cover the heart or the belly: the lungs reach down behind both, and so does disease.) A
-# map like this is a *hint*, not a proof: notebook [5](/notebooks/05_explain.ipynb) puts such maps
-# to the test, and shows one that looks right for the wrong reason.
+# the dashed line is the lesion, where it is known. Where the bright region lies within that
+# outline, the network looked at the place of the disease. Where it lies elsewhere (the edge of the
+# film, a letter, an arm), ask why, even if the answer was right. (An outline may cover the heart or
+# the belly: the lungs reach down behind both, and so does disease.) A map like this is a *hint*,
+# not a proof: notebook [5](/notebooks/05_explain.ipynb) puts such maps to the test, and shows one
+# that looks right for the wrong reason.
 #
 # ## 8. Predict an image of your own
 #
