@@ -3,12 +3,16 @@
 import errno
 import hashlib
 import io
+import os
+import subprocess
+import sys
 from importlib import metadata
 
 import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from PIL import Image
 from test_simulate_body import phantom
 
@@ -82,6 +86,30 @@ def test_a_dicom_file_shows_what_the_png_shows(tmp_path, table, rng, window, inv
     path = tmp_path / "film.dcm"
     path.write_bytes(content)
     np.testing.assert_allclose(read_image(path), image, atol=1 / 255)
+
+
+GREYS = """
+import hashlib, numpy as np
+from medimg.simulate.dicom import Coding, stored_values
+from medimg.simulate.mr_image import acquire
+from medimg.simulate.warps import plane
+rng = np.random.default_rng(3)
+image = rng.random((1500, 1500), dtype=np.float32)
+films = [stored_values(image, Coding(window=window))[0] for window in ("sigmoid", "voi lut")]
+points = np.concatenate([np.full((1, 600, 600), 5, np.float32), plane((600, 600), 1, 4, (1, 1))])
+films.append(acquire(image[:600, :600], points, 2000, 0.02, rng, np.random.default_rng(4)))
+print(hashlib.sha256(b"".join(film.tobytes() for film in films)).hexdigest())
+"""
+
+
+def test_the_greys_do_not_hang_on_the_instructions_of_the_processor():
+    best = [name for name in __cpu_dispatch__ if __cpu_features__[name]]
+    sums = set()
+    for without in ("", " ".join(best)):
+        env = {**os.environ, "NPY_DISABLE_CPU_FEATURES": without}
+        sums.add(subprocess.check_output([sys.executable, "-c", GREYS], env=env, text=True))
+    assert len(sums) == 1
+    assert len(sums.pop().strip()) == 64
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

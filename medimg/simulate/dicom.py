@@ -72,14 +72,15 @@ def stored_values(
     top = 2**coding.bits - 1
     low, width = round(0.2 * top), round(0.6 * top)
     lut = None
+    exact = image.astype(np.float64)  # in float32 a logarithm's last bit depends on the processor
     if coding.window == "sigmoid":
         # Inverse of 1 / (1 + exp(-4 (v - c) / w)), the function of PS3.3 C.11.2.1.3.1.
-        logit = np.clip(image, 0.002, 0.998)
+        logit = np.clip(exact, 0.002, 0.998)
         centre, spread = round(0.5 * top), round(0.35 * top)
         values = centre + spread / 4 * np.log(logit / (1 - logit))
         window = (float(centre), float(spread))
     elif coding.window == "voi lut":
-        values = np.clip(image, 0, 1) ** 0.8 * top
+        values = np.clip(exact, 0, 1) ** 0.8 * top
         lut = np.round((np.arange(top + 1) / top) ** 1.25 * 4095).astype(np.uint16)
         window = (0.0, 0.0)
     else:

@@ -39,7 +39,7 @@ class Mass:
         """Return points drawn toward the centre, so that the tissue looks pushed away."""
         offset = points - np.reshape(self.centre, (3, 1, 1)).astype(np.float32)
         distance = np.sqrt((offset**2).sum(axis=0)) / self.radius
-        pull = self.push * np.exp(-((distance / 1.9) ** 2))
+        pull = self.push * np.exp(-((distance.astype(np.float64) / 1.9) ** 2))
         return np.asarray(points - pull * offset, dtype=np.float32)
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
@@ -58,7 +58,7 @@ class Mass:
         uneven = np.clip(
             1 + 0.5 * smooth_noise(points, 7.0, np.random.default_rng(self.noise_seed + 2)), 0, 1.5
         )
-        ring = np.exp(-(((distance - 1 + width) / width) ** 2)) * uneven
+        ring = np.exp(-(((distance.astype(np.float64) - 1 + width) / width) ** 2)) * uneven
         return np.asarray(image + ring * (self.rim - image) * (self.rim > 0), dtype=np.float32)
 
 
@@ -117,4 +117,5 @@ def _spot(points: Floats, places: Floats, radius: float, rng: np.random.Generato
 
 def _edge(distance: Floats, softness: float) -> Floats:
     """Return 1 well inside distance 1 and 0 well outside."""
-    return np.asarray(1 / (1 + np.exp(np.clip((distance - 1) / softness, -30, 30))), np.float32)
+    steep = np.clip((distance.astype(np.float64) - 1) / softness, -30, 30)
+    return np.asarray(1 / (1 + np.exp(steep)), np.float32)

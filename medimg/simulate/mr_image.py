@@ -97,14 +97,14 @@ def tissue(
     moved = folded(person, points if mass is None else mass.displaced(points), depth)
     t1, grey, white = head.at(moved)
     apart, power = person.contrast
-    brain = np.clip(t1, 0, None) ** power + apart * (white - 0.6 * grey)
+    brain = np.clip(t1.astype(np.float64), 0, None) ** power + apart * (white - 0.6 * grey)
     fluid = 0.22 * (depth < 1.5)
     signal = np.where(t1 > 0.05, np.maximum(brain, 0.15), fluid)
     rng = np.random.default_rng([*person.seed, 2])
     bone, fat = person.skull
     bone = bone * np.clip(1 + 0.15 * smooth_noise(points, 60.0, rng), 0.6, 1.5)
     fat = fat * np.clip(1 + 0.2 * smooth_noise(points, 60.0, rng), 0.5, 1.6)
-    marrow = 0.3 * np.exp(-(((depth - 1.5 - bone / 2) / (bone / 5)) ** 2))
+    marrow = 0.3 * np.exp(-(((depth.astype(np.float64) - 1.5 - bone / 2) / (bone / 5)) ** 2))
     scalp = (depth > 1.5 + bone) & (depth < 1.5 + bone + fat)
     texture = 0.85 + 0.05 * smooth_noise(points, 8.0, rng)
     shell = np.where(scalp, texture, 0.06 + marrow) * (depth < 1.5 + bone + fat)
@@ -120,7 +120,7 @@ def acquire(
     shading: np.random.Generator,
 ) -> NDArray[np.uint16]:
     """Return stored values of 12 bits: coil shading, Rician noise, arbitrary gain."""
-    bias = np.exp(0.18 * smooth_noise(points, 90.0, shading))
+    bias = np.exp(0.18 * smooth_noise(points, 90.0, shading).astype(np.float64))
     real = image * bias + sigma * rng.standard_normal(image.shape)
     imaginary = sigma * rng.standard_normal(image.shape)
     stored = np.clip(np.rint(gain * np.hypot(real, imaginary)), 0, 4095)
