@@ -137,6 +137,8 @@ def test_each_term_is_linked_once_and_never_in_code_headings_or_links():
         "```\nwindow\n```\n[Window width](g.md#window), window"
     )
     assert Linker(terms, "g.md")("{{glossary:auc|the area}} AUC") == "[the area](g.md#auc) AUC"
+    broken = Linker({"ground truth": "ground-truth"}, "g.md")("a ground\ntruth, a ground truth")
+    assert broken == "a [ground\ntruth](g.md#ground-truth), a ground truth"
     assert slug("PPV (positive, predictive)") == "ppv-positive-predictive"
 
 
@@ -199,7 +201,7 @@ def test_a_measurement_on_fewer_cores_replaces_none_on_more(layout):
     assert "| Run from start to end, on the sample | 1.7 min | 20 s |" in said
     assert "| Peak memory | 1.2 GB | 1.2 GB |" in said
     assert "(`MEDIMG_DATASET=kermany`) | not measured yet | 61 s |" in said
-    assert "and an exercise of about 4 minutes\n" in said
+    assert "and an exercise of about 4 minutes.\n" in said
     assert "| 09_demo | kermany, A GPU | 61 s | 1.2 GB |  |" in runtime_table(layout)
 
 

@@ -84,7 +84,9 @@ class Linker:
 
 
 def _pattern(name: str) -> str:
-    """Match a term with or without plural s; abbreviations (AUC) only as they are written."""
-    if any(letter.isupper() for letter in name):
-        return re.escape(name) + "s?"
-    return f"(?i:{re.escape(name)})s?"
+    """Match a term, also where a line ends inside it, with or without plural s.
+
+    Abbreviations (AUC) match only as they are written.
+    """
+    words = r"\s+".join(map(re.escape, name.split()))
+    return f"{words}s?" if any(map(str.isupper, name)) else f"(?i:{words})s?"
