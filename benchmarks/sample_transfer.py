@@ -33,7 +33,8 @@ def to_fit(studies: pd.DataFrame, file: Path, *, val: int = 90) -> None:
     chosen = patients[(films.cumsum() - films).to_numpy() < val]
     split = np.where(studies["patient_id"].isin(chosen), "val", "train")
     columns = ["image_id", "path", "label", "split", "patient_id"]
-    studies.assign(split=split)[columns].to_csv(file, index=False)
+    paths = [str(Path(path).resolve()) for path in studies["path"]]  # a table's count from its folder
+    studies.assign(split=split, path=paths)[columns].to_csv(file, index=False)
 
 
 def judge(network: str, real: Path) -> None:

@@ -99,7 +99,7 @@ def plot_history(history: pd.DataFrame, *, metric: str = "auc", ax: Axes | None 
         colour, line, label = styles[name]
         ax.plot(history.index, history[name], color=colour, ls=line, marker="o", ms=4, label=label)
     ax.set_xlabel("epoch")
-    ax.set_ylabel("loss (cross-entropy, nats)")
+    ax.set_ylabel("loss (cross-entropy)")
     ax.set_xticks(list(history.index))
     ax.set_ylim(bottom=0)
     handles, labels = ax.get_legend_handles_labels()

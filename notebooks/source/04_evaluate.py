@@ -523,7 +523,9 @@ plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.
 # did. Nor do sensitivity and specificity stay put: at a family doctor's pneumonias are fainter, and
 # on a ward those without one are not healthy but have heart failure, effusions or collapsed lung,
 # which whiten a film as well. Our set has only normal films to compare with, which flatters its
-# specificity. This is the *spectrum effect*: measure where the test will be used.) A paper that
+# specificity. This is the *spectrum effect*: measure where the test will be used.)
+#
+# A paper that
 # reports a PPV from a set with as many ill as healthy people reports a number that few clinics will
 # ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all thresholds.
 # It too holds at one prevalence only.) Now move both dials yourself: the threshold decides about
