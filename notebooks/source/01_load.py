@@ -70,10 +70,10 @@ for name in ["Modality", "BitsStored", "RescaleSlope", "RescaleIntercept", "Wind
 
 # %% [markdown]
 # `PixelSpacing` is the size of a pixel in millimetres. On a CT slice one may measure with it. On a
-# radiograph take care: unless the header names a calibration, it is the size *at the detector*, and
-# the rays spread out from the tube, so what lies farther from the detector is shown larger. That is
-# why the heart looks larger on an AP film than on a PA film of the same person. Now the pixels
-# themselves, just as they are stored.
+# radiograph take care: unless the header says that it was corrected, it is the size *at the
+# detector*, and the rays spread out from the tube, so what lies farther from the detector is shown
+# larger. That is why the heart looks larger on an AP film than on a PA film of the same person. Now
+# the pixels themselves, just as they are stored.
 
 # %% tags=["nbval-check-output"]
 stored = dicom.pixel_array

@@ -515,7 +515,7 @@ display(Markdown(f"Of all the films, {learn.labels.mean():.0%} show pneumonia; o
 # %%
 def train_head(inputs, truth, loss_of):
     head = torch.nn.Linear(inputs.shape[1], 2)
-    head.load_state_dict({name: 0 * value for name, value in head.state_dict().items()})
+    head.load_state_dict({name: 0 * value for name, value in head.state_dict().items()})  # zeros
     optimizer = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
     def loss():

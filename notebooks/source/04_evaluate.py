@@ -525,12 +525,11 @@ plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.
 # which whiten a film as well. Our set has only normal films to compare with, which flatters its
 # specificity. This is the *spectrum effect*: measure where the test will be used.)
 #
-# A paper that
-# reports a PPV from a set with as many ill as healthy people reports a number that few clinics will
-# ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all thresholds.
-# It too holds at one prevalence only.) Now move both dials yourself: the threshold decides about
-# the hills on the left, the prevalence about the people on the right. Without a running kernel you
-# see the first picture only.
+# A paper that reports a PPV from a set with as many ill as healthy people reports a number that few
+# clinics will ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all
+# thresholds. It too holds at one prevalence only.) Now move both dials yourself: the threshold
+# decides about the hills on the left, the prevalence about the people on the right. Without a
+# running kernel you see the first picture only.
 
 # %%
 widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)

@@ -693,6 +693,7 @@ exercises.check("06-recruit", recruit)
 #
 # A network was trained on films of hospital A from 2019 to 2023 and fixed in January 2025. It was
 # then tried on films of hospital B, taken in 2022 and chosen from its archive in 2025. What is this?
+# Give one letter in quotes, as in `"a"`.
 #
 # - a) internal validation
 # - b) external validation, on past films
