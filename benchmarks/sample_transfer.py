@@ -7,7 +7,8 @@
 REAL is a folder with train/NORMAL and train/PNEUMONIA (Kermany et al.). The first line trains
 logistic regressions on frozen features of simulated children, for a curve against the number of
 films; the second fine-tunes by the library's recipe, which knows nothing of the real films, and the
-third judges it.
+third judges it. With `--first N` the table holds only so many films, for a curve of the fine-tuned
+network.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def to_fit(studies: pd.DataFrame, file: Path, *, val: int = 90) -> None:
     chosen = patients[(films.cumsum() - films).to_numpy() < val]
     split = np.where(studies["patient_id"].isin(chosen), "val", "train")
     columns = ["image_id", "path", "label", "split", "patient_id"]
-    paths = [str(Path(path).resolve()) for path in studies["path"]]  # a table's count from its folder
+    # relative paths in a table count from the table's own folder
+    paths = [str(Path(path).resolve()) for path in studies["path"]]
     studies.assign(split=split, path=paths)[columns].to_csv(file, index=False)
 
 
@@ -54,6 +56,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=12)
     options.add_argument("--cache", type=Path, default=CACHE)
     options.add_argument("--table", type=Path, help="write the films there, to fit on")
+    options.add_argument("--first", type=int, help="only so many of them, for a curve")
     options.add_argument("--network", help="only judge this network")
     given = options.parse_args()
     if given.network:
@@ -61,7 +64,7 @@ def main() -> None:
         return
     studies = simulated(given.cache, "child", given.films, size=224, seed=given.seed)
     if given.table:
-        to_fit(studies, given.table)
+        to_fit(studies.head(given.first or len(studies)), given.table)
     known = features(pixels(studies), given.cache)
     ill = (studies["label"] == "pneumonia").to_numpy().astype(int)
     images, truth, _ = kermany(given.real)
