@@ -732,9 +732,9 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # MEDIMG_DATASET=pneumoniamnist jupyter lab
 # ```
 #
-# Or train on all of it, without a notebook; the defaults are the recipe for a large set. On two cores
-# without a GPU that takes from a quarter of an hour to an hour or more, by machine (the README says what
-# was measured). `--resume` goes on with a run that was broken off.
+# Or train on all of it, without a notebook; the defaults are the recipe for a large set. How long that
+# takes depends on the machine: the README says what was measured on two cores without a GPU.
+# `--resume` goes on with a run that was broken off.
 #
 # ```bash
 # python -m medimg fit --data pneumoniamnist --out runs/pneumonia
