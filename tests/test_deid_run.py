@@ -298,7 +298,7 @@ def test_the_report_covers_the_18_identifiers(folder, tmp_path):
     counted = report.hipaa.set_index("identifier")["values_in_input"]
     assert counted["Device identifiers and serial numbers"] == 2  # LINDWURM, SN-4477-X
     reasons = report.look_at.set_index("reason")["files"]
-    assert reasons["burned-in text not excluded (Burned In Annotation absent)"] == 3
+    assert reasons["text: not excluded (Burned In Annotation absent)"] == 3
     assert reasons["overlays removed"] == 3
     saved = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [row["number"] for row in saved["hipaa"]] == list(range(1, 19))
@@ -307,16 +307,18 @@ def test_the_report_covers_the_18_identifiers(folder, tmp_path):
 
 
 def test_a_picture_that_may_show_text_leaves_names_to_a_person(tmp_path):
-    for burned, settled in (("YES", "in the header"), ("", "in the header"), ("NO", "yes")):
+    header, clean = "in the header", "yes"
+    cases = (("CT", "YES", header), ("CT", "", header), ("CT", "NO", clean), ("US", "NO", header))
+    for number, (modality, burned, settled) in enumerate(cases):
         ds = plain()
-        ds.BurnedInAnnotation = burned
-        save(ds, tmp_path / f"in{burned}" / "a.dcm")
-        report = go(tmp_path / f"in{burned}", tmp_path / f"out{burned}")
+        ds.Modality, ds.BurnedInAnnotation = modality, burned
+        save(ds, tmp_path / f"in{number}" / "a.dcm")
+        report = go(tmp_path / f"in{number}", tmp_path / f"out{number}")
         by_number = report.hipaa.set_index("number")["settled"]
         assert by_number[[1, 3, 8]].eq(settled).all()
-        (written,) = outputs(tmp_path / f"out{burned}")
-        assert written.PatientIdentityRemoved == ("NO" if burned == "YES" else "YES")
         assert by_number[16] == "yes"  # whole objects, refused whatever the picture shows
+        (written,) = outputs(tmp_path / f"out{number}")
+        assert written.PatientIdentityRemoved == ("NO" if burned == "YES" else "YES")
 
 
 def test_a_head_series_is_flagged_for_its_face(tmp_path):

@@ -50,7 +50,10 @@ def refuse_what_cannot_be_cleaned(dataset: Dataset) -> None:
 
 
 def risks(dataset: Dataset) -> tuple[str, ...]:
-    """Return what a person must look at, from the header of the original file."""
+    """Return what a person must look at, from the header of the original file.
+
+    A reason that begins with ``text:`` or ``face:`` says what the pixels may show.
+    """
     modality = str(dataset.get("Modality", "") or "").upper()
     has_pixels = any(tag in dataset for tag in PIXELS)
     burned = str(dataset.get("BurnedInAnnotation", "") or "").upper()
@@ -59,24 +62,25 @@ def risks(dataset: Dataset) -> tuple[str, ...]:
     overlays = [e for e in dataset if 0x6000 <= e.tag.group <= 0x60FF]
     slices = modality in ("CT", "MR", "PT")
     found = {
-        "burned-in text stated (Burned In Annotation YES)": burned == "YES",
-        "burned-in text not excluded (Burned In Annotation absent)": has_pixels
+        "text: stated (Burned In Annotation YES)": burned == "YES",
+        "text: not excluded (Burned In Annotation absent)": has_pixels
         and burned not in ("YES", "NO"),
-        "secondary capture": sop_class.startswith(SECONDARY) or "ConversionType" in dataset,
-        f"{modality} images often carry text": has_pixels and modality in TEXT_BURNED,
+        "text: secondary capture": sop_class.startswith(SECONDARY) or "ConversionType" in dataset,
+        f"text: frequent in {modality} images": has_pixels and modality in TEXT_BURNED,
         "photograph": modality in PHOTOGRAPHS,
         "face: head series": slices and HEAD.search(where) is not None,
         "face: body part not stated": slices and not where.strip(),
         "recognisable features stated": dataset.get("RecognizableVisualFeatures") == "YES",
         "overlays removed": bool(overlays),
-        "overlay bits inside compressed pixels": _has_embedded(dataset) and not _is_native(dataset),
+        "text: overlay bits inside compressed pixels": _has_embedded(dataset)
+        and not _is_native(dataset),
     }
     return tuple(text for text, holds in found.items() if holds and has_pixels)
 
 
 def may_show_text(reasons: Iterable[str]) -> bool:
     """Whether one of the reasons of `risks` is text in the pixels."""
-    return any("text" in r or "overlay bits" in r or r == "secondary capture" for r in reasons)
+    return any(reason.startswith("text: ") for reason in reasons)
 
 
 def clean(dataset: Dataset, boxes: tuple[Box, ...]) -> tuple[str, ...]:

@@ -1,4 +1,8 @@
-"""One simulated person's head, cut and scanned: from points in the template to stored values."""
+"""One simulated person's head, cut and scanned: from points in the template to stored values.
+
+Powers and exponentials are taken in float64: in float32 their last bit depends on the processor,
+and so would a grey level here and there.
+"""
 
 from __future__ import annotations
 

@@ -3,9 +3,6 @@
 A slice is made by asking a real volume for its values at warped points, so every disturbance is
 a function of points in millimetres, (3, H, W) in the order z, y, x: nothing is ever computed for
 a whole volume, and a lesion seen in one slice goes on in the next.
-
-Powers and exponentials are taken in float64: in float32 their last bit depends on the processor,
-and so would a grey level here and there.
 """
 
 from __future__ import annotations

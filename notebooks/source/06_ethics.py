@@ -280,12 +280,13 @@ fig = plots.plot_grid(
     titles=["as it came", "header de-identified, pixels as they were"],
 )
 plots.show(fig, alt="The patient's name is written in the corner, before and after: headers only.")
+print("Patient Identity Removed:", images.read_header(cleaned).PatientIdentityRemoved)
 
 # %% [markdown]
-# The header is clean, and the name is legible. Everything above was in vain for this film, and so its
-# *Patient Identity Removed* says NO. The
-# remedy is to blank a *box*, for those files whose header says so. (Boxes are chosen by people who
-# have looked: here the text always stands in the last rows, whatever the size of the film.)
+# The header is clean, and the name is legible. Everything above was in vain for this film, and its
+# *Patient Identity Removed* says so. The remedy is to blank a *box*, for those files whose header
+# admits to text. (Boxes are chosen by people who have looked: here the text always stands in the
+# last rows, whatever the size of the film.)
 
 # %%
 sizes = {(images.read_header(p).Rows, images.read_header(p).Columns) for p in burned["dicom_path"]}
