@@ -1,7 +1,7 @@
 """Every explanation method against every test, for trained networks; and when Grad-CAM points.
 
     python benchmarks/explain_methods.py --models efficientnet_lite0 --cache build/explain
-    python -m medimg.simulate xray --out build/films --normal 300 --pneumonia 300 --seed 501
+    python data/simulate xray --out build/films --normal 300 --pneumonia 300 --seed 501
     python benchmarks/explain_methods.py --studies build/films/studies.csv
 
 EfficientNet-Lite0 starts from ImageNet. ResNet-18 starts from ImageNet only if torchvision can

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,12 +30,15 @@ from sklearn.preprocessing import StandardScaler
 
 from medimg.images import apply_window, resize
 from medimg.models import build_model
-from medimg.simulate.crosssection import SliceRecord, make_dicom
-from medimg.simulate.ct_task import simulate_ct
-from medimg.simulate.ct_volume import chest_volume
-from medimg.simulate.mr_task import simulate_mr
-from medimg.simulate.mr_volume import load_head
-from medimg.simulate.volume import load_ct
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))  # the simulator
+
+from simulate.crosssection import SliceRecord, make_dicom
+from simulate.ct_task import simulate_ct
+from simulate.ct_volume import chest_volume
+from simulate.mr_task import simulate_mr
+from simulate.mr_volume import load_head
+from simulate.volume import load_ct
 
 TRAIN_PATIENTS, DRAWS = 18, 10
 SYNTAX = {"ct": JPEG2000Lossless, "mr": JPEGLSLossless}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from medimg.models import build_model
-from medimg.simulate.body import make_body
-from medimg.simulate.plan import plan
-from medimg.simulate.sample import write_films
-from medimg.simulate.volume import load_ct
 from medimg.training import extract_features
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))  # the simulator
+
+from simulate.body import make_body
+from simulate.plan import plan
+from simulate.sample import write_films
+from simulate.volume import load_ct
 
 CACHE = Path.home() / ".cache" / "medimg" / "benchmarks"
 

@@ -35,7 +35,3 @@ class MetricsError(MedimgError):
 
 class DeidentifyError(MedimgError):
     """De-identification could not be done, or could not be proven."""
-
-
-class SimulationError(MedimgError):
-    """The sample cannot be made: its source volume is missing or a setting is impossible."""

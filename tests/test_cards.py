@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from simulate import __main__ as command
+from simulate import cards
+from simulate.errors import SimulationError
 
-from medimg.errors import SimulationError
-from medimg.simulate import cards
 from medimg.storage import sha256
 
 DATA = Path(__file__).parents[1] / "data"
@@ -76,12 +77,12 @@ def test_missing_table_readme_or_marks(sample, capsys):
     with pytest.raises(SimulationError, match=r"lacks the columns .*label"):
         cards.write_cards(sample)
     (sample / "ct/studies.csv").unlink()
-    assert cards.main([str(sample)]) == 2
+    assert command.main(["cards", "--out", str(sample)]) == 2
     assert "make the sample first" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there_ends_with_one_line(tmp_path, capsys):
-    assert cards.main([str(tmp_path / "nowhere")]) == 2
+    assert command.main(["cards", "--out", str(tmp_path / "nowhere")]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {tmp_path / 'nowhere' / 'studies.csv'} is missing")
     assert said.count("\n") == 1

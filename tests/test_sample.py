@@ -16,6 +16,7 @@ def test_every_file_has_the_sum_that_the_list_says():
         reversed(line.split("  ", 1)) for line in (DATA / "SHA256SUMS").read_text().splitlines()
     )
     files = [p for p in DATA.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in files if "simulate" not in p.relative_to(DATA).parts]
     found = {p.relative_to(DATA).as_posix(): p for p in files if p.name != "SHA256SUMS"}
     assert set(found) == set(listed)
     assert [name for name, path in found.items() if sha256(path) != listed[name]] == []

@@ -4,11 +4,10 @@ from importlib import metadata
 
 import numpy as np
 import pytest
-
-from medimg.errors import SimulationError
-from medimg.simulate import volume
-from medimg.simulate.body import MU_WATER, clean, make_body
-from medimg.simulate.volume import CtScan, check_labels, find_ct, load_ct
+from simulate import volume
+from simulate.body import MU_WATER, clean, make_body
+from simulate.errors import SimulationError
+from simulate.volume import CtScan, check_labels, find_ct, load_ct
 
 
 def phantom():

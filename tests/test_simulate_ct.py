@@ -8,17 +8,16 @@ import pandas as pd
 import pydicom
 import pytest
 from PIL import Image
+from simulate import warps
+from simulate.crosssection import corner, make_dicom, stable_uid, write_file
+from simulate.ct import write_ct, write_ct_series
+from simulate.ct_findings import LOBES, consolidation
+from simulate.ct_task import simulate_ct
+from simulate.ct_volume import ChestVolume, chest_volume
+from simulate.errors import SimulationError
+from simulate.volume import LOBES as LABELS
+from simulate.volume import CtScan
 from sklearn.metrics import roc_auc_score
-
-from medimg.errors import SimulationError
-from medimg.simulate import warps
-from medimg.simulate.crosssection import corner, make_dicom, stable_uid, write_file
-from medimg.simulate.ct import write_ct, write_ct_series
-from medimg.simulate.ct_findings import LOBES, consolidation
-from medimg.simulate.ct_task import simulate_ct
-from medimg.simulate.ct_volume import ChestVolume, chest_volume
-from medimg.simulate.volume import LOBES as LABELS
-from medimg.simulate.volume import CtScan
 
 DATA = Path(__file__).parents[1] / "data" / "ct"
 

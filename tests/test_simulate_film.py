@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+from simulate.body import Body, make_body
+from simulate.disease import PATTERNS, PLACES, Disease, LungSpace, lesion
+from simulate.errors import SimulationError
+from simulate.film import DISTRACTORS, Exposure, develop, expose, frame, text, wear
+from simulate.limbs import Limbs, limbs
+from simulate.projection import Build, Pose, aim, integrate
+from simulate.study import take
 from test_simulate_body import phantom
-
-from medimg.errors import SimulationError
-from medimg.simulate.body import Body, make_body
-from medimg.simulate.disease import PATTERNS, PLACES, Disease, LungSpace, lesion
-from medimg.simulate.film import DISTRACTORS, Exposure, develop, expose, frame, text, wear
-from medimg.simulate.limbs import Limbs, limbs
-from medimg.simulate.projection import Build, Pose, aim, integrate
-from medimg.simulate.study import take
 
 STRAIGHT = Build(curve=1.0, wobble=0)
 
@@ -48,7 +47,7 @@ def block():
 @pytest.fixture
 def still(monkeypatch):
     """Take the random displacement out, so that geometry alone remains."""
-    from medimg.simulate import projection
+    from simulate import projection
 
     monkeypatch.setattr(projection, "_bend", lambda body, build, at: np.zeros(at.shape))
 

@@ -9,15 +9,14 @@ import pandas as pd
 import pydicom
 import pytest
 from PIL import Image
+from simulate.crosssection import make_dicom
+from simulate.errors import SimulationError
+from simulate.mr import write_mr, write_mr_series
+from simulate.mr_findings import Mass, distractors
+from simulate.mr_image import SHAPE, acquire
+from simulate.mr_task import simulate_mr
+from simulate.mr_volume import HeadVolume, head_volume, load_head
 from sklearn.metrics import roc_auc_score
-
-from medimg.errors import SimulationError
-from medimg.simulate.crosssection import make_dicom
-from medimg.simulate.mr import write_mr, write_mr_series
-from medimg.simulate.mr_findings import Mass, distractors
-from medimg.simulate.mr_image import SHAPE, acquire
-from medimg.simulate.mr_task import simulate_mr
-from medimg.simulate.mr_volume import HeadVolume, head_volume, load_head
 
 DATA = Path(__file__).parents[1] / "data" / "mr"
 
@@ -171,7 +170,7 @@ def test_missing_nilearn_is_one_clear_error(monkeypatch):
     not (find_spec("nilearn") and find_spec("nibabel")), reason="needs nilearn and nibabel"
 )
 def test_the_template_is_found_without_a_network():
-    from medimg.simulate.mr_volume import _find, _read
+    from simulate.mr_volume import _find, _read
 
     t1 = _read(_find("t1"))
     assert t1.shape == (189, 233, 197)

@@ -13,17 +13,17 @@ import pandas as pd
 import pydicom
 import pytest
 from PIL import Image
+from simulate import __main__ as command
+from simulate import sample
+from simulate.body import make_body
+from simulate.dicom import SYNTAXES, WINDOWS, Coding, stored_values, write_dx
+from simulate.errors import SimulationError
+from simulate.plan import deal, plan
+from simulate.sample import make_sample, marker_plan, write_sums
+from simulate.sheet import COLUMNS, SIDE, contact_sheet
 from test_simulate_body import phantom
 
-from medimg.errors import SimulationError
 from medimg.images import read_image
-from medimg.simulate import __main__ as command
-from medimg.simulate import sample, sheet
-from medimg.simulate.body import make_body
-from medimg.simulate.dicom import SYNTAXES, WINDOWS, Coding, stored_values, write_dx
-from medimg.simulate.plan import deal, plan
-from medimg.simulate.sample import make_sample, marker_plan, write_sums
-from medimg.simulate.sheet import COLUMNS, SIDE, contact_sheet
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,9 @@ def test_a_dicom_file_shows_what_the_png_shows(tmp_path, table, rng, window, inv
 
 GREYS = """
 import hashlib, numpy as np
-from medimg.simulate.dicom import Coding, stored_values
-from medimg.simulate.mr_image import acquire
-from medimg.simulate.warps import plane
+from simulate.dicom import Coding, stored_values
+from simulate.mr_image import acquire
+from simulate.warps import plane
 rng = np.random.default_rng(3)
 image = rng.random((1500, 1500), dtype=np.float32)
 films = [stored_values(image, Coding(window=window))[0] for window in ("sigmoid", "voi lut")]
@@ -106,7 +106,11 @@ def test_the_greys_do_not_hang_on_the_instructions_of_the_processor():
     best = [name for name in numpy_core.__cpu_dispatch__ if numpy_core.__cpu_features__[name]]
     sums = set()
     for without in ("", " ".join(best)):
-        env = {**os.environ, "NPY_DISABLE_CPU_FEATURES": without}
+        env = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "NPY_DISABLE_CPU_FEATURES": without,
+        }
         sums.add(subprocess.check_output([sys.executable, "-c", GREYS], env=env, text=True))
     assert len(sums) == 1
     assert len(sums.pop().strip()) == 64
@@ -199,7 +203,7 @@ def test_a_full_disk_ends_with_one_line(part, tmp_path, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     monkeypatch.setattr(command, "make_sample", full)
-    monkeypatch.setattr("medimg.simulate.ct.make_sample", full)
+    monkeypatch.setattr("simulate.ct.make_sample", full)
     assert command.main([part, "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said == f"error: [Errno 28] No space left on device: '{tmp_path}'\n"
@@ -255,16 +259,16 @@ def test_the_contact_sheet_shows_both_classes(tmp_path):
 def test_no_films_make_no_sheet_but_one_line(tmp_path, capsys, table, words):
     if table is not None:
         (tmp_path / "studies.csv").write_text(table)
-    assert sheet.main([str(tmp_path)]) == 2
+    assert command.main(["sheet", "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {tmp_path / 'studies.csv'} {words}")
-    assert said.endswith("make the sample first, `python -m medimg.simulate xray`.\n")
+    assert said.endswith("make the sample first, `python data/simulate xray`.\n")
     assert said.count("\n") == 1
 
 
 def test_a_film_that_is_missing_is_named(tmp_path, capsys):
     (tmp_path / "studies.csv").write_text("path,label,split\nx.png,normal,train\n")
-    assert sheet.main([str(tmp_path)]) == 2
+    assert command.main(["sheet", "--out", str(tmp_path)]) == 2
     assert str(tmp_path / "x.png") in capsys.readouterr().err
 
 

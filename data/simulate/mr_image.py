@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from medimg.simulate.crosssection import split_of
-from medimg.simulate.mr_findings import Mass
-from medimg.simulate.mr_volume import HeadVolume
-from medimg.simulate.warps import Floats, plane, smooth_noise, smooth_shift
+from simulate.crosssection import split_of
+from simulate.mr_findings import Mass
+from simulate.mr_volume import HeadVolume
+from simulate.warps import Floats, plane, smooth_noise, smooth_shift
 
 SHAPE = (240, 208)
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from medimg.simulate.crosssection import (
+from simulate.crosssection import (
     NOTICE,
     SliceRecord,
     check_count,
@@ -23,9 +22,9 @@ from medimg.simulate.crosssection import (
     corner,
     split_of,
 )
-from medimg.simulate.ct_findings import Opacity, consolidation, distractors
-from medimg.simulate.ct_volume import ChestVolume
-from medimg.simulate.warps import Floats, grain, plane, smooth_noise, smooth_shift
+from simulate.ct_findings import Opacity, consolidation, distractors
+from simulate.ct_volume import ChestVolume
+from simulate.warps import Floats, grain, plane, smooth_noise, smooth_shift
 
 SHAPE = (256, 256)
 SOFT, AIR = (35.0, 110.0), -880.0  # HU of airless lung, plain to enhanced, of air in a bronchus

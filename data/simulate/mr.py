@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pydicom.uid import JPEGLSLossless
-
-from medimg.progress import tqdm
-from medimg.simulate.crosssection import (
+from simulate.crosssection import (
     NOTICE,
     check_count,
     common_header,
@@ -22,10 +20,12 @@ from medimg.simulate.crosssection import (
     write_file,
     write_task,
 )
-from medimg.simulate.mr_findings import distractors
-from medimg.simulate.mr_image import SHAPE, acquire, draw_person, locate, tissue
-from medimg.simulate.mr_task import HEIGHTS, MR_HEADER, SOURCE, simulate_mr
-from medimg.simulate.mr_volume import HeadVolume, load_head
+from simulate.mr_findings import distractors
+from simulate.mr_image import SHAPE, acquire, draw_person, locate, tissue
+from simulate.mr_task import HEIGHTS, MR_HEADER, SOURCE, simulate_mr
+from simulate.mr_volume import HeadVolume, load_head
+
+from medimg.progress import tqdm
 
 
 def make_sample(out: str | os.PathLike[str], *, seed: int = 2026) -> pd.DataFrame:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from medimg.errors import SimulationError
-from medimg.simulate.crosssection import check_count
-from medimg.simulate.volume import LOBES, CtScan
-from medimg.simulate.warps import Floats
+from simulate.crosssection import check_count
+from simulate.errors import SimulationError
+from simulate.volume import LOBES, CtScan
+from simulate.warps import Floats
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from simulate.body import Body, make_body
+from simulate.dicom import Coding, write_dx
+from simulate.disease import LungSpace
+from simulate.errors import SimulationError
+from simulate.film import text
+from simulate.plan import plan
+from simulate.settings import settings
+from simulate.study import Film, take
+from simulate.volume import load_ct
 
-from medimg.errors import SimulationError
 from medimg.progress import tqdm
-from medimg.simulate.body import Body, make_body
-from medimg.simulate.dicom import Coding, write_dx
-from medimg.simulate.disease import LungSpace
-from medimg.simulate.film import text
-from medimg.simulate.plan import plan
-from medimg.simulate.settings import settings
-from medimg.simulate.study import Film, take
-from medimg.simulate.volume import load_ct
 from medimg.storage import atomic_write, sha256
 
 COLUMNS = [
@@ -178,13 +178,16 @@ def write_sums(root: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     root : path-like
-        The data folder. The sums file itself and hidden files are left out.
+        The data folder. The sums file itself, hidden files and this program are left out.
     """
     folder = Path(root)
     files = sorted(
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
-        if p.is_file() and p.name != "SHA256SUMS" and not p.name.startswith(".")
+        if p.is_file()
+        and p.name != "SHA256SUMS"
+        and not p.name.startswith(".")
+        and p.relative_to(folder).parts[0] != "simulate"
     )
     with atomic_write(folder / "SHA256SUMS", "w") as file:
         file.writelines(f"{sha256(folder / name)}  {name}\n" for name in files)

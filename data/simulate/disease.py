@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-
-from medimg.errors import SimulationError
-from medimg.simulate.body import MU_WATER, Body
-from medimg.simulate.volume import LOBES
+from simulate.body import MU_WATER, Body
+from simulate.errors import SimulationError
+from simulate.volume import LOBES
 
 Float = npt.NDArray[np.float32]
 PATTERNS = ("lobar", "bronchopneumonia", "interstitial")

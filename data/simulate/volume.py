@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from medimg.errors import SimulationError
+from simulate.errors import SimulationError
 
 LOBES = {
     "left upper": 10,

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from medimg.errors import SimulationError
-from medimg.simulate.crosssection import check_count
-from medimg.simulate.disease import PATTERNS, PLACES
-from medimg.simulate.film import DISTRACTORS
-from medimg.simulate.volume import LOBES
+from simulate.crosssection import check_count
+from simulate.disease import PATTERNS, PLACES
+from simulate.errors import SimulationError
+from simulate.film import DISTRACTORS
+from simulate.volume import LOBES
 
 SITES = {
     "Northgate Imaginary Hospital": ("Fictiv DX-1", "Fictiv DX-2"),

@@ -1,23 +1,21 @@
-"""Draw the contact sheet of the README: `python -m medimg.simulate.sheet data`."""
+"""Draw the contact sheet of the README: `python data/simulate sheet`."""
 
 from __future__ import annotations
 
 import io
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+from simulate.crosssection import check_count
+from simulate.errors import SimulationError
 
-from medimg.errors import MedimgError, SimulationError
-from medimg.simulate.crosssection import check_count
 from medimg.storage import atomic_write
 
 SIDE, COLUMNS = 200, 6
-MAKE_IT = "make the sample first, `python -m medimg.simulate xray`"
+MAKE_IT = "make the sample first, `python data/simulate xray`"
 
 
 def contact_sheet(root: str | os.PathLike[str], *, films: int = 24) -> Path:
@@ -74,28 +72,3 @@ def _chosen(path: Path, each: int) -> pd.DataFrame:
     if chosen.empty:
         raise SimulationError(f"{path} has no film of split train: {MAKE_IT}.")
     return chosen
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Draw the sheet of the folder that is named first, ``data`` by default.
-
-    Parameters
-    ----------
-    arguments : sequence of str
-        The command line without the program.
-
-    Returns
-    -------
-    int
-        0 when done, 2 when something must be put right (one line on stderr says what).
-    """
-    try:
-        sys.stdout.write(f"{contact_sheet(arguments[0] if arguments else 'data')}\n")
-    except (MedimgError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

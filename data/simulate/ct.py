@@ -1,6 +1,6 @@
 """Write ``data/ct``: an axial chest CT series with its lobes, and consolidation against clear.
 
-The anatomy comes from LIDC-IDRI-0001, a public de-identified CT (see `medimg.simulate.volume`).
+The anatomy comes from LIDC-IDRI-0001, a public de-identified CT (see `simulate.volume`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless
-
-from medimg.errors import SimulationError
-from medimg.progress import tqdm
-from medimg.simulate.crosssection import (
+from simulate.crosssection import (
     check_count,
     common_header,
     corner,
@@ -25,9 +22,12 @@ from medimg.simulate.crosssection import (
     write_file,
     write_task,
 )
-from medimg.simulate.ct_task import CT_HEADER, SOURCE, simulate_ct
-from medimg.simulate.ct_volume import ChestVolume, chest_volume
-from medimg.simulate.volume import load_ct
+from simulate.ct_task import CT_HEADER, SOURCE, simulate_ct
+from simulate.ct_volume import ChestVolume, chest_volume
+from simulate.errors import SimulationError
+from simulate.volume import load_ct
+
+from medimg.progress import tqdm
 
 SERIES_NOTICE = "SIMULATED patient; the anatomy is a real public CT, for teaching, not for care"
 SERIES_HEADER = {

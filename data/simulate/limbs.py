@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from medimg.simulate.body import MU_WATER, Body
-from medimg.simulate.projection import Build, Pose
+from simulate.body import MU_WATER, Body
+from simulate.projection import Build, Pose
 
 Float = npt.NDArray[np.float32]
 

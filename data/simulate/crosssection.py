@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
+from simulate.errors import SimulationError
 
-from medimg.errors import SimulationError
 from medimg.storage import atomic_write
 
 NOTICE = "SIMULATED image for teaching, not a patient"

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-
-from medimg.simulate.warps import Floats, smooth_noise
+from simulate.warps import Floats, smooth_noise
 
 LOBES = {
     1: "left upper lobe",

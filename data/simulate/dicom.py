@@ -21,8 +21,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-
-from medimg.simulate.header import UID_ROOT, make_header
+from simulate.header import UID_ROOT, make_header
 
 Float = npt.NDArray[np.float32]
 SYNTAXES = {
@@ -107,7 +106,7 @@ def write_dx(image: Float, coding: Coding, row: Any, pixel: float) -> bytes:
     coding : Coding
         How to store it.
     row : mapping
-        The plan's entry for this film (see `medimg.simulate.sample.plan`).
+        The plan's entry for this film (see `simulate.sample.plan`).
     pixel : float
         Millimetres per pixel at the detector.
     """

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from medimg.simulate.warps import Floats, smooth_noise
+from simulate.warps import Floats, smooth_noise
 
 
 @dataclass(frozen=True)

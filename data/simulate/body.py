@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-
-from medimg.errors import SimulationError
-from medimg.simulate.grid import centre_of, coronal_planes, edges_of, fit_spine, nearest
-from medimg.simulate.volume import CtScan
+from simulate.errors import SimulationError
+from simulate.grid import centre_of, coronal_planes, edges_of, fit_spine, nearest
+from simulate.volume import CtScan
 
 Float = npt.NDArray[np.float32]
 

@@ -1,22 +1,21 @@
 """Keep the sample's cards true: counts in ``data/README.md``, and ``data/croissant.json``.
 
-``python -m medimg.simulate.cards [data]`` writes both anew from the files that are there.
+``python data/simulate cards`` writes both anew from the files that are there.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pandas as pd
+from simulate.croissant import TASKS, croissant_card
+from simulate.errors import SimulationError
 
-from medimg.errors import MedimgError, SimulationError
-from medimg.simulate.croissant import TASKS, croissant_card
 from medimg.storage import atomic_write
 
-BEGIN, END = "<!-- counts: written by medimg.simulate.cards -->", "<!-- end of counts -->"
+BEGIN, END = "<!-- counts: written by data/simulate/cards.py -->", "<!-- end of counts -->"
 
 
 def write_cards(data: str | os.PathLike[str] = "data") -> list[Path]:
@@ -91,14 +90,14 @@ def _table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise SimulationError(
-            f"{path} is missing or no study table ({error}): make the sample first, `python -m "
-            "medimg.simulate all`."
+            f"{path} is missing or no study table ({error}): make the sample first, `python "
+            "data/simulate all`."
         ) from error
     missing = {"image_id", "label", "split", "patient_id", "mask_path"} - set(table.columns)
     if missing:
         raise SimulationError(
-            f"{path} lacks the columns {sorted(missing)}: make the sample again, `python -m "
-            "medimg.simulate all`."
+            f"{path} lacks the columns {sorted(missing)}: make the sample again, `python "
+            "data/simulate all`."
         )
     return table
 
@@ -118,17 +117,3 @@ def _with_counts(readme: Path, table: str) -> str:
             f"{readme} lacks the marks {BEGIN} and {END}: restore it from the repository."
         )
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
-def main(arguments: list[str]) -> int:
-    """Write the cards of the folder that is named first, ``data`` by default."""
-    try:
-        write_cards(arguments[0] if arguments else "data")
-    except (MedimgError, OSError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

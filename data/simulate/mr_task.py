@@ -11,17 +11,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-
-from medimg.simulate.crosssection import (
+from simulate.crosssection import (
     NOTICE,
     SliceRecord,
     check_count,
     common_header,
     corner,
 )
-from medimg.simulate.mr_findings import Mass, distractors, draw_mass
-from medimg.simulate.mr_image import SHAPE, Person, acquire, draw_person, locate, tissue
-from medimg.simulate.mr_volume import HeadVolume
+from simulate.mr_findings import Mass, distractors, draw_mass
+from simulate.mr_image import SHAPE, Person, acquire, draw_person, locate, tissue
+from simulate.mr_volume import HeadVolume
 
 SOURCE = "Derived from the MNI ICBM152 2009a nonlinear symmetric T1 template (as in nilearn)"
 MR_HEADER = {
