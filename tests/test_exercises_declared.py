@@ -2,7 +2,6 @@
 
 import importlib.util
 import math
-import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -10,15 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import medimg.exercises
 from medimg import exercises
-from medimg.exercises.engine import chapter
+from medimg.exercises import chapter
+from medimg.exercises.engine import TEXTS
 
-CHAPTERS = sorted(
-    module.name.removeprefix("chapter_")
-    for module in pkgutil.iter_modules(medimg.exercises.__path__)
-    if module.name.startswith("chapter_")
-)
+CHAPTERS = sorted(path.stem for path in TEXTS.glob("*.py"))
 DECLARED = {item.name: item for number in CHAPTERS for item in chapter(number)}
 
 

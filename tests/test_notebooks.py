@@ -19,7 +19,7 @@ from builder.layout import Layout  # noqa: E402
 from builder.outputs import WIDGET  # noqa: E402
 from builder.quiz import quiz_page, read_quiz  # noqa: E402
 
-from medimg.exercises.engine import chapter  # noqa: E402
+from medimg.exercises import chapter  # noqa: E402
 
 LAYOUT = Layout(ROOT)
 NAMES = LAYOUT.names()

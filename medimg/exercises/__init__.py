@@ -1,29 +1,25 @@
 """Self-checks for the course's exercises: right, wrong with a hint, or not attempted yet.
 
 ``check(name, answer)`` looks at an answer and returns one line; ``hint(name)`` gives the next
-hint. Neither raises: whatever a learner hands in, the reply is a helpful sentence.
+hint. Neither raises: whatever a learner hands in, the reply is a helpful sentence. The questions,
+answers and hints of notebook NN are in ``notebooks/exercises/NN.py``.
 """
 
-from medimg.exercises.engine import Exercise, Mistake, check, hint
-from medimg.exercises.kinds import Choice, Choices, Number, Whole, YesNo
-from medimg.exercises.many import Array, Function, Numbers
-from medimg.exercises.outcomes import Outcome
-from medimg.exercises.sealed import Sealed, seal
+from medimg.exercises.engine import Exercise, Hint, Mistake, Outcome, chapter, check, hint
+from medimg.exercises.kinds import Choice, Choices, Function, Number, Numbers, Whole
 
 __all__ = [
-    "Array",
     "Choice",
     "Choices",
     "Exercise",
     "Function",
+    "Hint",
     "Mistake",
     "Number",
     "Numbers",
     "Outcome",
-    "Sealed",
     "Whole",
-    "YesNo",
+    "chapter",
     "check",
     "hint",
-    "seal",
 ]

@@ -1,25 +1,59 @@
 """Check an answer, say what is wrong with it, and give hints one at a time.
 
-An exercise is declared once, in ``medimg/exercises/chapter_NN.py``; its name begins with NN.
+An exercise is declared once, in ``notebooks/exercises/NN.py``; its name begins with NN.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
+import functools
+import html
 import inspect
 import re
+import runpy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from medimg.exercises.kinds import Kind
-from medimg.exercises.outcomes import Hint, Outcome
-from medimg.exercises.reading import BLANK, Problem, is_blank
-from medimg.exercises.sealed import Sealed
+from medimg.exercises.kinds import BLANK, Kind, Problem, is_blank
 
+TEXTS = Path(__file__).resolve().parents[2] / "notebooks" / "exercises"  # in a checkout
+_MARKS = {"right": "✓ Right.", "wrong": "✗ Not yet.", "blank": "○ Not attempted yet.",
+          "unchecked": "! Not checked."}  # fmt: skip
+_COLOURS = {"right": "#0072b2", "wrong": "#d55e00", "blank": "#767676", "unchecked": "#767676"}
 _given: dict[str, int] = {}  # how many hints each exercise has given in this session
+_said: dict[str, Outcome] = {}  # what its last check said: a hint in the same cell repeats it
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check says: ``status`` is right, wrong, blank or unchecked; ``text`` says why."""
+
+    name: str
+    status: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"{_MARKS[self.status]} {self.text}".rstrip()
+
+    def _repr_html_(self) -> str:
+        # `code` and *stress* are shown; the rest is escaped: it may quote what the learner typed.
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(self.text, quote=False))
+        text = re.sub(r"(?<![\w*])\*(\w[^*<]*)\*(?![\w*])", r"<em>\1</em>", text)
+        style = f"border-left: 4px solid {_COLOURS[self.status]}; padding-left: 8px"
+        return f'<div style="{style}"><b>{_MARKS[self.status]}</b> {text}</div>'
+
+
+@dataclass(frozen=True)
+class Hint:
+    """One hint, shown below what the last check of the same exercise said."""
+
+    text: str
+    after: Outcome | None = None
+
+    def __repr__(self) -> str:
+        return self.text if self.after is None else f"{self.after!r}\n{self.text}"
 
 
 @dataclass(frozen=True)
@@ -63,9 +97,9 @@ class Exercise:
         What is asked, in one sentence.
     kind : Kind
         How to read and compare an answer: `Number`, `Choice`, `Function`...
-    expected : callable or Sealed
-        Computes the right answer from the check's keyword arguments (so that it holds on every
-        data set); or its fingerprint, where the answer is the same on all data.
+    expected : callable
+        Computes the right answer from the check's keyword arguments, so that it holds on every
+        data set.
     right : str
         Said to a right answer: why it is right, what follows from it.
     hints : tuple of str
@@ -77,7 +111,7 @@ class Exercise:
     name: str
     question: str
     kind: Kind
-    expected: Callable[..., Any] | Sealed
+    expected: Callable[..., Any]
     right: str
     hints: tuple[str, ...]
     mistakes: tuple[Mistake, ...] = field(default=())
@@ -95,7 +129,8 @@ class Exercise:
         if isinstance(value, Problem):
             return Outcome(self.name, "wrong", value.text)
         try:
-            right, reference = self._accepts(value, context)
+            reference = self.kind.resolve(self.expected, _wanted(self.expected, context))
+            right = self.kind.same(value, reference)
         except Exception:  # whatever is wrong with the data, the learner needs words
             text = "Its data are missing or changed: run the cells above again, in order."
             return Outcome(self.name, "unchecked", text)
@@ -107,12 +142,6 @@ class Exercise:
         more = f'`exercises.hint("{self.name}")` gives a hint.'
         return Outcome(self.name, "wrong", f"{self.kind.doubt(value, reference)} {more}".strip())
 
-    def _accepts(self, value: Any, context: dict[str, Any]) -> tuple[bool, Any]:
-        if isinstance(self.expected, Sealed):
-            return self.expected.opens(self.name, self.kind.keys(value)), None
-        reference = self.kind.resolve(self.expected, _wanted(self.expected, context))
-        return self.kind.same(value, reference), reference
-
     def _blank(self) -> Outcome:
         return Outcome(self.name, "blank", "Put your answer in place of `...` and run the cell.")
 
@@ -123,19 +152,36 @@ def _wanted(function: Callable[..., Any], context: dict[str, Any]) -> dict[str, 
     return {key: value for key, value in context.items() if key in names}
 
 
+@functools.cache
 def chapter(number: str) -> tuple[Exercise, ...]:
-    """Return the exercises declared for a chapter, in order; none when there is no such chapter."""
-    if not re.fullmatch(r"\w+", number):
+    """Return the exercises of a notebook, in order; none when there is no such notebook.
+
+    Parameters
+    ----------
+    number : str
+        Two digits, such as ``"01"``; ``"00"`` is the quickstart.
+
+    Returns
+    -------
+    tuple of Exercise
+        As ``notebooks/exercises/NN.py`` declares them.
+    """
+    path = TEXTS / f"{number}.py"
+    if not re.fullmatch(r"[0-9]{2}", number) or not path.is_file():
         return ()
-    module = f"medimg.exercises.chapter_{number}"
-    if importlib.util.find_spec(module) is None:
-        return ()
-    exercises: tuple[Exercise, ...] = importlib.import_module(module).EXERCISES
+    exercises: tuple[Exercise, ...] = runpy.run_path(str(path))["EXERCISES"]
     return exercises
 
 
 def find(name: object) -> Exercise | Outcome:
-    """Return the exercise of that name, or an Outcome that says which names there are."""
+    """Return the exercise of that name, or an Outcome that says why there is none."""
+    if not TEXTS.is_dir():
+        return Outcome(
+            str(name),
+            "unchecked",
+            f"The exercises' texts are not in {TEXTS}: run the notebook in a checkout of the "
+            "course, installed with `pip install -e .`.",
+        )
     declared = {item.name: item for item in chapter(str(name).partition("-")[0])}
     if str(name) in declared:
         return declared[str(name)]
@@ -167,7 +213,10 @@ def check(name: str, answer: Any, **context: Any) -> Outcome:
     ! Not checked. There is no exercise "99-nothing". Restore the line as it was.
     """
     exercise = find(name)
-    return exercise if isinstance(exercise, Outcome) else exercise.judge(answer, context)
+    if isinstance(exercise, Outcome):
+        return exercise
+    _said[exercise.name] = exercise.judge(answer, context)
+    return _said[exercise.name]
 
 
 def hint(name: str) -> Outcome | Hint:
@@ -181,7 +230,7 @@ def hint(name: str) -> Outcome | Hint:
     Returns
     -------
     Hint
-        Shown as one line. After the last hint, it says where the solution is.
+        Shown below the last verdict. After the last hint, it says where the solution is.
 
     Examples
     --------
@@ -195,5 +244,5 @@ def hint(name: str) -> Outcome | Hint:
     _given[name] = count + 1
     total = len(exercise.hints)
     if count >= total:
-        return Hint("No more hints: the solution is in the folder solutions, beside the notebooks.")
-    return Hint(f"Hint {count + 1} of {total}: {exercise.hints[count]}")
+        return Hint("No more hints: the solution is in notebooks/solutions.", _said.get(name))
+    return Hint(f"Hint {count + 1} of {total}: {exercise.hints[count]}", _said.get(name))

@@ -1,18 +1,78 @@
-"""What kind of answer an exercise asks for: how to read it, and when two are the same.
+"""What kind of answer an exercise asks for: how to read it, and when two answers are the same.
 
 Each kind turns whatever a learner typed into a plain value, or into a `Problem`: one sentence on
-what was asked and what was given. Reading never raises. `many` holds the kinds with several values.
+what was asked and what was given. Reading never raises.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from medimg.exercises.reading import Problem, describe, plain
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an answer cannot be read, in words for the learner."""
+
+    text: str
+
+
+class _Blank:
+    """The one value that stands for 'nothing filled in yet'."""
+
+
+BLANK = _Blank()
+
+
+def is_blank(answer: object) -> bool:
+    """Say whether an answer is still the blank: ``...``, None, an empty text or an empty list."""
+    if answer is ... or answer is None or answer is BLANK:
+        return True
+    if isinstance(answer, str):
+        return answer.strip() in {"", "...", "…"}
+    if isinstance(answer, list | tuple | dict | set):
+        items = answer.values() if isinstance(answer, dict) else answer
+        return all(item is ... or item is None for item in items)
+    return False
+
+
+def plain(answer: Any) -> Any:
+    """Return an estimate's value, a tensor as an array, and a one-element array as its element."""
+    if callable(getattr(answer, "detach", None)):
+        answer = np.asarray(answer.detach().cpu())
+    if hasattr(answer, "low") and hasattr(answer, "high") and hasattr(answer, "value"):
+        answer = answer.value
+    if isinstance(answer, np.ndarray) and answer.size == 1:
+        return answer.reshape(-1)[0].item()
+    return answer.item() if isinstance(answer, np.generic) else answer
+
+
+def describe(answer: object) -> str:
+    """Name an answer in a few words: ``the text 'abc'``, ``a list of 3``.
+
+    Examples
+    --------
+    >>> describe([1, 2, 3]), describe("0.5"), describe(abs)
+    ('a list of 3', "the text '0.5'", 'a function')
+    """
+    if isinstance(answer, str):
+        return f"the text '{answer[:40]}'"
+    if isinstance(answer, bool | numbers.Number):
+        return f"{answer}"
+    if isinstance(answer, np.ndarray):
+        return f"an array of shape {answer.shape}"
+    if callable(answer):
+        return "a function"
+    size = f" of {len(answer)}" if hasattr(answer, "__len__") else ""
+    kind = type(answer).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}{size}"
 
 
 class Kind:
@@ -26,19 +86,14 @@ class Kind:
         """Say whether a value that `read` returned equals the reference."""
         return bool(value == reference)
 
-    def keys(self, value: Any) -> tuple[str, ...]:
-        """Return the texts under which a sealed reference may lie, the likeliest first."""
-        return (str(value),)
-
     def resolve(self, reference: Callable[..., Any], context: dict[str, Any]) -> Any:
         """Compute the reference from the data that the notebook passed to the check."""
         return reference(**context)
 
-    def doubt(self, value: Any, reference: Any = None) -> str:
+    def doubt(self, value: Any, reference: Any) -> str:
         """Return a hint that holds for every wrong answer of this kind, or nothing.
 
-        The reference is there to find *where* an answer goes wrong, never to be shown; it is None
-        where it is sealed.
+        The reference is there to find *where* an answer goes wrong, never to be shown.
         """
         return ""
 
@@ -57,10 +112,7 @@ class Number(Kind):
         value = plain(answer)
         asked = f"a number{f' in {self.unit}' if self.unit else ''}"
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            advice = " Write it without quotes." if isinstance(value, str) else ""
-            if callable(value):
-                advice = " Call it: add the brackets and what goes in."
-            return Problem(f"This asks for {asked}; you gave {describe(value)}.{advice}")
+            return Problem(f"This asks for {asked}; you gave {describe(value)}.{_advice(value)}")
         if not math.isfinite(value):
             return Problem(
                 f"You gave {value}, which is not a finite number: look for a division by zero, "
@@ -68,7 +120,7 @@ class Number(Kind):
             )
         return float(value)
 
-    def doubt(self, value: Any, reference: Any = None) -> str:
+    def doubt(self, value: Any, reference: Any) -> str:
         """Say that the value is out of range, or looks like a percentage."""
         if self.low <= value <= self.high:
             return ""
@@ -80,11 +132,16 @@ class Number(Kind):
         """Compare within the tolerance."""
         return bool(abs(value - float(reference)) <= self.tolerance * (1 + 1e-9))
 
-    def keys(self, value: Any) -> tuple[str, ...]:
-        """Return the step of the tolerance that the value falls in, and its neighbours."""
-        # Neighbouring steps too: otherwise two answers a hair apart could round differently.
-        step = round(value / (2 * self.tolerance))
-        return (str(step), str(step - 1), str(step + 1))
+
+def _advice(value: object) -> str:
+    """Say how to turn what was typed into a number."""
+    if isinstance(value, str):
+        return " Write it without quotes."
+    if callable(value):
+        return " Call it: add the brackets and what goes in."
+    if isinstance(value, tuple) and len(value) == 2 and all(type(v) is int for v in value):
+        return f" In Python the decimal mark is a point: {value[0]}.{value[1]}."
+    return ""
 
 
 @dataclass(frozen=True)
@@ -99,25 +156,6 @@ class Whole(Number):
         if isinstance(value, float) and value != round(value):
             return Problem(f"This asks for a whole number (a count); you gave {value:g}.")
         return value
-
-    def keys(self, value: Any) -> tuple[str, ...]:
-        """Return the whole number."""
-        return (str(round(value)),)
-
-
-@dataclass(frozen=True)
-class YesNo(Kind):
-    """True or False."""
-
-    def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
-        value = plain(answer)
-        words = {"yes": True, "true": True, "no": False, "false": False}
-        if isinstance(value, str):
-            value = words.get(value.strip().lower(), value)
-        if isinstance(value, bool):
-            return value
-        return Problem(f"This asks for True or False; you gave {describe(value)}.")
 
 
 class Choice(Kind):
@@ -149,6 +187,109 @@ class Choices(Choice):
         problems = [item for item in read if isinstance(item, Problem)]
         return problems[0] if problems else frozenset(read)
 
-    def keys(self, value: Any) -> tuple[str, ...]:
-        """Return the letters in order."""
-        return (" ".join(sorted(value)),)
+
+@dataclass(frozen=True)
+class Numbers(Kind):
+    """A list of ``length`` finite numbers, in order, each right within ``tolerance``."""
+
+    length: int
+    tolerance: float = 0.005
+
+    def read(self, answer: Any) -> Any:
+        """Return the plain value, BLANK, or a Problem."""
+        shown, asked = describe(answer), f"This asks for a list of {self.length} numbers"
+        if isinstance(answer, str | dict | set) or callable(answer):
+            return Problem(f"{asked}; you gave {shown}.")
+        if callable(getattr(answer, "detach", None)):
+            answer = answer.detach().cpu()
+        try:
+            value: NDArray[np.float64] = np.asarray(answer, dtype=np.float64)
+        except (TypeError, ValueError, RuntimeError):
+            return Problem(f"{asked}; you gave {shown}, which holds something else.")
+        if not np.isfinite(value).all():
+            count = int((~np.isfinite(value)).sum())
+            return Problem(
+                f"{count} of your values are not finite (NaN or infinite): look for a division "
+                "by zero, or for missing values on the way."
+            )
+        return value if value.shape == (self.length,) else Problem(f"{asked}; you gave {shown}.")
+
+    def same(self, value: Any, reference: Any) -> bool:
+        """Compare each number within the tolerance."""
+        return _alike(value, reference, self.tolerance)
+
+
+@dataclass(frozen=True)
+class Function(Kind):
+    """The learner's own function, tried on ``cases`` (each a tuple of arguments).
+
+    The reference, and each mistake's ``like``, are functions too and are called on the same cases.
+    """
+
+    cases: Sequence[tuple[Any, ...]]
+    tolerance: float = 1e-6
+
+    def read(self, answer: Any) -> Any:
+        """Return the plain value, BLANK, or a Problem."""
+        if not callable(answer):
+            return Problem(
+                f"This asks for the function itself, by its name without brackets; "
+                f"you gave {describe(answer)}."
+            )
+        results = []
+        for case in self.cases:
+            try:
+                # A copy: a function that alters its argument must not spoil the next case.
+                results.append(plain(answer(*deepcopy(case))))
+            except (Exception, SystemExit) as error:  # anything the learner's code may raise
+                return Problem(
+                    f"Your function stopped with {type(error).__name__}: {error} - "
+                    f"when it was called with ({_shown(case)})."
+                )
+        if all(is_blank(result) for result in results):
+            return BLANK
+        for case, result in zip(self.cases, results, strict=True):
+            if is_blank(result):
+                return Problem(f"Your function returned nothing when called with ({_shown(case)}).")
+        return results
+
+    def doubt(self, value: Any, reference: Any) -> str:
+        """Name the first case that goes wrong, and what the learner's function gave there."""
+        for case, given, wanted in zip(self.cases, value, reference, strict=True):
+            if not _alike(given, wanted, self.tolerance):
+                said = describe(given) if isinstance(given, str) else _short(given)
+                return f"Called with ({_shown(case)}), your function gave {said}, which is wrong."
+        return ""
+
+    def same(self, value: Any, reference: Any) -> bool:
+        """Compare the results case by case."""
+        return all(
+            _alike(one, other, self.tolerance) for one, other in zip(value, reference, strict=True)
+        )
+
+    def resolve(self, reference: Callable[..., Any], context: dict[str, Any]) -> Any:
+        """Call the reference on every case."""
+        return [plain(reference(*deepcopy(case))) for case in self.cases]
+
+
+def _shown(case: tuple[Any, ...]) -> str:
+    return ", ".join(_short(argument) for argument in case)
+
+
+def _short(argument: object) -> str:
+    """Show a case's argument: small values as they are, arrays by their shape."""
+    if isinstance(argument, np.ndarray) and argument.size > 6:
+        return describe(argument)
+    text = repr(argument.tolist() if isinstance(argument, np.ndarray) else argument)
+    return text if len(text) <= 60 else describe(argument)
+
+
+def _alike(one: Any, other: Any, tolerance: float) -> bool:
+    """Compare two answers: numbers and arrays closely, all else exactly."""
+    try:
+        first, second = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    except (TypeError, ValueError):
+        return type(one) is type(other) and bool(one == other)
+    return first.shape == second.shape and bool(
+        np.allclose(first, second, rtol=0, atol=tolerance, equal_nan=True)
+    )

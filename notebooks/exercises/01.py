@@ -5,10 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.exercises.engine import Exercise, Mistake
-from medimg.exercises.kinds import Choices, Number, Whole
-from medimg.exercises.many import Function
-from medimg.exercises.sealed import Sealed
+from medimg.exercises import Choices, Exercise, Function, Mistake, Number, Whole
 
 Floats = NDArray[np.float64]
 _LUNG = np.array([-1400.0, -1350.0, -900.0, -600.0, -100.0, 150.0, 800.0])
@@ -69,7 +66,7 @@ EXERCISES = (
         name="01-hounsfield",
         question="How many Hounsfield units is the stored number?",
         kind=Number(tolerance=0.5, unit="HU"),
-        expected=Sealed("77f892519b8a3bff"),
+        expected=lambda: 2 * 532 - 1024,
         right="Soft tissue: muscle, or blood. In a lung window it would be white.",
         hints=(
             "The modality step is a straight line.",
@@ -128,7 +125,7 @@ EXERCISES = (
         name="01-nodule",
         question="How many pixels across is the nodule?",
         kind=Number(tolerance=0.02, low=0, high=224, unit="pixels"),
-        expected=Sealed("a15637478be21dc6"),
+        expected=lambda: 5 / (420 / 224),
         right="Not even three pixels: a smudge. For such nodules one needs larger images.",
         hints=(
             "First: how many millimetres does one pixel cover?",
@@ -179,7 +176,7 @@ EXERCISES = (
         name="01-shortcuts",
         question="In which data sets could a network tell the label without the disease?",
         kind=Choices("a", "b", "c", "d"),
-        expected=Sealed("25a73f6ea43a68a4"),
+        expected=lambda: {"a", "c", "d"},
         right="Position and machine, compression, age: each would do. One of the four is fair.",
         hints=(
             "For each set ask: what else differs between the sick and the healthy?",

@@ -7,10 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.exercises.engine import Exercise, Mistake
-from medimg.exercises.kinds import Number
-from medimg.exercises.many import Function
-from medimg.exercises.sealed import Sealed
+from medimg.exercises import Exercise, Function, Mistake, Number
 
 Called = NDArray[np.bool_]
 Scores = Sequence[float]
@@ -121,7 +118,7 @@ EXERCISES = (
         name="04-twenty",
         question="All 20 of 20 ill people were found: where does Wilson's 95 % interval begin?",
         kind=Number(tolerance=0.0015, low=0, high=1),
-        expected=Sealed("16359fdfe49b28f0"),
+        expected=lambda: 20 / (20 + 1.959964**2),
         right="A test that misses one ill person in ten finds twenty of twenty one time in eight.",
         hints=(
             "The function `wilson` from the cells above does the work.",
@@ -199,7 +196,7 @@ EXERCISES = (
         name="04-act",
         question="Nine needless treatments rather than one miss: from which risk on to act?",
         kind=Number(tolerance=0.002, low=0, high=1),
-        expected=Sealed("78e9a834d9a6048c"),
+        expected=lambda: 1 / (1 + 9),
         right="Of ten people at this risk one is ill: exactly the trade that she accepts.",
         hints=(
             "Picture ten people who all have just this risk. How many of them are ill, if the "

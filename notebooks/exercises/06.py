@@ -7,10 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.exercises.engine import Exercise, Mistake
-from medimg.exercises.kinds import Choice, Choices, Number
-from medimg.exercises.many import Function
-from medimg.exercises.sealed import Sealed
+from medimg.exercises import Choice, Choices, Exercise, Function, Mistake, Number
 
 Ints = NDArray[np.int64]
 Z = 1.959964
@@ -72,7 +69,7 @@ EXERCISES = (
         name="06-pointing",
         question="Which of these can still lead back to the patient?",
         kind=Choices("a", "b", "c", "d", "e"),
-        expected=Sealed("f84f7d8984cef32d"),
+        expected=lambda: {"a", "c", "e"},
         right="A time and a place, a serial number and a UID each lead into somebody's archive; "
         "voltage and pixel spacing are shared by everyone who was filmed there.",
         hints=(
@@ -168,7 +165,7 @@ EXERCISES = (
         name="06-validation",
         question="Which kind of validation was this?",
         kind=Choice("a", "b", "c"),
-        expected=Sealed("7576b3bbd38cc677"),
+        expected=lambda: "b",
         right="Another hospital, so it is external; films from the past, so nobody knows how it "
         "would do on the next patient through the door.",
         hints=(
