@@ -1,12 +1,13 @@
 """Sliders for notebooks: the window of an image, and a threshold at a prevalence.
 
-Each explorer shows its first figure as an ordinary picture too, so that a page without a running
-kernel (an exported lesson, a print) still says what it has to say.
+Each slider has a number field beside it, which has a name for screen readers and takes exact
+values. Without a running kernel (an exported lesson, a print) an explorer is the picture it began
+with.
 """
 
 from __future__ import annotations
 
-import io
+import html
 from collections.abc import Callable
 from typing import Any
 
@@ -14,17 +15,66 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+import traitlets
 from matplotlib.figure import Figure
 
 from medimg.errors import ImageReadError, MetricsError
 from medimg.images import apply_window
 from medimg.metrics import Predictions, evaluate, natural_frequencies
-from medimg.plots.groups import plot_natural_frequencies
-from medimg.plots.show import show
+from medimg.plots import plot_natural_frequencies
+from medimg.plots.canvas import BLUE, GREY, ORANGE, image_html, literal
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#767676"
 Drawn = tuple[Figure, str]
 """A figure and what it shows, in a sentence."""
+
+
+class Explorer(ipywidgets.VBox):  # type: ignore[misc]
+    """Number fields and sliders over a picture that follows them.
+
+    Parameters
+    ----------
+    controls : dict of str to FloatSlider or FloatLogSlider
+        By the name of the drawing function's argument.
+    draw : callable
+        Takes the controls' values by name; returns a figure and a sentence on it.
+    """
+
+    def __init__(self, controls: dict[str, Any], draw: Callable[..., Drawn]) -> None:
+        self.controls, self.draw = controls, draw
+        self.picture, self.words = ipywidgets.HTML(), ipywidgets.HTML()
+        self.fields = {name: _field(slider) for name, slider in controls.items()}
+        rows = [ipywidgets.HBox([self.fields[name], slider]) for name, slider in controls.items()]
+        super().__init__([*rows, self.picture, self.words])
+        self.follow()
+        for slider in controls.values():
+            slider.observe(self.follow, names="value")
+
+    def follow(self, _: object = None) -> None:
+        """Draw for the values that the sliders have now."""
+        figure, sentence = self.draw(**{name: s.value for name, s in self.controls.items()})
+        self.picture.value, self.words.value = image_html(figure, sentence), html.escape(sentence)
+        self.sentence = sentence
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Bring the picture too: a page without a kernel shows it in place of the widget."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "text/html": self.picture.value, "text/plain": self.sentence}
+
+
+def _field(slider: Any) -> ipywidgets.BoundedFloatText:
+    """Return a number field that moves with a slider and has its name."""
+    log = isinstance(slider, ipywidgets.FloatLogSlider)
+    low, high = (10.0**slider.min, 10.0**slider.max) if log else (slider.min, slider.max)
+    field = ipywidgets.BoundedFloatText(
+        min=low, max=high, step=0.1 if log else slider.step, description=slider.description,
+        style={"description_width": "8em"}, layout={"width": "16em"},
+    )  # fmt: skip
+    slider.readout, slider.description = False, ""
+    # a figure takes a fraction of a second: draw when the slider rests, not on the way
+    slider.continuous_update = False
+    rounded = (lambda value: float(f"{value:.3g}") if log else value, float)
+    traitlets.link((slider, "value"), (field, "value"), transform=rounded)
+    return field
 
 
 def window_explorer(
@@ -33,7 +83,7 @@ def window_explorer(
     centre: float | None = None,
     width: float | None = None,
     unit: str = "HU",
-) -> ipywidgets.VBox:
+) -> Explorer:
     """Move the window of an image with two sliders; the histogram shows what is cut off.
 
     Parameters
@@ -47,20 +97,20 @@ def window_explorer(
 
     Returns
     -------
-    ipywidgets.VBox
-        Two sliders and the picture. The first picture is also shown by itself.
+    Explorer
+        Sliders with number fields, and the picture.
 
     Raises
     ------
     ImageReadError
-        When the values are no (H, W) image or all the same.
+        When the values are not an (H, W) image, or all the same.
     """
     values = np.asarray(values, dtype=np.float32)
     known = values[np.isfinite(values)]
     if values.ndim != 2 or known.size == 0 or known.min() == known.max():
         raise ImageReadError(
             f"values of shape {values.shape} have no window to move; expected an image (H, W) with "
-            "at least two different values."
+            "at least two different values (of a volume, give one slice)."
         )
     low, high = float(known.min()), float(known.max())
     step = 10.0 ** (np.floor(np.log10(high - low)) - 2)
@@ -68,19 +118,20 @@ def window_explorer(
     span = high - low if width is None else width
     sliders = {
         "centre": ipywidgets.FloatSlider(
-            middle, min=min(low, middle), max=max(high, middle), step=step, description="centre"
+            middle, min=min(low, middle), max=max(high, middle), step=step,
+            description=f"centre ({unit})",
         ),
         "width": ipywidgets.FloatSlider(
-            span, min=max(step, 1.0), max=max(2 * (high - low), span), step=step,
-            description="width",
+            span, min=min(span, step), max=max(2 * (high - low), span), step=step,
+            description=f"width ({unit})",
         ),
     }  # fmt: skip
-    return _explorer(sliders, lambda centre, width: _window(values, known, centre, width, unit))
+    return Explorer(sliders, lambda centre, width: _window(values, known, centre, width, unit))
 
 
 def threshold_explorer(
     predictions: Predictions, *, threshold: float = 0.5, prevalence: float | None = None
-) -> ipywidgets.VBox:
+) -> Explorer:
     """Move a threshold and the prevalence; see who is found, missed and alarmed for nothing.
 
     Parameters
@@ -94,8 +145,8 @@ def threshold_explorer(
 
     Returns
     -------
-    ipywidgets.VBox
-        Two sliders and the picture. The first picture is also shown by itself.
+    Explorer
+        Sliders with number fields, and the picture.
 
     Raises
     ------
@@ -111,44 +162,17 @@ def threshold_explorer(
     start = share if prevalence is None else prevalence
     sliders = {
         "threshold": ipywidgets.FloatSlider(
-            threshold, min=0, max=1, step=0.01, description="threshold"
+            100 * threshold, min=0, max=100, step=1, description="threshold (%)"
         ),
-        "percent": ipywidgets.FloatLogSlider(
+        "prevalence": ipywidgets.FloatLogSlider(
             100 * start, base=10, min=-1, max=np.log10(90), step=0.05,
-            description="prevalence", readout_format=".3g",
+            description="prevalence (%)",
         ),
     }  # fmt: skip
-    return _explorer(
-        sliders, lambda threshold, percent: _threshold(predictions, threshold, percent / 100)
+    return Explorer(
+        sliders,
+        lambda threshold, prevalence: _threshold(predictions, threshold / 100, prevalence / 100),
     )
-
-
-def _explorer(
-    sliders: dict[str, ipywidgets.FloatSlider], draw: Callable[..., Drawn]
-) -> ipywidgets.VBox:
-    """Show the first figure, and return sliders over a picture that follows them."""
-    picture, words = ipywidgets.Image(format="png"), ipywidgets.HTML()
-
-    def follow(_: object = None) -> None:
-        figure, sentence = draw(**{name: slider.value for name, slider in sliders.items()})
-        picture.value, words.value = _png(figure), sentence
-        plt.close(figure)
-
-    figure, sentence = draw(**{name: slider.value for name, slider in sliders.items()})
-    picture.value, words.value = _png(figure), sentence
-    show(figure, alt=sentence)
-    for slider in sliders.values():
-        # a figure takes a fraction of a second: draw when the slider rests, not on the way
-        slider.continuous_update = False
-        slider.layout = ipywidgets.Layout(width="32em")
-        slider.observe(follow, names="value")
-    return ipywidgets.VBox([*sliders.values(), picture, words])
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
 
 
 def _window(
@@ -167,7 +191,7 @@ def _window(
     right.axvspan(low, high, color=BLUE, alpha=0.15, label="window: black to white")
     right.axvline(low, color=BLUE, ls="--")
     right.axvline(high, color=BLUE)
-    right.set(xlim=(float(known.min()), float(known.max())), xlabel=f"Value ({unit})",
+    right.set(xlim=(float(known.min()), float(known.max())), xlabel=f"Value ({literal(unit)})",
               ylabel="Pixels (log scale)")  # fmt: skip
     right.legend(fontsize="small")
     black, white = float(np.mean(known <= low)), float(np.mean(known >= high))
@@ -187,12 +211,15 @@ def _threshold(predictions: Predictions, threshold: float, prevalence: float) ->
     bins = np.linspace(0, 1, 26).tolist()
     for k, colour, hatch in ((0, BLUE, ""), (1, ORANGE, "//")):
         left.hist(predictions.y_score[predictions.y_true == k], bins=bins, color=colour, alpha=0.55,
-                  hatch=hatch, label=predictions.classes[k])  # fmt: skip
-    left.axvline(threshold, color="black", ls="--", label=f"threshold {threshold:.2f}")
-    left.set(xlim=(0, 1), xlabel=f"Score: P({predictions.positive})", ylabel="Images")
+                  hatch=hatch, label=literal(predictions.classes[k]))  # fmt: skip
+    left.axvline(threshold, color="black", ls="--", label=f"threshold {100 * threshold:.3g} %")
+    left.set(xlim=(0, 1), xlabel=literal(f"Score: P({predictions.positive})"), ylabel="Images")
     rates = f"Sensitivity {sensitivity:.2f}\nspecificity {specificity:.2f}"
     left.set_title(rates, fontsize="medium", pad=22)  # the legend lies below it, clear of the bars
     left.legend(fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1),
                 ncols=3, columnspacing=1, handlelength=1.5, handletextpad=0.5)  # fmt: skip
     plot_natural_frequencies(counts, ax=right)
-    return figure, f"Threshold {threshold:.2f}, prevalence {100 * prevalence:.3g} %: {counts}"
+    return (
+        figure,
+        f"Threshold {100 * threshold:.3g} %, prevalence {100 * prevalence:.3g} %: {counts}",
+    )

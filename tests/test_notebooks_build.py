@@ -225,6 +225,7 @@ def test_cleaning_leaves_alt_text_and_joins_prints():
         new("stream", name="stdout", text="b\n"),
         new("display_data", {WIDGET: {}, "text/plain": "interactive(...)"}),
         new("display_data", {"image/png": png}, metadata={"image/png": {"alt": "A.", "width": 9}}),
+        new("display_data", {WIDGET: {}, "text/html": "<img>", "text/plain": "It rises."}),
     ]
     cell = nbformat.v4.new_code_cell(
         "x", outputs=outputs, metadata={"execution": {"started": "now"}}
@@ -232,9 +233,14 @@ def test_cleaning_leaves_alt_text_and_joins_prints():
     complaints = clean(nbformat.v4.new_notebook(cells=[cell]))
     assert complaints == ["cell 1 wrote to stderr: Warning"]
     assert cell.metadata == {}
-    assert [output.output_type for output in cell.outputs] == ["stream", "display_data"]
+    assert [output.output_type for output in cell.outputs] == [
+        "stream",
+        "display_data",
+        "display_data",
+    ]
     assert cell.outputs[0].text == "a\nb\n"
     assert cell.outputs[1].metadata == {"image/png": {"alt": "A."}}
+    assert cell.outputs[2].data == {"text/html": "<img>", "text/plain": "It rises."}
 
 
 def _png():

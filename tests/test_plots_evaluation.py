@@ -16,14 +16,13 @@ from medimg.metrics import (
     subgroups,
     wilson,
 )
-from medimg.plots.evaluation import (
+from medimg.plots import (
     plot_confusion,
     plot_decision_curve,
     plot_natural_frequencies,
     plot_pr,
     plot_prevalence,
     plot_reliability,
-    plot_robustness,
     plot_roc,
     plot_subgroups,
 )
@@ -66,16 +65,6 @@ def test_precision_recall_shows_the_prevalence(p):
     assert labelled(ax)
 
 
-def test_the_line_of_chance_is_weighted_as_the_curve_is(p):
-    weights = np.where(p.y_true == 1, 1.0, 3.0)
-    heavy = Predictions(p.ids, p.y_true, p.y_score, weights=weights)
-    share = weights[p.y_true == 1].sum() / weights.sum()
-    assert f"by chance: prevalence {share:.2f}" in texts(plot_pr(heavy))
-    nothing = Predictions(p.ids, p.y_true, p.y_score, weights=np.zeros(120))
-    assert not any("by chance" in text for text in texts(plot_pr(nothing)))
-    assert "AUC not defined" in texts(plot_roc(nothing, threshold=0.5))
-
-
 def test_models_of_the_same_images_share_one_line_of_chance(p):
     shown = texts(plot_pr({"a": p, "b": p}))
     assert sum("by chance" in text for text in shown) == 1
@@ -98,6 +87,39 @@ def test_reliability_draws_the_bins(p):
     drawn = ax.get_lines()[1].get_xydata()
     np.testing.assert_allclose(drawn, reliability(p, bins=4)[["score", "observed"]])
     assert labelled(ax)
+
+
+def test_each_class_against_the_rest_has_its_own_curve(rng):
+    true = rng.integers(0, 3, 90)
+    many = Predictions([str(i) for i in range(90)], true, rng.dirichlet([1, 1, 1], 90),
+                       classes=("a", "b", "c"))  # fmt: skip
+    ax = plot_roc({name: many.one_vs_rest(k) for k, name in enumerate(many.classes)})
+    assert [line.get_label()[0] for line in ax.get_lines()[1:]] == ["a", "b", "c"]
+    styles = {(line.get_color(), line.get_linestyle()) for line in ax.get_lines()[1:]}
+    assert len(styles) == 3
+
+
+@pytest.mark.parametrize(("size", "texts"), [(12, 144), (13, 0), (100, 0)])
+def test_confusion_of_many_classes_stays_on_a_page(size, texts):
+    names = [f"class {k}" for k in range(size)]
+    ax = plot_confusion(pd.DataFrame(np.eye(size, dtype=int), index=names, columns=names))
+    assert len(ax.texts) == texts
+    assert max(ax.figure.get_size_inches()) < 10
+
+
+@pytest.mark.parametrize("name", ["$x$", "$5 $", r"\$a$", "$\\frac$", "a\x07b\nc", "broken\udcff"])
+def test_names_from_data_are_drawn_as_they_are(name, p):
+    """A class or group called ``$x$`` is no formula, and an odd byte does not stop a figure."""
+    odd = Predictions(p.ids, p.y_true, p.y_score, classes=("normal", name))
+    groups = pd.DataFrame({"site": [name, "north"] * 60})
+    for ax in (
+        plot_roc({name: odd}), plot_pr({name: odd}), plot_confusion(evaluate(odd, threshold=0.5)),
+        plot_reliability({name: odd}), plot_subgroups(subgroups(odd, groups, threshold=0.5)),
+    ):  # fmt: skip
+        ax.figure.canvas.draw()
+    drawn = [text.get_text() for text in ax.get_yticklabels()]
+    assert any("\\$" in text for text in drawn) == ("$" in name)
+    assert not any("\x07" in text or "\udcff" in text for text in drawn)
 
 
 def test_decision_curve_draws_the_three_ways(p):
@@ -141,15 +163,3 @@ def test_subgroups_are_hollow_when_too_small_and_say_when_undefined(p):
 def test_subgroups_say_the_level_of_their_intervals(p):
     report = subgroups(p, pd.DataFrame({"view": ["PA", "AP"] * 60}), threshold=0.5, level=0.9)
     assert "(90 % interval)" in plot_subgroups(report).get_xlabel()
-
-
-def test_robustness_draws_a_line_a_kind():
-    table = pd.DataFrame(
-        [[kind, level, 2.0 * level or np.nan, "u", "auc", 0.9 - level / 10, 0.3, 0.95, ""]
-         for kind in ("blur", "noise") for level in range(3)],
-        columns=["kind", "level", "strength", "unit", "metric", "value", "low", "high", "reason"],
-    )  # fmt: skip
-    ax = plot_robustness(table)
-    assert texts(ax) == ["blur: 2, 4 (u)", "noise: 2, 4 (u)"]
-    assert ax.get_ylim()[0] < 0.3
-    assert labelled(ax)

@@ -1,12 +1,11 @@
 """What the figures of explanations draw."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from medimg.metrics import Estimate
-from medimg.plots.explanations import plot_cascade, plot_map, plot_map_grid, plot_methods
+from medimg.plots import plot_cascade, plot_map, plot_map_grid
 
 H, W = 12, 20
 
@@ -71,34 +70,26 @@ def test_grid_has_a_row_an_image_and_a_column_a_method(film, heat):
     maps = {"Grad-CAM": np.stack([heat] * 3), "edges": np.stack([heat] * 3)}
     figure = plot_map_grid(np.stack([film] * 3), maps, titles=["a", "b", "c"])
     assert len(figure.axes) == 9
-    assert [ax.get_title() for ax in figure.axes[:3]] == ["film, true lesion", "Grad-CAM", "edges"]
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["image, true lesion", "Grad-CAM", "edges"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["map at half its height (white)"]
     masked = plot_map_grid(np.stack([film]), {}, masks=np.ones((1, H, W), bool))
     assert [text.get_text() for text in masked.legends[0].get_texts()] == ["true lesion"]
 
 
-def test_methods_show_value_interval_and_chance():
-    table = pd.DataFrame(
-        [
-            ("gradcam", "pointing game", 0.8, 0.6, 0.9, 0.1),
-            ("edges", "pointing game", 0.3, np.nan, np.nan, 0.1),
-            ("gradcam", "ROAD", 0.2, 0.1, 0.3, 0.0),
-        ],
-        columns=["method", "test", "value", "low", "high", "chance"],
+def test_the_explained_class_is_named(film, heat):
+    assert plot_map(film, heat, title="a.png", target="ill").get_title() == (
+        "a.png\nmap for the class ill"
     )
-    figure = plot_methods(table)
-    left, right = figure.axes
-    np.testing.assert_array_equal(left.lines[0].get_xdata(), [0.8, 0.3])
-    (bars,) = left.containers
-    np.testing.assert_allclose(bars.lines[2][0].get_segments()[0][:, 0], [0.6, 0.9])
-    assert left.lines[-1].get_xdata() == [0.1, 0.1]
-    assert left.get_xlabel() == "pointing game"
-    assert figure.get_supxlabel() == "value with its 95 % interval"
-    assert [label.get_text() for label in left.get_yticklabels()] == ["gradcam", "edges"]
-    assert right.lines[-1].get_xdata() == [0.0, 0.0]
-    plt.close(figure)
-    assert len(plot_methods(table, tests=["ROAD"]).axes) == 1
+    assert plot_map(film, heat, target="$x$").get_title() == r"map for the class \$x\$"
+    grid = plot_map_grid(film[None], {"Grad-CAM": heat[None]}, target="ill")
+    assert grid.get_suptitle() == "maps for the class ill"
+
+
+def test_a_map_lies_over_a_colour_image(film, heat):
+    ax = plot_map(np.dstack([film] * 3), heat)
+    assert ax.images[0].get_array().shape == (H, W, 3)
+    assert ax.images[1].get_array().shape == (H, W, 4)
 
 
 def test_cascade_shows_both_series():

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from medimg.errors import TrainingError
-from medimg.plots import live_curve, plot_history, plot_strategy
+from medimg.plots import plot_history, plot_strategy
 from medimg.training import plan
 
 
@@ -37,21 +37,3 @@ def test_history_figure_draws_losses_and_metric():
 def test_history_without_numbers_is_refused():
     with pytest.raises(TrainingError, match="seconds"):
         plot_history(pd.DataFrame({"seconds": [1.0]}))
-
-
-def test_live_curve_redraws_one_figure(monkeypatch):
-    shown = []
-
-    class Handle:
-        def update(self, figure):
-            shown.append("updated")
-
-    def display(figure, display_id):
-        shown.append("shown")
-        return Handle()
-
-    monkeypatch.setattr("IPython.display.display", display)
-    redraw = live_curve()
-    for length in (1, 2, 3):
-        redraw(pd.DataFrame({"val_loss": [0.5] * length}, index=range(1, length + 1)))
-    assert shown == ["shown", "updated", "updated"]

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,6 +15,7 @@ from medimg.metrics import Estimate, Predictions, choose_threshold, evaluate
 from medimg.reports import ModelCard, checklist, checklist_items, model_card, write_report
 from medimg.reports.page import shown, unbroken
 from medimg.reports.sections import where_better
+from medimg.storage import read_table
 
 VOID = {"meta", "img", "br", "link", "hr"}
 
@@ -98,8 +101,9 @@ def test_the_numbers_are_those_of_the_evaluation(report):
 
 
 def test_predictions_can_be_read_again(report, cohort):
-    read = Predictions.from_csv(report.predictions)
-    np.testing.assert_array_equal(read.y_score, cohort[0].y_score)
+    read = read_table(report.predictions)
+    assert read["image_id"].tolist() == cohort[0].ids.tolist()
+    np.testing.assert_array_equal(read["y_score"].astype(float), cohort[0].y_score)
 
 
 def test_groups_are_matched_by_image_not_by_row(report, cohort):
@@ -145,16 +149,111 @@ def test_a_column_that_makes_no_groups_is_left_out_and_named(cohort, tmp_path):
     assert not {"age", "site"} & set(made.subgroups.table["attribute"])
     left_out = [w for w in made.evaluation.warnings if "left out" in w]
     assert left_out[0].startswith("the column 'age' was left out of the subgroups: ")
-    assert left_out[1].startswith("the column 'site' was left out of the subgroups: it has ")
+    assert left_out[1].startswith("the column 'site' was left out of the subgroups: ")
     text, _ = check_page(made.html)
     assert "the column &#39;site&#39; was left out" in text
     assert json.loads(made.json.read_text())["warnings"][-1] == left_out[1]
 
 
-def test_a_summary_does_not_count_patients_it_does_not_know(tmp_path):
-    p = Predictions("abcd", [0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3])
+@pytest.mark.parametrize("patients", [None, list("abcd")])  # a table without patients has ids
+def test_patients_that_are_not_known_are_not_counted(tmp_path, patients):
+    p = Predictions("abcd", [0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3], patients)
     text, _ = check_page(write_report(p, tmp_path, threshold=0.5).html)
-    assert "On 4 images of patients who are not known, finding positive: sensitivity 1.00" in text
+    assert "Tested on 4 images (patients not known; each image counted as one): " in text
+    assert "patients:" not in text
+
+
+def test_the_first_screen_answers(report, cohort):
+    *_, threshold = cohort
+    text, _ = check_page(report.html)
+    first = " ".join(text.split("<h2>")[0].split())
+    (cleared, alarms), (missed, found) = report.evaluation.confusion.to_numpy()
+    assert f"Of {found + missed} images with &lt;pneumonia&gt;, the model finds {found}" in first
+    assert f"Of {cleared + alarms} others, {alarms} are false alarms" in first
+    assert f"score of {threshold}" in first.replace("&gt;", ">")
+    assert f"Tested on 160 images of 80 patients: normal: {cleared + alarms}," in first
+    assert "ROC curve: the area under it is" in first
+    for metric in ("sensitivity", "specificity", "auc"):
+        assert f'class="value">{report.evaluation[metric].value:.2f}<' in first
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="counts pages with Chromium")
+def test_the_report_prints_on_three_pages(report, tmp_path):
+    pdf = tmp_path / "report.pdf"
+    subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer",
+         f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={pdf}", report.html.as_uri()],
+        check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    assert 1 <= len(re.findall(rb"/Type\s*/Page[^s]", pdf.read_bytes())) <= 3
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json", "predictions.csv"])
+def test_all_files_of_a_report_are_written_or_none(cohort, tmp_path, name):
+    test, studies, threshold = cohort
+    for other in ("report.html", "report.json", "predictions.csv"):
+        (tmp_path / other).write_text("old")
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    with pytest.raises(IsADirectoryError, match=re.escape(name)):
+        write_report(test, tmp_path, threshold=threshold, studies=studies)
+    kept = {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()}
+    assert set(kept) == {"report.html", "report.json", "predictions.csv"} - {name}
+    assert set(kept.values()) == {"old"}
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_leaves_the_last_report(cohort, tmp_path, monkeypatch, fault):
+    test, _, threshold = cohort
+    write_report(test, tmp_path, threshold=threshold)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    calls = []
+
+    def fail_at_the_last(handle):
+        calls.append(handle)
+        if len(calls) == 3:
+            raise fault
+
+    monkeypatch.setattr("medimg.storage.os.fsync", fail_at_the_last)
+    with pytest.raises(type(fault)):
+        write_report(test, tmp_path, threshold=0.9)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+ODD = [
+    "$x$ $\\bad$ <script>alert(1)</script>",
+    "=HYPERLINK(1)",
+    "@a\rb",
+    "{{ 7 * 7 }} {positive}\udcff",
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_text_of_a_user_is_a_formula_or_markup(tmp_path, rng, name):
+    """Class, site, image and patient names come from folders that anyone may have named."""
+    true, n = np.arange(90) % 3, 90
+    score = rng.dirichlet([1, 1, 1], n)
+    ids = [f"{name}{k}" for k in range(n)]
+    studies = pd.DataFrame({"image_id": ids, "path": ids, "site": [name, "north"] * 45})
+    for p in (
+        Predictions(ids, true, score, [f"{name}{k // 2}" for k in range(n)], ("a", name, "c")),
+        Predictions(ids, true > 0, score[:, 0], None, ("normal", name)),
+    ):
+        made = write_report(p, tmp_path, studies=studies)
+        text, _ = check_page(made.html)
+        assert "<script" not in text
+        assert name.startswith("{{") == ("{{ 7 * 7 }} {positive}\\udcff" in text)
+        table = read_table(made.predictions)
+        assert table["image_id"].tolist() == table["path"].tolist() == ids
+        scores = [column for column in table if column.startswith("y_score")]
+        assert scores == (
+            ["y_score"] if p.is_binary else ["y_score_a", f"y_score_{name}", "y_score_c"]
+        )
+        for line in made.predictions.read_bytes().splitlines():
+            assert line.lstrip(b'"')[:1] not in (b"=", b"+", b"-", b"@", b"\t")
 
 
 @pytest.mark.parametrize(
@@ -167,22 +266,37 @@ def test_an_interval_stays_on_one_line_and_has_no_negative_zero(numbers, text):
     assert unbroken(words) == text.replace(" to ", "\u00a0to\u00a0")
 
 
-def test_many_classes_make_a_page_too(tmp_path, rng):
-    true = rng.integers(0, 3, 90)
-    scores = rng.dirichlet([1, 1, 1], 90)
-    made = write_report(Predictions([str(i) for i in range(90)], true, scores), tmp_path,
-                        ordinal=True)  # fmt: skip
+@pytest.mark.parametrize("count", [3, 5, 12, 30])
+def test_many_classes_make_a_page_too(tmp_path, rng, count):
+    true = np.arange(20 * count) % count
+    scores = rng.dirichlet([1] * count, len(true))
+    names = [str(i) for i in range(len(true))]
+    sex = pd.DataFrame({"image_id": names, "sex": ["F", "M"] * (len(true) // 2)})
+    p = Predictions(names, true, scores, [f"p{i}" for i in range(len(true))])
+    made = write_report(p, tmp_path, ordinal=True, studies=sex)
     text, pictures = check_page(made.html)
-    assert pictures == 1
+    assert pictures == 4  # ROC, confusion, reliability, groups
+    right = int((p.predicted() == true).sum())
+    assert f"names the right one of {count} classes for {right} of {len(true)} images" in text
     assert "Kappa quadratic" in text
     assert "Each class against the rest" in text
+    assert f"ROC curves of {min(count, 7)} classes" in text
+    table = made.subgroups.table.set_index("group")
+    assert set(table["metric"]) == {"accuracy"}
+    called = p.predicted() == true
+    assert table.loc["F", "value"] == pytest.approx(called[::2].mean())
+    assert table.loc["M", "value"] == pytest.approx(called[1::2].mean())
+    numbers = json.loads(made.json.read_text())
+    assert len(numbers["calibration"]["expected_calibration_error"]) == min(count, 7)
+    assert len(numbers["per_class"]) >= count
 
 
 @pytest.mark.parametrize("true", [[1], [1, 1, 1], [0, 0, 0]])
 def test_a_hopeless_test_set_still_makes_a_page(tmp_path, true):
     p = Predictions([str(i) for i in range(len(true))], true, [0.7] * len(true))
     text, _ = check_page(write_report(p, tmp_path, threshold=0.5).html)
-    assert "not defined (no " in text
+    assert "not defined" in text
+    assert "(no " in text or "no images" in text
     json.loads((tmp_path / "report.json").read_text())
 
 

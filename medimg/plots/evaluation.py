@@ -1,67 +1,47 @@
-"""Figures of an evaluation: ROC and precision-recall curves, confusion matrix, calibration.
-
-Figures of decisions are in `medimg.plots.decisions`, those of people and groups in
-`medimg.plots.groups`; both can be had from here.
-"""
+"""Figures of an evaluation: curves, counts, calibration, decisions, people and groups."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import cycle
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from medimg.metrics import (
-    Estimate,
-    Evaluation,
-    Predictions,
-    Threshold,
-    auc,
-    average_precision,
-    pr_curve,
-    reliability,
-    roc_curve,
-)
-from medimg.metrics.binary import shares
-from medimg.metrics.estimates import rows
-from medimg.metrics.thresholds import as_threshold
-from medimg.plots.decisions import plot_decision_curve, plot_prevalence
-from medimg.plots.groups import plot_natural_frequencies, plot_robustness, plot_subgroups
-from medimg.plots.palette import GREY, STYLES
-
-__all__ = [
-    "plot_confusion",
-    "plot_decision_curve",
-    "plot_natural_frequencies",
-    "plot_pr",
-    "plot_prevalence",
-    "plot_reliability",
-    "plot_robustness",
-    "plot_roc",
-    "plot_subgroups",
-]
+from medimg import metrics
+from medimg.metrics import Estimate, Evaluation, Predictions, Threshold
+from medimg.plots.canvas import BLUE, GREY, ORANGE, STYLES, axes_or_new, literal, metric_name
 
 Models = Predictions | Mapping[str, Predictions]
+PEOPLE_PER_ROW = 40
+MOST_CELLS = 12
+"""A confusion matrix of more classes than this shows colours only."""
 
 
-def _axes(ax: Axes | None, *, width: float = 5.2, height: float = 4.6) -> Axes:
-    if ax is None:
-        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    return ax
-
-
-def _named(predictions: Models) -> dict[str, Predictions]:
-    return {"": predictions} if isinstance(predictions, Predictions) else dict(predictions)
+def _models(predictions: Models) -> Iterator[tuple[str, Predictions, dict[str, Any]]]:
+    """Yield each model's name, predictions and line style."""
+    named = {"": predictions} if isinstance(predictions, Predictions) else predictions
+    for (name, p), (colour, dash) in zip(named.items(), cycle(STYLES), strict=False):
+        yield literal(name), p, {"color": colour, "ls": dash}
 
 
 def _label(name: str, what: str, estimate: Estimate) -> str:
     shown = "not defined" if math.isnan(estimate.value) else f"{estimate:.2f}"
     return f"{name}: {what} {shown}" if name else f"{what} {shown}"
+
+
+def _at(predictions: Predictions, threshold: float | Threshold) -> tuple[float, Evaluation]:
+    cut = threshold.value if isinstance(threshold, Threshold) else threshold
+    return cut, metrics.evaluate(predictions, threshold=threshold)
+
+
+def _spread(value: Any, low: Any, high: Any) -> Any:
+    """Lengths of error bars; none where an interval is not defined."""
+    ends = np.array([np.subtract(value, low), np.subtract(high, value)], dtype=float)
+    return np.nan_to_num(np.clip(ends, 0, None))
 
 
 def _square(ax: Axes, x: str, y: str) -> None:
@@ -77,7 +57,8 @@ def plot_roc(
     Parameters
     ----------
     predictions : Predictions or mapping of str to Predictions
-        Two-class predictions of one model, or of several by name.
+        Two-class predictions of one model, or of several by name (or of each class against the
+        rest).
     threshold : float or Threshold, optional
         In [0, 1], for all models.
     ax : matplotlib.axes.Axes, optional
@@ -93,20 +74,19 @@ def plot_roc(
     MetricsError
         With more than two classes, or a threshold out of range.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax, 5.2, 4.6)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="by chance: AUC 0.50")
-    for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
-        curve = roc_curve(p)
-        ax.plot(1 - curve["specificity"], curve["sensitivity"], color=colour, ls=dash, lw=2,
-                label=_label(name, "AUC", auc(p)))  # fmt: skip
+    for name, p, style in _models(predictions):
+        curve = metrics.roc_curve(p)
+        ax.plot(1 - curve["specificity"], curve["sensitivity"], **style, lw=2,
+                label=_label(name, "AUC", metrics.auc(p)))  # fmt: skip
         if threshold is not None:
-            cut = as_threshold(threshold).value
-            part = shares(rows(p), cut)
-            se, sp = part["sensitivity"], part["specificity"]
+            cut, found = _at(p, threshold)
+            se, sp = found["sensitivity"], found["specificity"]
             ax.errorbar(
-                1 - sp.value, se.value, yerr=[[se.value - se.low], [se.high - se.value]],
-                xerr=[[sp.high - sp.value], [sp.value - sp.low]], fmt="o", color=colour, capsize=4,
-                label=f"threshold {cut:.2f} (95 % intervals)",
+                1 - sp.value, se.value, yerr=_spread([se.value], se.low, se.high),
+                xerr=_spread([-sp.value], -sp.high, -sp.low), fmt="o", color=style["color"],
+                capsize=4, label=f"threshold {cut:.2f} (95 % intervals)",
             )  # fmt: skip
     _square(ax, "1 - specificity (false alarms among the healthy)", "Sensitivity")
     ax.legend(loc="lower right", fontsize="small")
@@ -137,23 +117,18 @@ def plot_pr(
     MetricsError
         With more than two classes, or a threshold out of range.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax, 5.2, 4.6)
     drawn: set[float] = set()
-    for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
-        curve, data = pr_curve(p), rows(p)
-        first = curve[:1].assign(recall=0.0)  # none where no image counts
-        line = pd.concat([first, curve])
-        ax.step(line["recall"], line["precision"],
-                where="pre", color=colour, ls=dash, lw=2,
-                label=_label(name, "average precision", average_precision(p)))  # fmt: skip
+    for name, p, style in _models(predictions):
+        curve = metrics.pr_curve(p)
+        line = pd.concat([curve[:1].assign(recall=0.0), curve])
+        ax.step(line["recall"], line["precision"], where="pre", **style, lw=2,
+                label=_label(name, "average precision", metrics.average_precision(p)))  # fmt: skip
         if threshold is not None:
-            cut = as_threshold(threshold).value
-            part = shares(data, cut)
-            ax.plot(part["sensitivity"].value, part["ppv"].value, "o", color=colour,
+            cut, found = _at(p, threshold)
+            ax.plot(found["recall"].value, found["precision"].value, "o", color=style["color"],
                     label=f"threshold {cut:.2f}")  # fmt: skip
-        if len(data.weight) == 0:
-            continue
-        share = float(np.average(data.positive, weights=data.weight))
+        share = float(np.mean(p.y_true == 1))
         if share not in drawn:  # models of the same images share one line
             ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
         drawn.add(share)
@@ -168,7 +143,8 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
     Parameters
     ----------
     result : Evaluation or DataFrame (K, K)
-        From `evaluate` or `confusion_matrix`: true classes in rows, predicted ones in columns.
+        From `evaluate` or `confusion_matrix`: true classes in rows, predicted ones in columns. With
+        more than 12 classes the shares are shown by colour only.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default on a figure of its own.
 
@@ -178,18 +154,27 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
         The axes that were drawn on.
     """
     matrix = result.confusion if isinstance(result, Evaluation) else result
-    ax = _axes(ax, width=1.4 * len(matrix) + 2.2, height=1.2 * len(matrix) + 1.6)
+    size = len(matrix)
+    side = max(1.2, min(1.2 * size, 6.5)) if size <= MOST_CELLS else 6.5
+    ax = axes_or_new(ax, side + 2.4, side + 1.6)
     counts = matrix.to_numpy(dtype=float)
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), count in np.ndenumerate(counts):
-        of = f"{count:g} of {total[i, 0]:g}\n{100 * share[i, j]:.0f} %"
-        text = of if total[i, 0] else "0"
-        ax.text(j, i, text, ha="center", va="center", color="white" if share[i, j] > 0.5 else "k")
-    names = [str(name) for name in matrix.index]
-    ax.set_xticks(range(len(names)), names)
-    ax.set_yticks(range(len(names)), names)
+    picture = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if size > MOST_CELLS:
+        ax.figure.colorbar(picture, ax=ax, label="Share of the true class")
+    else:
+        for (i, j), count in np.ndenumerate(counts):
+            of = f"{count:g} of {total[i, 0]:g}\n{100 * share[i, j]:.0f} %"
+            ax.text(j, i, of if total[i, 0] else "0", ha="center", va="center",
+                    fontsize=10 if size <= 5 else 6,
+                    color="white" if share[i, j] > 0.5 else "black")  # fmt: skip
+    names = [literal(name) for name in matrix.index]
+    slanted = sum(map(len, names)) > 12 * side
+    ax.set_xticks(range(size), names, rotation=45 if slanted else 0,
+                  ha="right" if slanted else "center")  # fmt: skip
+    ax.set_yticks(range(size), names)
+    ax.tick_params(labelsize="small" if size > 5 else "medium")
     ax.set(xlabel="Predicted class", ylabel="True class (reference standard)")
     return ax
 
@@ -202,7 +187,8 @@ def plot_reliability(
     Parameters
     ----------
     predictions : Predictions or mapping of str to Predictions
-        Two-class predictions of one model, or of several by name.
+        Two-class predictions of one model, or of several by name (or of each class against the
+        rest).
     bins : int
         Number of bins at most.
     strategy : {"quantile", "uniform"}
@@ -220,17 +206,187 @@ def plot_reliability(
     MetricsError
         With more than two classes, or bins or strategy out of range.
     """
-    ax = _axes(ax)
+    ax = axes_or_new(ax, 5.2, 4.6)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
-    markers = cycle("osD^")
-    for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
-        table = reliability(p, bins=bins, strategy=strategy)
-        error = np.clip([table["observed"] - table["low"], table["high"] - table["observed"]], 0, 1)
-        ax.errorbar(table["score"], table["observed"], yerr=error, fmt=next(markers), ls=dash,
-                    color=colour, capsize=3, lw=1.5,
+    markers = cycle("osD^v")
+    for name, p, style in _models(predictions):
+        table = metrics.reliability(p, bins=bins, strategy=strategy)
+        ax.errorbar(table["score"], table["observed"],
+                    yerr=_spread(table["observed"], table["low"], table["high"]),
+                    fmt=next(markers), **style, capsize=3, lw=1.5,
                     label=f"{name or 'observed'} (95 % intervals)")  # fmt: skip
-        ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=colour, alpha=0.4)
+        ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=style["color"],
+                alpha=0.4)  # fmt: skip
     _square(ax, "Mean score of the bin", "Observed share with the disease")
     # Above the axes: inside it would cover an interval wherever it stands.
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize="small", frameon=False)
+    return ax
+
+
+def plot_decision_curve(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw net benefit over threshold probabilities, beside acting on everyone and on no one.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        From `medimg.metrics.decision_curve`, with 95 % intervals.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+    """
+    ax = axes_or_new(ax, 6, 4.6)
+    x = curve["threshold"]
+    ax.fill_between(x, curve["low"], curve["high"], color=BLUE, alpha=0.15, lw=0)
+    ax.plot(x, curve["model"], color=BLUE, lw=2, label="act on the model (95 % interval)")
+    ax.plot(x, curve["all"], color=ORANGE, ls="--", label="act on everyone")
+    ax.plot(x, curve["none"], color=GREY, ls=":", label="act on no one")
+    top = max(float(curve["high"].fillna(curve["model"]).max()), float(curve["all"].max()), 0.01)
+    ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
+    ax.set_xlabel("Threshold probability: the risk from which one would act")
+    ax.set_ylabel("Net benefit (true positives per patient)")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small")
+    return ax
+
+
+def plot_prevalence(
+    sensitivity: Estimate | float,
+    specificity: Estimate | float,
+    *,
+    mark: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw PPV and NPV over prevalence (log scale), with a mark at one's own prevalence.
+
+    Parameters
+    ----------
+    sensitivity, specificity : Estimate or float
+        Estimates give bands, by their intervals; plain numbers in [0, 1] give lines only.
+    mark : float, optional
+        Prevalence at which to draw a line, in (0, 1).
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+
+    Raises
+    ------
+    MetricsError
+        When a number is outside [0, 1].
+    """
+    ax = axes_or_new(ax, 6, 4.6)
+    x = np.geomspace(0.001, 0.9, 120)
+    found = [metrics.ppv_npv_at(share, sensitivity, specificity) for share in x.tolist()]
+    lines = (("ppv", BLUE, "-", "PPV: ill if called positive"),
+             ("npv", ORANGE, "--", "NPV: healthy if called negative"))  # fmt: skip
+    for name, colour, dash, label in lines:
+        values = [getattr(at, name) for at in found]
+        ax.plot(x, [e.value for e in values], color=colour, ls=dash, lw=2, label=label)
+        ax.fill_between(x, [e.low for e in values], [e.high for e in values], color=colour,
+                        alpha=0.15, lw=0)  # fmt: skip
+    if mark is not None:
+        ax.axvline(mark, color=GREY, ls=":", label=f"prevalence here: {100 * mark:.3g} %")
+    ax.set_xscale("log")
+    ticks = [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9]
+    ax.set_xticks(ticks, [f"{100 * t:g}" for t in ticks])
+    ax.minorticks_off()
+    ax.set(ylim=(-0.02, 1.02), xlabel="Prevalence of the disease (%)", ylabel="Predictive value")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small", loc="center left")
+    return ax
+
+
+def plot_natural_frequencies(counts: metrics.NaturalFrequencies, *, ax: Axes | None = None) -> Axes:
+    """Draw each person as a dot, by what the test says and what is true.
+
+    Full dots have the disease, hollow ones have not; colour tells whether the test found them.
+
+    Parameters
+    ----------
+    counts : NaturalFrequencies
+        From `medimg.metrics.natural_frequencies`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+    """
+    ax = axes_or_new(ax, 6, 5)
+    kinds = (
+        (counts.true_positive, "ill, found", ORANGE, "o", ORANGE),
+        (counts.false_negative, "ill, missed", "black", "X", "black"),
+        (counts.false_positive, "healthy, false alarm", BLUE, "s", "none"),
+        (counts.true_negative, "healthy, cleared", "#C4C4C4", "o", "none"),
+    )
+    start = 0
+    for number, label, colour, marker, face in kinds:
+        place = np.arange(start, start + number)
+        ax.scatter(place % PEOPLE_PER_ROW, place // PEOPLE_PER_ROW, s=15, marker=marker,
+                   edgecolors=colour, facecolors=face, linewidths=1.1,
+                   label=f"{number} {label}")  # fmt: skip
+        start += number
+    ax.invert_yaxis()
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.set_xlabel(f"{counts.people:,} people, one dot each")
+    ax.set_title(
+        f"Of {counts.called} alarms, {counts.true_positive} are true; "
+        f"{counts.false_negative} of {counts.diseased} ill people are missed",
+        fontsize="medium",
+    )
+    ax.spines[:].set_visible(False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, fontsize="small",
+              frameon=False)  # fmt: skip
+    return ax
+
+
+def plot_subgroups(
+    report: metrics.SubgroupReport, *, metric: str = "sensitivity", ax: Axes | None = None
+) -> Axes:
+    """Draw a forest plot: each group's value with its interval; hollow where too small to say.
+
+    Parameters
+    ----------
+    report : SubgroupReport
+        From `medimg.metrics.subgroups`.
+    metric : {"sensitivity", "specificity", "auc"}
+        Which of its metrics.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes that were drawn on.
+    """
+    table = report.table[report.table["metric"] == metric].reset_index(drop=True)
+    ax = axes_or_new(ax, 6.4, 0.3 * len(table) + 1.5)
+    labels = []
+    rows: Any = table.itertuples(index=False)
+    for y, row in enumerate(rows):
+        labels.append(literal(f"{row.attribute}: {row.group} (n = {row.n})"))
+        if not math.isfinite(row.value):
+            ax.text(0.5, y, literal(f"not defined: {row.reason}"), va="center", ha="center",
+                    color=GREY, fontsize="small")  # fmt: skip
+            continue
+        colour = GREY if row.warning else BLUE
+        ax.errorbar(row.value, y, xerr=_spread([row.value], row.low, row.high), fmt="o", capsize=3,
+                    color=colour, mfc="white" if row.warning else colour)  # fmt: skip
+    attributes = table["attribute"].to_numpy()
+    for last in np.flatnonzero(attributes[1:] != attributes[:-1]):
+        ax.axhline(last + 0.5, color=GREY, lw=0.5)
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5),
+           xlabel=f"{metric_name(metric)} ({100 * report.level:g} % interval)\n"
+           "hollow: too few images to say",
+           ylabel="Group")  # fmt: skip
+    ax.grid(alpha=0.3, axis="x")
     return ax

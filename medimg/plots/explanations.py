@@ -1,4 +1,4 @@
-"""Figures of explanations: a map over its image, methods side by side, tests against chance.
+"""Figures of explanations: a map over its image, methods side by side, the sanity cascade.
 
 Maps use magma, whose lightness rises evenly, so that a strong place is a light one for every eye;
 where a map is weak the film shows through. Lines differ in their dashes as well as in colour.
@@ -18,9 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from medimg.plots.canvas import BLUE, GREY, LIGHT_BLUE, ORANGE, axes_or_new, literal
+from medimg.plots.images import plot_image
+
 Array = npt.NDArray[Any]
-LESION, OUTLINE, GREY, BLUE, ORANGE = "#56B4E9", "#FFFFFF", "#767676", "#0072B2", "#D55E00"
 LEVEL = 0.5
+"""Where the outline of a map lies: at half its height."""
 
 
 def plot_map(
@@ -29,6 +32,7 @@ def plot_map(
     *,
     mask: Array | None = None,
     title: str = "",
+    target: str = "",
     legend: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
@@ -36,7 +40,7 @@ def plot_map(
 
     Parameters
     ----------
-    image : array (H, W)
+    image : array (H, W) or (H, W, 3)
         uint8, or float in [0, 1].
     heat : float array (H, W), optional
         Map in [0, 1]; its strength is both colour and opacity. Without it the image alone.
@@ -44,6 +48,8 @@ def plot_map(
         True lesion, drawn as a dashed outline.
     title : str
         A title above the image.
+    target : str
+        The class that the map explains, named in the title's last line.
     legend : bool
         Whether to say which outline is which.
     ax : matplotlib.axes.Axes, optional
@@ -64,27 +70,26 @@ def plot_map(
     >>> len(ax.images)
     2
     """
-    ax = ax or plt.subplots(figsize=(4.4, 4.4), layout="constrained")[1]
+    ax = axes_or_new(ax, 4.4, 4.4)
     for name, other in (("map", heat), ("mask", mask)):
-        if other is not None and other.shape != image.shape:
-            raise ValueError(f"the {name} is {other.shape} and the image {image.shape}")
-    ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
+        if other is not None and other.shape != image.shape[:2]:
+            raise ValueError(f"the {name} is {other.shape} and the image {image.shape[:2]}")
+    named = f"map for the class {target}" if target else ""
+    plot_image(image, title="\n".join(filter(None, (title, named))), ax=ax)
     lines = []
     if heat is not None:
         colours = colormaps["magma"](np.clip(heat, 0, 1))
         colours[..., 3] = 0.75 * np.clip(heat, 0, 1) ** 0.7
         ax.imshow(colours)
         if heat.max() > LEVEL > heat.min():
-            ax.contour(heat, [LEVEL], colors=OUTLINE, linewidths=1)
+            ax.contour(heat, [LEVEL], colors="white", linewidths=1)
         lines.append(_outline("map"))
     if mask is not None and mask.any():
-        ax.contour(mask, [0.5], colors=LESION, linewidths=1.6, linestyles="--")
+        ax.contour(mask, [0.5], colors=LIGHT_BLUE, linewidths=1.6, linestyles="--")
         lines.append(_outline("lesion"))
     if legend and lines:
         ax.legend(handles=lines, loc="lower center", ncols=2, fontsize="small",
                   bbox_to_anchor=(0.5, -0.12), frameon=False)  # fmt: skip
-    ax.set_title(title, fontsize=10)
-    ax.set_axis_off()
     return ax
 
 
@@ -94,12 +99,13 @@ def plot_map_grid(
     *,
     masks: Array | None = None,
     titles: Sequence[str] = (),
+    target: str = "",
 ) -> Figure:
-    """Show one row an image and one column a method, the plain film first.
+    """Show one row per image and one column per method, the plain image first.
 
     Parameters
     ----------
-    images : array (N, H, W)
+    images : array (N, H, W) or (N, H, W, 3)
         uint8, or float in [0, 1].
     maps : mapping of str to float array (N, H, W)
         Maps in [0, 1] by name of the method.
@@ -107,6 +113,8 @@ def plot_map_grid(
         True lesions.
     titles : sequence of str
         One for each image, beside its row, or none.
+    target : str
+        The class that all maps explain, named above the figure.
 
     Returns
     -------
@@ -114,20 +122,19 @@ def plot_map_grid(
     """
     rows, columns = len(images), len(maps) + 1
     figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(1.9 * columns, 1.95 * rows + 0.3),
-        squeeze=False,
+        rows, columns, figsize=(1.9 * columns, 1.95 * rows + 0.3), squeeze=False,
         layout="constrained",
-    )
+    )  # fmt: skip
     for i, row in enumerate(axes):
         mask = None if masks is None else masks[i]
-        plot_map(images[i], mask=mask, title="" if i else "film, true lesion", ax=row[0])
+        plot_map(images[i], mask=mask, title="" if i else "image, true lesion", ax=row[0])
         if titles:
-            row[0].text(-0.06, 0.5, titles[i], transform=row[0].transAxes, rotation=90, va="center",
-                        ha="right", fontsize=9)  # fmt: skip
+            row[0].text(-0.06, 0.5, literal(titles[i]), transform=row[0].transAxes, rotation=90,
+                        va="center", ha="right", fontsize=9)  # fmt: skip
         for ax, (name, heats) in zip(row[1:], maps.items(), strict=True):
             plot_map(images[i], heats[i], mask=mask, title="" if i else name, ax=ax)
+    if target:
+        figure.suptitle(literal(f"maps for the class {target}"), fontsize="medium")
     lines = [_outline("map")] if maps else []
     if masks is not None and masks.any():
         lines.append(_outline("lesion"))
@@ -141,54 +148,7 @@ def _outline(what: str) -> Line2D:
     """Return the legend's line for one of the two outlines of `plot_map`."""
     if what == "map":  # white on the film, but grey here, where the ground is white
         return Line2D([], [], color=GREY, lw=1, label="map at half its height (white)")
-    return Line2D([], [], color=LESION, lw=1.6, ls="--", label="true lesion")
-
-
-def plot_methods(table: pd.DataFrame, *, tests: Sequence[str] = ()) -> Figure:
-    """Show the result of `medimg.explain.compare_methods`, one panel a test, with chance.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``method, test, value, low, high, chance``.
-    tests : sequence of str
-        Which tests, in which order; all by default.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    names = list(tests) or list(dict.fromkeys(table["test"]))
-    methods = list(dict.fromkeys(table["method"]))
-    columns = min(len(names), 4)
-    rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(2.7 * columns + 0.8, rows * (0.3 * len(methods) + 1.2)),
-        squeeze=False, sharey=True, layout="constrained",
-    )  # fmt: skip
-    for ax, name in zip(axes.flat, names, strict=False):
-        _plot_test(ax, table[table["test"] == name], methods, name)
-    for ax in list(axes.flat)[len(names) :]:
-        ax.set_visible(False)
-    figure.supxlabel("value with its 95 % interval", fontsize="medium")
-    return figure
-
-
-def _plot_test(ax: Axes, part: pd.DataFrame, methods: Sequence[str], name: str) -> None:
-    y = np.array([methods.index(method) for method in part["method"]])
-    value = part["value"].to_numpy(float)
-    # an interval that is not defined is drawn as the point alone
-    low, high = (part[end].fillna(part["value"]).to_numpy(float) for end in ("low", "high"))
-    spread = np.maximum([value - low, high - value], 0)
-    ax.errorbar(value, y, xerr=spread, fmt="o", color=BLUE, capsize=3, ms=5)
-    chance = float(part["chance"].iloc[0])
-    ax.axvline(chance, color=ORANGE, ls="--", lw=1.5)
-    ax.annotate("chance", (chance, -0.75), color=ORANGE, fontsize=8, ha="left", va="center",
-                xytext=(3, 0), textcoords="offset points")  # fmt: skip
-    ax.set_yticks(range(len(methods)), methods)
-    ax.set_ylim(len(methods) - 0.5, -1.1)
-    ax.set(xlabel=name.replace(", ", ",\n"))
-    ax.grid(axis="x", alpha=0.3)
+    return Line2D([], [], color=LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")
 
 
 def plot_cascade(
@@ -209,7 +169,7 @@ def plot_cascade(
     -------
     matplotlib.axes.Axes
     """
-    ax = ax or plt.subplots(figsize=(6.2, 4), layout="constrained")[1]
+    ax = axes_or_new(ax, 6.2, 4)
     x = np.arange(len(cascade))
     series = (("agreement", BLUE, "-", "o", "agreement with the trained network"),
               ("pointing", ORANGE, "--", "s", "pointing game"))  # fmt: skip
@@ -225,7 +185,7 @@ def plot_cascade(
                     label=label)  # fmt: skip
     if chance is not None:
         ax.axhline(chance, color=GREY, ls=":", label="pointing game by chance")
-    steps = ["trained", *[f"+ {name}" for name in cascade["down_to"].iloc[1:]]]
+    steps = ["trained", *[literal(f"+ {name}") for name in cascade["down_to"].iloc[1:]]]
     ax.set_xticks(x, steps, rotation=30, ha="right", fontsize=8)
     ax.set(xlabel="Weights randomised, from the output down", ylabel="Value (95 % interval)")
     ax.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Figures of images: a grid of radiographs, a histogram, what augmentation does, a window."""
+"""Figures of images: one, a grid, a histogram of pixel values, images per split and class."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from medimg.plots.canvas import axes_or_new, literal
+
 Array = npt.NDArray[np.generic]
 
 
 def plot_image(image: Array, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """Show one grey image, 0 black and 1 (or 255) white, without interpolated grey levels.
+    """Show one image, 0 black and 1 (or 255) white, without interpolated grey levels.
 
     Parameters
     ----------
-    image : ndarray, shape (H, W)
-        float in [0, 1] or uint8.
+    image : ndarray, shape (H, W) or (H, W, 3)
+        float in [0, 1] or uint8; grey or colour.
     title : str
         A title above the image.
     ax : matplotlib.axes.Axes, optional
@@ -29,9 +31,9 @@ def plot_image(image: Array, *, title: str = "", ax: Axes | None = None) -> Axes
     -------
     matplotlib.axes.Axes
     """
-    ax = ax or plt.subplots(figsize=(4, 4), layout="constrained")[1]
+    ax = axes_or_new(ax, 4, 4)
     ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
-    ax.set_title(title, fontsize=10)
+    ax.set_title(literal(title), fontsize=10)
     ax.set_axis_off()
     return ax
 
@@ -43,12 +45,12 @@ def plot_grid(
 
     Parameters
     ----------
-    images : ndarray, shape (N, H, W), or sequence of ndarray
+    images : ndarray, shape (N, H, W) or (N, H, W, 3), or sequence of ndarray
         float in [0, 1] or uint8.
     titles : sequence of str
         One for each image, or none.
     columns : int
-        How many images a row.
+        How many images per row.
 
     Returns
     -------
@@ -89,19 +91,24 @@ def plot_histogram(
     -------
     matplotlib.axes.Axes
     """
-    ax = ax or plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
+    ax = axes_or_new(ax, 5, 2.6)
     finite = np.asarray(values, dtype=np.float64)
-    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6, label=label)
-    ax.set_xlabel(f"pixel value ({unit})")
-    ax.set_ylabel("pixels")
+    name = None if label is None else literal(label)
+    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6, label=name)
+    ax.set(xlabel=f"pixel value ({literal(unit)})", ylabel="pixels")
     ax.spines[["top", "right"]].set_visible(False)
     if label:
         ax.legend(frameon=False)
     return ax
 
 
-def plot_split(counts: npt.NDArray[np.int64], *, splits: Sequence[str], classes: Sequence[str],
-               ax: Axes | None = None) -> Axes:  # fmt: skip
+def plot_split(
+    counts: npt.NDArray[np.int64],
+    *,
+    splits: Sequence[str],
+    classes: Sequence[str],
+    ax: Axes | None = None,
+) -> Axes:
     """Show how many images of each class each split has.
 
     Parameters
@@ -117,15 +124,19 @@ def plot_split(counts: npt.NDArray[np.int64], *, splits: Sequence[str], classes:
     -------
     matplotlib.axes.Axes
     """
-    ax = ax or plt.subplots(figsize=(5, 2), layout="constrained")[1]
+    ax = axes_or_new(ax, 5, 0.5 * len(splits) + 0.9)
     left = np.zeros(len(splits))
+    rows = [literal(name) for name in splits]
     for column, name in enumerate(classes):
         colour = plt.get_cmap("cividis")(0.25 + 0.6 * column / max(len(classes) - 1, 1))
-        bars = ax.barh(splits, counts[:, column], left=left, label=name, color=colour)
-        ax.bar_label(bars, label_type="center", color="white" if column == 0 else "black")
+        bars = ax.barh(rows, counts[:, column], left=left, label=literal(name), color=colour)
+        labels = [str(count) if count else "" for count in counts[:, column]]
+        dark = column < len(classes) / 2
+        ax.bar_label(bars, labels, label_type="center", color="white" if dark else "black")
         left += counts[:, column]
     ax.invert_yaxis()
     ax.set_xlabel("images")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, ncols=len(classes), loc="lower right", bbox_to_anchor=(1, 1))
+    ax.legend(frameon=False, ncols=min(len(classes), 4), loc="lower center",
+              bbox_to_anchor=(0.5, 1), fontsize="small")  # fmt: skip
     return ax

@@ -4,8 +4,7 @@
 using it; `checklist` which items of TRIPOD+AI and CLAIM are answered and which are not.
 """
 
-from medimg.reports.card import ModelCard, model_card
-from medimg.reports.checklist import checklist, checklist_items
+from medimg.reports.card import ModelCard, checklist, checklist_items, model_card
 from medimg.reports.report import Report, write_report
 
 __all__ = ["ModelCard", "Report", "checklist", "checklist_items", "model_card", "write_report"]

@@ -1,17 +1,33 @@
-"""The model card: what someone must know before using a model, on one page."""
+"""What people must know and say: the model card, and the checklists TRIPOD+AI and CLAIM.
+
+The checklists' items have the originals' numbers and order, and our own, shorter words; before
+submitting a paper, fill in the originals.
+"""
 
 from __future__ import annotations
 
 import os
+import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Final
 
 import pandas as pd
 
 import medimg
+from medimg.errors import MetricsError
 from medimg.metrics import Evaluation, SubgroupReport
-from medimg.plots.groups import metric_name
-from medimg.reports.page import shown, write_page
-from medimg.reports.sections import group_section
+from medimg.plots.canvas import metric_name
+from medimg.reports.page import page, shown
+from medimg.reports.sections import group_section, metric_table
+from medimg.storage import write_together
+
+LISTS: Final = {
+    "TRIPOD+AI": ("tripod_ai.csv", "Collins GS et al. (2024) BMJ 385:e078378"),
+    "CLAIM": ("claim.csv", "Tejani AS et al. (2024) Radiol Artif Intell 6:e240300"),
+}
 
 
 @dataclass(frozen=True)
@@ -73,37 +89,147 @@ def model_card(
         if f.name not in ("name", "limits")
     ]
     limits = [card.limits.strip()] if card.limits.strip() else []
-    measured, by_class = None, ""
     if evaluation is None:
         limits.append("Nothing was measured on a test set.")
-    else:
-        limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in evaluation.warnings]
-        # sensitivity is a share of the ill alone, so that the sum of all would mislead
-        sizes = evaluation.confusion.sum(axis=1)
-        by_class = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-        measured = pd.DataFrame(
-            [(metric_name(name), shown(e)) for name, e in evaluation.estimates.items()],
-            columns=["Metric", f"Value ({100 * evaluation.level:g} % interval)"],
-        )
     if groups is None:
         limits.append("No subgroup of patients was looked at: it may work worse for some.")
-    else:
-        limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in groups.warnings]
+    for measured in (evaluation, groups):
+        if measured is not None:
+            limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in measured.warnings]
     if card.missing:
         limits.append(f"This card leaves open: {', '.join(card.missing).replace('_', ' ')}.")
     by_group = group_section(groups)
-    write_page(
+    html = page(
         "card.html",
-        path,
         title=f"Model card: {card.name}",
-        version=medimg.__version__,
         said=pd.DataFrame(said, columns=["", "Statement"]),
-        measured=measured,
-        by_class=by_class,
-        threshold=None if evaluation is None else evaluation.threshold,
-        n_images=0 if evaluation is None else evaluation.n_images,
-        n_patients=0 if evaluation is None else evaluation.n_patients,
+        measured=None if evaluation is None else metric_table(evaluation),
+        tested="" if evaluation is None else _tested(evaluation),
         limits=limits,
         groups=by_group["groups"],
-        figures=by_group["group_figures"],
+        forests=by_group["forests"],
     )
+    write_together({Path(path): html})
+
+
+def _tested(evaluation: Evaluation) -> str:
+    # sensitivity is a share of the people with the disease alone: the sum of all would mislead
+    sizes = evaluation.confusion.sum(axis=1)
+    by_class = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+    who = f"{evaluation.n_images} images of {evaluation.n_patients} patients ({by_class})."
+    if evaluation.threshold is None:
+        return who
+    return f"{who} Threshold {evaluation.threshold}."
+
+
+def checklist_items() -> pd.DataFrame:
+    """Return the items of both lists.
+
+    Returns
+    -------
+    DataFrame
+        One row per item, text throughout: ``list, item, section, topic, key``; items of one key
+        share an answer.
+
+    References
+    ----------
+    Collins GS et al. (2024) TRIPOD+AI statement. BMJ 385:e078378. Tejani AS et al. (2024) CLAIM:
+    2024 update. Radiol Artif Intell 6:e240300.
+
+    Examples
+    --------
+    >>> checklist_items().groupby("list").size().to_dict()
+    {'CLAIM': 44, 'TRIPOD+AI': 52}
+    """
+    parts = []
+    for name, (file, _) in LISTS.items():
+        with resources.files("medimg.reports").joinpath(file).open(encoding="utf-8") as text:
+            parts.append(pd.read_csv(text, dtype=str).assign(list=name))
+    items = pd.concat(parts, ignore_index=True)
+    return items[["list", "item", "section", "topic", "key"]]
+
+
+def checklist(
+    path: str | os.PathLike[str],
+    *,
+    answers: Mapping[str, str] | None = None,
+    card: ModelCard | None = None,
+    evaluation: Evaluation | None = None,
+    groups: SubgroupReport | None = None,
+) -> pd.DataFrame:
+    """Write both lists as one HTML page, with what is answered and what is not.
+
+    Parameters
+    ----------
+    path : path
+        Of the page to write.
+    answers : mapping of key to sentence, optional
+        Keys are those of `checklist_items`; they go before what is found by itself.
+    card, evaluation, groups : optional
+        Answers are drawn from these where they hold one.
+
+    Returns
+    -------
+    DataFrame
+        The items with a column ``answer``, empty where open.
+
+    Raises
+    ------
+    MetricsError
+        When an answer is for a key that no item has.
+    """
+    items = checklist_items()
+    given = dict(answers or {})
+    unknown = sorted(set(given) - set(items["key"]))
+    if unknown:
+        raise MetricsError(
+            f"no checklist item has the key {unknown[0]!r}; expected one of "
+            f"{', '.join(sorted(set(items['key'])))}"
+        )
+    found = {**_from_results(evaluation, groups), **_from_card(card), **given}
+    items["answer"] = [found.get(key, "").strip() for key in items["key"]]
+    tables = [
+        (name, source, items[items["list"] == name].to_dict(orient="records"))
+        for name, (_, source) in LISTS.items()
+    ]
+    title = "Reporting checklists: what is answered, what is not"
+    write_together({Path(path): page("checklist.html", title=title, tables=tables)})
+    return items
+
+
+def _from_card(card: ModelCard | None) -> dict[str, str]:
+    if card is None:
+        return {}
+    said = {
+        "intended_use": f"{card.intended_use} {card.users}",
+        "model": card.model,
+        "data_source": f"{card.training_data} {card.evaluation_data}",
+        "reference_standard": card.reference_standard,
+        "limits": card.limits,
+        "ethics": card.ethics,
+    }
+    return {key: text.strip() for key, text in said.items() if text.strip()}
+
+
+def _from_results(evaluation: Evaluation | None, groups: SubgroupReport | None) -> dict[str, str]:
+    """Answer what the numbers themselves answer; everything else is for people to say."""
+    if evaluation is None:
+        return {}
+    made = sorted({e.method for e in evaluation.estimates.values() if e.method})
+    main = [name for name in ("sensitivity", "specificity", "auc", "accuracy", "auc_macro")
+            if name in evaluation.estimates]  # fmt: skip
+    found = {
+        "metrics": f"{', '.join(evaluation.estimates)}.".replace("_", " "),
+        "intervals": f"{100 * evaluation.level:g} % confidence intervals: {'; '.join(made)}.",
+        "performance": "; ".join(f"{name} {shown(evaluation[name])}" for name in main) + ".",
+        "counts": f"Test set: {evaluation.n_images} images of {evaluation.n_patients} patients.",
+        "software": f"medimg {medimg.__version__}, Python {platform.python_version()}.",
+    }
+    if evaluation.threshold is not None and evaluation.threshold.chosen_on:
+        found["threshold"] = f"Probability; positive from {evaluation.threshold}."
+    if groups is not None:
+        kinds = ", ".join(dict.fromkeys(groups.table["attribute"].astype(str)))
+        found["performance"] += f" Metrics and gaps with intervals by {kinds}: see the report."
+        if "site" in set(groups.table["attribute"]):
+            found["performance_sites"] = "Metrics by site; see the report."
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +13,19 @@ import pandas as pd
 from pandas.api.types import is_float_dtype
 
 import medimg
+from medimg import metrics
 from medimg.errors import MetricsError
-from medimg.metrics import (
-    Evaluation,
-    Predictions,
-    SubgroupReport,
-    Threshold,
-    age_bands,
-    evaluate,
-    subgroups,
-)
-from medimg.metrics.subgroups import MOST_GROUPS, group_names
-from medimg.reports.page import plain, write_page
-from medimg.reports.sections import (
-    calibration_section,
-    facts,
-    group_section,
-    main_figures,
-    methods,
-    metric_table,
-    per_class_table,
-    prevalence_section,
-    summary,
-)
-from medimg.storage import atomic_write
+from medimg.metrics import Evaluation, Predictions, SubgroupReport, Threshold
+from medimg.reports import sections
+from medimg.reports.page import page, plain
+from medimg.storage import table_bytes, write_together
 
 ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
 """Columns of a study table that make groups, where they are there."""
+TILES = (
+    "sensitivity", "specificity", "auc", "kappa_quadratic", "balanced_accuracy", "auc_macro"
+)  # fmt: skip
+"""Metrics of the first screen, where they are there."""
 GRADES = ("subtle", "moderate", "gross")
 """Of the sample, in order; its healthy films have "none"."""
 
@@ -67,6 +53,8 @@ def write_report(
 ) -> Report:
     """Evaluate predictions and write ``report.html``, ``report.json`` and ``predictions.csv``.
 
+    All three are written, or none: a page never stands beside the numbers of another run.
+
     Parameters
     ----------
     predictions : Predictions
@@ -77,11 +65,11 @@ def write_report(
         See `medimg.metrics.evaluate`.
     studies : DataFrame, optional
         A study table that holds every image by ``image_id`` or ``path``; its columns sex, age,
-        view, site, severity and grade make the subgroups of two-class predictions. One that
-        cannot (more than 20 values, say) is left out, and a warning names it.
+        view, site, severity and grade make the subgroups. One that cannot (more than 20 values,
+        say) is left out, and a warning names it. Its paths go into ``predictions.csv``.
     prevalence : float
-        Share of the diseased where the model is to be used, in [0, 1], for the picture of 1,000
-        people.
+        Share of people with the disease where the model is to be used, in [0, 1], for the picture
+        of 1,000 people.
     ordinal : bool
         Whether more than two classes are grades, in order.
     title : str
@@ -100,37 +88,49 @@ def write_report(
     OSError
         When the folder cannot be written.
     """
-    folder = Path(out_dir)
-    result = evaluate(predictions, threshold=threshold, ordinal=ordinal)
+    result = metrics.evaluate(predictions, threshold=threshold, ordinal=ordinal)
+    matched = None if studies is None else _matched(predictions, studies)
     groups = None
-    if studies is not None and predictions.is_binary:
-        attributes, left_out = _attributes(_matched(predictions, studies))
+    if matched is not None:
+        groups, left_out = _by_group(predictions, result, matched)
         result = replace(result, warnings=(*result.warnings, *left_out))
-        if result.threshold is not None and len(attributes.columns):
-            groups = subgroups(predictions, attributes, threshold=result.threshold)
-    content: dict[str, Any] = {
-        "title": title,
-        "version": medimg.__version__,
-        "level": f"{100 * result.level:g}",
-        "summary": summary(result, predictions),
-        "warnings": result.warnings,
-        "facts": facts(result, predictions),
-        "metrics": metric_table(result, predictions),
-        "figures": main_figures(result, predictions),
-        "per_class": per_class_table(result),
-        "methods": methods(result),
-        **prevalence_section(result, predictions, prevalence),
-        **calibration_section(predictions),
-        **group_section(groups),
-    }
+    each = sections.each_class(predictions)
+    calibration = sections.calibration(each)
+    html = page(
+        "report.html", title=title, result=result, matrix=result.confusion.to_numpy(),
+        classes=predictions.classes, binary=predictions.is_binary, curves=len(each),
+        tested=sections.people(predictions), tiles=[name for name in TILES if name in result],
+        figures=sections.figures(result, each), decision=sections.decision(each),
+        calibration=calibration, **sections.numbers(result, predictions),
+        **sections.prevalence(result, prevalence), **sections.group_section(groups),
+    )  # fmt: skip
+    numbers = _numbers(result, groups, calibration)
+    folder = Path(out_dir)
     report = Report(
         result, groups, folder / "report.html", folder / "report.json", folder / "predictions.csv"
     )
-    predictions.to_csv(report.predictions)
-    with atomic_write(report.json, "w") as file:
-        json.dump(_numbers(result, groups, content["calibration"]), file, indent=1)
-    write_page("report.html", report.html, **content)
+    write_together(
+        {
+            report.predictions: table_bytes(_scores(predictions, matched)),
+            report.json: json.dumps(numbers, indent=1).encode(),
+            report.html: html,
+        }
+    )
     return report
+
+
+def _scores(predictions: Predictions, matched: pd.DataFrame | None) -> pd.DataFrame:
+    """Return ``image_id, patient_id, y_true, y_score`` (or one score per class), and the path."""
+    table = pd.DataFrame({"image_id": predictions.ids})
+    if matched is not None and "path" in matched:
+        table.insert(0, "path", matched["path"].astype(str))
+    if predictions.patient_ids is not None:
+        table["patient_id"] = predictions.patient_ids
+    table["y_true"] = predictions.y_true
+    if predictions.is_binary:
+        return table.assign(y_score=predictions.y_score)
+    names = [f"y_score_{name}" for name in predictions.classes]
+    return table.join(pd.DataFrame(predictions.y_score, columns=names))
 
 
 def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
@@ -150,65 +150,69 @@ def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
     return matched
 
 
-def _attributes(studies: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Columns that split these images into groups, and a warning for each that should but cannot.
+def _by_group(
+    predictions: Predictions, result: Evaluation, studies: pd.DataFrame
+) -> tuple[SubgroupReport | None, list[str]]:
+    """Metrics by group, and a warning for each column that should make groups but cannot.
 
-    A column that cannot make groups must not keep the rest of the report from being written.
+    Such a column must not keep the rest of the report from being written. With more than two
+    classes the metric is the share of images called correctly.
     """
-    useful, left_out = {}, []
+    judged, cut = predictions, result.threshold or 0.5
+    if not predictions.is_binary:
+        right = (predictions.predicted() == predictions.y_true).astype(float)
+        judged = Predictions(predictions.ids, np.ones(len(right), dtype=int), right,
+                             predictions.patient_ids, ("no class", "any class"))  # fmt: skip
+    parts, left_out = [], []
     for name in ATTRIBUTES:
-        # a severity in numbers has a value an image; its grade in words makes the groups
+        # a severity in numbers has a value per image; its grade in words makes the groups
         if name not in studies or (name == "severity" and is_float_dtype(studies[name])):
             continue
         try:
-            groups = _as_groups(studies[name])
+            column = pd.DataFrame({name: _as_groups(studies[name])})
+            part = metrics.subgroups(judged, column, threshold=cut, level=result.level)
         except MetricsError as error:
             left_out.append(f"the column {name!r} was left out of the subgroups: {error}")
             continue
-        count = group_names(groups).nunique()
-        if count > MOST_GROUPS:
-            left_out.append(
-                f"the column {name!r} was left out of the subgroups: it has {count} values, and at "
-                f"most {MOST_GROUPS} make groups that say something"
-            )
-        elif count > 1:
-            useful[name] = groups
-    return pd.DataFrame(useful), left_out
+        if len(part.gaps):  # two groups at least
+            parts.append(part)
+    if not parts:
+        return None, left_out
+    table, gaps = (pd.concat([getattr(p, which) for p in parts], ignore_index=True)
+                   for which in ("table", "gaps"))  # fmt: skip
+    if not predictions.is_binary:
+        table, gaps = (t[t["metric"] == "sensitivity"].replace({"metric": {"sensitivity":
+                       "accuracy"}}) for t in (table, gaps))  # fmt: skip
+    return SubgroupReport(table, gaps, result.level), left_out
 
 
 def _as_groups(column: pd.Series[Any]) -> pd.Series[Any]:
     """Ages in bands, the sample's grades in order, anything else as it is."""
     if column.name == "age":
-        return age_bands(column)
+        return metrics.age_bands(column)
     if column.name == "grade" and set(column.dropna()) <= {"", "none", *GRADES}:
         return pd.Series(pd.Categorical(column.where(column.isin(GRADES)), GRADES))
     return column
 
 
 def _numbers(
-    result: Evaluation, groups: SubgroupReport | None, calibration: list[str]
+    result: Evaluation, groups: SubgroupReport | None, calibration: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything in the report, for machines; what is not defined is null, with its reason."""
-    cut = result.threshold
-    numbers: dict[str, Any] = plain(
-        {
-            "medimg": medimg.__version__,
-            "n_images": result.n_images,
-            "n_patients": result.n_patients,
-            "threshold": None if cut is None else {
-                "value": cut.value, "rule": cut.rule, "chosen_on": cut.chosen_on
-            },
-            "metrics": {name: asdict(estimate) for name, estimate in result.estimates.items()},
-            "confusion": {
-                "classes": [str(name) for name in result.confusion.index],
-                "counts": result.confusion.to_numpy().tolist(),
-            },
-            "per_class": [] if result.per_class is None
-            else result.per_class.drop(columns="estimate"),
-            "subgroups": [] if groups is None else groups.table,
-            "gaps": [] if groups is None else groups.gaps,
-            "calibration": calibration,
-            "warnings": list(result.warnings),
-        }
-    )  # fmt: skip
-    return numbers
+    matrix, by_class = result.confusion, result.per_class
+    return {
+        "medimg": medimg.__version__,
+        "n_images": result.n_images,
+        "n_patients": result.n_patients,
+        "threshold": plain(result.threshold),
+        "metrics": plain(result.estimates),
+        "confusion": {
+            "classes": list(map(str, matrix.index)),
+            "counts": matrix.to_numpy().tolist(),
+        },
+        "per_class": [] if by_class is None else plain(by_class.drop(columns="estimate")),
+        "subgroups": [] if groups is None else plain(groups.table),
+        "gaps": [] if groups is None else plain(groups.gaps),
+        "calibration": plain(calibration),
+        "warnings": list(result.warnings),
+    }  # fmt: skip

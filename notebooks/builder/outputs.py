@@ -26,7 +26,8 @@ def clean(notebook: NotebookNode) -> list[str]:
             elif output.output_type == "error":
                 complaints.append(f"cell {number} stopped: {output.ename}: {output.evalue[:200]}")
                 kept.append(output)
-            elif WIDGET not in output.get("data", {}):
+            elif WIDGET not in output.get("data", {}) or "text/html" in output.data:
+                output.get("data", {}).pop(WIDGET, None)  # its picture stays, without a kernel
                 kept.append(_tidy(output))
         cell.outputs = _joined(kept)
     return complaints
