@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FORMULA: Final = re.compile(r"'*[=+\-@＝＋－＠\t\r\n]")
-NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+from typing import IO, Any
 
 
 @contextmanager
@@ -127,72 +119,3 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # a full disk shows here, before any file is replaced
-
-
-def table_bytes(table: pd.DataFrame) -> bytes:
-    """Return a table as CSV that a spreadsheet cannot take for formulas.
-
-    Text that begins with ``= + - @`` or a line break gets an apostrophe before it, unless it is a
-    plain number. Bytes of file names that are not UTF-8 are kept. `read_table` gives back the
-    text as it was.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Written without its index.
-
-    Returns
-    -------
-    bytes
-        The file's content.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"path": ["=1+1", "a.png"], "score": [-0.5, 1]})
-    >>> print(table_bytes(table).decode(), end="")
-    path,score
-    '=1+1,-0.5
-    a.png,1.0
-    """
-
-    def safe(cell: Any) -> Any:
-        if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
-            return "'" + cell
-        return cell
-
-    named = table.rename(columns=safe).astype(object).where(table.notna().to_numpy(), None)
-    rows = named.map(safe)
-    broken = any("\r" in cell for cell in rows.to_numpy().ravel() if isinstance(cell, str))
-    text = rows.to_csv(
-        index=False, lineterminator="\n", quoting=csv.QUOTE_ALL if broken else csv.QUOTE_MINIMAL
-    )
-    return text.encode("utf-8", "surrogateescape")
-
-
-def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a CSV table as text, with the guards of `table_bytes` taken off.
-
-    Parameters
-    ----------
-    path : path-like
-        UTF-8, with or without a byte-order mark; other bytes are kept as Python keeps them in file
-        names.
-
-    Returns
-    -------
-    DataFrame
-        str throughout; an empty cell is the empty string.
-    """
-    import pandas as pd
-
-    table = pd.read_csv(
-        path, dtype=str, keep_default_na=False, encoding="utf-8-sig",
-        encoding_errors="surrogateescape",
-    )  # fmt: skip
-
-    def bare(cell: Any) -> Any:
-        guarded = isinstance(cell, str) and cell[:1] == "'" and FORMULA.match(cell)
-        return cell[1:] if guarded else cell
-
-    return table.rename(columns=bare).map(bare)

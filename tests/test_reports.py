@@ -15,7 +15,7 @@ from medimg.metrics import Estimate, Predictions, choose_threshold, evaluate
 from medimg.reports import ModelCard, checklist, checklist_items, model_card, write_report
 from medimg.reports.page import shown, unbroken
 from medimg.reports.sections import where_better
-from medimg.storage import read_table
+from medimg.tables import read_table
 
 VOID = {"meta", "img", "br", "link", "hr"}
 

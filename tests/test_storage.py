@@ -3,10 +3,9 @@
 import os
 import stat
 
-import pandas as pd
 import pytest
 
-from medimg.storage import atomic_write, read_table, sha256, table_bytes, write_together
+from medimg.storage import atomic_write, sha256, write_together
 
 
 def test_a_new_file_has_ordinary_rights_and_its_folder_is_made(tmp_path):
@@ -47,30 +46,6 @@ def test_readers_see_the_old_file_until_the_new_one_is_whole(tmp_path):
 def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
-
-
-TEXTS = ["=cmd", "+1+1", "-x", "@SUM", "＝1", "\tx", "\rx", "a\rb", "a\nb", "'=x", "''=x", "'hello",
-         "x\udcff", "-1.0", "+5", "1e5", 'q"uo,te', "", " pad ", "NA", "00012"]  # fmt: skip
-
-
-def test_a_table_is_read_back_as_it_was_written(tmp_path):
-    """Formulas are guarded for spreadsheets only; odd bytes and line breaks of names survive."""
-    table = pd.DataFrame({"path": TEXTS, "=head": TEXTS[::-1]})
-    (tmp_path / "t.csv").write_bytes(table_bytes(table))
-    read = read_table(tmp_path / "t.csv")
-    assert list(read) == ["path", "=head"]
-    assert read["path"].tolist() == TEXTS
-    assert read["=head"].tolist() == TEXTS[::-1]
-
-
-@pytest.mark.parametrize(
-    ("cell", "written"),
-    [("=1+1", "'=1+1"), ("+1+1", "'+1+1"), ("-x", "'-x"), ("@x", "'@x"), ("-1.0", "-1.0"),
-     ("+5", "+5"), ("'=x", "''=x"), ("'x", "'x"), (-0.5, "-0.5"), (None, ""), (True, "True")],
-)  # fmt: skip
-def test_no_cell_is_a_formula(cell, written):
-    rows = table_bytes(pd.DataFrame({"a": [cell, cell], "b": [1, 2]})).decode().splitlines()
-    assert rows == ["a,b", f"{written},1", f"{written},2"]
 
 
 def test_files_that_belong_together_are_written_together(tmp_path):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import html
 import io
-import re
 from typing import Final
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
+
+from medimg.tables import visible
 
 BLUE: Final = "#0072B2"
 ORANGE: Final = "#D55E00"
@@ -59,9 +60,7 @@ def literal(text: object) -> str:
     >>> literal("a\x07\udcff")
     'a\\x07\\udcff'
     """
-    seen = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    seen = re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda c: f"\\x{ord(c[0]):02x}", seen)
-    return seen.replace("$", r"\$")
+    return "\n".join(map(visible, str(text).split("\n"))).replace("$", r"\$")
 
 
 def metric_name(metric: str) -> str:

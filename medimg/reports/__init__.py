@@ -5,6 +5,7 @@ using it; `checklist` which items of TRIPOD+AI and CLAIM are answered and which 
 """
 
 from medimg.reports.card import ModelCard, checklist, checklist_items, model_card
-from medimg.reports.report import Report, write_report
+from medimg.reports.report import Report, scores_table, write_report
 
-__all__ = ["ModelCard", "Report", "checklist", "checklist_items", "model_card", "write_report"]
+__all__ = ["ModelCard", "Report", "checklist", "checklist_items", "model_card", "scores_table",
+           "write_report"]  # fmt: skip

@@ -18,7 +18,8 @@ from medimg.errors import MetricsError
 from medimg.metrics import Evaluation, Predictions, SubgroupReport, Threshold
 from medimg.reports import sections
 from medimg.reports.page import page, plain
-from medimg.storage import table_bytes, write_together
+from medimg.storage import write_together
+from medimg.tables import table_bytes
 
 ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
 """Columns of a study table that make groups, where they are there."""
@@ -49,6 +50,7 @@ def write_report(
     studies: pd.DataFrame | None = None,
     prevalence: float = 0.05,
     ordinal: bool = False,
+    unit: str = "image",
     title: str = "How well the model does",
 ) -> Report:
     """Evaluate predictions and write ``report.html``, ``report.json`` and ``predictions.csv``.
@@ -72,6 +74,8 @@ def write_report(
         of 1,000 people.
     ordinal : bool
         Whether more than two classes are grades, in order.
+    unit : {"image", "patient"}
+        What one row of the predictions is, for the words of the page.
     title : str
         Heading of the page.
 
@@ -99,9 +103,10 @@ def write_report(
     html = page(
         "report.html", title=title, result=result, matrix=result.confusion.to_numpy(),
         classes=predictions.classes, binary=predictions.is_binary, curves=len(each),
-        tested=sections.people(predictions), tiles=[name for name in TILES if name in result],
+        tested=sections.people(predictions, unit), unit=unit,
+        tiles=[name for name in TILES if name in result],
         figures=sections.figures(result, each), decision=sections.decision(each),
-        calibration=calibration, **sections.numbers(result, predictions),
+        calibration=calibration, **sections.numbers(result, predictions, unit),
         **sections.prevalence(result, prevalence), **sections.group_section(groups),
     )  # fmt: skip
     numbers = _numbers(result, groups, calibration)
@@ -111,7 +116,7 @@ def write_report(
     )
     write_together(
         {
-            report.predictions: table_bytes(_scores(predictions, matched)),
+            report.predictions: table_bytes(scores_table(predictions, matched)),
             report.json: json.dumps(numbers, indent=1).encode(),
             report.html: html,
         }
@@ -119,11 +124,24 @@ def write_report(
     return report
 
 
-def _scores(predictions: Predictions, matched: pd.DataFrame | None) -> pd.DataFrame:
-    """Return ``image_id, patient_id, y_true, y_score`` (or one score per class), and the path."""
+def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return the table of ``predictions.csv``, which `medimg.storage.read_table` reads.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        One row each.
+    studies : DataFrame, optional
+        Its rows in the order of the predictions; its paths are added.
+
+    Returns
+    -------
+    DataFrame
+        ``image_id, patient_id, y_true, y_score`` (or one score per class), after the path.
+    """
     table = pd.DataFrame({"image_id": predictions.ids})
-    if matched is not None and "path" in matched:
-        table.insert(0, "path", matched["path"].astype(str))
+    if studies is not None and "path" in studies:
+        table.insert(0, "path", studies["path"].astype(str).to_numpy())
     if predictions.patient_ids is not None:
         table["patient_id"] = predictions.patient_ids
     table["y_true"] = predictions.y_true

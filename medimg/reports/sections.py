@@ -18,9 +18,11 @@ MOST_CURVES: Final = 7
 """More curves than this in one figure cannot be told apart."""
 
 
-def people(predictions: Predictions) -> str:
-    """Say how many images of how many patients; an image's own name is no patient."""
+def people(predictions: Predictions, unit: str) -> str:
+    """Say how many images of how many patients; an image's own name is not a patient."""
     n, patients = len(predictions), predictions.patient_ids
+    if unit == "patient":
+        return f"{n} patients"
     if patients is None or np.array_equal(patients, predictions.ids):
         return f"{n} images (patients not known; each image counted as one)"
     return f"{n} images of {predictions.n_patients} patients"
@@ -38,7 +40,7 @@ def each_class(predictions: Predictions) -> dict[str, Predictions]:
     return {predictions.classes[k]: predictions.one_vs_rest(k) for k in sorted(both[:MOST_CURVES])}
 
 
-def numbers(result: Evaluation, predictions: Predictions) -> dict[str, Any]:
+def numbers(result: Evaluation, predictions: Predictions, unit: str) -> dict[str, Any]:
     """All metrics, what each means and how its interval was made."""
     with resources.files("medimg.reports").joinpath("words.csv").open(encoding="utf-8") as file:
         words = pd.read_csv(file).set_index("metric")["words"].to_dict()
@@ -47,7 +49,8 @@ def numbers(result: Evaluation, predictions: Predictions) -> dict[str, Any]:
     for name, estimate in result.estimates.items():
         if estimate.method:
             made.setdefault(estimate.method, []).append(metric_name(name))
-    meant = [words.get(name, "").replace("{positive}", positive) for name in result]
+    meant = [words.get(name, "").replace("image", unit).replace("{positive}", positive)
+             for name in result]  # fmt: skip
     return {
         "metrics": metric_table(result).assign(**{"In words": meant}),
         "methods": pd.DataFrame(
