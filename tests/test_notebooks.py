@@ -169,8 +169,9 @@ def test_every_link_to_a_file_resolves(path):
         assert file.exists(), target
         if part:
             text = markdown(file) if file.suffix == ".ipynb" else file.read_text(encoding="utf-8")
-            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-            assert part in {slug(heading) for heading in headings}, target
+            headings = re.findall(r"^#+ (?:<a id=.*</a>)?(.+)$", text, re.MULTILINE)
+            anchors = set(re.findall(r'<a id="([\w-]+)">', text))
+            assert part in anchors | {slug(heading) for heading in headings}, target
 
 
 @each_notebook
@@ -235,7 +236,7 @@ def test_every_notebook_was_measured_on_two_cores_within_its_time():
 
 def test_the_glossary_is_in_order_and_explains_each_term_once():
     text = LAYOUT.glossary.read_text(encoding="utf-8")
-    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    headings = re.findall(r'^### <a id="[\w-]+"></a>(.+)$', text, re.MULTILINE)
     assert headings == sorted(headings, key=str.casefold)
     assert len(read_glossary(LAYOUT.glossary)) >= len(headings) == len(set(headings))
     entries = re.split(r"^### .+$", text, flags=re.MULTILINE)[1:]
