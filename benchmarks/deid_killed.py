@@ -80,7 +80,7 @@ def main() -> None:
                                    options.files * (turn + 1) // options.kills)  # fmt: skip
             print(killed(command, out, wanted, rng.random() / 50))
         begun = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         print(f"last run: status {done.returncode}, {time.perf_counter() - begun:.1f} s")
         print(done.stdout.strip().splitlines()[0] if done.stdout else done.stderr[-600:])
         print("progress bars:", ", ".join(name for name in ("taking stock", "de-identifying",

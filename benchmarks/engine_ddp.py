@@ -55,7 +55,7 @@ def child(args) -> None:
                 "history": json.loads(history.to_json(orient="records", double_precision=15)),
                 "files": sorted(path.name for path in args.out.iterdir()),
             }
-            (args.out / "found.json").write_text(json.dumps(found))
+            (args.out / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def main() -> None:
                 check=True,
                 env=os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"},
             )
-            found = json.loads((Path(out) / "found.json").read_text())
+            found = json.loads((Path(out) / "found.json").read_text(encoding="utf-8"))
         results.append(found)
         seen = [row["images"] for row in found["history"] if row["images"]]
         last = found["history"][-1]

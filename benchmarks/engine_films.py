@@ -79,6 +79,6 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        match = re.search(r"model name\s*:\s*(.+)", info.read_text())
+        match = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
         name = match[1] if match else name
     return f"{name}, {os.cpu_count()} cores"

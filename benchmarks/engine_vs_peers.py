@@ -110,7 +110,7 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, *sys.argv, "--only", name],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             env=os.environ | {"TQDM_DISABLE": "1"},
         )
@@ -123,7 +123,9 @@ def main() -> None:
     if "medimg" in rows:
         ratios(rows)
     if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def ratios(rows: dict[str, dict[str, float]]) -> None:
