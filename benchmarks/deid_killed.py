@@ -11,8 +11,8 @@ planted text in any byte of it.
 
 import argparse
 import hashlib
+import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +24,7 @@ from pydicom.data import get_testdata_file
 from pydicom.sequence import Sequence
 from tqdm.auto import tqdm
 
+KILLED = -9 if os.name == "posix" else 1  # the status of a process that was killed
 FAMILIES = ("Quackenbush", "Lindqvist", "Okonkwo-Beier", "Żółkiewski", "Brøndsted", "Featherstone")
 GIVEN = ("Walburga", "Theodosius", "Ngozi", "Świętosława", "Ingebjørg", "Ebenezer")
 
@@ -107,7 +108,7 @@ def killed(command: list[str], out: Path, wanted: int, late: float) -> str:
     left = named(out)
     torn = [path for path in left if not whole(path)]
     return (
-        f"{'killed' if status == -signal.SIGKILL else f'ended with {status}'} at {wanted} files: "
+        f"{'killed' if status == KILLED else f'ended with {status}'} at {wanted} files: "
         f"{len(left)} outputs there, {len(torn)} of them torn"
     )
 

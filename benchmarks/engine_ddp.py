@@ -28,9 +28,8 @@ from medimg.training.inference import run_batches
 
 def child(args) -> None:
     torch.set_num_threads(1)
-    if args.float32:  # as on a CPU that cannot multiply bfloat16
-        for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-            setattr(torch.cpu, probe, lambda: False)
+    if args.float32:
+        os.environ["MEDIMG_PRECISION"] = "float32"
     with training.process_group():
         train, val = arrays(args.data, size=96, train=130, val=77, seed=args.seed)
         settings = training.FitSettings(

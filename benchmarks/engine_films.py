@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def arrays(data: Path | None, *, size: int, train: int, val: int, seed: int):
         studies = studies.assign(split="")
     whole = datasets.decode(studies, size=size, progress=False)
     return whole.subset(learn), whole.subset(judge)
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has held so far, on any system."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def machine() -> str:
