@@ -189,7 +189,8 @@ def test_cells_are_short_and_prose_outweighs_code(path):
 def test_exercises_are_declared_used_and_answered_as_they_should(name):
     solution = "solution" in builder_cli.targets(LAYOUT, name)
     used = re.findall(
-        r'exercises\.check\(\s*"([^"]+)"', (LAYOUT.sources / f"{name}.py").read_text()
+        r'exercises\.check\(\s*"([^"]+)"',
+        (LAYOUT.sources / f"{name}.py").read_text(encoding="utf-8"),
     )
     number = "00" if name == "quickstart" else name.partition("_")[0]
     assert used == [item.name for item in chapter(number)]
@@ -274,5 +275,7 @@ def test_links_in_the_instructors_pages_resolve(path):
 def test_instructors_find_notes_and_a_place_in_the_plans(name):
     folder = ROOT / "notebooks" / "instructor"
     title = "Quickstart" if name == "quickstart" else f"{int(name[:2])}. "
-    assert re.search(rf"^## {re.escape(title)}", (folder / "notes.md").read_text(), re.MULTILINE)
-    assert f"{name}.ipynb" in (folder / "README.md").read_text()
+    assert re.search(
+        rf"^## {re.escape(title)}", (folder / "notes.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert f"{name}.ipynb" in (folder / "README.md").read_text(encoding="utf-8")

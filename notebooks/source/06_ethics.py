@@ -831,7 +831,7 @@ reports.model_card(card, work / "model_card.html", evaluation=overall, groups=au
 
 # %% tags=["nbval-check-output"]
 print("left open:", ", ".join(card.missing))
-written = (work / "model_card.html").read_text()
+written = (work / "model_card.html").read_text(encoding="utf-8")
 assert f"{overall['auc'].value:.2f}" in written
 answers = reports.checklist(work / "list.html", card=card, evaluation=overall, groups=audit)
 answered = answers.assign(answered=answers["answer"] != "").groupby("list")["answered"]
