@@ -38,6 +38,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 import pydicom
 
 from medimg import datasets, deid, exercises, images, metrics, models, plots, reports, training
+from medimg.augment import corrupt
 
 work = Path(tempfile.mkdtemp())  # all that this notebook writes lies here; the last cell removes it
 
@@ -479,7 +480,7 @@ exercises.check("06-gap", sensitivity_gap)
 # is due to the machine and to what the network learned from.
 
 # %%
-other = metrics.corrupt(metrics.corrupt(data.images, "contrast", 0.6), "noise", 12.0)
+other = corrupt(corrupt(data.images, "contrast", 0.6), "noise", 12.0)
 features_b = training.extract_features(network, other)
 pair = [data.images[0], other[0]]
 plots.show(
