@@ -37,8 +37,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 # %%
 import pydicom
 
-from medimg import datasets, deid, exercises, images, metrics, models, plots, reports, training
-from medimg.augment import corrupt
+from medimg import augment, datasets, deid, exercises, images, metrics, models, plots, reports, training
 
 work = Path(tempfile.mkdtemp())  # all that this notebook writes lies here; the last cell removes it
 
@@ -480,7 +479,7 @@ exercises.check("06-gap", sensitivity_gap)
 # is due to the machine and to what the network learned from.
 
 # %%
-other = corrupt(corrupt(data.images, "contrast", 0.6), "noise", 12.0)
+other = augment.corrupt(augment.corrupt(data.images, "contrast", 0.6), "noise", 12.0)
 features_b = training.extract_features(network, other)
 pair = [data.images[0], other[0]]
 plots.show(
