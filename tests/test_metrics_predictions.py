@@ -33,9 +33,6 @@ SCORE = [0.1, 0.9, 0.4, 0.3]
         *(((IDS, TRUE, SCORE, ["p", blank, "q", ""]), r"row 1 \(image 'b'\): its patient_id is")
           for blank in ("", "  ", None, np.nan, pd.NA, pd.NaT, np.str_("nan"))),
         ((IDS, TRUE, SCORE, None, ("a", "b", "c")), "3 class names for scores of 2 classes"),
-        ((IDS, TRUE, SCORE, None, (), [1, 1, -1, 1]), r"row 2 \(image 'c'\): its weight"),
-        ((IDS, TRUE, SCORE, None, (), [1, "a", 1, 1]), r"row 1 \(image 'b'\): its weight"),
-        ((IDS, TRUE, SCORE, None, (), [[1]] * 4), r"weights have the shape \(4, 1\)"),
         ((IDS, TRUE, [[0.2, 0.3, 0.5], [0.5, 0.5, 0.5], [1, 0, 0], [1, 0, 0]]),
          r"row 1 \(image 'b'\).*does not sum to 1"),
     ],
@@ -43,51 +40,6 @@ SCORE = [0.1, 0.9, 0.4, 0.3]
 def test_bad_input_names_the_first_offending_row(arguments, words):
     with pytest.raises(MetricsError, match=words):
         Predictions(*arguments)
-
-
-def test_a_csv_file_gives_back_every_digit(tmp_path, rng):
-    scores = rng.random(50)
-    patients = [f"00{i // 2}" for i in range(50)]
-    made = Predictions([f"0{i}" for i in range(50)], rng.integers(0, 2, 50), scores, patients,
-                       ("normal", "pneumonia"), rng.random(50))  # fmt: skip
-    made.to_csv(tmp_path / "p.csv")
-    read = Predictions.from_csv(tmp_path / "p.csv", classes=made.classes)
-    for name in ("ids", "y_true", "y_score", "patient_ids", "weights"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
-    assert read.classes == made.classes
-
-
-def test_a_csv_file_of_many_classes_holds_their_names(tmp_path):
-    made = Predictions(
-        "ab", [0, 2], [[0.5, 0.25, 0.25], [0, 0.125, 0.875]], classes=("n", "b", "v")
-    )
-    made.to_csv(tmp_path / "p.csv")
-    read = Predictions.from_csv(tmp_path / "p.csv")
-    assert read.classes == ("n", "b", "v")
-    np.testing.assert_array_equal(read.y_score, made.y_score)
-
-
-def test_a_csv_file_without_its_columns_says_which(tmp_path):
-    (tmp_path / "p.csv").write_text("image_id,score\na,0.5\n")
-    with pytest.raises(MetricsError, match="columns image_id, score; expected"):
-        Predictions.from_csv(tmp_path / "p.csv")
-    with pytest.raises(MetricsError, match=r"nowhere\.csv cannot be read"):
-        Predictions.from_csv(tmp_path / "nowhere.csv")
-    (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(MetricsError, match="cannot be read"):
-        Predictions.from_csv(tmp_path / "empty.csv")
-
-
-def test_a_csv_file_with_a_blank_patient_is_refused(tmp_path):
-    """Two blanks used to become one patient called "nan"."""
-    (tmp_path / "p.csv").write_text("image_id,patient_id,y_true,y_score\na,p,0,0.2\nb,,1,0.5\n")
-    with pytest.raises(MetricsError, match=r"row 1 \(image 'b'\): its patient_id is missing"):
-        Predictions.from_csv(tmp_path / "p.csv")
-
-
-def test_path_serves_as_id(tmp_path):
-    (tmp_path / "p.csv").write_text("path,y_true,y_score\nx/1.png,1,0.5\n")
-    assert Predictions.from_csv(tmp_path / "p.csv").ids.tolist() == ["x/1.png"]
 
 
 def test_calls_subsets_and_one_against_rest():

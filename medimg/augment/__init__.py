@@ -5,7 +5,8 @@ them and is a pure function, ``augment`` does both.
 """
 
 from medimg.augment.change import apply, augment, equalized
+from medimg.augment.corruptions import corrupt
 from medimg.augment.draw import Draw, sample, still
 from medimg.augment.settings import Augment
 
-__all__ = ["Augment", "Draw", "apply", "augment", "equalized", "sample", "still"]
+__all__ = ["Augment", "Draw", "apply", "augment", "corrupt", "equalized", "sample", "still"]

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from medimg.errors import MetricsError
 from medimg.explain.patients import Values, mean_by_patient, patient_codes
-from medimg.metrics import Estimate
-from medimg.metrics.estimates import proportion
+from medimg.metrics import Estimate, share_by_patient
 
 Maps = npt.NDArray[Any]
 Masks = npt.NDArray[np.bool_]
@@ -90,8 +89,7 @@ def pointing_game(
     maps, masks, patients = _with_lesion(maps, masks, patient_ids)
     strongest = maps == maps.max(axis=1, keepdims=True)
     hits = (strongest & masks).sum(axis=1) / strongest.sum(axis=1)
-    everyone = np.ones(len(hits), dtype=bool)
-    estimate = proportion(hits, everyone, np.ones(len(hits)), patients)
+    estimate = share_by_patient(hits, patients)
     return Localisation("pointing game", estimate, float(_area(masks).mean()), hits)
 
 

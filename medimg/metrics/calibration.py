@@ -1,22 +1,45 @@
-"""Whether a score of 0.8 means 8 in 10: reliability diagram, Brier score, calibration error."""
+"""Whether a score of 0.8 means 8 in 10, and how to mend it: reliability, line, temperature."""
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit
 
 from medimg.errors import MetricsError
-from medimg.metrics.bootstrap import bootstrap_counts, bootstrap_weights
-from medimg.metrics.checks import Floats, Ints, check_level
-from medimg.metrics.estimates import Estimate, clusters, proportion, rows, undefined
-from medimg.metrics.predictions import Predictions
-from medimg.metrics.ranking import require_binary
+from medimg.metrics.intervals import (
+    DRAWS,
+    Estimate,
+    Statistic,
+    bootstrap_all,
+    bootstrap_images,
+    codes_of,
+    rows,
+    share,
+    undefined,
+)
+from medimg.metrics.predictions import (
+    Bools,
+    Floats,
+    Ints,
+    Predictions,
+    check_level,
+    require_binary,
+)
+
+log = logging.getLogger(__name__)
 
 Bins = Literal["quantile", "uniform"]
+TINY = 1e-7
+"""Scores are held this far from 0 and 1 where their logarithm is taken."""
+BOUNDS = (0.05, 20.0)
+"""Temperatures that are tried."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,33 +53,45 @@ class Brier:
 
     score: Estimate
     skill: float
-    """1 - score / uncertainty: 0 for always saying the prevalence, 1 at best."""
+    """1 - score / uncertainty: 0 for always saying the prevalence, 1 at best; see `reason`."""
     reliability: float
     resolution: float
     uncertainty: float
     within: float
+    reason: str = ""
+    """Why the skill is NaN, else empty."""
 
     def __repr__(self) -> str:
+        skill = self.reason or f"{self.skill:.3f}"
         return (
             f"Brier({self.score!r} = reliability {self.reliability:.3f} - "
             f"resolution {self.resolution:.3f} + uncertainty {self.uncertainty:.3f} + within "
-            f"{self.within:.3f}; skill {self.skill:.3f})"
+            f"{self.within:.3f}; skill {skill})"
         )
 
 
 def _bins(score: Floats, bins: int, strategy: Bins) -> tuple[Floats, Ints]:
-    """Edges of the bins, and the bin of each score; equal edges are merged."""
+    """Edges of the bins, and the bin of each score; equal edges are merged.
+
+    Edges and scores are compared as decimals: a score of 0.3 lies on the edge 0.3, which in binary
+    may be 0.30000000000000004. A score on an edge belongs to the bin that begins there.
+    """
     if bins < 1 or strategy not in ("quantile", "uniform"):
         raise MetricsError(
             f"bins is {bins} and strategy {strategy!r}; expected at least 1 bin, and quantile or "
             "uniform"
         )
-    grid = np.linspace(0, 1, bins + 1)
-    edges = np.unique(np.quantile(score, grid)) if strategy == "quantile" else grid
+    k = np.arange(bins + 1)
+    edges = k / bins
+    if strategy == "quantile":
+        # np.quantile with the place in whole numbers, so that an edge on a score is that score
+        ordered, place, part = np.sort(score), *np.divmod((len(score) - 1) * k, bins)
+        above = ordered[np.minimum(place + 1, len(score) - 1)]
+        edges = ordered[place] + part / bins * (above - ordered[place])
+    edges = np.unique(edges.round(12))
     if len(edges) == 1:
         edges = np.array([edges[0], edges[0]])
-    place = np.searchsorted(edges[1:-1], score, side="right")
-    return edges, place.astype(np.int64)
+    return edges, np.searchsorted(edges[1:-1], score.round(12), side="right").astype(np.int64)
 
 
 def reliability(
@@ -78,7 +113,7 @@ def reliability(
     Returns
     -------
     DataFrame
-        One row a bin: ``from, to, n, score`` (mean), ``observed, low, high`` (share of positives
+        One row per bin: ``from, to, n, score`` (mean), ``observed, low, high`` (share of positives
         with its interval by patient).
 
     Raises
@@ -90,17 +125,16 @@ def reliability(
     check_level(level)
     data = rows(predictions)
     names = ["from", "to", "n", "score", "observed", "low", "high"]
-    if len(data.score) == 0:
-        return pd.DataFrame(columns=names, dtype=float)
     edges, place = _bins(data.score, bins, strategy)
     table = []
     for b in range(len(edges) - 1):
         here = place == b
         if here.any():
-            share = proportion(data.positive, here, data.weight, data.cluster, level=level)
-            score = float(np.average(data.score[here], weights=data.weight[here]))
-            table.append([edges[b], edges[b + 1], int(here.sum()), score,
-                          share.value, share.low, share.high])  # fmt: skip
+            seen = share(data.positive, here, data.patient, size=data.size).interval(level)
+            score = float(data.score[here].mean())
+            table.append(
+                [edges[b], edges[b + 1], int(here.sum()), score, seen.value, seen.low, seen.high]
+            )
     return pd.DataFrame(table, columns=names)
 
 
@@ -150,30 +184,31 @@ def brier(
     require_binary(predictions)
     check_level(level)
     data = rows(predictions)
-    if len(data.score) == 0:
-        return Brier(undefined("every image has weight 0", level=level), *(math.nan,) * 5)
-    rng = np.random.default_rng(0) if rng is None else rng
-    w, y = data.weight / data.weight.sum(), data.positive.astype(float)
+    y = data.positive.astype(float)
     error = (data.score - y) ** 2
-    score = bootstrap_counts(
-        lambda c: c[:, 0] / c[:, 1], np.stack([error * data.weight, data.weight], 1),
-        data.cluster, level=level, rng=rng,
-    )  # fmt: skip
+    score = _mean_of(error, data.patient, level=level, rng=rng)
     _, place = _bins(data.score, bins, strategy)
-    size = np.bincount(place, weights=w)
+    size = np.bincount(place)
     used = size > 0
-    size = size[used]
-    said = np.bincount(place, weights=w * data.score)[used] / size
-    seen = np.bincount(place, weights=w * y)[used] / size
-    base = float(np.dot(w, y))
+    said, seen = (np.bincount(place, weights=v)[used] / size[used] for v in (data.score, y))
+    weight, base = size[used] / len(y), float(y.mean())
     parts = (
-        float(np.dot(size, (said - seen) ** 2)),
-        float(np.dot(size, (seen - base) ** 2)),
+        float(np.dot(weight, (said - seen) ** 2)),
+        float(np.dot(weight, (seen - base) ** 2)),
         base * (1 - base),
     )
-    within = float(np.dot(w, error)) - parts[0] + parts[1] - parts[2]
-    skill = 1 - float(np.dot(w, error)) / parts[2] if parts[2] > 0 else math.nan
-    return Brier(score, skill, *parts, within)
+    within = float(error.mean()) - parts[0] + parts[1] - parts[2]
+    if parts[2] == 0:
+        return Brier(score, math.nan, *parts, within, "not defined: all images are of one class")
+    return Brier(score, 1 - float(error.mean()) / parts[2], *parts, within)
+
+
+def _mean_of(
+    values: Floats, codes: Ints, *, level: float, rng: np.random.Generator | None
+) -> Estimate:
+    counts = np.stack([values, np.ones(len(values))], axis=1)
+    mean: dict[str, Statistic] = {"": lambda c: c[:, 0] / c[:, 1]}
+    return bootstrap_all(mean, counts, codes, level=level, rng=rng)[""]
 
 
 def expected_calibration_error(
@@ -182,7 +217,7 @@ def expected_calibration_error(
     bins: int = 10,
     strategy: Bins = "quantile",
     level: float = 0.95,
-    draws: int = 1000,
+    draws: int = DRAWS // 2,
     rng: np.random.Generator | None = None,
 ) -> Estimate:
     """Mean gap between score and observed share over bins, weighted by the bins' sizes.
@@ -221,20 +256,241 @@ def expected_calibration_error(
     Guo C et al. (2017) On calibration of modern neural networks. ICML.
     """
     check_level(level)
-    weight, cluster, kept = clusters(predictions)
-    if len(weight) == 0:
-        return undefined("every image has weight 0", level=level)
     if predictions.is_binary:
-        said, right = predictions.y_score[kept], predictions.y_true[kept] == 1
+        said, right = predictions.y_score, predictions.y_true == 1
     else:
-        said = predictions.y_score[kept].max(axis=1)
-        right = predictions.predicted()[kept] == predictions.y_true[kept]
-    _, place = _bins(said, bins, strategy)
-    gap = said - right
+        said = predictions.y_score.max(axis=1)
+        right = predictions.predicted() == predictions.y_true
+    edges, place = _bins(said, bins, strategy)
+    # How much each image adds to the gap of its bin; the last column counts images.
+    adds = np.zeros((len(said), len(edges)))
+    adds[np.arange(len(said)), place] = said - right
+    adds[:, -1] = 1
+    mean_gap: dict[str, Statistic] = {"": lambda c: np.abs(c[:, :-1]).sum(axis=1) / c[:, -1]}
+    codes = codes_of(predictions)
+    return bootstrap_all(mean_gap, adds, codes, level=level, draws=draws, rng=rng)[""]
 
-    def value(times: Floats) -> float:
-        w = weight * times
-        return float(np.abs(np.bincount(place, weights=w * gap)).sum() / w.sum())
 
-    rng = np.random.default_rng(0) if rng is None else rng
-    return bootstrap_weights(value, cluster, level=level, draws=draws, rng=rng)
+@dataclass(frozen=True)
+class CalibrationLine:
+    """Intercept (0 is best; above 0 the scores are too low) and slope (1; below: too extreme)."""
+
+    intercept: Estimate
+    slope: Estimate
+
+
+def calibration_line(
+    predictions: Predictions, *, level: float = 0.95, rng: np.random.Generator | None = None
+) -> CalibrationLine:
+    """Fit logistic recalibration: logit P(y = 1) = a + b logit(score).
+
+    The slope comes from that fit, the intercept ("calibration in the large") from one with b held
+    at 1, as TRIPOD+AI asks. Intervals are made by bootstrap of the patients.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes; scores are held 1e-7 away from 0 and 1.
+    level : float
+        Confidence level, in (0, 1).
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    CalibrationLine
+        Intercept in log odds and slope; not defined, with the reason, where all images are of one
+        class, and no slope where scores are equal or separate the classes.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or a level out of range.
+
+    References
+    ----------
+    Cox DR (1958) Biometrika 45:562-565. Van Calster B et al. (2019) BMC Med 17:230.
+
+    Examples
+    --------
+    >>> p = Predictions("abcdef", [0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
+    >>> line = calibration_line(p)
+    >>> round(line.intercept.value, 3), round(line.slope.value, 3)
+    (0.199, 1.123)
+    """
+    require_binary(predictions)
+    check_level(level)
+    y = (predictions.y_true == 1).astype(np.float64)
+    if y.min() == y.max():
+        nothing = undefined("all images are of one class", level=level)
+        return CalibrationLine(nothing, nothing)
+    x, codes = logit(np.clip(predictions.y_score, TINY, 1 - TINY)), codes_of(predictions)
+    intercept = bootstrap_images(
+        lambda times: _fit_line(x, y, times, slope=False), codes, level=level, rng=rng
+    )
+    if np.ptp(x) == 0:
+        slope = undefined("all scores are equal", level=level)
+    elif _separated(x, y, np.ones((1, len(x))))[0]:
+        slope = undefined("the classes are separated by the score", level=level)
+    else:
+        slope = bootstrap_images(
+            lambda times: _fit_line(x, y, times, slope=True), codes, level=level, rng=rng
+        )
+    return CalibrationLine(intercept, slope)
+
+
+def _fit_line(x: Floats, y: Floats, times: Floats, *, slope: bool) -> Floats:
+    """Intercept (slope held at 1), or slope, of each sample; NaN where the sample has none.
+
+    Newton's method on the score equation, sum of times (y - p) (1, x) = 0. The likelihood has one
+    summit, and a step that would lower it is halved, so that no start can throw it off. A sample
+    of one class has no intercept, one whose classes are separated by the score has no slope.
+    """
+    n = times.sum(axis=1)
+    a, b = np.zeros(len(times)), np.ones(len(times))
+    hopeless = _separated(x, y, times) if slope else np.isin(times @ y / n, (0, 1))
+
+    def fit(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        """Mean log likelihood, and the fitted shares."""
+        eta = a[:, None] + b[:, None] * x
+        return np.sum(times * (y * eta - np.logaddexp(0, eta)), axis=1) / n, expit(eta)
+
+    height, p = fit(a, b)
+    solved = hopeless
+    for _ in range(60):
+        left, spread = times * (y - p), times * p * (1 - p)
+        to_a, to_b = left.sum(axis=1) / n, (left * x).sum(axis=1) / n * slope
+        solved = hopeless | ((np.abs(to_a) < 1e-9) & (np.abs(to_b) < 1e-9))
+        if solved.all():
+            break
+        aa, ab = spread.sum(axis=1) / n, (spread * x).sum(axis=1) / n * slope
+        bb = (spread * x**2).sum(axis=1) / n if slope else np.ones(len(n))
+        det = np.maximum(aa * bb - ab**2, 1e-300)
+        step_a, step_b = (bb * to_a - ab * to_b) / det, (aa * to_b - ab * to_a) / det
+        length = np.minimum(1.0, 5.0 / np.maximum(np.hypot(step_a, step_b), TINY))
+        for _ in range(30):
+            new_height, new_p = fit(a + length * step_a, b + length * step_b)
+            worse = ~solved & (new_height < height - TINY**2)
+            if not worse.any():
+                break
+            length = np.where(worse, length / 2, length)
+        a, b, height, p = a + length * step_a, b + length * step_b, new_height, new_p
+    return np.where(solved & ~hopeless, b if slope else a, np.nan)
+
+
+def _separated(x: Floats, y: Floats, times: Floats) -> Bools:
+    """Whether a cut splits the classes of each sample, so that the slope would be infinite."""
+    ill, well = (times > 0) & (y == 1), (times > 0) & (y == 0)
+    low_ill, low_well = (np.where(side, x, np.inf).min(axis=1) for side in (ill, well))
+    high_ill, high_well = (np.where(side, x, -np.inf).max(axis=1) for side in (ill, well))
+    return np.asarray((low_ill >= high_well) | (high_ill <= low_well))
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """One number that logits are divided by: above 1 it makes an overconfident model humbler.
+
+    Attributes
+    ----------
+    value : float
+        Above 0; 1 leaves the scores as they are.
+    chosen_on : str
+        The data that it was fitted on, in words.
+    note : str
+        Why these data say nothing of the temperature, so that it is 1; else empty.
+    """
+
+    value: float
+    chosen_on: str
+    note: str = ""
+
+    def apply(self, predictions: Predictions) -> Predictions:
+        """Return the predictions with tempered scores; ranks and, for K > 2, calls stay."""
+        return predictions.with_scores(_temper(predictions.y_score, self.value))
+
+
+def _temper(scores: Floats, temperature: float) -> Floats:
+    """Divide logits by a temperature: scores (N,) or (N, K) in, the same shape out."""
+    kept = np.clip(scores, TINY, 1 - TINY)
+    if scores.ndim == 1:
+        logit = (np.log(kept) - np.log1p(-kept)) / temperature
+        return np.asarray(1 / (1 + np.exp(-logit)))
+    power = np.log(kept) / temperature
+    power = np.exp(power - power.max(axis=1, keepdims=True))
+    return np.asarray(power / power.sum(axis=1, keepdims=True))
+
+
+def _log_loss(predictions: Predictions, *, temperature: float) -> float:
+    """Mean negative log of the score of the true class, after a temperature."""
+    scores, truth = _temper(predictions.y_score, temperature), predictions.y_true
+    if scores.ndim == 1:
+        true_score = np.where(truth == 1, scores, 1 - scores)
+    else:
+        true_score = scores[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(true_score, TINY**2)).mean())
+
+
+def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") -> Temperature:
+    """Fit a temperature on validation predictions by the least log loss, within [0.05, 20].
+
+    Where the scores separate the classes, ever smaller temperatures lose ever less, until all
+    scores are 0 or 1 and no longer rank; where they are worse than chance, ever greater ones do.
+    Such data say nothing of a temperature: then it is 1, and its `note` and the log say why.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of the validation set, of two classes or more. Fitted on the test set, a temperature makes
+        the test look better than it is.
+    chosen_on : str
+        Name of the data, for reports.
+
+    Returns
+    -------
+    Temperature
+        Its `apply` tempers the scores of other predictions.
+
+    Raises
+    ------
+    MetricsError
+        When the validation set holds one class only, which no temperature can be fitted to.
+
+    References
+    ----------
+    Guo C et al. (2017) On calibration of modern neural networks. ICML.
+
+    Examples
+    --------
+    >>> val = Predictions("abcdef", [0, 0, 1, 1, 1, 0], [.01, .02, .99, .98, .01, .03])
+    >>> fit_temperature(val).value > 1  # sure of "e", and wrong: overconfident
+    True
+    """
+    present = np.unique(predictions.y_true)
+    if len(present) < 2:
+        raise MetricsError(
+            f"the {chosen_on} set holds images of {len(present)} class only; temperature scaling "
+            "needs at least two"
+        )
+    low, high = (math.log(bound) for bound in BOUNDS)
+    found = minimize_scalar(
+        lambda log_t: _log_loss(predictions, temperature=math.exp(log_t)),
+        bounds=(low, high), method="bounded", options={"xatol": 1e-6},
+    )  # fmt: skip
+    note, value = "", math.exp(float(found.x))
+    if _classes_separated(predictions):
+        note = "the scores separate the classes"
+    elif not low + 1e-3 < found.x < high - 1e-3:
+        note = f"the log loss is smallest at {value:.3g}, the end of what was tried"
+    if note:
+        value = 1.0
+        log.warning("no temperature can be fitted on the %s set, so it is 1: %s", chosen_on, note)
+    return Temperature(value, f"{chosen_on} ({len(predictions)} images)", note)
+
+
+def _classes_separated(predictions: Predictions) -> bool:
+    """Whether every image scores higher for its own class than any image of another class does."""
+    truth, scores = predictions.y_true, predictions.y_score
+    table = np.column_stack([-scores, scores]) if scores.ndim == 1 else scores
+    own = truth[:, None] == np.arange(table.shape[1])
+    lowest = np.min(table, axis=0, where=own, initial=np.inf)
+    return bool(np.all(lowest > np.max(table, axis=0, where=~own, initial=-np.inf)))

@@ -9,11 +9,8 @@ from typing import Literal
 import numpy as np
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Bools, Floats
-from medimg.metrics.curves import curve_counts
-from medimg.metrics.estimates import rows
-from medimg.metrics.predictions import Predictions
-from medimg.metrics.ranking import require_binary
+from medimg.metrics.predictions import Bools, Floats, Predictions
+from medimg.metrics.roc import roc_curve
 
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
 
@@ -72,16 +69,16 @@ def choose_threshold(
     predictions : Predictions
         Of the validation set. Choosing on the test set makes the test look better than it is.
     rule : {"youden", "sensitivity", "specificity", "cost"}
-        Youden: the greatest sensitivity + specificity - 1. Sensitivity (specificity): the greatest
-        specificity (sensitivity) that keeps the other at `floor` or above. Cost: the least expected
-        cost when a missed disease costs `cost_ratio` times a false alarm.
+        Youden: the greatest sensitivity + specificity - 1. Sensitivity: the greatest specificity
+        with a sensitivity of at least `floor`; specificity: the reverse. Cost: the least expected
+        cost when a missed disease costs `cost_ratio` times as much as a false alarm.
     floor : float
         Least sensitivity or specificity, in (0, 1].
     cost_ratio : float
         Cost of a false negative over that of a false positive, above 0.
     prevalence : float, optional
-        Share of the diseased where the model will be used (rule "cost"); by default that of the
-        validation set.
+        Share of patients with the disease where the model will be used (rule "cost"); by default
+        that of the validation set.
     chosen_on : str
         Name of the data, for reports.
 
@@ -106,21 +103,18 @@ def choose_threshold(
     >>> print(choose_threshold(val, rule="sensitivity", floor=0.95))
     0.3 (sensitivity at least 0.95, chosen on validation (6 images, 3 positive))
     """
-    require_binary(predictions)
+    curve = roc_curve(predictions)
     _check_settings(rule, floor, cost_ratio, prevalence)
-    data = rows(predictions)
-    positives = int(data.positive.sum())
-    if positives == 0 or positives == len(data.positive):
+    positives = int(np.sum(predictions.y_true == 1))
+    if curve.attrs["reason"]:
         lacking = predictions.classes[0] if positives else predictions.positive
         raise MetricsError(
-            f"no image of class {lacking!r} among the {len(data.positive)} {chosen_on} images, so "
+            f"no image of class {lacking!r} among the {len(predictions)} {chosen_on} images, so "
             "no threshold can be chosen; take a set that holds both classes"
         )
-    scores, tp, fp = curve_counts(data)
-    scores = np.r_[np.inf, scores]
-    sensitivity, specificity = np.r_[0, tp / tp[-1]], 1 - np.r_[0, fp / fp[-1]]
+    scores, sensitivity, specificity = curve.to_numpy().T
     if prevalence is None:
-        prevalence = float(tp[-1] / (tp[-1] + fp[-1]))
+        prevalence = positives / len(predictions)
     if rule == "cost":
         loss = cost_ratio * prevalence * (1 - sensitivity) + (1 - prevalence) * (1 - specificity)
         best = _best(-loss, np.ones(len(loss), bool))
@@ -143,7 +137,7 @@ def choose_threshold(
     return Threshold(
         float(scores[best]),
         words,
-        f"{chosen_on} ({len(data.positive)} images, {positives} positive)",
+        f"{chosen_on} ({len(predictions)} images, {positives} positive)",
         float(sensitivity[best]),
         float(specificity[best]),
         frozenset(predictions.ids.tolist()),
