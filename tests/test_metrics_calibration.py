@@ -58,14 +58,12 @@ def test_constant_scores_make_one_bin():
     assert table["observed"][0] == pytest.approx(2 / 3)
 
 
-def test_brier_is_that_of_scikit_learn_and_its_parts_add_up(rng):
+def test_brier_is_that_of_scikit_learn(rng):
     p = overconfident(rng, n=200)
     found = brier(p)
     expected = sk.brier_score_loss(p.y_true, p.y_score)
     assert found.score.value == pytest.approx(expected, abs=1e-14)
-    total = found.reliability - found.resolution + found.uncertainty + found.within
-    assert total == pytest.approx(expected, abs=1e-14)
-    assert found.skill == pytest.approx(1 - expected / found.uncertainty)
+    assert found.skill.value == pytest.approx(1 - expected / found.uncertainty)
 
 
 def test_murphys_parts_by_hand():
@@ -74,14 +72,15 @@ def test_murphys_parts_by_hand():
     assert found.reliability == pytest.approx((0.2 - 1 / 3) ** 2)
     assert found.resolution == pytest.approx((1 / 3 - 1 / 2) ** 2)
     assert found.uncertainty == pytest.approx(0.25)
-    assert found.within == pytest.approx(0, abs=1e-15)
+    parts = found.reliability - found.resolution + found.uncertainty
+    assert parts == pytest.approx(found.score.value)
 
 
 def test_one_class_has_no_skill_and_no_line():
     p = made([1, 1], [0.9, 0.8])
-    assert math.isnan(brier(p).skill)
-    assert brier(p).reason == "not defined: all images are of one class"
-    assert brier(p).reason in repr(brier(p))
+    assert math.isnan(brier(p).skill.value)
+    assert brier(p).skill.reason == "all images are of one class"
+    assert "all images are of one class" in repr(brier(p))
     assert calibration_line(p).slope.reason == "all images are of one class"
 
 
@@ -90,8 +89,8 @@ def test_temperature_finds_the_factor_that_was_put_in(rng):
     found = fit_temperature(p)
     assert found.value == pytest.approx(2.5, abs=0.1)
     mended = found.apply(p)
-    assert expected_calibration_error(mended, draws=2).value < 0.02
-    assert expected_calibration_error(p, draws=2).value > 0.08
+    assert expected_calibration_error(mended).value < 0.02
+    assert expected_calibration_error(p).value > 0.08
     np.testing.assert_array_equal(np.argsort(mended.y_score), np.argsort(p.y_score))
     assert sk.log_loss(p.y_true, mended.y_score) < sk.log_loss(p.y_true, p.y_score)
     assert found.chosen_on == "validation (20000 images)"
@@ -112,7 +111,7 @@ def test_temperature_of_many_classes_keeps_the_calls(rng):
              for t in (0.98 * found.value, 1.02 * found.value)]  # fmt: skip
     assert sk.log_loss(true, mended.y_score) < min(sk.log_loss(true, w) for w in worse)
     right = (p.predicted() == true) - p.y_score.max(axis=1)
-    one_bin = expected_calibration_error(p, bins=1, draws=2).value
+    one_bin = expected_calibration_error(p, bins=1).value
     assert one_bin == pytest.approx(abs(right.mean()))
 
 

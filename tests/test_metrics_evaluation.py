@@ -1,4 +1,4 @@
-"""Metrics of the two-by-two table: by hand, against scikit-learn and statsmodels, at the edges."""
+"""Metrics of the two-by-two table: by hand, against scikit-learn, at the edges."""
 
 import inspect
 import math
@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
-from statsmodels.stats.proportion import proportion_confint
 
 from medimg import metrics
 from medimg.errors import MetricsError
@@ -16,7 +15,7 @@ from medimg.metrics import (
     confusion_matrix,
     evaluate,
     ppv_npv_at,
-    wilson,
+    rates,
 )
 
 
@@ -31,15 +30,6 @@ def random_predictions(rng, n=400, **more):
     true = rng.integers(0, 2, n)
     score = np.round(np.clip(0.3 * true + 0.7 * rng.random(n), 0, 1), 2)
     return Predictions([str(i) for i in range(n)], true, score, **more)
-
-
-@pytest.mark.parametrize(("k", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (7, 20), (899, 1000)])
-@pytest.mark.parametrize("level", [0.9, 0.95])
-def test_wilson_is_that_of_statsmodels(k, n, level):
-    ours = wilson(k, n, level=level)
-    low, high = proportion_confint(k, n, alpha=1 - level, method="wilson")
-    assert (ours.low, ours.high) == pytest.approx((low, high), abs=1e-14)
-    assert 0 <= ours.low <= ours.value <= ours.high <= 1
 
 
 def test_a_table_by_hand():
@@ -89,16 +79,16 @@ def test_every_metric_is_that_of_scikit_learn(rng):
 @pytest.mark.parametrize(
     ("cells", "undefined"),
     [
-        ((5, 0, 5, 0), {"specificity": "no negative", "lr_positive": "no negative",
+        ((5, 0, 5, 0), {"specificity": "no negative", "lr_positive": "class 'negative'",
                         "auc": "no negative", "balanced_accuracy": "class 'negative'",
                         "mcc": "of one class"}),
-        ((0, 5, 0, 5), {"sensitivity": "no positive", "lr_negative": "no positive",
+        ((0, 5, 0, 5), {"sensitivity": "no positive", "lr_negative": "class 'positive'",
                         "auc": "no positive", "average_precision": "no positive"}),
         ((0, 0, 5, 5), {"ppv": "called positive", "lr_positive": "no false positive",
                         "mcc": "called one class"}),
         ((5, 5, 0, 0), {"npv": "called negative", "lr_negative": "no true negative",
                         "mcc": "called one class"}),
-        ((0, 0, 0, 5), {"f1": "none called positive", "sensitivity": "no positive"}),
+        ((0, 0, 0, 5), {"f1": "was called, class 'positive'", "sensitivity": "no positive"}),
         ((5, 0, 5, 5), {"lr_positive": "no false positive"}),
     ],
 )  # fmt: skip
@@ -156,7 +146,9 @@ def test_ppv_at_the_test_sets_prevalence_is_the_ppv():
 
 def test_warnings_tell_what_a_reader_must_know():
     p = of_table(tp=4, fp=2, fn=1, tn=13)
-    text = " ".join(evaluate(p).warnings)
+    result = evaluate(p)
+    assert "20 images (patients not known: each image counts as one patient)" in repr(result)
+    text = " ".join(result.warnings)
     assert "no threshold was given" in text
     assert "only 5 images in the smaller class" in text
     assert "patients are not known" in text
@@ -207,3 +199,17 @@ def test_unknown_metric():
 def test_the_same_report_twice(rng):
     p = random_predictions(rng, n=60)
     assert repr(evaluate(p, threshold=0.5)) == repr(evaluate(p, threshold=0.5))
+
+
+def test_second_names_stand_beside_the_first():
+    result = evaluate(of_table(tp=4, fp=2, fn=1, tn=13), threshold=0.5)
+    assert "sensitivity (recall)" in repr(result)
+    assert "ppv (precision)" in repr(result)
+    assert result.table.loc["ppv", "also"] == "precision"
+    assert result["ap"] is result["average_precision"]
+
+
+def test_rates_are_those_of_the_evaluation(rng):
+    p = random_predictions(rng, patient_ids=[str(i // 3) for i in range(400)])
+    result, alone = evaluate(p, threshold=0.4), rates(p, threshold=0.4)
+    assert {name: result[name] for name in alone} == alone

@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from medimg.metrics import Predictions, evaluate
-from medimg.metrics.evaluation import _kappa
+from medimg.metrics.evaluation import _metrics
 
 
 def five_classes(rng, n=300):
@@ -81,7 +81,7 @@ def test_quadratic_kappa_by_hand():
     rows, columns = c[0].sum(axis=1), c[0].sum(axis=0)
     cost = np.array([[0, 1, 4], [1, 0, 1], [4, 1, 0]])
     expected = np.sum(cost * np.outer(rows, columns)) / 10
-    assert _kappa(c, 2)[0] == pytest.approx(1 - 5 / expected)
+    assert _metrics(c, True)["kappa_quadratic"][0] == pytest.approx(1 - 5 / expected)
 
 
 def test_patients_with_several_images_widen_the_interval(rng):
@@ -92,3 +92,36 @@ def test_patients_with_several_images_widen_the_interval(rng):
     for name in once:
         width = once[name].high - once[name].low
         assert twice[name].high - twice[name].low == pytest.approx(width, rel=0.1), name
+
+
+def test_grades_by_hand():
+    """Called grades 0, 1, 1, 2, 2; truth 0, 0, 1, 2, 1: two of five are off by one grade."""
+    called = [0, 1, 1, 2, 2]
+    p = Predictions("abcde", [0, 0, 1, 2, 1], np.eye(3)[called] * 0.7 + 0.1)
+    result = evaluate(p, ordinal=True)
+    assert result["mean_absolute_error"].value == pytest.approx(0.4)
+    cuts = result.per_cut.set_index(["cut", "metric"])["value"]
+    assert cuts["class 1 or worse", "sensitivity"] == 1
+    assert cuts["class 1 or worse", "specificity"] == 0.5
+    assert cuts["class 2", "ppv"] == 0.5
+    assert evaluate(p).per_cut is None
+    assert "kappa_quadratic" not in evaluate(p).estimates
+
+
+def test_each_cut_is_the_two_class_evaluation(rng):
+    p = five_classes(rng)
+    table = evaluate(p, ordinal=True).per_cut.set_index(["cut", "metric"])["estimate"]
+    for k in (1, 3, 4):
+        cut = p.at_least(k)
+        alone = evaluate(cut, threshold=0.5)
+        for metric in ("sensitivity", "specificity", "ppv", "npv", "auc"):
+            assert table[cut.positive, metric] == alone[metric]
+
+
+def test_class_names_that_are_words_of_ours_do_no_harm():
+    """Classes called "true" or "spread" once could be taken for a kind of reason."""
+    p = Predictions("ab", [0, 0], [[1, 0, 0], [1, 0, 0]], classes=("spread", "true", "f1"))
+    table = evaluate(p).per_class.set_index(["class", "metric"])["reason"]
+    assert table["true", "f1"] == "no image is of, or was called, class 'true'"
+    assert table["f1", "auc"] == "no positive image"
+    assert evaluate(p)["balanced_accuracy"].reason == "no image is of class 'true'"

@@ -55,3 +55,87 @@ def test_calls_subsets_and_one_against_rest():
     assert rest.y_true.tolist() == [0, 1]
     assert rest.y_score.tolist() == [0.25, 0.875]
     assert rest.classes == ("not class 2", "class 2")
+
+
+FILMS = Predictions(
+    list("abcdef"), [0, 1, 0, 0, 1, 1], [0.2, 0.9, 0.4, 0.1, 0.6, 0.5], list("ppqrss"),
+    ("normal", "ill"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "scores"), [("mean", [0.55, 0.4, 0.1, 0.55]), ("max", [0.9, 0.4, 0.1, 0.6])]
+)
+def test_one_prediction_per_patient_by_hand(how, scores):
+    """A patient is positive when one of the films is."""
+    found = FILMS.aggregate(how=how)
+    assert found.y_score.tolist() == pytest.approx(scores)
+    assert found.y_true.tolist() == [1, 0, 0, 1]
+    assert found.ids.tolist() == found.patient_ids.tolist() == list("pqrs")
+    assert found.classes == FILMS.classes
+
+
+def test_one_prediction_per_study_keeps_the_patients():
+    found = FILMS.aggregate(["s1", "s2", "s3", "s4", "s5", "s5"])
+    assert found.ids.tolist() == ["s1", "s2", "s3", "s4", "s5"]
+    assert found.patient_ids.tolist() == list("ppqrs")
+    assert (found.n_patients, len(found)) == (4, 5)
+
+
+def test_many_classes_are_averaged_and_sum_to_1():
+    scores = [[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]
+    p = Predictions("abc", [2, 2, 1], scores, "ppq")
+    np.testing.assert_allclose(p.aggregate().y_score, [[0.4, 0.25, 0.35], scores[2]])
+    largest = np.array([0.6, 0.3, 0.6])
+    np.testing.assert_allclose(p.aggregate(how="max").y_score[0], largest / largest.sum())
+    assert p.aggregate().y_true.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: FILMS.aggregate(how="median"), "how 'median'; expected"),
+        (lambda: FILMS.aggregate("study"), "by is 'study'"),
+        (lambda: Predictions("ab", [0, 1], [0.1, 0.2]).aggregate(), "if the patients are known"),
+        (lambda: FILMS.aggregate(list("xxxyyy")), r"row 2 \(image 'c'\) .*more than one patient"),
+        (lambda: FILMS.aggregate(["x"]), "by has 1 rows and ids has 6"),
+        (lambda: FILMS.aggregate(["x", "", "y", "y", "z", "z"]), r"row 1 .*its unit is missing"),
+        (lambda: Predictions("ab", [0, 2], np.eye(3)[[0, 2]], "pp").aggregate(),
+         r"\(image 'a'\) .*more than one class"),
+    ],
+)  # fmt: skip
+def test_units_that_do_not_fit_are_refused(call, words):
+    with pytest.raises(MetricsError, match=words):
+        call()
+
+
+def test_grades_are_cut_by_their_summed_probabilities():
+    names = ("none", "mild", "moderate", "severe")
+    p = Predictions("abc", [0, 2, 3], [[0.4, 0.3, 0.2, 0.1], [0, 0.4, 0.3, 0.3], [0, 0, 0, 1]],
+                    "ppq", names)  # fmt: skip
+    found = p.at_least("moderate")
+    assert found.y_true.tolist() == [0, 1, 1]
+    assert found.y_score.tolist() == pytest.approx([0.3, 0.6, 1])
+    assert found.classes == ("below moderate", "moderate or worse")
+    np.testing.assert_array_equal(p.at_least(2).y_score, found.y_score)
+    assert found.patient_ids.tolist() == list("ppq")
+    for bad in (0, 4, "none", "grave", 1.5):
+        with pytest.raises(MetricsError, match="cannot divide the classes none, mild"):
+            p.at_least(bad)
+
+
+def test_whether_patients_are_known_is_said():
+    assert FILMS.patients_known
+    assert FILMS.count_text == "6 images of 4 patients"
+    alone = Predictions(FILMS.ids, FILMS.y_true, FILMS.y_score)
+    assert not alone.patients_known
+    assert alone.count_text == "6 images (patients not known: each image counts as one patient)"
+    assert repr(alone) == f"Predictions({alone.count_text}; negative 3, positive 3)"
+
+
+def test_a_table_is_written_with_every_digit(tmp_path, rng):
+    p = Predictions("ab", [0, 2], rng.dirichlet(np.ones(3), 2), "pq", ("n", "b", "v"))
+    p.to_csv(tmp_path / "p.csv")
+    read = pd.read_csv(tmp_path / "p.csv", float_precision="round_trip")
+    assert read.columns[:3].tolist() == ["image_id", "patient_id", "y_true"]
+    np.testing.assert_array_equal(read[["y_score_n", "y_score_b", "y_score_v"]], p.y_score)

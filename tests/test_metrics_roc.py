@@ -15,7 +15,8 @@ from medimg.metrics import (
     pr_curve,
     roc_curve,
 )
-from medimg.metrics.intervals import Rows, bootstrap_images, rows
+from medimg.metrics.intervals import bootstrap_images
+from medimg.metrics.predictions import Rows
 from medimg.metrics.roc import area, newcombe_auc
 
 # Hanley JA, McNeil BJ (1982) Radiology 143:29-36, table I: one reader's ratings of 109 CT images,
@@ -60,14 +61,14 @@ def test_the_parts_of_a_difference_by_their_definition(first, second):
     x, y = (np.array([p.y_score[p.y_true == k] for p in (one, other)]) for k in (1, 0))
     psi = (x[:, :, None] > y[:, None, :]) + 0.5 * (x[:, :, None] == y[:, None, :])
     cover = np.cov(psi.mean(axis=2)) / x.shape[1] + np.cov(psi.mean(axis=1)) / y.shape[1]
-    parts = np.array([area(rows(p)).parts for p in (one, other)])
+    parts = np.array([area(p.rows).parts for p in (one, other)])
     np.testing.assert_allclose(parts @ parts.T, cover, rtol=1e-10)
 
 
 def test_delongs_z_is_that_of_mlstatkit():
     stats = pytest.importorskip("MLstatkit")
     one, other = readers()[0], readers()[2]
-    a, b = (area(rows(p)) for p in (one, other))
+    a, b = (area(p.rows) for p in (one, other))
     z = (a.value - b.value) / math.sqrt(np.sum((a.parts - b.parts) ** 2))
     theirs = stats.Delong_test(one.y_true, one.y_score, other.y_score)
     assert (abs(z), math.erfc(abs(z) / math.sqrt(2))) == pytest.approx(
@@ -80,7 +81,7 @@ def test_delongs_z_is_that_of_mlstatkit():
 def test_a_difference_is_joined_by_hand():
     one, other = readers()[0], readers()[2]
     a, b = auc(one), auc(other)
-    parts = [area(rows(p)).parts for p in (one, other)]
+    parts = [area(p.rows).parts for p in (one, other)]
     r = np.dot(*parts) / math.sqrt(np.dot(parts[0], parts[0]) * np.dot(parts[1], parts[1]))
     x, y = a.value - a.low, b.high - b.value
     found = auc_difference(one, other)
@@ -151,13 +152,13 @@ def test_the_bootstrap_agrees_on_the_difference(rng):
 
 def test_the_bootstrap_agrees_on_the_area(rng):
     p = readers()[0]
-    data = rows(p)
+    data = p.rows
 
     def areas(times):
         rep = [np.repeat(np.arange(len(p)), t.astype(int)) for t in times]
         return np.array([sk.roc_auc_score(p.y_true[r], p.y_score[r]) for r in rep])
 
-    drawn, ours = bootstrap_images(areas, data.patient, level=0.95, rng=rng), auc(p)
+    drawn, ours = bootstrap_images(areas, data.patient, 0.95, rng), auc(p)
     assert (drawn.low, drawn.high) == pytest.approx((ours.low, ours.high), abs=0.025)
 
 

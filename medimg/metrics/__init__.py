@@ -6,9 +6,6 @@ patient and of three kinds: Wilson, DeLong and bootstrap.
 """
 
 from medimg.metrics.calibration import (
-    Brier,
-    CalibrationLine,
-    Temperature,
     brier,
     calibration_line,
     expected_calibration_error,
@@ -26,19 +23,10 @@ from medimg.metrics.intervals import (
     wilson,
 )
 from medimg.metrics.predictions import Predictions
-from medimg.metrics.roc import (
-    AucDifference,
-    auc,
-    auc_difference,
-    average_precision,
-    pr_curve,
-    roc_curve,
-)
+from medimg.metrics.roc import auc, auc_difference, average_precision, pr_curve, roc_curve
 from medimg.metrics.thresholds import Threshold, choose_threshold
 from medimg.metrics.use import (
     NaturalFrequencies,
-    PredictiveValues,
-    SampleSize,
     decision_curve,
     natural_frequencies,
     ppv_npv_at,
@@ -46,41 +34,10 @@ from medimg.metrics.use import (
 )
 
 __all__ = [
-    "AucDifference",
-    "Brier",
-    "CalibrationLine",
-    "Estimate",
-    "Evaluation",
-    "NaturalFrequencies",
-    "Predictions",
-    "PredictiveValues",
-    "SampleSize",
-    "SubgroupReport",
-    "Temperature",
-    "Threshold",
-    "age_bands",
-    "auc",
-    "auc_difference",
-    "average_precision",
-    "bootstrap",
-    "brier",
-    "calibration_line",
-    "choose_threshold",
-    "confusion_matrix",
-    "decision_curve",
-    "evaluate",
-    "expected_calibration_error",
-    "fit_temperature",
-    "mean_by_patient",
-    "natural_frequencies",
-    "patient_codes",
-    "ppv_npv_at",
-    "pr_curve",
-    "rates",
-    "reliability",
-    "roc_curve",
-    "sample_size",
-    "share_by_patient",
-    "subgroups",
-    "wilson",
-]
+    "Estimate", "Evaluation", "NaturalFrequencies", "Predictions", "SubgroupReport", "Threshold",
+    "age_bands", "auc", "auc_difference", "average_precision", "bootstrap", "brier",
+    "calibration_line", "choose_threshold", "confusion_matrix", "decision_curve", "evaluate",
+    "expected_calibration_error", "fit_temperature", "mean_by_patient", "natural_frequencies",
+    "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve", "sample_size",
+    "share_by_patient", "subgroups", "wilson",
+]  # fmt: skip

@@ -10,28 +10,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
+from scipy.special import expit, logit, softmax
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import (
-    DRAWS,
-    Estimate,
-    Statistic,
-    bootstrap_all,
-    bootstrap_images,
-    codes_of,
-    rows,
-    share,
-    undefined,
-)
-from medimg.metrics.predictions import (
-    Bools,
-    Floats,
-    Ints,
-    Predictions,
-    check_level,
-    require_binary,
-)
+from medimg.metrics import intervals
+from medimg.metrics.intervals import Estimate, mean_by_patient, undefined
+from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, check_level, require_binary
 
 log = logging.getLogger(__name__)
 
@@ -42,32 +26,21 @@ BOUNDS = (0.05, 20.0)
 """Temperatures that are tried."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Brier:
     """Brier score with its parts.
 
-    ``score = reliability - resolution + uncertainty + within``: how far bins are from the
-    diagonal (0 is best), how much they differ from each other (more is better), how mixed the
-    classes are, and what is left because scores differ inside a bin.
+    ``score = reliability - resolution + uncertainty``, and what is left because scores differ
+    inside a bin: how far bins are from the diagonal (0 is best), how much they differ from each
+    other (more is better), and how mixed the classes are.
     """
 
     score: Estimate
-    skill: float
-    """1 - score / uncertainty: 0 for always saying the prevalence, 1 at best; see `reason`."""
+    skill: Estimate
+    """1 - score / uncertainty: 0 for always saying the prevalence, 1 at best; no interval."""
     reliability: float
     resolution: float
     uncertainty: float
-    within: float
-    reason: str = ""
-    """Why the skill is NaN, else empty."""
-
-    def __repr__(self) -> str:
-        skill = self.reason or f"{self.skill:.3f}"
-        return (
-            f"Brier({self.score!r} = reliability {self.reliability:.3f} - "
-            f"resolution {self.resolution:.3f} + uncertainty {self.uncertainty:.3f} + within "
-            f"{self.within:.3f}; skill {skill})"
-        )
 
 
 def _bins(score: Floats, bins: int, strategy: Bins) -> tuple[Floats, Ints]:
@@ -123,14 +96,15 @@ def reliability(
     """
     require_binary(predictions)
     check_level(level)
-    data = rows(predictions)
+    data = predictions.rows
     names = ["from", "to", "n", "score", "observed", "low", "high"]
     edges, place = _bins(data.score, bins, strategy)
     table = []
     for b in range(len(edges) - 1):
         here = place == b
         if here.any():
-            seen = share(data.positive, here, data.patient, size=data.size).interval(level)
+            found = intervals.share(data.positive, here, data.patient, size=data.size)
+            seen = found.interval(level)
             score = float(data.score[here].mean())
             table.append(
                 [edges[b], edges[b + 1], int(here.sum()), score, seen.value, seen.low, seen.high]
@@ -139,13 +113,9 @@ def reliability(
 
 
 def brier(
-    predictions: Predictions,
-    *,
-    bins: int = 10,
-    strategy: Bins = "quantile",
-    level: float = 0.95,
+    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95,
     rng: np.random.Generator | None = None,
-) -> Brier:
+) -> Brier:  # fmt: skip
     """Brier score of two-class predictions (mean squared error of the score) and its parts.
 
     Parameters
@@ -183,43 +153,26 @@ def brier(
     """
     require_binary(predictions)
     check_level(level)
-    data = rows(predictions)
+    data = predictions.rows
     y = data.positive.astype(float)
     error = (data.score - y) ** 2
-    score = _mean_of(error, data.patient, level=level, rng=rng)
+    score = mean_by_patient(error, predictions.patient_ids, level=level, rng=rng)
     _, place = _bins(data.score, bins, strategy)
-    size = np.bincount(place)
-    used = size > 0
-    said, seen = (np.bincount(place, weights=v)[used] / size[used] for v in (data.score, y))
-    weight, base = size[used] / len(y), float(y.mean())
-    parts = (
-        float(np.dot(weight, (said - seen) ** 2)),
-        float(np.dot(weight, (seen - base) ** 2)),
-        base * (1 - base),
-    )
-    within = float(error.mean()) - parts[0] + parts[1] - parts[2]
-    if parts[2] == 0:
-        return Brier(score, math.nan, *parts, within, "not defined: all images are of one class")
-    return Brier(score, 1 - float(error.mean()) / parts[2], *parts, within)
-
-
-def _mean_of(
-    values: Floats, codes: Ints, *, level: float, rng: np.random.Generator | None
-) -> Estimate:
-    counts = np.stack([values, np.ones(len(values))], axis=1)
-    mean: dict[str, Statistic] = {"": lambda c: c[:, 0] / c[:, 1]}
-    return bootstrap_all(mean, counts, codes, level=level, rng=rng)[""]
+    size = np.maximum(np.bincount(place), 1)
+    said, seen = (np.bincount(place, weights=v) / size for v in (data.score, y))
+    base, weight = float(y.mean()), np.bincount(place) / len(y)
+    apart, apart_from_base = (float(weight @ (seen - v) ** 2) for v in (said, base))
+    skill = undefined("all images are of one class", level=level)
+    if 0 < base < 1:
+        gain = 1 - score.value / (base * (1 - base))
+        skill = Estimate(gain, math.nan, math.nan, level, "", "none is made for the skill")
+    return Brier(score, skill, apart, apart_from_base, base * (1 - base))
 
 
 def expected_calibration_error(
-    predictions: Predictions,
-    *,
-    bins: int = 10,
-    strategy: Bins = "quantile",
-    level: float = 0.95,
-    draws: int = DRAWS // 2,
+    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95,
     rng: np.random.Generator | None = None,
-) -> Estimate:
+) -> Estimate:  # fmt: skip
     """Mean gap between score and observed share over bins, weighted by the bins' sizes.
 
     For two classes the score is that of class 1; for more it is the greatest score, against how
@@ -236,8 +189,6 @@ def expected_calibration_error(
         Bins of equally many images, or of equal width.
     level : float
         Confidence level, in (0, 1).
-    draws : int
-        Resamples of the bootstrap by patient.
     rng : numpy.random.Generator, optional
         For the bootstrap; by default seeded with 0, so that results repeat.
 
@@ -256,19 +207,17 @@ def expected_calibration_error(
     Guo C et al. (2017) On calibration of modern neural networks. ICML.
     """
     check_level(level)
-    if predictions.is_binary:
-        said, right = predictions.y_score, predictions.y_true == 1
-    else:
-        said = predictions.y_score.max(axis=1)
-        right = predictions.predicted() == predictions.y_true
+    said, right = predictions.y_score, predictions.y_true == 1
+    if not predictions.is_binary:
+        said, right = said.max(axis=1), predictions.predicted() == predictions.y_true
     edges, place = _bins(said, bins, strategy)
     # How much each image adds to the gap of its bin; the last column counts images.
-    adds = np.zeros((len(said), len(edges)))
-    adds[np.arange(len(said)), place] = said - right
+    adds = np.eye(len(edges))[place] * (said - right)[:, None]
     adds[:, -1] = 1
-    mean_gap: dict[str, Statistic] = {"": lambda c: np.abs(c[:, :-1]).sum(axis=1) / c[:, -1]}
-    codes = codes_of(predictions)
-    return bootstrap_all(mean_gap, adds, codes, level=level, draws=draws, rng=rng)[""]
+    return intervals.bootstrap(
+        lambda sums: np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1],
+        adds, predictions.patient_ids, level=level, rng=rng,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -321,69 +270,70 @@ def calibration_line(
     require_binary(predictions)
     check_level(level)
     y = (predictions.y_true == 1).astype(np.float64)
-    if y.min() == y.max():
-        nothing = undefined("all images are of one class", level=level)
-        return CalibrationLine(nothing, nothing)
-    x, codes = logit(np.clip(predictions.y_score, TINY, 1 - TINY)), codes_of(predictions)
-    intercept = bootstrap_images(
-        lambda times: _fit_line(x, y, times, slope=False), codes, level=level, rng=rng
+    x, codes = logit(np.clip(predictions.y_score, TINY, 1 - TINY)), predictions.codes
+    ones = np.ones((len(x), 1))
+    line = np.column_stack([ones, x])
+    intercept = intervals.bootstrap_images(
+        lambda times: _fit_line(ones, x, y, times)[:, 0], codes, level, rng
     )
-    if np.ptp(x) == 0:
+    slope = intervals.bootstrap_images(
+        lambda times: _fit_line(line, 0 * x, y, times)[:, 1],
+        codes,
+        level,
+        rng,
+    )
+    if y.min() == y.max():
+        intercept = slope = undefined("all images are of one class", level=level)
+    elif np.ptp(x) == 0:
         slope = undefined("all scores are equal", level=level)
     elif _separated(x, y, np.ones((1, len(x))))[0]:
         slope = undefined("the classes are separated by the score", level=level)
-    else:
-        slope = bootstrap_images(
-            lambda times: _fit_line(x, y, times, slope=True), codes, level=level, rng=rng
-        )
     return CalibrationLine(intercept, slope)
 
 
-def _fit_line(x: Floats, y: Floats, times: Floats, *, slope: bool) -> Floats:
-    """Intercept (slope held at 1), or slope, of each sample; NaN where the sample has none.
+def _fit_line(design: Floats, offset: Floats, y: Floats, times: Floats) -> Floats:
+    """Logistic regression of each sample, (B, columns of design); NaN where it has no solution.
 
-    Newton's method on the score equation, sum of times (y - p) (1, x) = 0. The likelihood has one
-    summit, and a step that would lower it is halved, so that no start can throw it off. A sample
-    of one class has no intercept, one whose classes are separated by the score has no slope.
+    Newton's method on the score equation. The likelihood has one summit, and a step that would
+    lower it is halved, so that no start can throw it off. A sample whose classes are separated by
+    the last column (of one class, if that is constant) has no solution.
     """
-    n = times.sum(axis=1)
-    a, b = np.zeros(len(times)), np.ones(len(times))
-    hopeless = _separated(x, y, times) if slope else np.isin(times @ y / n, (0, 1))
+    n = times.sum(axis=1, keepdims=True)
+    beta = np.zeros((len(times), design.shape[1]))
+    lost = _separated(design[:, -1], y, times)
+    squares = (design[:, :, None] * design[:, None, :]).reshape(len(y), -1)
 
-    def fit(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-        """Mean log likelihood, and the fitted shares."""
-        eta = a[:, None] + b[:, None] * x
-        return np.sum(times * (y * eta - np.logaddexp(0, eta)), axis=1) / n, expit(eta)
+    def height(beta: Floats) -> Floats:
+        """Mean log likelihood."""
+        eta = offset + beta @ design.T
+        return np.asarray(np.sum(times * (y * eta - np.logaddexp(0, eta)), axis=1) / n[:, 0])
 
-    height, p = fit(a, b)
-    solved = hopeless
     for _ in range(60):
-        left, spread = times * (y - p), times * p * (1 - p)
-        to_a, to_b = left.sum(axis=1) / n, (left * x).sum(axis=1) / n * slope
-        solved = hopeless | ((np.abs(to_a) < 1e-9) & (np.abs(to_b) < 1e-9))
+        p = expit(offset + beta @ design.T)
+        slope = (times * (y - p)) @ design / n
+        solved = lost | (np.abs(slope) < 1e-9).all(axis=1)
         if solved.all():
             break
-        aa, ab = spread.sum(axis=1) / n, (spread * x).sum(axis=1) / n * slope
-        bb = (spread * x**2).sum(axis=1) / n if slope else np.ones(len(n))
-        det = np.maximum(aa * bb - ab**2, 1e-300)
-        step_a, step_b = (bb * to_a - ab * to_b) / det, (aa * to_b - ab * to_a) / det
-        length = np.minimum(1.0, 5.0 / np.maximum(np.hypot(step_a, step_b), TINY))
-        for _ in range(30):
-            new_height, new_p = fit(a + length * step_a, b + length * step_b)
-            worse = ~solved & (new_height < height - TINY**2)
+        curve = ((times * p * (1 - p)) @ squares / n).reshape(len(times), -1, design.shape[1])
+        curve += 1e-12 * np.eye(design.shape[1])
+        step = np.linalg.solve(curve, slope[:, :, None])[:, :, 0] * ~solved[:, None]
+        for _ in range(40):
+            worse = height(beta + step) < height(beta) - 1e-14
             if not worse.any():
                 break
-            length = np.where(worse, length / 2, length)
-        a, b, height, p = a + length * step_a, b + length * step_b, new_height, new_p
-    return np.where(solved & ~hopeless, b if slope else a, np.nan)
+            step[worse] /= 2
+        beta = beta + step
+    beta[lost | ~solved] = np.nan
+    return beta
 
 
 def _separated(x: Floats, y: Floats, times: Floats) -> Bools:
-    """Whether a cut splits the classes of each sample, so that the slope would be infinite."""
+    """Whether a sample has one class, or a cut splits its two: the slope would be infinite."""
     ill, well = (times > 0) & (y == 1), (times > 0) & (y == 0)
     low_ill, low_well = (np.where(side, x, np.inf).min(axis=1) for side in (ill, well))
     high_ill, high_well = (np.where(side, x, -np.inf).max(axis=1) for side in (ill, well))
-    return np.asarray((low_ill >= high_well) | (high_ill <= low_well))
+    alone = np.isinf(low_ill) | np.isinf(low_well)
+    return np.asarray(alone | (np.ptp(x) > 0) & ((low_ill >= high_well) | (high_ill <= low_well)))
 
 
 @dataclass(frozen=True)
@@ -409,25 +359,23 @@ class Temperature:
         return predictions.with_scores(_temper(predictions.y_score, self.value))
 
 
+def _shares(scores: Floats) -> Floats:
+    """One column per class, also of two classes."""
+    return np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores
+
+
 def _temper(scores: Floats, temperature: float) -> Floats:
     """Divide logits by a temperature: scores (N,) or (N, K) in, the same shape out."""
-    kept = np.clip(scores, TINY, 1 - TINY)
-    if scores.ndim == 1:
-        logit = (np.log(kept) - np.log1p(-kept)) / temperature
-        return np.asarray(1 / (1 + np.exp(-logit)))
-    power = np.log(kept) / temperature
-    power = np.exp(power - power.max(axis=1, keepdims=True))
-    return np.asarray(power / power.sum(axis=1, keepdims=True))
+    kept = np.clip(_shares(scores), TINY, 1 - TINY)
+    tempered = np.asarray(softmax(np.log(kept) / temperature, axis=1))
+    return tempered[:, 1] if scores.ndim == 1 else tempered
 
 
-def _log_loss(predictions: Predictions, *, temperature: float) -> float:
+def _log_loss(predictions: Predictions, temperature: float) -> float:
     """Mean negative log of the score of the true class, after a temperature."""
-    scores, truth = _temper(predictions.y_score, temperature), predictions.y_true
-    if scores.ndim == 1:
-        true_score = np.where(truth == 1, scores, 1 - scores)
-    else:
-        true_score = scores[np.arange(len(truth)), truth]
-    return float(-np.log(np.maximum(true_score, TINY**2)).mean())
+    shares = _shares(_temper(predictions.y_score, temperature))
+    true_share = shares[np.arange(len(shares)), predictions.y_true]
+    return float(-np.log(np.maximum(true_share, TINY**2)).mean())
 
 
 def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") -> Temperature:
@@ -473,7 +421,7 @@ def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") 
         )
     low, high = (math.log(bound) for bound in BOUNDS)
     found = minimize_scalar(
-        lambda log_t: _log_loss(predictions, temperature=math.exp(log_t)),
+        lambda log_t: _log_loss(predictions, math.exp(log_t)),
         bounds=(low, high), method="bounded", options={"xatol": 1e-6},
     )  # fmt: skip
     note, value = "", math.exp(float(found.x))
@@ -489,8 +437,7 @@ def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") 
 
 def _classes_separated(predictions: Predictions) -> bool:
     """Whether every image scores higher for its own class than any image of another class does."""
-    truth, scores = predictions.y_true, predictions.y_score
-    table = np.column_stack([-scores, scores]) if scores.ndim == 1 else scores
-    own = truth[:, None] == np.arange(table.shape[1])
-    lowest = np.min(table, axis=0, where=own, initial=np.inf)
-    return bool(np.all(lowest > np.max(table, axis=0, where=~own, initial=-np.inf)))
+    scores = _shares(predictions.y_score)
+    own = predictions.y_true[:, None] == np.arange(scores.shape[1])
+    lowest = np.min(scores, axis=0, where=own, initial=np.inf)
+    return bool(np.all(lowest > np.max(scores, axis=0, where=~own, initial=-np.inf)))

@@ -8,33 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import (
-    Estimate,
-    Measure,
-    Rows,
-    Statistic,
-    bootstrap_all,
-    codes_of,
-    rows,
-    share,
-    undefined,
-)
-from medimg.metrics.predictions import (
-    Bools,
-    Floats,
-    Predictions,
-    check_level,
-    count_text,
-    require_binary,
-)
-from medimg.metrics.roc import area, average_precision, mean_area
+from medimg.metrics import predictions as given
+from medimg.metrics import roc
+from medimg.metrics.intervals import Estimate, Measure, bootstrap_all, share, undefined
+from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
 from medimg.metrics.thresholds import Threshold, as_threshold
 
 ALIASES: Final = {"recall": "sensitivity", "precision": "ppv", "ap": "average_precision",
@@ -95,26 +78,24 @@ class Evaluation:
     @property
     def count_text(self) -> str:
         """Numbers of images and patients in words, also where the patients are not known."""
-        return count_text(self.n_images, self.n_patients, known=self.patients_known)
+        return given.count_text(self.n_images, self.n_patients, known=self.patients_known)
 
     @property
     def table(self) -> pd.DataFrame:
         """One row per metric: ``value, low, high, method, reason, also`` (its second name)."""
         columns = ["value", "low", "high", "method", "reason"]
-        table = pd.DataFrame(
-            [[getattr(e, c) for c in columns] for e in self.estimates.values()],
-            columns=columns, index=pd.Index(list(self.estimates), name="metric"),
-        )  # fmt: skip
-        return table.assign(also=[also_called(name) for name in table.index])
+        rows = [[getattr(e, c) for c in columns] for e in self.estimates.values()]
+        names = pd.Index(list(self.estimates), name="metric")
+        return pd.DataFrame(rows, names, columns).assign(also=[*map(also_called, names)])
 
     def __repr__(self) -> str:
         lines = [self.count_text]
         if self.threshold is not None:
             lines.append(f"threshold {self.threshold}")
-        also = {name: also_called(name) for name in self.estimates}
-        names = {name: f"{name} ({second})" if second else name for name, second in also.items()}
-        width = max(len(name) for name in names.values())
-        lines += [f"{names[name]:<{width}}  {e!r}" for name, e in self.estimates.items()]
+        names = [f"{m} ({also_called(m)})".removesuffix(" ()") for m in self.estimates]
+        width = max(map(len, names))
+        found = zip(names, self.estimates.values(), strict=True)
+        lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in found]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
@@ -153,22 +134,17 @@ def confusion_matrix(
            [1, 1]])
     """
     called = predictions.predicted(as_threshold(threshold).value)
-    matrix = _cells(predictions, called).sum(axis=0).reshape(2 * (len(predictions.classes),))
-    names = list(predictions.classes)
+    size, names = len(predictions.classes), list(predictions.classes)
+    cells = np.bincount(predictions.y_true * size + called, minlength=size**2)
     return pd.DataFrame(
-        matrix.astype(np.int64),
-        index=pd.Index(names, name="true"), columns=pd.Index(names, name="predicted"),
-    )  # fmt: skip
+        cells.reshape(size, size), pd.Index(names, name="true"), pd.Index(names, name="predicted")
+    )
 
 
 def evaluate(
-    predictions: Predictions,
-    *,
-    threshold: float | Threshold | None = None,
-    ordinal: bool = False,
-    level: float = 0.95,
-    rng: np.random.Generator | None = None,
-) -> Evaluation:
+    predictions: Predictions, *, threshold: float | Threshold | None = None, ordinal: bool = False,
+    level: float = 0.95, rng: np.random.Generator | None = None,
+) -> Evaluation:  # fmt: skip
     """Compute every metric with its interval by patient.
 
     Parameters
@@ -207,43 +183,38 @@ def evaluate(
     >>> result["sensitivity"], result["recall"].value
     (0.750 (0.301 to 0.954), 0.75)
     """
-    check_level(level)
-    binary = predictions.is_binary
-    cut = as_threshold(0.5 if threshold is None else threshold) if binary else None
+    given.check_level(level)
+    cut = None
+    if predictions.is_binary:
+        cut = as_threshold(0.5 if threshold is None else threshold)
     called = predictions.predicted(cut.value if cut else 0.5)
     matrix = confusion_matrix(predictions, threshold=cut or 0.5)
-    counted = _of_cells(predictions, called, matrix, ordinal=ordinal, level=level, rng=rng)
-    codes = codes_of(predictions)
+    rows = predictions.rows
     everyone = np.ones(len(called), dtype=bool)
-    size = int(codes.max()) + 1
 
     def whole(hit: Bools) -> Estimate:
-        return share(hit, everyone, codes, size=size).interval(level)
+        return share(hit, everyone, rows.patient, size=rows.size).interval(level)
 
     estimates = {"accuracy": whole(called == predictions.y_true)}
+    counted = _of_matrix(predictions, called, matrix, ordinal, level, rng)
     per_class = per_cut = None
-    if binary:
-        data = rows(predictions)
-        part = {name: m.interval(level) for name, m in shares(data, called == 1).items()}
-        estimates = {"prevalence": whole(data.positive)} | estimates | part | counted
-        estimates["auc"] = area(data).interval(level)
-        estimates["average_precision"] = average_precision(predictions, level=level, rng=rng)
+    if cut:
+        part = {name: m.interval(level) for name, m in shares(rows, called == 1).items()}
+        estimates = {"prevalence": whole(rows.positive)} | estimates | part | counted
+        estimates["auc"] = roc.area(rows).interval(level)
+        estimates["average_precision"] = roc.average_precision(predictions, level=level, rng=rng)
     else:
-        f1 = [counted.pop(f"f1 of {k}") for k in range(len(predictions.classes))]
-        alone = [predictions.one_vs_rest(k) for k in range(len(predictions.classes))]
-        calls = [called == k for k in range(len(predictions.classes))]
-        absent = _why(matrix, "true")
-        areas = [area(rows(p)) for p in alone]
-        per_class = _each("class", predictions.classes, alone, calls, areas, level=level, f1=f1)
-        estimates |= counted | {"auc_macro": mean_area(areas, level=level, reason=absent)}
+        classes = range(len(predictions.classes))
+        f1 = [counted.pop(f"f1 of {k}") for k in classes]
+        alone = [predictions.one_vs_rest(k) for k in classes]
+        per_class, areas = _each("class", alone, [called == k for k in classes], level, f1)
+        reason = _why(matrix, "auc_macro")
+        estimates |= counted | {"auc_macro": roc.mean_area(areas, level=level, reason=reason)}
         if ordinal:
-            cuts = [predictions.at_least(k) for k in range(1, len(predictions.classes))]
-            names = [c.positive for c in cuts]
-            summed = [c.y_score >= 0.5 for c in cuts]
-            areas = [area(rows(c)) for c in cuts]
-            per_cut = _each("cut", names, cuts, summed, areas, level=level)
+            cuts = [predictions.at_least(k) for k in classes[1:]]
+            per_cut, _ = _each("cut", cuts, [one.y_score >= 0.5 for one in cuts], level)
     return Evaluation(
-        estimates, matrix, len(predictions), predictions.n_patients, cut, per_class,
+        estimates, matrix, len(predictions), rows.size, cut, per_class,
         _warnings(predictions, cut, matrix, given=threshold is not None),
         predictions.patients_known, per_cut,
     )  # fmt: skip
@@ -278,9 +249,9 @@ def rates(
     >>> rates(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9]), threshold=0.5)["ppv"]
     0.667 (0.208 to 0.939)
     """
-    require_binary(predictions)
-    check_level(level)
-    data = rows(predictions)
+    given.require_binary(predictions)
+    given.check_level(level)
+    data = predictions.rows
     called = data.score >= as_threshold(threshold).value
     return {name: measure.interval(level) for name, measure in shares(data, called).items()}
 
@@ -301,29 +272,19 @@ def shares(data: Rows, called: Bools) -> dict[str, Measure]:
 
 
 def _each(
-    what: str,
-    names: Sequence[str],
-    alone: Sequence[Predictions],
-    calls: Sequence[Bools],
-    areas: Sequence[Measure],
-    *,
-    level: float,
+    what: str, alone: Sequence[Predictions], calls: Sequence[Bools], level: float,
     f1: Sequence[Estimate] = (),
-) -> pd.DataFrame:
-    """Tabulate the metrics of several two-class readings of the same images."""
-    table = []
-    for k, (name, one, called) in enumerate(zip(names, alone, calls, strict=True)):
-        found = {m: e.interval(level) for m, e in shares(rows(one), called).items()}
-        if f1:
-            found["f1"] = f1[k]
+) -> tuple[pd.DataFrame, list[Measure]]:  # fmt: skip
+    """Tabulate the metrics of several two-class readings of the same images; return the AUCs."""
+    table, areas = [], [roc.area(one.rows) for one in alone]
+    for k, one in enumerate(alone):
+        found = {name: m.interval(level) for name, m in shares(one.rows, calls[k]).items()}
+        found |= {"f1": f1[k]} if f1 else {}
         found["auc"] = areas[k].interval(level)
-        n = int(one.y_true.sum())
-        table += [
-            [name, n, metric, e, e.value, e.low, e.high, e.reason] for metric, e in found.items()
-        ]
-    return pd.DataFrame(
-        table, columns=[what, "n", "metric", "estimate", "value", "low", "high", "reason"]
-    )
+        start = [one.positive, int(one.y_true.sum())]
+        table += [[*start, m, e, e.value, e.low, e.high, e.reason] for m, e in found.items()]
+    columns = [what, "n", "metric", "estimate", "value", "low", "high", "reason"]
+    return pd.DataFrame(table, columns=columns), areas
 
 
 def _warnings(
@@ -348,119 +309,67 @@ def _warnings(
     return tuple(found)
 
 
-def _cells(predictions: Predictions, called: NDArray[Any]) -> Floats:
-    """Return the cell of the confusion matrix of each image: shape (N, K * K), one 1 per row."""
-    size = len(predictions.classes)
-    cells = np.zeros((len(called), size * size))
-    cells[np.arange(len(called)), predictions.y_true * size + called] = 1
-    return cells
-
-
-def _of_cells(
-    predictions: Predictions, called: NDArray[Any], matrix: pd.DataFrame, *, ordinal: bool,
-    level: float, rng: np.random.Generator | None,
+def _of_matrix(
+    predictions: Predictions, called: Ints, matrix: pd.DataFrame, ordinal: bool, level: float,
+    rng: np.random.Generator | None,
 ) -> dict[str, Estimate]:  # fmt: skip
     """Metrics of the confusion matrix, bootstrapped; or why these data do not define them."""
-    found = _statistics(len(predictions.classes), ordinal=ordinal)
-    measured = bootstrap_all(
-        {name: statistic for name, (statistic, _) in found.items()},
-        _cells(predictions, called), codes_of(predictions), level=level, rng=rng,
+    size = len(predictions.classes)
+    cells = np.eye(size**2)[predictions.y_true * size + called]  # (N, K * K), one 1 per row
+    found = bootstrap_all(
+        lambda sums: _metrics(sums.reshape(-1, size, size), ordinal),
+        cells, predictions.codes, level, rng,
     )  # fmt: skip
-    return {
-        name: undefined(_why(matrix, found[name][1]), level=level)
-        if np.isnan(estimate.value) else estimate
-        for name, estimate in measured.items()
-    }  # fmt: skip
+    for name, estimate in found.items():
+        if np.isnan(estimate.value):
+            found[name] = undefined(_why(matrix, name), level=level)
+    return found
 
 
-def _statistics(size: int, *, ordinal: bool) -> dict[str, tuple[Statistic, str]]:
-    """Functions from summed confusion matrices (B, K * K) to (B,), and what can undo each."""
+def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
+    """Compute metrics of confusion matrices (B, true, predicted); each is (B,)."""
+    size, true, called = c.shape[1], c.sum(axis=2), c.sum(axis=1)
+    n, hits = true.sum(axis=1), np.diagonal(c, axis1=1, axis2=2)
+    away = np.abs(np.arange(size)[:, None] - np.arange(size)).astype(np.float64)
 
-    def on_square(statistic: Statistic) -> Statistic:
-        return lambda c: statistic(c.reshape(-1, size, size))  # (B, true, predicted)
+    def kappa(cost: Floats) -> Floats:
+        """Cohen's kappa, when each disagreement has a cost."""
+        chance = np.einsum("bi,ij,bj->b", true, cost, called) / n
+        return np.asarray(1 - np.sum(cost * c, axis=(1, 2)) / chance)
 
-    def f1_of(k: int) -> Statistic:
-        return on_square(lambda c: _f1s(c)[:, k])
-
-    found: dict[str, tuple[Statistic, str]] = {
-        "balanced_accuracy": (on_square(lambda c: np.mean(_recalls(c), axis=1)), "true"),
-        "kappa": (on_square(lambda c: _kappa(c, 0)), "spread"),
-        "mcc": (on_square(_mcc), "spread"),
+    # Gorodkin's correlation of K classes, which is Matthews' for two
+    spread = (n**2 - np.sum(true**2, axis=1)) * (n**2 - np.sum(called**2, axis=1))
+    mcc = (hits.sum(axis=1) * n - np.sum(true * called, axis=1)) / np.sqrt(spread)
+    f1 = 2 * hits / (true + called)
+    found = {
+        "balanced_accuracy": np.mean(hits / true, axis=1),
+        "kappa": kappa((away > 0).astype(np.float64)),
+        "mcc": np.where(spread > 0, mcc, np.nan),
     }
     if size == 2:
-        found |= {
-            "f1": (f1_of(1), "f1"),
-            "lr_positive": (on_square(lambda c: _ratio(c, 1)), "false positive"),
-            "lr_negative": (on_square(lambda c: _ratio(c, 0)), "true negative"),
-        }
-        return found
-    found["f1_macro"] = (on_square(lambda c: np.mean(_f1s(c), axis=1)), "either")
+        rates = c / true[:, :, None]
+        lr = rates[:, 1] / rates[:, 0]  # (B, predicted): LR- and LR+
+        lr[~np.isfinite(lr)] = np.nan
+        return found | {"f1": f1[:, 1], "lr_positive": lr[:, 1], "lr_negative": lr[:, 0]}
+    found["f1_macro"] = f1.mean(axis=1)
     if ordinal:
-        found["kappa_quadratic"] = (on_square(lambda c: _kappa(c, 2)), "spread")
-        found["mean_absolute_error"] = (on_square(_absolute_error), "")
-    return found | {f"f1 of {k}": (f1_of(k), f"class {k}") for k in range(size)}
+        found["kappa_quadratic"] = kappa(away**2)
+        found["mean_absolute_error"] = np.sum(away * c, axis=(1, 2)) / n
+    return found | {f"f1 of {k}": f1[:, k] for k in range(size)}
 
 
-def _why(matrix: pd.DataFrame, kind: str) -> str:
-    """Say what in the confusion matrix leaves a metric undefined, by the `kind` of its need."""
-    counts = matrix.to_numpy()
-    true, called = counts.sum(axis=1), counts.sum(axis=0)
-    names = [str(name) for name in matrix.index]
-    if kind == "spread":
+def _why(matrix: pd.DataFrame, metric: str) -> str:
+    """Say what in the confusion matrix leaves a metric undefined."""
+    true, called = matrix.sum(axis=1), matrix.sum(axis=0)
+    if metric.startswith("f1"):
+        k = {"f1": "1", "f1_macro": str(np.argmin(true + called.to_numpy()))}.get(
+            metric, metric[6:]
+        )
+        name = matrix.index[int(k)]
+        return f"no image is of, or was called, class {str(name)!r}"
+    if metric == "mcc" or metric.startswith("kappa"):
         return "all images are of one class, or all are called one class"
-    if kind == "f1":
-        return "no positive image and none called positive"
-    if kind in ("false positive", "true negative"):
-        if 0 in true:
-            return f"no {'negative' if true[0] == 0 else 'positive'} image"
-        return f"no {kind}, so that the ratio would divide by 0"
-    lacking = (true if kind == "true" else true + called) == 0
-    k = int(kind.removeprefix("class ")) if kind.startswith("class ") else int(np.argmax(lacking))
-    verb = "is of" if kind == "true" else "is of, or was called,"
-    return f"no image {verb} class {names[k]!r}"
-
-
-def _hits(c: Floats) -> Floats:
-    return np.asarray(np.diagonal(c, axis1=1, axis2=2))
-
-
-def _recalls(c: Floats) -> Floats:
-    return np.asarray(_hits(c) / c.sum(axis=2))
-
-
-def _f1s(c: Floats) -> Floats:
-    return np.asarray(2 * _hits(c) / (c.sum(axis=1) + c.sum(axis=2)))
-
-
-def _ratio(c: Floats, called: int) -> Floats:
-    """LR+ = P(called | positive) / P(called | negative) for `called` 1; LR- for 0."""
-    shares_called = c[:, :, called] / c.sum(axis=2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = shares_called[:, 1] / shares_called[:, 0]
-    return np.where(np.isfinite(ratio), ratio, np.nan)
-
-
-def _mcc(c: Floats) -> Floats:
-    """Gorodkin's K-class correlation of matrices (B, K, K); Matthews' for two classes."""
-    n, right = c.sum(axis=(1, 2)), np.trace(c, axis1=1, axis2=2)
-    true, called = c.sum(axis=2), c.sum(axis=1)
-    spread = (n**2 - np.sum(true**2, axis=1)) * (n**2 - np.sum(called**2, axis=1))
-    top = right * n - np.sum(true * called, axis=1)
-    return np.where(spread > 0, top / np.sqrt(np.maximum(spread, 0)), np.nan)
-
-
-def _kappa(c: Floats, power: int) -> Floats:
-    """Cohen's kappa of matrices (B, K, K); disagreement costs |i - j| to a power (0: always 1)."""
-    k = np.arange(c.shape[1])
-    cost = (k[:, None] != k).astype(float) if power == 0 else np.abs(k[:, None] - k) ** float(power)
-    true, called = c.sum(axis=2), c.sum(axis=1)
-    expected = true[:, :, None] * called[:, None, :] / true.sum(axis=1)[:, None, None]
-    return np.asarray(
-        1 - np.sum(cost * c, axis=(1, 2)) / np.sum(cost * expected, axis=(1, 2)), dtype=float
-    )
-
-
-def _absolute_error(c: Floats) -> Floats:
-    """Mean distance of the called from the true grade, in grades."""
-    k = np.arange(c.shape[1])
-    return np.asarray(np.sum(np.abs(k[:, None] - k) * c, axis=(1, 2)) / c.sum(axis=(1, 2)))
+    if (true == 0).any():
+        return f"no image is of class {str(true.idxmin())!r}"
+    what = "false positive" if metric == "lr_positive" else "true negative"
+    return f"no {what}, so that the ratio would divide by 0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
 from medimg.metrics.evaluation import shares
-from medimg.metrics.intervals import Estimate, Measure, difference, rows
-from medimg.metrics.predictions import Bools, Predictions, check_level, require_binary
+from medimg.metrics.intervals import Estimate, Measure, difference
+from medimg.metrics.predictions import Predictions, Rows, check_level, require_binary
 from medimg.metrics.roc import area
 from medimg.metrics.thresholds import Threshold, as_threshold
 
@@ -57,29 +56,18 @@ class SubgroupReport:
         )
 
     def __repr__(self) -> str:
-        wide = self.table.assign(
-            shown=[
-                f"{v:.2f} ({lo:.2f} to {hi:.2f})" if math.isfinite(v) else f"- ({why})"
-                for v, lo, hi, why in zip(
-                    self.table["value"], self.table["low"], self.table["high"],
-                    self.table["reason"], strict=True,
-                )
-            ]
-        ).pivot_table(
-            index=["attribute", "group", "n"], columns="metric", values="shown", aggfunc="first",
-            sort=False,
-        )  # fmt: skip
+        numbers = self.table[["value", "low", "high", "reason"]].to_numpy()
+        words = [f"{Estimate(v, lo, hi, reason=why):.2f}" for v, lo, hi, why in numbers]
+        shown = self.table.assign(shown=words)
+        index = ["attribute", "group", "n"]
+        wide = shown.pivot_table("shown", index, "metric", aggfunc="first", sort=False)
         return "\n".join([wide.to_string(), *(f"warning: {w}" for w in self.warnings)])
 
 
 def subgroups(
-    predictions: Predictions,
-    groups: pd.DataFrame,
-    *,
-    threshold: float | Threshold,
-    smallest: int = 20,
-    level: float = 0.95,
-) -> SubgroupReport:
+    predictions: Predictions, groups: pd.DataFrame, *, threshold: float | Threshold,
+    smallest: int = 20, level: float = 0.95,
+) -> SubgroupReport:  # fmt: skip
     """Sensitivity, specificity and AUC of each group, with intervals, and the gaps.
 
     Gaps are against the attribute's largest group. Where a patient has images in both groups (the
@@ -131,23 +119,19 @@ def subgroups(
                 f"column {attribute!r} has {names.nunique()} groups; band it first (at most "
                 f"{MOST_GROUPS})"
             )
-        parts = _parts(predictions, names, _order(groups[attribute], pd.Index(names.unique())))
-        found = {name: _measures(predictions, mask, cut) for name, (_, mask) in parts.items()}
-        reference = max(parts, key=lambda name: parts[name][0])
-        for group, metrics in found.items():
-            n, mask = parts[group]
-            ill = int(np.sum(predictions.y_true[mask] == 1))
+        found = _by_group(predictions, names, groups[attribute], cut)
+        reference = max(found, key=lambda name: found[name][0])
+        for group, (n, ill, metrics) in found.items():
             for metric, (measure, count, which) in metrics.items():
-                if metric == "specificity" and n < mask.sum():
-                    continue  # the negative images are the same in all groups of positive ones
-                warning = _too_small(count, which, smallest)
-                numbers = _numbers(measure.interval(level))
-                table.append([attribute, group, n, ill, metric, *numbers, warning])
-                if group != reference:
-                    base, base_count, _ = found[reference][metric]
-                    gap = _numbers(difference(measure, base, level=level)[0])
-                    warning = warning or _too_small(base_count, which, smallest)
-                    gaps.append([attribute, group, reference, metric, *gap, warning])
+                small = _too_small(count, which, smallest)
+                values = _numbers(measure.interval(level))
+                table.append([attribute, group, n, ill, metric, *values, small])
+                if group == reference:
+                    continue
+                base, base_count, _ = found[reference][2][metric]
+                gap = _numbers(difference(measure, base, level=level)[0])
+                small = small or _too_small(base_count, which, smallest)
+                gaps.append([attribute, group, reference, metric, *gap, small])
     ends = ["metric", "value", "low", "high", "reason", "warning"]
     return SubgroupReport(
         pd.DataFrame(table, columns=["attribute", "group", "n", "positives", *ends]),
@@ -161,56 +145,45 @@ def group_names(column: pd.Series[Any]) -> pd.Series[str]:
     return column.astype("object").fillna("").astype(str).replace("", "unknown")
 
 
-def _parts(
-    predictions: Predictions, names: pd.Series[str], order: list[str]
-) -> dict[str, tuple[int, Bools]]:
-    """Size and rows of each group, in order.
+def _by_group(
+    predictions: Predictions, names: pd.Series[str], column: pd.Series[Any], cut: float
+) -> dict[str, tuple[int, int, dict[str, tuple[Measure, int, str]]]]:
+    """Size, positives and metrics of each group, these with the images that speak for them.
 
-    Where only positive images have the attribute, each group is of these, against all negative.
+    Groups are in the order of the categories, where the column has them, else of their names, with
+    "unknown" last. Where only positive images have the attribute, each group is of these, against
+    all negative images, whose specificity is the same in all groups and left out.
     """
-    member = {name: (names == name).to_numpy() for name in order}
-    negative = predictions.y_true == 0
+    present = set(names)
+    order = [*column.cat.categories.astype(str)] if hasattr(column, "cat") else sorted(present)
+    order = [*(name for name in order if name in present - {"unknown"}), "unknown"]
+    whole, found = predictions.rows, {}
     lacking = names.str.lower().isin(NOTHING).to_numpy()
-    if not (negative.any() and len(order) > 1 and bool(lacking[negative].all())):
-        return {name: (int(m.sum()), m) for name, m in member.items()}
-    return {
-        name: (int((m & ~negative).sum()), m | negative)
-        for name, m in member.items()
-        if (m & ~negative).any()
-    }
-
-
-def _order(column: pd.Series[Any], present: pd.Index[Any]) -> list[str]:
-    """Order groups by category, where a column has categories, else by name; "unknown" last."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        known = [str(name) for name in column.dtype.categories if str(name) in present]
-    else:
-        known = sorted(name for name in present if name != "unknown")
-    return known + (["unknown"] if "unknown" in present and "unknown" not in known else [])
+    of_positive = bool(len(present) > 1 and not whole.positive.all()
+                       and lacking[~whole.positive].all())  # fmt: skip
+    for name in order:
+        member = (names == name).to_numpy() & (whole.positive | (not of_positive))
+        if not member.any():
+            continue
+        mask = member | ~whole.positive if of_positive else member
+        data = Rows(whole.positive[mask], whole.score[mask], whole.patient[mask], whole.size)
+        ill, well = int(data.positive.sum()), int((~data.positive).sum())
+        part = shares(data, data.score >= cut)
+        metrics = {"sensitivity": (part["sensitivity"], ill, predictions.positive)}
+        if not of_positive:
+            metrics["specificity"] = (part["specificity"], well, predictions.classes[0])
+        metrics["auc"] = (area(data), min(ill, well), "the smaller class")
+        found[name] = (int(member.sum()), ill, metrics)
+    return found
 
 
 def _numbers(e: Estimate) -> tuple[float, float, float, str]:
     return e.value, e.low, e.high, e.reason
 
 
-def _measures(
-    predictions: Predictions, mask: Bools, cut: float
-) -> dict[str, tuple[Measure, int, str]]:
-    """Each metric of one group, with how many images of which class speak for it."""
-    data = rows(predictions).where(mask)
-    ill, well = int(data.positive.sum()), int((~data.positive).sum())
-    part = shares(data, data.score >= cut)
-    return {
-        "sensitivity": (part["sensitivity"], ill, predictions.positive),
-        "specificity": (part["specificity"], well, predictions.classes[0]),
-        "auc": (area(data), min(ill, well), "the smaller class"),
-    }
-
-
 def _too_small(n: int, which: str, smallest: int) -> str:
-    if n >= smallest:
-        return ""
-    return f"too small to say: {n} image{'s' * (n != 1)} of {which} (fewer than {smallest})"
+    words = f"too small to say: {n} image{'s' * (n != 1)} of {which} (fewer than {smallest})"
+    return words if n < smallest else ""
 
 
 def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.Series[Any]:

@@ -11,24 +11,16 @@ A difference of two shares or areas joins their two intervals, by square-and-add
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
 from medimg.errors import MetricsError
-from medimg.metrics.predictions import (
-    Bools,
-    Floats,
-    Ints,
-    Predictions,
-    check_level,
-    check_patients,
-)
+from medimg.metrics.predictions import Bools, Floats, Ints, Names, check_level, check_patients
 
 DRAWS = 2000
 """Samples of patients that a bootstrap draws."""
@@ -99,12 +91,17 @@ class Measure:
     """From the confidence level to the estimate."""
 
 
+def nothing(reason: str, size: int) -> Measure:
+    """Return the measure of a metric that these data do not define."""
+    return Measure(math.nan, np.zeros(size), lambda level: undefined(reason, level=level))
+
+
 def z_of(level: float) -> float:
     """Return how many standard errors a normal interval reaches to each side."""
     return float(ndtri(0.5 + level / 2))
 
 
-def patient_codes(patients: Sequence[Any] | NDArray[Any] | None, n: int) -> Ints:
+def patient_codes(patients: Names | None, n: int) -> Ints:
     """Return each image's patient as a number from 0; without ids each image is its own patient.
 
     Parameters
@@ -135,34 +132,6 @@ def patient_codes(patients: Sequence[Any] | NDArray[Any] | None, n: int) -> Ints
         raise MetricsError(f"{len(patients)} patient_ids for {n} images; give one per image")
     names = check_patients(patients, np.arange(n).astype(np.str_))
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Two-class predictions as arrays of one length."""
-
-    positive: Bools
-    score: Floats
-    patient: Ints
-    """Code of the patient, below `size`; a subset of rows keeps the codes of the whole."""
-    size: int
-
-    def where(self, mask: Bools) -> Rows:
-        """Only some rows."""
-        return Rows(self.positive[mask], self.score[mask], self.patient[mask], self.size)
-
-
-def codes_of(predictions: Predictions) -> Ints:
-    """Return the patient code of each row of predictions, which were checked before."""
-    if predictions.patient_ids is None:
-        return np.arange(len(predictions))
-    return np.unique(predictions.patient_ids, return_inverse=True)[1].astype(np.int64)
-
-
-def rows(predictions: Predictions) -> Rows:
-    """Two-class predictions as arrays."""
-    codes = codes_of(predictions)
-    return Rows(predictions.y_true == 1, predictions.y_score, codes, int(codes.max()) + 1)
 
 
 def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
@@ -230,37 +199,31 @@ def share(
     Rao JNK, Scott AJ (1992) Biometrics 48:577-585. Korn EL, Graubard BI (1998) Survey
     Methodology 24:193-201. Dean N, Pagano M (2015) J Surv Stat Methodol 3:484-503.
     """
-    x, who = hit[counted].astype(np.float64), patient[counted]
-    total = len(x)
+    x, who, total = hit[counted].astype(float), patient[counted], int(counted.sum())
     if total == 0:
-        words = reason or "nothing to count"
-        return Measure(math.nan, np.zeros(size), lambda level: undefined(words, level=level))
-    p = float(x.sum()) / total
-    images = np.bincount(who, minlength=size)
+        return nothing(reason or "nothing to count", size)
+    p = float(x.mean())
+    images = np.bincount(who, minlength=size).astype(float)
     patients = int(np.count_nonzero(images))
-    correction = math.sqrt(patients / (patients - 1)) if patients > 1 else 1.0
+    correction = math.sqrt(patients / max(patients - 1, 1))
     parts = correction * np.bincount(who, weights=x - p, minlength=size) / total
+    variance = float(np.sum(parts**2))
 
     def interval(level: float) -> Estimate:
-        if patients == total:
-            return wilson(float(x.sum()), total, level=level)
-        if p in (0.0, 1.0) or patients == 1:
-            n = total**2 / float(np.sum(images.astype(np.float64) ** 2))
-        else:
-            variance = float(np.sum(parts**2))
-            n = min(p * (1 - p) / variance if variance > TINY**2 else total, total)
+        n = float(total)
+        if patients < total and (p in (0.0, 1.0) or patients == 1):
+            n = total**2 / float(np.sum(images**2))
+        elif patients < total:
+            n = min(p * (1 - p) / variance if variance > TINY**2 else n, n)
             n *= (z_of(level) / float(stdtrit(patients - 1, 0.5 + level / 2))) ** 2
-        found = wilson(p * n if p < 1 else n, n, level=level)
+        found = wilson(n if p == 1 else p * n, n, level=level)
         return Estimate(p, found.low, found.high, level, "Wilson")
 
     return Measure(p, parts, interval)
 
 
 def share_by_patient(
-    hits: ArrayLike,
-    patients: Sequence[Any] | NDArray[Any] | None = None,
-    *,
-    level: float = 0.95,
+    hits: ArrayLike, patients: Names | None = None, *, level: float = 0.95
 ) -> Estimate:
     """Share of images that hit, with Wilson's interval by patient.
 
@@ -286,13 +249,12 @@ def share_by_patient(
     Examples
     --------
     >>> share_by_patient([True, True, False, True], ["p", "p", "q", "r"])
-    0.750 (0.126 to 0.984)
+    0.750 (0.062 to 0.993)
     """
     check_level(level)
     hits = np.asarray(hits, dtype=np.float64)
     codes = patient_codes(patients, len(hits))
-    everyone = np.ones(len(hits), dtype=bool)
-    return share(hits, everyone, codes, size=len(hits)).interval(level)
+    return share(hits, np.ones(len(hits), dtype=bool), codes, size=len(hits)).interval(level)
 
 
 def difference(first: Measure, second: Measure, *, level: float) -> tuple[Estimate, float]:
@@ -308,35 +270,32 @@ def difference(first: Measure, second: Measure, *, level: float) -> tuple[Estima
     Newcombe RG (1998) Stat Med 17:873-890 and 17:2635-2650. Zou GY, Donner A (2008) Stat Med
     27:1693-1702.
     """
-    one, other = first.interval(level), second.interval(level)
-    for estimate in (one, other):
-        if math.isnan(estimate.low):
-            return undefined(estimate.reason, level=level), math.nan
-    gap = first.value - second.value
-    spread = math.sqrt(float(np.sum(first.parts**2)) * float(np.sum(second.parts**2)))
-    alike = float(np.dot(first.parts, second.parts)) / spread if spread > TINY**2 else 0.0
+    gap, product = first.value - second.value, np.sum(first.parts**2) * np.sum(second.parts**2)
+    alike = float(first.parts @ second.parts / math.sqrt(product)) if product > TINY**4 else 0.0
 
-    def reach(a: Estimate, b: Estimate) -> tuple[float, float]:
-        """How far the interval goes below and above the difference."""
+    def bounds(level: float) -> tuple[float, float]:
+        a, b = first.interval(level), second.interval(level)
         below, above = (
             math.sqrt(max(0.0, x**2 + y**2 - 2 * alike * x * y))
             for x, y in ((a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low))
         )
-        return below, above
+        return gap - below, gap + above
 
     def beyond(tail: float) -> float:
         """How far 0 lies outside the interval of level 1 - tail."""
-        below, above = reach(first.interval(1 - tail), second.interval(1 - tail))
-        return gap - below if gap > 0 else -gap - above
+        low, high = bounds(1 - tail)
+        return low if gap > 0 else -high
 
-    below, above = reach(one, other)
+    for estimate in (first.interval(level), second.interval(level)):
+        if math.isnan(estimate.low):
+            return undefined(estimate.reason, level=level), math.nan
+    low, high = bounds(level)
     p_value, most = TINY, 1 - 1e-9
     if abs(gap) < TINY or beyond(most) <= 0:
         p_value = 1.0
     elif beyond(TINY) < 0:
         p_value = float(brentq(beyond, TINY, most, xtol=TINY))
-    found = Estimate(gap, max(-1.0, gap - below), min(1.0, gap + above), level, one.method)
-    return found, p_value
+    return Estimate(gap, max(-1.0, low), min(1.0, high), level, estimate.method), p_value
 
 
 Statistic = Callable[[Floats], Floats]
@@ -344,14 +303,9 @@ Statistic = Callable[[Floats], Floats]
 
 
 def bootstrap(
-    statistic: Statistic,
-    counts: ArrayLike,
-    patients: Sequence[Any] | NDArray[Any] | None = None,
-    *,
-    level: float = 0.95,
-    draws: int = DRAWS,
-    rng: np.random.Generator | None = None,
-) -> Estimate:
+    statistic: Statistic, counts: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
+    draws: int = DRAWS, rng: np.random.Generator | None = None,
+) -> Estimate:  # fmt: skip
     """Interval of any metric of sums over images, by drawing whole patients again.
 
     Parameters
@@ -396,18 +350,14 @@ def bootstrap(
     if counts.ndim != 2 or len(counts) == 0:
         raise MetricsError(f"counts have the shape {counts.shape}; expected (N, C) with N > 0")
     codes = patient_codes(patients, len(counts))
-    return bootstrap_all({"": statistic}, counts, codes, level=level, draws=draws, rng=rng)[""]
+    all_of = bootstrap_all(lambda c: {"": statistic(c)}, counts, codes, level, rng, draws)
+    return all_of[""]
 
 
 def bootstrap_all(
-    statistics: Mapping[str, Statistic],
-    counts: Floats,
-    codes: Ints,
-    *,
-    level: float,
-    draws: int = DRAWS,
-    rng: np.random.Generator | None = None,
-) -> dict[str, Estimate]:
+    statistics: Callable[[Floats], dict[str, Floats]], counts: Floats, codes: Ints, level: float,
+    rng: np.random.Generator | None, draws: int = DRAWS,
+) -> dict[str, Estimate]:  # fmt: skip
     """Bootstrap several metrics of the same sums, on the same samples of patients."""
     rng = np.random.default_rng(0) if rng is None else rng
     per_patient = np.stack([np.bincount(codes, weights=c) for c in counts.T], axis=1)
@@ -415,49 +365,37 @@ def bootstrap_all(
     kinds, number = np.unique(per_patient, axis=0, return_counts=True)
     size = len(per_patient)
     drawn = rng.multinomial(size, number / size, size=draws).astype(np.float64) @ kinds
-    found = {}
     with np.errstate(divide="ignore", invalid="ignore"):
-        for name, statistic in statistics.items():
-            value = float(statistic(per_patient.sum(axis=0)[None])[0])
-            found[name] = percentiles(value, statistic(drawn), level=level)
-    return found
+        values, samples = statistics(per_patient.sum(axis=0)[None]), statistics(drawn)
+    return {name: percentiles(float(v[0]), samples[name], level) for name, v in values.items()}
 
 
 def bootstrap_images(
-    statistic: Statistic,
-    codes: Ints,
-    *,
-    level: float,
-    draws: int = DRAWS // 2,
-    rng: np.random.Generator | None = None,
+    statistic: Statistic, codes: Ints, level: float, rng: np.random.Generator | None = None
 ) -> Estimate:
     """Bootstrap by patient a metric that is no function of sums.
 
     `statistic` takes how often each image is in each sample, (B, N), and returns the metric (B,).
     """
-    found = [
-        statistic(drawn[:, codes]) for drawn in patient_draws(int(codes.max()) + 1, draws, rng=rng)
-    ]
-    value = float(statistic(np.ones((1, len(codes))))[0])
-    return percentiles(value, np.concatenate(found), level=level)
+    draws = patient_draws(int(codes.max()) + 1, rng)
+    found = np.concatenate([statistic(drawn[:, codes]) for drawn in draws])
+    return percentiles(float(statistic(np.ones((1, len(codes))))[0]), found, level)
 
 
-def patient_draws(
-    size: int, draws: int, *, rng: np.random.Generator | None = None
-) -> Iterator[Floats]:
+def patient_draws(size: int, rng: np.random.Generator | None) -> Iterator[Floats]:
     """Draw `size` patients again and again: how often each is in a sample, (some draws, size)."""
     rng = np.random.default_rng(0) if rng is None else rng
     step = max(1, 2_000_000 // size)  # samples at a time, to bound the memory
-    for n in np.diff([*range(0, draws, step), draws]):
+    for start in range(0, DRAWS // 2, step):
+        n = min(step, DRAWS // 2 - start)
         yield rng.multinomial(size, np.full(size, 1 / size), size=n).astype(np.float64)
 
 
-def percentiles(value: float, draws: Floats, *, level: float) -> Estimate:
+def percentiles(value: float, draws: Floats, level: float) -> Estimate:
     """Make an estimate out of bootstrap draws, honest about draws that are not defined."""
     if not math.isfinite(value):
         return undefined("not defined on these data", level=level)
-    good = draws[np.isfinite(draws)]
-    reason = ""
+    good, reason = draws[np.isfinite(draws)], ""
     if len(good) < 0.9 * len(draws):
         reason = f"only {len(good)} of {len(draws)} bootstrap samples define it"
     elif np.ptp(good) < TINY:
@@ -469,13 +407,9 @@ def percentiles(value: float, draws: Floats, *, level: float) -> Estimate:
 
 
 def mean_by_patient(
-    values: ArrayLike,
-    patients: Sequence[Any] | NDArray[Any] | None = None,
-    *,
-    level: float = 0.95,
-    draws: int = DRAWS,
-    rng: np.random.Generator | None = None,
-) -> Estimate:
+    values: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
+    draws: int = DRAWS, rng: np.random.Generator | None = None,
+) -> Estimate:  # fmt: skip
     """Mean over images with a bootstrap interval that draws whole patients.
 
     Parameters
@@ -506,8 +440,7 @@ def mean_by_patient(
     >>> mean_by_patient([1.0, 3.0, 2.0, 6.0], ["p", "p", "q", "r"]).value
     3.0
     """
-    values = np.asarray(values, dtype=np.float64)
+    counts = np.stack([values, np.ones_like(values, dtype=float)], axis=-1)
     return bootstrap(
-        lambda sums: sums[:, 0] / sums[:, 1], np.stack([values, np.ones_like(values)], axis=-1),
-        patients, level=level, draws=draws, rng=rng,
-    )  # fmt: skip
+        lambda sums: sums[:, 0] / sums[:, 1], counts, patients, level=level, draws=draws, rng=rng
+    )

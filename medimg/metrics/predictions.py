@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,20 @@ from medimg.storage import atomic_write
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Names = Sequence[str] | NDArray[Any]
 
 
-@dataclass(frozen=True, init=False, repr=False, eq=False)
+@dataclass(frozen=True)
+class Rows:
+    """Two-class truth, score and patient of some images, as arrays of one length."""
+
+    positive: Bools
+    score: Floats
+    patient: Ints
+    """Code of the patient, below `size`, so that groups of images can be compared by patient."""
+    size: int
+
+
 class Predictions:
     """Truth and predicted probability of each image, checked once when they are put together.
 
@@ -54,48 +64,36 @@ class Predictions:
     '3 images (patients not known: each image counts as one patient)'
     """
 
-    ids: NDArray[np.str_]
-    y_true: Ints
-    y_score: Floats
-    patient_ids: NDArray[np.str_] | None = None
-    classes: tuple[str, ...] = ()
-
     def __init__(
-        self,
-        ids: Sequence[str] | NDArray[Any],
-        y_true: ArrayLike,
-        y_score: ArrayLike,
-        patient_ids: Sequence[str] | NDArray[Any] | None = None,
+        self, ids: Names, y_true: ArrayLike, y_score: ArrayLike, patient_ids: Names | None = None,
         classes: Sequence[str] = (),
-    ) -> None:
+    ) -> None:  # fmt: skip
         names = np.asarray([str(name) for name in ids], dtype=np.str_)
         scores = _check_scores(y_score, names)
         count = scores.shape[1] if scores.ndim == 2 else 2
         _check_same_length(names, y_true=y_true, y_score=scores, patient_ids=patient_ids)
-        where = _first_bad(np.asarray(pd.Series(names).duplicated()), names)
-        if where:
-            raise MetricsError(f"{where} was already given: each image may stand in one row only")
-        kinds = tuple(str(name) for name in classes) or _default_classes(count)
-        if len(kinds) != count:
+        again = np.asarray(pd.Series(names).duplicated())
+        _refuse(again, names, "was already given: each image may stand in one row only")
+        default = ("negative", "positive") if count == 2 else [f"class {k}" for k in range(count)]
+        self.ids: NDArray[np.str_] = names
+        self.y_true: Ints = _check_labels(y_true, names, count)
+        self.y_score: Floats = scores
+        self.patient_ids: NDArray[np.str_] | None = (
+            None if patient_ids is None else check_patients(patient_ids, names)
+        )
+        self.classes: tuple[str, ...] = tuple(str(name) for name in classes or default)
+        if len(self.classes) != count:
             raise MetricsError(
-                f"{len(kinds)} class names for scores of {count} classes; give one name per class, "
-                "and for two classes one score per row: the probability of class 1"
+                f"{len(classes)} class names for scores of {count} classes; give one name per "
+                "class, and for two classes one score per row: the probability of class 1"
             )
-        put = object.__setattr__
-        put(self, "ids", names)
-        put(self, "y_true", _check_labels(y_true, names, count))
-        put(self, "y_score", scores)
-        patients = None if patient_ids is None else check_patients(patient_ids, names)
-        put(self, "patient_ids", patients)
-        put(self, "classes", kinds)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        counts = ", ".join(
-            f"{name} {int(np.sum(self.y_true == k))}" for k, name in enumerate(self.classes)
-        )
+        sizes = np.bincount(self.y_true, minlength=len(self.classes))
+        counts = ", ".join(f"{name} {n}" for name, n in zip(self.classes, sizes, strict=True))
         return f"Predictions({self.count_text}; {counts})"
 
     @property
@@ -116,12 +114,25 @@ class Predictions:
     @property
     def n_patients(self) -> int:
         """Number of patients (of images, when the patients are not known)."""
-        return len(self) if self.patient_ids is None else len(np.unique(self.patient_ids))
+        return int(self.codes.max()) + 1
 
     @property
     def count_text(self) -> str:
         """Numbers of images and patients in words, also where the patients are not known."""
         return count_text(len(self), self.n_patients, known=self.patients_known)
+
+    @property
+    def codes(self) -> Ints:
+        """Number of each image's patient, from 0; of each image when they are not known."""
+        if self.patient_ids is None:
+            return np.arange(len(self))
+        return np.unique(self.patient_ids, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def rows(self) -> Rows:
+        """Truth, score and patient of two-class predictions, for computing."""
+        codes = self.codes
+        return Rows(self.y_true == 1, self.y_score, codes, int(codes.max()) + 1)
 
     def predicted(self, threshold: float = 0.5) -> Ints:
         """Predicted class of each image: score >= threshold, or the likeliest of K classes."""
@@ -133,10 +144,8 @@ class Predictions:
         """Two-class predictions of class k against all others."""
         if self.is_binary:
             return self
-        return Predictions(
-            self.ids, self.y_true == k, self.y_score[:, k], self.patient_ids,
-            (f"not {self.classes[k]}", self.classes[k]),
-        )  # fmt: skip
+        names = (f"not {self.classes[k]}", self.classes[k])
+        return Predictions(self.ids, self.y_true == k, self.y_score[:, k], self.patient_ids, names)
 
     def at_least(self, grade: int | str) -> Predictions:
         """Two-class predictions of "this grade or worse", from the summed probabilities.
@@ -178,10 +187,7 @@ class Predictions:
         return Predictions(self.ids, self.y_true >= k, score, self.patient_ids, words)
 
     def aggregate(
-        self,
-        by: Literal["patient"] | Sequence[str] | NDArray[Any] = "patient",
-        *,
-        how: Literal["mean", "max"] = "mean",
+        self, by: Names = "patient", *, how: Literal["mean", "max"] = "mean"
     ) -> Predictions:
         """Return one prediction per patient or study, from those of its images.
 
@@ -211,42 +217,31 @@ class Predictions:
         >>> films.aggregate(how="max").y_score.tolist()
         [0.9, 0.4]
         """
-        if how not in ("mean", "max"):
-            raise MetricsError(f"how is {how!r}; expected mean or max")
-        if isinstance(by, str):
-            if by != "patient" or self.patient_ids is None:
-                raise MetricsError(
-                    f"by is {by!r} and the patients are {'' if self.patients_known else 'not '}"
-                    "known; expected 'patient' with patient_ids, or the unit of each image"
-                )
-            units = self.patient_ids
-        else:
-            _check_same_length(self.ids, by=by)
-            units = check_patients(by, self.ids, column="unit")
-        code, names = pd.factorize(units)
-        first = np.unique(code, return_index=True)[1]
-        table = pd.DataFrame(self.y_score.reshape(len(self), -1)).groupby(code)
-        scores = (table.mean() if how == "mean" else table.max()).to_numpy()
-        if self.is_binary:
-            truth = pd.Series(self.y_true).groupby(code).max().to_numpy()
-            scores = np.clip(scores[:, 0], 0, 1)
-        else:
-            truth = self.y_true[first]
-            scores = scores / scores.sum(axis=1, keepdims=True)
-            self._refuse_two(self.y_true != truth[code], code, names, "classes")
-        patients = None
-        if self.patient_ids is not None:
-            patients = self.patient_ids[first]
-            self._refuse_two(self.patient_ids != patients[code], code, names, "patients")
-        return Predictions(names, truth, scores, patients, self.classes)
-
-    def _refuse_two(self, differs: Bools, code: Ints, names: Any, what: str) -> None:
-        where = _first_bad(differs, self.ids)
-        if where:
+        units = self.patient_ids if isinstance(by, str) and by == "patient" else by
+        if how not in ("mean", "max") or units is None or isinstance(units, str):
             raise MetricsError(
-                f"{where}: {str(names[code[int(np.argmax(differs))]])!r} has images of two {what}; "
-                f"expected one each"
+                f"by is {by!r} and how {how!r}; expected 'patient', if the patients are known, or "
+                "the unit of each image, and mean or max"
             )
+        _check_same_length(self.ids, by=units)
+        code, names = pd.factorize(check_patients(units, self.ids, column="unit"))
+        first = np.unique(code, return_index=True)[1]
+        groups = pd.DataFrame(self.y_score.reshape(len(self), -1)).groupby(code)
+        scores = groups.agg(how).to_numpy()
+        truth = pd.Series(self.y_true).groupby(code).max().to_numpy()
+        patients = None if self.patient_ids is None else self.patient_ids[first]
+        for same, mine, what in (
+            (truth, self.y_true, "class"),
+            (patients, self.patient_ids, "patient"),
+        ):
+            if same is not None and not (self.is_binary and what == "class"):
+                words = (
+                    f"belongs to a unit with more than one {what}; expected one for all its images"
+                )
+                _refuse(same[code] != mine, self.ids, words)
+        total = scores.sum(axis=1, keepdims=True)
+        scores = np.clip(scores[:, 0], 0, 1) if self.is_binary else scores / total
+        return Predictions(names, truth, scores, patients, self.classes)
 
     def subset(self, rows: Bools | Ints | Sequence[int]) -> Predictions:
         """Only the given rows (a mask of length N, or indices)."""
@@ -311,28 +306,20 @@ def check_patients(
     """
     patients = np.asarray([str(patient) for patient in patient_ids], dtype=np.str_)
     blank = np.isin(np.char.strip(patients), ("", "nan", "None", "<NA>", "NaT"))
-    where = _first_bad(blank, names)
-    if where:
-        raise MetricsError(
-            f"{where}: its {column} is missing; name one for each image, or leave "
-            f"{column}s out, so that each image counts as one"
-        )
+    _refuse(
+        blank,
+        names,
+        f": its {column} is missing; name one for each image, or leave {column}s "
+        "out, so that each image counts as one",
+    )
     return patients
 
 
-def _default_classes(count: int) -> tuple[str, ...]:
-    """Return names for classes that were given none."""
-    if count == 2:
-        return ("negative", "positive")
-    return tuple(f"class {k}" for k in range(count))
-
-
-def _first_bad(bad: Bools, names: NDArray[np.str_]) -> str | None:
-    """Describe the first offending row, or return None when there is none."""
-    if not bad.any():
-        return None
-    row = int(np.argmax(bad))
-    return f"row {row} (image {str(names[row])!r})"
+def _refuse(bad: Bools, names: NDArray[np.str_], words: str) -> None:
+    """Raise MetricsError with the first offending row, if there is one."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise MetricsError(f"row {row} (image {str(names[row])!r}){' ' * (words[0] != ':')}{words}")
 
 
 def _check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
@@ -361,20 +348,16 @@ def _check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
     if len(scores) != len(names) or len(scores) == 0:
         return scores  # the caller's length check words this better
     rows = scores.reshape(len(scores), -1)
-    uneven = np.abs(rows.sum(axis=1) - 1) > (1e-3 if scores.ndim == 2 else math.inf)
     for bad, problem in (
         (~np.isfinite(rows).all(axis=1), "missing or infinite"),
         (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
-        (uneven, "a row that does not sum to 1"),
+        (np.abs(rows.sum(axis=1) - 1) > 1e-3, "a row that does not sum to 1"),
     ):
-        where = _first_bad(np.asarray(bad), names)
-        if where:
-            value = rows[int(np.argmax(bad))]
-            shown = value[0] if len(value) == 1 else value
-            raise MetricsError(
-                f"{where}: y_score is {shown}, {problem}; expected probabilities (apply softmax "
-                "or sigmoid to logits first)"
-            )
+        if scores.ndim == 1 and "sum" in problem:
+            continue
+        shown = scores[int(np.argmax(bad))]
+        words = "expected probabilities (apply softmax or sigmoid to logits first)"
+        _refuse(np.asarray(bad), names, f": y_score is {shown}, {problem}; {words}")
     return scores
 
 
@@ -385,10 +368,6 @@ def _check_labels(y_true: ArrayLike, names: NDArray[np.str_], count: int) -> Int
         raise MetricsError(f"y_true has the shape {labels.shape}; expected (N,), one label per row")
     numbers = pd.to_numeric(pd.Series(labels), errors="coerce").to_numpy(np.float64)
     bad = ~np.isin(numbers, np.arange(count))
-    where = _first_bad(bad, names)
-    if where:
-        raise MetricsError(
-            f"{where}: y_true is {labels[int(np.argmax(bad))]}; expected a whole number from 0 "
-            f"to {count - 1}"
-        )
+    shown = labels[int(np.argmax(bad))]
+    _refuse(bad, names, f": y_true is {shown}; expected a whole number from 0 to {count - 1}")
     return numbers.astype(np.int64)

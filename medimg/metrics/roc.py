@@ -8,7 +8,7 @@ them by patient before squaring gives Obuchowski's variance for several images p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,26 +18,9 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import (
-    DRAWS,
-    TINY,
-    Estimate,
-    Measure,
-    Rows,
-    bootstrap_images,
-    difference,
-    rows,
-    undefined,
-    z_of,
-)
-from medimg.metrics.predictions import (
-    Bools,
-    Floats,
-    Ints,
-    Predictions,
-    check_level,
-    require_binary,
-)
+from medimg.metrics import intervals
+from medimg.metrics.intervals import TINY, Estimate, Measure, undefined
+from medimg.metrics.predictions import Floats, Predictions, Rows, check_level, require_binary
 
 Scale = Literal["logit", "plain"]
 
@@ -88,23 +71,23 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
     """
     require_binary(predictions)
     check_level(level)
-    return area(rows(predictions), scale=scale).interval(level)
+    return area(predictions.rows, scale=scale).interval(level)
 
 
 def area(data: Rows, *, scale: Scale = "logit") -> Measure:
     """AUC of rows whose scores may be any finite numbers, as a measure by patient."""
-    pos, neg = data.positive, ~data.positive
-    if pos.all() or neg.all():
-        words = f"no {'negative' if pos.any() else 'positive'} image"
-        nothing = np.zeros(data.size)
-        return Measure(math.nan, nothing, lambda level: undefined(words, level=level))
-    of_pos = _placements(data.score[pos], data.score[neg])
-    of_neg = 1 - _placements(data.score[neg], data.score[pos])
-    value = min(1.0, float(of_pos.mean()))  # rounding may pass 1
     part, patients = np.zeros(len(data.score)), []
-    for side, won in ((pos, of_pos), (neg, of_neg)):
+    sides = {"positive": data.positive, "negative": ~data.positive}
+    for name, side in sides.items():
+        if not side.any():
+            return intervals.nothing(f"no {name} image", data.size)
+    pos, neg = sides.values()
+    won = [_placements(data.score[pos], data.score[neg]),
+           1 - _placements(data.score[neg], data.score[pos])]  # fmt: skip
+    value = min(1.0, float(won[0].mean()))  # rounding may pass 1
+    for side, share in zip((pos, neg), won, strict=True):
         n = int(np.count_nonzero(np.bincount(data.patient[side])))
-        part[side] = (math.sqrt(n / (n - 1)) if n > 1 else 1.0) * (won - value) / len(won)
+        part[side] = math.sqrt(n / max(n - 1, 1)) * (share - value) / len(share)
         patients.append(n)
     parts = np.bincount(data.patient, weights=part, minlength=data.size).astype(float)
     error = math.sqrt(float(np.sum(parts**2)))
@@ -126,7 +109,7 @@ def _placements(at: Floats, among: Floats) -> Floats:
 
 def auc_interval(value: float, error: float, *, level: float, scale: Scale = "logit") -> Estimate:
     """Return the interval of an AUC out of its standard error, on the logit or the plain scale."""
-    half = z_of(level) * error
+    half = intervals.z_of(level) * error
     if scale == "plain":
         low, high = max(0.0, value - half), min(1.0, value + half)
     else:
@@ -143,7 +126,7 @@ def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.9
     >>> newcombe_auc(1.0, 10, 10)
     1.000 (0.800 to 1.000)
     """
-    z, star = z_of(level), (n_pos + n_neg) / 2 - 1
+    z, star = intervals.z_of(level), (n_pos + n_neg) / 2 - 1
 
     def gap(t: float) -> float:
         variance = t * (1 - t) * (1 + star * ((1 - t) / (2 - t) + t / (1 + t))) / (n_pos * n_neg)
@@ -235,23 +218,6 @@ def auc_difference(
     0.222 (-0.440 to 0.697)
     """
     check_level(level)
-    check_pair(first, second)
-    # The patients are those of the first: they belong to the images, not to a model.
-    data = rows(first)
-    areas = [area(data), area(Rows(data.positive, second.y_score, data.patient, data.size))]
-    one, other = (a.interval(level) for a in areas)
-    if math.isnan(one.value):
-        return AucDifference(one, math.nan, one, other)
-    if math.sqrt(float(np.sum((areas[0].parts - areas[1].parts) ** 2))) < TINY:
-        reason = "the two models rank alike or perfectly, so the difference shows no variance"
-        gap = one.value - other.value
-        same = Estimate(gap, math.nan, math.nan, level, "DeLong", reason)
-        return AucDifference(same, math.nan, one, other)
-    return AucDifference(*difference(*areas, level=level), one, other)
-
-
-def check_pair(first: Predictions, second: Predictions) -> None:
-    """Raise MetricsError unless two-class predictions are of the same images, in the same order."""
     require_binary(first)
     require_binary(second)
     if len(first) != len(second):
@@ -262,11 +228,21 @@ def check_pair(first: Predictions, second: Predictions) -> None:
     differ = (first.ids != second.ids) | (first.y_true != second.y_true)
     if differ.any():
         row = int(np.argmax(differ))
+        one, other = (f"{str(p.ids[row])!r} (y_true {p.y_true[row]})" for p in (first, second))
         raise MetricsError(
-            f"row {row}: the first model has image {str(first.ids[row])!r} (y_true "
-            f"{first.y_true[row]}), the second {str(second.ids[row])!r} (y_true "
-            f"{second.y_true[row]}); sort both by image and use one reference standard"
+            f"row {row}: the first model has image {one}, the second {other}; sort both by image "
+            "and use one reference standard"
         )
+    # The patients are those of the first: they belong to the images, not to a model.
+    data = first.rows
+    areas = [area(data), area(Rows(data.positive, second.y_score, data.patient, data.size))]
+    aucs = [a.interval(level) for a in areas]
+    gap = areas[0].value - areas[1].value
+    if not math.isnan(gap) and np.sum((areas[0].parts - areas[1].parts) ** 2) < TINY**2:
+        reason = "the two models rank alike or perfectly, so the difference shows no variance"
+        same = Estimate(gap, math.nan, math.nan, level, "DeLong", reason)
+        return AucDifference(same, math.nan, *aucs)
+    return AucDifference(*intervals.difference(*areas, level=level), *aucs)
 
 
 def roc_curve(predictions: Predictions) -> pd.DataFrame:
@@ -297,13 +273,8 @@ def roc_curve(predictions: Predictions) -> pd.DataFrame:
     """
     thresholds, tp, fp, reason = _curve(predictions)
     with np.errstate(invalid="ignore"):
-        curve = pd.DataFrame(
-            {
-                "threshold": np.r_[np.inf, thresholds],
-                "sensitivity": np.r_[0, tp] / tp[-1],
-                "specificity": 1 - np.r_[0, fp] / fp[-1],
-            }
-        )
+        rates = {"sensitivity": np.r_[0, tp] / tp[-1], "specificity": 1 - np.r_[0, fp] / fp[-1]}
+    curve = pd.DataFrame({"threshold": np.r_[np.inf, thresholds], **rates})
     curve.attrs["reason"] = reason
     return curve
 
@@ -336,9 +307,8 @@ def pr_curve(predictions: Predictions) -> pd.DataFrame:
     """
     thresholds, tp, fp, reason = _curve(predictions)
     with np.errstate(invalid="ignore"):
-        curve = pd.DataFrame(
-            {"threshold": thresholds, "recall": tp / tp[-1], "precision": tp / (tp + fp)}
-        )
+        rates = {"recall": tp / tp[-1], "precision": tp / (tp + fp)}
+    curve = pd.DataFrame({"threshold": thresholds, **rates})
     curve.attrs["reason"] = "" if tp[-1] else reason
     return curve
 
@@ -355,11 +325,7 @@ def _curve(predictions: Predictions) -> tuple[Floats, Floats, Floats, str]:
 
 
 def average_precision(
-    predictions: Predictions,
-    *,
-    level: float = 0.95,
-    draws: int = DRAWS // 2,
-    rng: np.random.Generator | None = None,
+    predictions: Predictions, *, level: float = 0.95, rng: np.random.Generator | None = None
 ) -> Estimate:
     """Average precision (the step-wise area under the precision-recall curve).
 
@@ -369,8 +335,6 @@ def average_precision(
         Of two classes; scores need only rank.
     level : float
         Confidence level, in (0, 1).
-    draws : int
-        Samples of the bootstrap by patient that makes the interval.
     rng : numpy.random.Generator, optional
         For the bootstrap; by default seeded with 0, so that results repeat.
 
@@ -392,24 +356,19 @@ def average_precision(
     """
     require_binary(predictions)
     check_level(level)
-    data = rows(predictions)
+    data = predictions.rows
     if not data.positive.any():
         return undefined("no positive image", level=level)
     order = np.argsort(-data.score, kind="stable")
+    positive, patient = data.positive[order], data.patient[order]
     last = np.r_[np.flatnonzero(np.diff(data.score[order])), len(order) - 1]
-    statistic = _precision_of(data.positive[order], last)
-    return bootstrap_images(statistic, data.patient[order], level=level, draws=draws, rng=rng)
-
-
-def _precision_of(positive: Bools, last: Ints) -> Callable[[Floats], Floats]:
-    """Average precision as a function of how often each image, by falling score, is drawn."""
 
     def value(times: Floats) -> Floats:
+        """Average precision of each sample, in which image i is times[:, i] times."""
         tp = np.cumsum(times * positive, axis=1)[:, last]
-        called = np.cumsum(times, axis=1)[:, last]
+        called = np.maximum(np.cumsum(times, axis=1)[:, last], 1)  # 0 / 1 before the first
         with np.errstate(invalid="ignore"):
-            precision = np.where(called > 0, tp / called, 0)
-            steps = np.diff(tp, prepend=0.0, axis=1)
-            return np.asarray(np.sum(steps * precision, axis=1) / tp[:, -1])
+            steps = np.diff(tp, prepend=0.0, axis=1) * tp / called
+            return np.asarray(steps.sum(axis=1) / tp[:, -1])
 
-    return value
+    return intervals.bootstrap_images(value, patient, level, rng)

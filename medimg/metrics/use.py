@@ -10,23 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import (
-    DRAWS,
-    TINY,
-    Estimate,
-    codes_of,
-    patient_draws,
-    undefined,
-    wilson,
-    z_of,
-)
-from medimg.metrics.predictions import (
-    Floats,
-    Predictions,
-    check_level,
-    check_share,
-    require_binary,
-)
+from medimg.metrics.intervals import TINY, Estimate, patient_draws, undefined, wilson, z_of
+from medimg.metrics.predictions import Floats, Predictions, check_level, check_share, require_binary
 
 
 @dataclass(frozen=True)
@@ -68,12 +53,9 @@ class NaturalFrequencies:
 
 
 def ppv_npv_at(
-    prevalence: float,
-    sensitivity: Estimate | float,
-    specificity: Estimate | float,
-    *,
+    prevalence: float, sensitivity: Estimate | float, specificity: Estimate | float, *,
     level: float = 0.95,
-) -> PredictiveValues:
+) -> PredictiveValues:  # fmt: skip
     """PPV and NPV at a prevalence, by Bayes' rule.
 
     Parameters
@@ -113,79 +95,59 @@ def ppv_npv_at(
     check_share(prevalence, "prevalence")
     se = _with_bounds(sensitivity, "sensitivity", level)
     sp = _with_bounds(specificity, "specificity", level)
-    for estimate in (se, sp):
-        if math.isnan(estimate.value):
-            return PredictiveValues(prevalence, estimate, estimate)
     if se.level != sp.level:
         raise MetricsError(
             f"sensitivity has a {100 * se.level:g} % interval and specificity a "
             f"{100 * sp.level:g} % one; give both at the same level"
         )
     # PPV = ill a / (ill a + well b) with a = sensitivity and b = 1 - specificity; NPV is its twin.
-    ppv = _posterior(prevalence, se, _complement(sp), "called positive")
-    npv = _posterior(1 - prevalence, sp, _complement(se), "called negative")
-    return PredictiveValues(prevalence, ppv, npv)
+    ppv = _posterior(prevalence, se, sp, "called positive")
+    return PredictiveValues(prevalence, ppv, _posterior(1 - prevalence, sp, se, "called negative"))
 
 
 def _with_bounds(given: Estimate | float, name: str, level: float) -> Estimate:
     """Check a share, and widen bounds that rounding for print put on the wrong side of it."""
     if not isinstance(given, Estimate):
-        check_share(given, name)
-        return Estimate(float(given), math.nan, math.nan, level, "", "given without an interval")
-    if math.isnan(given.value) or math.isnan(given.low) or math.isnan(given.high):
-        return given
+        given = Estimate(float(given), math.nan, math.nan, level)
     for value in (given.value, given.low, given.high):
-        check_share(value, name)
+        if not math.isnan(value):
+            check_share(value, name)
     if given.low > given.high:
         raise MetricsError(
             f"the interval of the {name} goes from {given.low} to {given.high}; expected the lower "
             "bound first"
         )
-    low, high = min(given.low, given.value), max(given.high, given.value)
-    return Estimate(given.value, low, high, given.level, given.method)
+    low, high = np.minimum(given.low, given.value), np.maximum(given.high, given.value)
+    return Estimate(given.value, low, high, given.level, given.method, given.reason)
 
 
-def _complement(e: Estimate) -> Estimate:
-    return Estimate(1 - e.value, 1 - e.high, 1 - e.low, e.level, e.method, e.reason)
+def _posterior(prior: float, hit: Estimate, clear: Estimate, what: str) -> Estimate:
+    """Prior * hit / (prior * hit + (1 - prior) * (1 - clear)), with its bounds.
 
+    The bounds are those of hit / (1 - clear), by square-and-add of the logarithms.
+    """
+    if math.isnan(hit.value) or math.isnan(clear.value):
+        return hit if math.isnan(hit.value) else clear
+    a, b = (
+        np.array([hit.value, hit.low, hit.high]),
+        1 - np.array([clear.value, clear.high, clear.low]),
+    )
 
-def _posterior(prior: float, hit: Estimate, alarm: Estimate, what: str) -> Estimate:
-    """Prior * hit / (prior * hit + (1 - prior) * alarm), with bounds from those of hit / alarm."""
+    def of(hit: float, alarm: float) -> float:
+        return float(prior * hit / (prior * hit + (1 - prior) * alarm))
 
-    def of_ratio(ratio: float) -> float:
-        below = prior * ratio + 1 - prior
-        return 1.0 if math.isinf(ratio) and prior > 0 else prior * ratio / below
-
-    below = prior * hit.value + (1 - prior) * alarm.value
-    if below == 0:
+    if prior * a[0] + (1 - prior) * b[0] == 0:
         return undefined(f"no one would be {what}", level=hit.level)
-    value = prior * hit.value / below
-    if math.isnan(hit.low) or math.isnan(alarm.low):
+    value = of(a[0], b[0])
+    if math.isnan(hit.low) or math.isnan(clear.low):
         reason = "sensitivity and specificity were given without intervals"
         return Estimate(value, math.nan, math.nan, hit.level, "", reason)
-    if prior in (0.0, 1.0):
-        return Estimate(value, value, value, hit.level, hit.method)
-    low, high = (of_ratio(ratio) for ratio in _ratio_bounds(hit, alarm))
+    # Where a or b is 0 the tiny number in its place leaves the bound of the other in force.
+    (a0, a1, a2), (b0, b1, b2) = np.log(np.maximum(a, TINY)), np.log(np.maximum(b, TINY))
+    ratio = a0 - b0
+    low = of(math.exp(ratio - math.hypot(a0 - a1, b2 - b0)), 1)
+    high = of(math.exp(ratio + math.hypot(a2 - a0, b0 - b1)), 1)
     return Estimate(value, min(low, value), max(high, value), hit.level, hit.method)
-
-
-def _ratio_bounds(a: Estimate, b: Estimate) -> tuple[float, float]:
-    """Bounds of a / b out of those of each, by square-and-add of the logarithms.
-
-    Where a or b is 0 its logarithm has no distance to the bounds: the far bounds are then divided,
-    which is on the safe side.
-    """
-    if a.value == 0 or b.value == 0:
-        low, high = (a.low, b.high), (a.high, b.low)
-        return tuple(x / y if y > 0 else math.inf for x, y in (low, high))  # type: ignore[return-value]
-    ratio = a.value / b.value
-    below = math.hypot(_log_ratio(a.value, a.low), _log_ratio(b.high, b.value))
-    above = math.hypot(_log_ratio(a.high, a.value), _log_ratio(b.value, b.low))
-    return ratio * math.exp(-below), ratio * math.exp(above) if above < 700 else math.inf
-
-
-def _log_ratio(more: float, less: float) -> float:
-    return math.log(more / less) if less > 0 else math.inf
 
 
 def natural_frequencies(
@@ -220,23 +182,18 @@ def natural_frequencies(
     Of 1,000 people, 10 have the disease: the test finds 9 and misses 1. It also alarms 89 of the
     990 healthy. So 9 of 98 alarms are true.
     """
-    for value, name in (
-        (prevalence, "prevalence"), (sensitivity, "sensitivity"), (specificity, "specificity")
-    ):  # fmt: skip
-        check_share(value, name)
+    check_share(prevalence, "prevalence")
+    check_share(sensitivity, "sensitivity")
+    check_share(specificity, "specificity")
     ill = round(people * prevalence)
     found, cleared = round(ill * sensitivity), round((people - ill) * specificity)
     return NaturalFrequencies(people, found, ill - found, people - ill - cleared, cleared)
 
 
 def decision_curve(
-    predictions: Predictions,
-    *,
-    thresholds: ArrayLike | None = None,
-    prevalence: float | None = None,
-    level: float = 0.95,
-    rng: np.random.Generator | None = None,
-) -> pd.DataFrame:
+    predictions: Predictions, *, thresholds: ArrayLike | None = None,
+    prevalence: float | None = None, level: float = 0.95, rng: np.random.Generator | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Net benefit over threshold probabilities.
 
     Net benefit is TP/N - FP/N x t/(1-t): patients found, less false alarms at the rate at which a
@@ -281,37 +238,31 @@ def decision_curve(
         raise MetricsError("thresholds of a decision curve must lie between 0 and 1, exclusive")
     if prevalence is not None and not 0 < prevalence < 1:
         raise MetricsError(f"prevalence is {prevalence}; expected a share between 0 and 1")
-    positive = predictions.y_true == 1
-    if positive.all() or not positive.any():
+    data = predictions.rows
+    if data.positive.all() or not data.positive.any():
         raise MetricsError("a decision curve needs images of both classes")
-    called = predictions.y_score[:, None] >= grid
-    sums = np.column_stack([called & positive[:, None], called & ~positive[:, None], positive,
-                            ~positive]).astype(np.float64)  # fmt: skip
-    codes, n = codes_of(predictions), len(grid)
-    by_patient = np.zeros((int(codes.max()) + 1, sums.shape[1]))
-    np.add.at(by_patient, codes, sums)
+    called, sums = data.score[:, None] >= grid, []
+    for side in (data.positive, ~data.positive):
+        by_patient = np.zeros((data.size, len(grid) + 1))  # called at each threshold, and all
+        np.add.at(by_patient, data.patient, np.column_stack([called, called[:, 0] | True])
+                  * side[:, None])  # fmt: skip
+        sums.append(by_patient)
+    odds = grid / (1 - grid)
 
-    def benefit(c: Floats) -> Floats:
-        ill, well = c[:, -2:-1], c[:, -1:]
-        p = ill / (ill + well) if prevalence is None else prevalence
-        found, alarmed = c[:, :n] / np.maximum(ill, 1), c[:, n : 2 * n] / np.maximum(well, 1)
-        return np.asarray(p * found - (1 - p) * alarmed * grid / (1 - grid))
+    def benefit(drawn: Floats) -> Floats:
+        ill, well = (drawn @ side for side in sums)
+        n, m = ill[:, -1:], well[:, -1:]
+        p = n / (n + m) if prevalence is None else prevalence
+        found, alarmed = ill[:, :-1] / np.maximum(n, 1), well[:, :-1] / np.maximum(m, 1)
+        return np.asarray(p * found - (1 - p) * odds * alarmed)
 
-    draws = [benefit(d @ by_patient) for d in patient_draws(len(by_patient), DRAWS // 2, rng=rng)]
-    drawn = np.concatenate(draws)
+    drawn = np.concatenate([benefit(draws) for draws in patient_draws(data.size, rng)])
     drawn[:, np.ptp(drawn, axis=0) < TINY] = np.nan
     low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    p = float(positive.mean()) if prevalence is None else prevalence
-    return pd.DataFrame(
-        {
-            "threshold": grid,
-            "model": benefit(by_patient.sum(axis=0)[None])[0],
-            "low": low,
-            "high": high,
-            "all": p - (1 - p) * grid / (1 - grid),
-            "none": np.zeros(n),
-        }
-    )
+    p = float(data.positive.mean()) if prevalence is None else prevalence
+    model, everyone = benefit(np.ones((1, data.size)))[0], p - (1 - p) * odds
+    columns = {"threshold": grid, "model": model, "low": low, "high": high, "all": everyone}
+    return pd.DataFrame(columns).assign(none=0.0)
 
 
 @dataclass(frozen=True)
@@ -328,13 +279,9 @@ class SampleSize:
 
 
 def sample_size(
-    *,
-    half_width: float,
-    sensitivity: float | None = None,
-    auc: float | None = None,
-    prevalence: float = 0.5,
-    level: float = 0.95,
-) -> SampleSize:
+    *, half_width: float, sensitivity: float | None = None, auc: float | None = None,
+    prevalence: float = 0.5, level: float = 0.95,
+) -> SampleSize:  # fmt: skip
     """Least number of patients for an interval that is narrow enough.
 
     Parameters
@@ -370,7 +317,7 @@ def sample_size(
     >>> sample_size(sensitivity=0.9, half_width=0.05, prevalence=0.1)
     SampleSize(positive=141, negative=1269)
     >>> sample_size(auc=0.9, half_width=0.05).total
-    152
+    158
     """
     check_level(level)
     if (sensitivity is None) == (auc is None):
@@ -381,23 +328,17 @@ def sample_size(
     ):  # fmt: skip
         if value is not None and not least < value < most:
             raise MetricsError(f"{name} is {value}; expected a number between {least} and {most}")
-
-    def negatives(n: int) -> int:
-        return max(1, round(n * (1 - prevalence) / prevalence))
-
-    def half(n: int) -> float:
-        if sensitivity is not None:
-            found = wilson(sensitivity * n, n, level=level)
-            return (found.high - found.low) / 2
-        a, m = float(auc or 0), negatives(n)
-        q1, q2 = a / (2 - a), 2 * a**2 / (1 + a)
-        variance = a * (1 - a) + (n - 1) * (q1 - a**2) + (m - 1) * (q2 - a**2)
-        return z_of(level) * math.sqrt(variance / (n * m))
-
-    low, high = 0, 1
-    while half(high) > half_width:
-        low, high = high, 2 * high
-    while high - low > 1:  # the width falls as the number grows
-        middle = (low + high) // 2
-        low, high = (middle, high) if half(middle) > half_width else (low, middle)
-    return SampleSize(high, negatives(high))
+    n = 1
+    while True:
+        m = max(1, round(n * (1 - prevalence) / prevalence))
+        if auc is None:
+            found = wilson(float(sensitivity or 0) * n, n, level=level)
+            half = (found.high - found.low) / 2
+        else:
+            q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+            spread = auc * (1 - auc) + (n - 1) * (q1 - auc**2) + (m - 1) * (q2 - auc**2)
+            half = z_of(level) * math.sqrt(spread / (n * m))
+        if half <= half_width:
+            return SampleSize(n, m)
+        # A width falls at most in proportion to n, so that this step never goes too far.
+        n = max(n + 1, math.floor(n * half / half_width))
