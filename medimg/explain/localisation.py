@@ -8,10 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medimg.errors import MetricsError
-from medimg.metrics import Estimate
-from medimg.metrics.bootstrap import bootstrap_counts
-from medimg.metrics.checks import check_patients
-from medimg.metrics.estimates import proportion
+from medimg.metrics import Estimate, mean_by_patient, patient_codes, share_by_patient
 
 Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
@@ -90,8 +87,7 @@ def pointing_game(maps: npt.ArrayLike, masks: Masks, *, patient_ids: Patients = 
     heat, masks, patients = _with_lesion(maps, masks, patient_ids)
     strongest = heat == heat.max(axis=1, keepdims=True)
     hits = (strongest & masks).sum(axis=1) / strongest.sum(axis=1)
-    chance = float(masks.mean(axis=1).mean())
-    return MapTest("pointing game", share_by_patient(hits, patients), chance, hits)
+    return MapTest("pointing game", share_by_patient(hits, patients), float(masks.mean()), hits)
 
 
 def iou_at_matched_area(
@@ -178,8 +174,7 @@ def energy_inside(maps: npt.ArrayLike, masks: Masks, *, patient_ids: Patients = 
     total, inside = heat.sum(axis=1), (heat * masks).sum(axis=1)
     share = masks.mean(axis=1)
     energy = np.where(total > 0, inside / np.where(total > 0, total, 1), share)
-    estimate = mean_by_patient(energy, patients)
-    return MapTest("energy inside", estimate, float(share.mean()), energy)
+    return MapTest("energy inside", mean_by_patient(energy, patients), float(share.mean()), energy)
 
 
 TESTS = (pointing_game, iou_at_matched_area, energy_inside)
@@ -187,7 +182,7 @@ TESTS = (pointing_game, iou_at_matched_area, energy_inside)
 
 def _with_lesion(
     maps: npt.ArrayLike, masks: Masks, patient_ids: Patients
-) -> tuple[Values, Masks, npt.NDArray[Any] | None]:
+) -> tuple[Values, Masks, npt.NDArray[np.int64]]:
     """Check, then return maps and masks (M, H * W) of the images with a lesion, and patients."""
     heat, masks = np.asarray(maps), np.asarray(masks)
     if heat.ndim != 3 or heat.shape != masks.shape or masks.dtype != bool:
@@ -201,7 +196,7 @@ def _with_lesion(
     lesion = masks.any(axis=(1, 2))
     if not lesion.any():
         raise MetricsError("No mask shows a lesion; give masks of images with the disease.")
-    patients = None if patient_ids is None else patient_codes(patient_ids, len(heat))[lesion]
+    patients = patient_codes(patient_ids, len(heat))[lesion]
     flat, spots = (part[lesion].reshape(lesion.sum(), -1) for part in (heat, masks))
     return flat.astype(np.float64), spots, patients
 
@@ -216,32 +211,3 @@ def _overlap(heat: Values, mask: Masks) -> float:
     above, tied = heat > cut, heat == cut
     part = (area - above.sum()) / tied.sum()
     return float((above & mask).sum() + part * (tied & mask).sum())
-
-
-# These three stand in for functions of the same names and signatures in `medimg.metrics`.
-def mean_by_patient(
-    values: npt.ArrayLike, patients: Patients = None, *, rng: np.random.Generator | None = None
-) -> Estimate:
-    """Mean over images with a bootstrap interval that draws whole patients."""
-    values = np.asarray(values, np.float64)
-    counts = np.stack([values, np.ones_like(values)], axis=1)
-    rng = np.random.default_rng(0) if rng is None else rng
-    codes = patient_codes(patients, len(values))
-    return bootstrap_counts(lambda s: s[:, 0] / s[:, 1], counts, codes, rng=rng)
-
-
-def share_by_patient(hits: Values, patients: Patients = None) -> Estimate:
-    """Share of images that hit, with Wilson's interval by patient."""
-    codes = patient_codes(patients, len(hits))
-    everyone = np.ones(len(hits), dtype=bool)
-    return proportion(hits, everyone, np.ones(len(hits)), codes)  # type: ignore[arg-type]
-
-
-def patient_codes(patients: Patients, n: int) -> npt.NDArray[np.int64]:
-    """Return each image's patient as a number from 0; without ids each image is its own."""
-    if patients is None:
-        return np.arange(n)
-    if len(patients) != n:
-        raise MetricsError(f"{len(patients)} patient_ids for {n} images; give one per image.")
-    names = check_patients(patients, np.arange(n).astype(np.str_))
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)

@@ -136,13 +136,12 @@ def explain(
     if method not in METHODS:
         raise ModelError(f"There is no method {method!r}; choose one of: {', '.join(METHODS)}.")
     model.to(memory_format=torch.channels_last)  # half the time on a CPU; the weights are the same
-    if method in CLASSLESS:
-        targets, names = [Target(0)] * len(images), [""] * len(images)
-    else:
-        classes = classes_of(model, images, target, threshold=threshold)
-        targets = [Target(int(index)) for index in classes]
+    targets, names = [Target(0)] * len(images), [""] * len(images)
+    if method not in CLASSLESS:
+        classes = classes_of(model, images, target, threshold=threshold).tolist()
+        targets = [Target(index) for index in classes]
         known = dict(enumerate(getattr(model, "classes", ())))
-        names = [str(known.get(each.index, f"class {each.index}")) for each in targets]
+        names = [str(known.get(index, f"class {index}")) for index in classes]
     heat = np.zeros(images.shape[:3], np.float32)
     with tqdm(total=len(images), desc=method, unit="image", disable=method not in SLOW) as progress:
         for where, batch in as_batches(model, images, batch_size):

@@ -18,8 +18,9 @@ from medimg.augment import check_images
 from medimg.errors import MetricsError, ModelError
 from medimg.explain import localisation as places
 from medimg.explain.inspection import Class, Target, as_batches, classes_of, frozen_eval, unit_range
-from medimg.explain.localisation import MapTest, Masks, Patients, mean_by_patient, pointing_game
+from medimg.explain.localisation import MapTest, Masks, Patients, pointing_game
 from medimg.explain.maps import explain
+from medimg.metrics import mean_by_patient
 
 BASELINES = ("centre", "edges")
 REMOVED = (0.1, 0.3, 0.5)
@@ -197,8 +198,8 @@ def cascade_randomisation(
         found = {"agreement": agreement(trained, maps).estimate}
         if masks is not None:
             found["pointing"] = pointing_game(maps, masks).estimate
-        share = done / sum(sizes.values())
-        rows.append({"randomised": share, "down_to": names[-1] if names else "", **found})
+        part = {"randomised": done / sum(sizes.values()), "down_to": "".join(names[-1:])}
+        rows.append(part | found)
     return pd.DataFrame(rows)
 
 

@@ -277,11 +277,11 @@ assert not np.any(whose == unseen.patients[strangers])
 print(f"{len(ordered)} ill films of {len(set(whose))} patients, each with a stranger's map")
 
 # %%
-codes, rows = explain.patients.patient_codes(whose, len(whose)), []
+rows = []
 for name, test in (("pointing game", explain.pointing_game), ("IoU", explain.iou_at_matched_area)):
     own, other = (test(everyone[maps_of], truth[ordered], patient_ids=whose)
                   for maps_of in (ordered, strangers))
-    lead = explain.patients.mean_by_patient(own.per_image - other.per_image, codes)
+    lead = metrics.mean_by_patient(own.per_image - other.per_image, whose)
     said = "better" if lead.low > 0 else "worse" if lead.high < 0 else "not shown to differ"
     difference = re.sub(r"no interval.*", "no interval)", f"{lead:+.2f}")
     rows.append(f"| {name} | {own.estimate:.2f} | {other.estimate:.2f} | {difference} | {said} |")
