@@ -331,7 +331,7 @@ def _blurred(batch: Tensor, deviation: Tensor) -> Tensor:
 
 def _sharpened(batch: Tensor, amount: Tensor) -> Tensor:
     """Add a share of what a Gaussian blur of one pixel takes away."""
-    return batch + _column(amount) * (batch - _blurred(batch, torch.ones_like(amount)))
+    return torch.addcmul(batch, batch - _blurred(batch, torch.ones_like(amount)), _column(amount))
 
 
 def equalized(batch: Tensor) -> Tensor:

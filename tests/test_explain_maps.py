@@ -427,7 +427,7 @@ def test_bad_images(net, images, message):
 def test_bad_arguments(net, films):
     with pytest.raises(ModelError, match=r"no method 'gradcan'; choose one of: gradcam"):
         explain(net, films, method="gradcan")
-    with pytest.raises(ModelError, match=r"class or 5 of them, not an array of shape \(2,\)"):
+    with pytest.raises(ModelError, match=r"has the shape \(2,\); give one class, or 5"):
         explain(net, films, target=[0, 1], layer=net.second)
     with pytest.raises(ModelError, match=r"name it: layer="):
         explain(net, films)

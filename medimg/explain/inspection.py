@@ -64,7 +64,7 @@ def _start_graph(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     return output.detach().float().requires_grad_(True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Target:
     """The number that a map explains: the log-odds of one class.
 
@@ -74,8 +74,10 @@ class Target:
 
     Parameters
     ----------
-    index : int
-        Class to explain.
+    index : int, optional
+        Class to explain. Without it, the first logits decide: the class that they call is kept.
+    threshold : float
+        Probability of class 1 from which a model of two classes calls class 1.
 
     Examples
     --------
@@ -84,46 +86,47 @@ class Target:
     (2.0, -2.0)
     """
 
-    index: int
+    index: int | None = None
+    threshold: float = 0.5
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the log-odds of logits (K,), a scalar, or of (B, K), each row's (B,)."""
         count = logits.shape[-1]
+        if self.index is None:
+            self.index = int(called(logits.detach().view(-1, count), self.threshold)[0])
         if not 0 <= self.index < count:
             raise ModelError(
-                f"target {self.index} is not a class of this model, which has {count} "
-                f"(0 to {count - 1})."
+                f"target {self.index} is not a class of this model, which has {count} (from 0)."
             )
         if not logits.isfinite().all():
             raise ModelError(
-                "the model's output is not finite, so its weights are damaged; load the model "
-                "again, or train it again with a smaller learning rate."
+                "the model's output is not finite: its weights are damaged; load or train it again."
             )
         others = torch.cat([logits[..., : self.index], logits[..., self.index + 1 :]], dim=-1)
         return logits[..., self.index] - others.logsumexp(dim=-1)
 
 
+def called(logits: Tensor, threshold: float) -> Tensor:
+    """Return the classes (B,) that logits (B, K) call: at the threshold, or the most probable."""
+    if not 0 <= threshold <= 1:
+        raise ModelError(f"threshold is {threshold}; give a probability from 0 to 1.")
+    if logits.shape[1] > 2:
+        return logits.argmax(dim=1)
+    return (logits.double().softmax(dim=1)[:, 1] >= threshold).long()
+
+
 def classes_of(
-    model: nn.Module,
-    images: npt.NDArray[np.uint8],
-    target: Class = None,
-    *,
-    threshold: float = 0.5,
+    model: nn.Module, images: npt.NDArray[Any], target: Class = None, *, threshold: float = 0.5
 ) -> npt.NDArray[np.int64]:
     """Return the class to explain for each image, int64 (N,): the given or the called one."""
     if target is None:
-        if not 0 <= threshold <= 1:
-            raise ModelError(f"threshold is {threshold}; give a probability from 0 to 1.")
         with frozen_eval(model), torch.no_grad():
-            batches = [model(batch).cpu() for _, batch in as_batches(model, images, 8)]
-        logits = torch.cat(batches or [torch.zeros(0, 2)])
-        above = logits.double().softmax(dim=1)[:, 1] >= threshold
-        return (above.long() if logits.shape[1] == 2 else logits.argmax(dim=1)).numpy()
+            batches = [called(model(x), threshold) for _, x in as_batches(model, images, 8)]
+        return torch.cat(batches or [torch.zeros(0)]).long().cpu().numpy()
     given = np.asarray(target)
     if given.shape not in {(), (len(images),)}:
         raise ModelError(
-            f"target must be one class or {len(images)} of them, not an array of shape "
-            f"{given.shape}; leave it out to explain the class that the model calls."
+            f"target has the shape {given.shape}; give one class, or {len(images)}: one per image."
         )
     each = np.broadcast_to(given, len(images)).tolist()
     return np.array([_index(which, model) for which in each], np.int64)

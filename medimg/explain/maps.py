@@ -82,8 +82,8 @@ def explain(
         weights), ``rollout`` (vision transformers), ``occlusion``, ``integrated_gradients``.
     target : int, str, or N of them, optional
         Class to explain, by index or by its name in ``model.classes``. By default the class that
-        the model calls for each image, at the price of one more forward pass. ``eigencam``,
-        ``attention`` and ``rollout`` know no class and ignore it.
+        the model calls for each image. ``eigencam``, ``attention`` and ``rollout`` know no class
+        and ignore it.
     threshold : float
         Probability of class 1, as the network gives it, from which a model of two classes calls
         class 1. For scores with a temperature or averaged over views, give the called classes as
@@ -136,12 +136,9 @@ def explain(
     if method not in METHODS:
         raise ModelError(f"There is no method {method!r}; choose one of: {', '.join(METHODS)}.")
     model.to(memory_format=torch.channels_last)  # half the time on a CPU; the weights are the same
-    targets, names = [Target(0)] * len(images), [""] * len(images)
-    if method not in CLASSLESS:
-        classes = classes_of(model, images, target, threshold=threshold).tolist()
-        targets = [Target(index) for index in classes]
-        known = dict(enumerate(getattr(model, "classes", ())))
-        names = [str(known.get(index, f"class {index}")) for index in classes]
+    targets = [Target(threshold=threshold) for _ in images]
+    if method in SLOW or (target is not None and method not in CLASSLESS):
+        targets = [Target(int(k)) for k in classes_of(model, images, target, threshold=threshold)]
     heat = np.zeros(images.shape[:3], np.float32)
     with tqdm(total=len(images), desc=method, unit="image", disable=method not in SLOW) as progress:
         for where, batch in as_batches(model, images, batch_size):
@@ -150,4 +147,6 @@ def explain(
             else:
                 heat[where] = OTHERS[method](model, batch, targets[where])
             progress.update(len(batch))
+    known = {None: ""} | dict(enumerate(getattr(model, "classes", ())))
+    names = [str(known.get(each.index, f"class {each.index}")) for each in targets]
     return Maps(heat, method, tuple(names))

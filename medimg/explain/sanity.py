@@ -93,10 +93,11 @@ def randomise_weights(
 
     Notes
     -----
-    Adebayo and others draw the weights anew. Values are shuffled within each tensor here: a deep
-    network with freshly drawn weights and the normalisation statistics of before fades to zero,
-    and its empty maps would pass the check for the wrong reason. Shuffled weights keep their
-    distribution, and with it the scale of each layer's output.
+    Adebayo and others draw the weights anew; here the values are shuffled within each tensor. A
+    deep network with freshly drawn weights and the normalisation statistics of before fades to
+    zero: the last features of EfficientNet-Lite0 then differ between films by 3e-8 (standard
+    deviation), against 0.35 in the pretrained network and 0.3 in a shuffled one. Its blank maps
+    would pass the check for the wrong reason.
 
     References
     ----------
