@@ -23,7 +23,6 @@ from medimg.plots.evaluation import (
     plot_pr,
     plot_prevalence,
     plot_reliability,
-    plot_robustness,
     plot_roc,
     plot_subgroups,
 )
@@ -64,16 +63,6 @@ def test_precision_recall_shows_the_prevalence(p):
     ax = plot_pr(p, threshold=0.5)
     assert f"by chance: prevalence {p.y_true.mean():.2f}" in texts(ax)
     assert labelled(ax)
-
-
-def test_the_line_of_chance_is_weighted_as_the_curve_is(p):
-    weights = np.where(p.y_true == 1, 1.0, 3.0)
-    heavy = Predictions(p.ids, p.y_true, p.y_score, weights=weights)
-    share = weights[p.y_true == 1].sum() / weights.sum()
-    assert f"by chance: prevalence {share:.2f}" in texts(plot_pr(heavy))
-    nothing = Predictions(p.ids, p.y_true, p.y_score, weights=np.zeros(120))
-    assert not any("by chance" in text for text in texts(plot_pr(nothing)))
-    assert "AUC not defined" in texts(plot_roc(nothing, threshold=0.5))
 
 
 def test_models_of_the_same_images_share_one_line_of_chance(p):
@@ -141,15 +130,3 @@ def test_subgroups_are_hollow_when_too_small_and_say_when_undefined(p):
 def test_subgroups_say_the_level_of_their_intervals(p):
     report = subgroups(p, pd.DataFrame({"view": ["PA", "AP"] * 60}), threshold=0.5, level=0.9)
     assert "(90 % interval)" in plot_subgroups(report).get_xlabel()
-
-
-def test_robustness_draws_a_line_a_kind():
-    table = pd.DataFrame(
-        [[kind, level, 2.0 * level or np.nan, "u", "auc", 0.9 - level / 10, 0.3, 0.95, ""]
-         for kind in ("blur", "noise") for level in range(3)],
-        columns=["kind", "level", "strength", "unit", "metric", "value", "low", "high", "reason"],
-    )  # fmt: skip
-    ax = plot_robustness(table)
-    assert texts(ax) == ["blur: 2, 4 (u)", "noise: 2, 4 (u)"]
-    assert ax.get_ylim()[0] < 0.3
-    assert labelled(ax)

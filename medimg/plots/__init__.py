@@ -8,7 +8,7 @@ from medimg.plots.evaluation import (
     plot_roc,
 )
 from medimg.plots.explanations import plot_cascade, plot_map, plot_map_grid, plot_methods
-from medimg.plots.groups import plot_natural_frequencies, plot_robustness, plot_subgroups
+from medimg.plots.groups import plot_natural_frequencies, plot_subgroups
 from medimg.plots.images import plot_grid, plot_histogram, plot_image, plot_split
 from medimg.plots.show import show
 from medimg.plots.training import live_curve, plot_history, plot_strategy
@@ -29,7 +29,6 @@ __all__ = [
     "plot_pr",
     "plot_prevalence",
     "plot_reliability",
-    "plot_robustness",
     "plot_roc",
     "plot_split",
     "plot_strategy",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from medimg.metrics import Estimate, predictive_values
+from medimg.metrics import Estimate, ppv_npv_at
 from medimg.plots.palette import BLUE, GREY, ORANGE
 
 
@@ -72,12 +72,14 @@ def plot_prevalence(
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(6, 4.6), layout="constrained")
-    table = predictive_values(np.geomspace(0.001, 0.9, 120).tolist(), sensitivity, specificity)
+    prevalences = np.geomspace(0.001, 0.9, 120)
+    found = [ppv_npv_at(share, sensitivity, specificity) for share in prevalences.tolist()]
     lines = (("ppv", BLUE, "-", "PPV: ill if called positive"),
              ("npv", ORANGE, "--", "NPV: healthy if called negative"))  # fmt: skip
     for name, colour, dash, label in lines:
-        ax.plot(table["prevalence"], table[name], color=colour, ls=dash, lw=2, label=label)
-        ax.fill_between(table["prevalence"], table[f"{name}_low"], table[f"{name}_high"],
+        values = [getattr(at, name) for at in found]
+        ax.plot(prevalences, [e.value for e in values], color=colour, ls=dash, lw=2, label=label)
+        ax.fill_between(prevalences, [e.low for e in values], [e.high for e in values],
                         color=colour, alpha=0.15, lw=0)  # fmt: skip
     if mark is not None:
         ax.axvline(mark, color=GREY, ls=":", label=f"prevalence here: {100 * mark:.3g} %")

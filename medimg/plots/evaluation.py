@@ -24,14 +24,13 @@ from medimg.metrics import (
     auc,
     average_precision,
     pr_curve,
+    rates,
     reliability,
     roc_curve,
 )
-from medimg.metrics.binary import shares
-from medimg.metrics.estimates import rows
 from medimg.metrics.thresholds import as_threshold
 from medimg.plots.decisions import plot_decision_curve, plot_prevalence
-from medimg.plots.groups import plot_natural_frequencies, plot_robustness, plot_subgroups
+from medimg.plots.groups import plot_natural_frequencies, plot_subgroups
 from medimg.plots.palette import GREY, STYLES
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "plot_pr",
     "plot_prevalence",
     "plot_reliability",
-    "plot_robustness",
     "plot_roc",
     "plot_subgroups",
 ]
@@ -101,7 +99,7 @@ def plot_roc(
                 label=_label(name, "AUC", auc(p)))  # fmt: skip
         if threshold is not None:
             cut = as_threshold(threshold).value
-            part = shares(rows(p), cut)
+            part = rates(p, threshold=cut)
             se, sp = part["sensitivity"], part["specificity"]
             ax.errorbar(
                 1 - sp.value, se.value, yerr=[[se.value - se.low], [se.high - se.value]],
@@ -140,20 +138,18 @@ def plot_pr(
     ax = _axes(ax)
     drawn: set[float] = set()
     for (name, p), (colour, dash) in zip(_named(predictions).items(), cycle(STYLES), strict=False):
-        curve, data = pr_curve(p), rows(p)
-        first = curve[:1].assign(recall=0.0)  # none where no image counts
+        curve = pr_curve(p)
+        first = curve[:1].assign(recall=0.0)
         line = pd.concat([first, curve])
         ax.step(line["recall"], line["precision"],
                 where="pre", color=colour, ls=dash, lw=2,
                 label=_label(name, "average precision", average_precision(p)))  # fmt: skip
         if threshold is not None:
             cut = as_threshold(threshold).value
-            part = shares(data, cut)
+            part = rates(p, threshold=cut)
             ax.plot(part["sensitivity"].value, part["ppv"].value, "o", color=colour,
                     label=f"threshold {cut:.2f}")  # fmt: skip
-        if len(data.weight) == 0:
-            continue
-        share = float(np.average(data.positive, weights=data.weight))
+        share = float(np.mean(p.y_true == 1))
         if share not in drawn:  # models of the same images share one line
             ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
         drawn.add(share)

@@ -1,4 +1,4 @@
-"""Figures of people and groups: natural frequencies, subgroups, robustness."""
+"""Figures of people and groups: natural frequencies and subgroups."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Final
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
 from medimg.metrics import NaturalFrequencies, SubgroupReport
-from medimg.plots.palette import BLUE, GREY, ORANGE, STYLES
+from medimg.plots.palette import BLUE, GREY, ORANGE
 
 COLUMNS = 40
 SHORT: Final = {
@@ -112,47 +111,6 @@ def plot_subgroups(
            "hollow: too few images to say",
            ylabel="Group")  # fmt: skip
     ax.grid(alpha=0.3, axis="x")
-    return ax
-
-
-def plot_robustness(table: pd.DataFrame, *, metric: str = "auc", ax: Axes | None = None) -> Axes:
-    """Draw a metric over rising levels of each corruption, with intervals.
-
-    Parameters
-    ----------
-    table : DataFrame
-        From `medimg.metrics.robustness`.
-    metric : {"auc", "sensitivity", "specificity"}
-        Which of its metrics.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; by default on a figure of its own.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes that were drawn on.
-    """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-    chosen = table[table["metric"] == metric]
-    kinds = list(dict.fromkeys(chosen["kind"]))
-    styles = [*STYLES, ("black", "-")]
-    for k, kind in enumerate(kinds):
-        one = chosen[chosen["kind"] == kind]
-        colour, dash = styles[k % len(styles)]
-        error = np.clip([one["value"] - one["low"], one["high"] - one["value"]], 0, 1)
-        strengths = ", ".join(f"{s:g}" for s in one["strength"].dropna())
-        ax.errorbar(
-            one["level"] + 0.06 * (k - (len(kinds) - 1) / 2), one["value"], yerr=error,
-            color=colour, ls=dash, marker="osD^v"[k % 5], ms=4, capsize=2, elinewidth=0.8,
-            label=f"{kind}: {strengths} ({one['unit'].iloc[0]})",
-        )  # fmt: skip
-    levels = int(chosen["level"].max())
-    ax.set_xticks(range(levels + 1), ["untouched", *map(str, range(1, levels + 1))])
-    ax.set(xlabel="Level of corruption", ylabel=f"{metric_name(metric)} (95 % interval)")
-    ax.set_ylim(min(0.4, float(np.nanmin(chosen["low"])) - 0.02), 1.02)
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize="x-small", loc="lower left")
     return ax
 
 

@@ -23,7 +23,7 @@ from medimg.metrics import (
     evaluate,
     subgroups,
 )
-from medimg.metrics.subgroups import MOST_GROUPS, group_names
+from medimg.metrics.groups import MOST_GROUPS, group_names
 from medimg.reports.page import plain, write_page
 from medimg.reports.sections import (
     calibration_section,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import numpy as np
@@ -81,9 +80,7 @@ def methods(result: Evaluation) -> pd.DataFrame:
     made: dict[str, list[str]] = {}
     for name, estimate in result.estimates.items():
         if estimate.method:
-            # each metric has its own number of patients
-            method = re.sub(r"size of \d+ patients", "size by patient", estimate.method)
-            made.setdefault(method, []).append(metric_name(name))
+            made.setdefault(estimate.method, []).append(metric_name(name))
     return pd.DataFrame({"Method": list(made), "Metrics": [", ".join(v) for v in made.values()]})
 
 
@@ -145,7 +142,7 @@ def prevalence_section(
 def calibration_section(predictions: Predictions) -> dict[str, Any]:
     """Calibration in sentences and two pictures, for two classes, both present."""
     nothing: dict[str, Any] = {"calibration": [], "calibration_figures": []}
-    if not predictions.is_binary or predictions.weights is not None:
+    if not predictions.is_binary:
         return nothing
     if len(np.unique(predictions.y_true)) < 2:
         return nothing

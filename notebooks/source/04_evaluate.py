@@ -695,17 +695,14 @@ plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresho
 # again and again (a bootstrap).
 
 # %%
-_, whose = np.unique(calibrated.patient_ids, return_inverse=True)
-
-
 def lead_at(risk):
     """Return the model's lead over the better rival, for those who act from this risk on."""
     acts, price = calibrated.y_score >= risk, risk / (1 - risk)
     good_of_all = ill - price * ~ill  # what each patient adds if all are treated
     adds = np.transpose([acts * good_of_all, good_of_all, np.ones(len(ill))])
-    return metrics.bootstrap.bootstrap_counts(
+    return metrics.bootstrap(
         lambda sums: (sums[:, 0] - np.maximum(sums[:, 1], 0)) / sums[:, 2],
-        adds, whose, rng=np.random.default_rng(0))  # fmt: skip
+        adds, calibrated.patient_ids)  # fmt: skip
 
 
 # %%
