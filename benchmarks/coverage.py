@@ -108,12 +108,13 @@ def held(setting: Setting, draws: int, seed: int) -> np.ndarray:
         result = evaluate(draw(rng, setting, cohort=True)[0], threshold=cut, rng=rng)
         one, other = first.rows, second.rows
         part = [shares(data, data.score >= cut) for data in (one, other)]
+        found_of = [p["sensitivity"] for p in part]
         areas = [area(data) for data in (one, other)]
         gap = areas[0].value - areas[1].value
         half = 1.959963984540054 * np.sqrt(np.sum((areas[0].parts - areas[1].parts) ** 2))
         found = {
             "PPV at 5 %": ppv_npv_at(0.05, *(part[0][m].interval(0.95) for m in both)).ppv,
-            "difference of sensitivities": difference(part[0]["sensitivity"], part[1]["sensitivity"], level=0.95)[0],
+            "difference of sensitivities": difference(*found_of, level=0.95)[0],
             "AUC": areas[0].interval(0.95), "AUC, plain": auc(first, scale="plain"),
             "difference of AUCs": auc_difference(first, second).difference,
             **{m: part[0][m].interval(0.95) for m in both},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -271,59 +273,59 @@ def calibration_line(
     check_level(level)
     y = (predictions.y_true == 1).astype(np.float64)
     x, codes = logit(np.clip(predictions.y_score, TINY, 1 - TINY)), predictions.codes
-    ones = np.ones((len(x), 1))
-    line = np.column_stack([ones, x])
-    intercept = intervals.bootstrap_images(
-        lambda times: _fit_line(ones, x, y, times)[:, 0], codes, level, rng
-    )
-    slope = intervals.bootstrap_images(
-        lambda times: _fit_line(line, 0 * x, y, times)[:, 1],
-        codes,
-        level,
-        rng,
-    )
+    once, ones = np.ones((1, len(x))), np.ones((len(x), 1))
+    found = []
+    for design, offset in ((ones, x), (np.column_stack([ones, x]), np.zeros(len(x)))):
+        fit = partial(_fit_line, design, offset, y)
+        start = np.nan_to_num(fit(np.zeros((1, design.shape[1])), once))
+        found.append(intervals.bootstrap_images(partial(_last, fit, start), codes, level, rng))
+    intercept, slope = found
     if y.min() == y.max():
         intercept = slope = undefined("all images are of one class", level=level)
     elif np.ptp(x) == 0:
         slope = undefined("all scores are equal", level=level)
-    elif _separated(x, y, np.ones((1, len(x))))[0]:
+    elif _separated(x, y, once)[0]:
         slope = undefined("the classes are separated by the score", level=level)
     return CalibrationLine(intercept, slope)
 
 
-def _fit_line(design: Floats, offset: Floats, y: Floats, times: Floats) -> Floats:
-    """Logistic regression of each sample, (B, columns of design); NaN where it has no solution.
+def _last(fit: Callable[[Floats, Floats], Floats], start: Floats, times: Floats) -> Floats:
+    return fit(start, times)[:, -1]
 
-    Newton's method on the score equation. The likelihood has one summit, and a step that would
-    lower it is halved, so that no start can throw it off. A sample whose classes are separated by
-    the last column (of one class, if that is constant) has no solution.
+
+def _fit_line(design: Floats, offset: Floats, y: Floats, start: Floats, times: Floats) -> Floats:
+    """Coefficients of the logistic regression of each sample, (B, K); NaN without a solution.
+
+    Newton's method on the score equation, the mean of (y - p) design = 0. A step that would bring
+    a sample further from its solution is halved, so that no start can throw it off. A sample whose
+    classes are separated by the last column (of one class, if that is constant) has no solution.
     """
     n = times.sum(axis=1, keepdims=True)
-    beta = np.zeros((len(times), design.shape[1]))
     lost = _separated(design[:, -1], y, times)
     squares = (design[:, :, None] * design[:, None, :]).reshape(len(y), -1)
 
-    def height(beta: Floats) -> Floats:
-        """Mean log likelihood."""
-        eta = offset + beta @ design.T
-        return np.asarray(np.sum(times * (y * eta - np.logaddexp(0, eta)), axis=1) / n[:, 0])
-
-    for _ in range(60):
+    def score(beta: Floats) -> tuple[Floats, Floats, Floats]:
         p = expit(offset + beta @ design.T)
-        slope = (times * (y - p)) @ design / n
-        solved = lost | (np.abs(slope) < 1e-9).all(axis=1)
-        if solved.all():
+        left = (times * (y - p)) @ design / n
+        return p, left, np.linalg.norm(left, axis=1)
+
+    beta = np.repeat(start, len(times) // len(start), axis=0)
+    p, left, far = score(beta)
+    for _ in range(60):
+        going = ~lost & (far > 1e-10)
+        if not going.any():
             break
         curve = ((times * p * (1 - p)) @ squares / n).reshape(len(times), -1, design.shape[1])
         curve += 1e-12 * np.eye(design.shape[1])
-        step = np.linalg.solve(curve, slope[:, :, None])[:, :, 0] * ~solved[:, None]
-        for _ in range(40):
-            worse = height(beta + step) < height(beta) - 1e-14
+        step = np.linalg.solve(curve, left[:, :, None])[:, :, 0] * going[:, None]
+        for _ in range(50):
+            p, left, new = score(beta + step)
+            worse = going & (new > far)
             if not worse.any():
                 break
             step[worse] /= 2
-        beta = beta + step
-    beta[lost | ~solved] = np.nan
+        beta, far = beta + step, new
+    beta[lost | (far > 1e-8)] = np.nan
     return beta
 
 

@@ -44,8 +44,8 @@ class Evaluation:
         ``class, n, metric, estimate, value, low, high, reason``.
     warnings : tuple of str
         What a reader should know before trusting the numbers.
-    patients_known : bool
-        Whether it is known which images are of the same patient.
+    count_text : str
+        Numbers of images and patients in words, also where the patients are not known.
     per_cut : DataFrame or None
         Of grades, each grade or worse against the grades below it: like `per_class`.
     """
@@ -57,7 +57,7 @@ class Evaluation:
     threshold: Threshold | None = None
     per_class: pd.DataFrame | None = None
     warnings: tuple[str, ...] = ()
-    patients_known: bool = True
+    count_text: str = ""
     per_cut: pd.DataFrame | None = None
 
     def __getitem__(self, metric: str) -> Estimate:
@@ -74,11 +74,6 @@ class Evaluation:
     def level(self) -> float:
         """Confidence level of the intervals, a share."""
         return next(iter(self.estimates.values())).level
-
-    @property
-    def count_text(self) -> str:
-        """Numbers of images and patients in words, also where the patients are not known."""
-        return given.count_text(self.n_images, self.n_patients, known=self.patients_known)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -216,7 +211,7 @@ def evaluate(
     return Evaluation(
         estimates, matrix, len(predictions), rows.size, cut, per_class,
         _warnings(predictions, cut, matrix, given=threshold is not None),
-        predictions.patients_known, per_cut,
+        predictions.count_text, per_cut,
     )  # fmt: skip
 
 

@@ -385,7 +385,7 @@ def bootstrap_images(
 def patient_draws(size: int, rng: np.random.Generator | None) -> Iterator[Floats]:
     """Draw `size` patients again and again: how often each is in a sample, (some draws, size)."""
     rng = np.random.default_rng(0) if rng is None else rng
-    step = max(1, 2_000_000 // size)  # samples at a time, to bound the memory
+    step = max(1, 200_000 // size)  # samples at a time, that fit the cache
     for start in range(0, DRAWS // 2, step):
         n = min(step, DRAWS // 2 - start)
         yield rng.multinomial(size, np.full(size, 1 / size), size=n).astype(np.float64)

@@ -119,7 +119,9 @@ class Predictions:
     @property
     def count_text(self) -> str:
         """Numbers of images and patients in words, also where the patients are not known."""
-        return count_text(len(self), self.n_patients, known=self.patients_known)
+        if self.patients_known:
+            return f"{len(self)} images of {self.n_patients} patients"
+        return f"{len(self)} images (patients not known: each image counts as one patient)"
 
     @property
     def codes(self) -> Ints:
@@ -175,7 +177,7 @@ class Predictions:
         """
         names = list(self.classes)
         k = names.index(grade) if grade in names else grade
-        if not (isinstance(k, int) and 1 <= k < len(names)):
+        if not (isinstance(k, int | np.integer) and 1 <= k < len(names)):
             raise MetricsError(
                 f"grade {grade!r} cannot divide the classes {', '.join(names)}; expected a number "
                 f"from 1 to {len(names) - 1}, or the name of a class after the first"
@@ -230,15 +232,11 @@ class Predictions:
         scores = groups.agg(how).to_numpy()
         truth = pd.Series(self.y_true).groupby(code).max().to_numpy()
         patients = None if self.patient_ids is None else self.patient_ids[first]
-        for same, mine, what in (
-            (truth, self.y_true, "class"),
-            (patients, self.patient_ids, "patient"),
-        ):
-            if same is not None and not (self.is_binary and what == "class"):
-                words = (
-                    f"belongs to a unit with more than one {what}; expected one for all its images"
-                )
-                _refuse(same[code] != mine, self.ids, words)
+        words = "belongs to a unit with more than one {}; expected one for all its images"
+        if not self.is_binary:
+            _refuse(truth[code] != self.y_true, self.ids, words.format("class"))
+        if patients is not None:
+            _refuse(patients[code] != self.patient_ids, self.ids, words.format("patient"))
         total = scores.sum(axis=1, keepdims=True)
         scores = np.clip(scores[:, 0], 0, 1) if self.is_binary else scores / total
         return Predictions(names, truth, scores, patients, self.classes)
@@ -257,23 +255,13 @@ class Predictions:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write ``image_id, patient_id, y_true, y_score`` (or ``y_score_<class>``), every digit."""
-        table = pd.DataFrame({"image_id": self.ids, "y_true": self.y_true})
-        if self.patient_ids is not None:
-            table.insert(1, "patient_id", self.patient_ids)
-        if self.is_binary:
-            table["y_score"] = self.y_score
-        else:
-            for k, name in enumerate(self.classes):
-                table[f"y_score_{name}"] = self.y_score[:, k]
+        patients = {} if self.patient_ids is None else {"patient_id": self.patient_ids}
+        names = [""] if self.is_binary else [f"_{name}" for name in self.classes]
+        columns = self.y_score.reshape(len(self), -1).T
+        scores = {f"y_score{name}": s for name, s in zip(names, columns, strict=True)}
+        table = pd.DataFrame({"image_id": self.ids, **patients, "y_true": self.y_true, **scores})
         with atomic_write(path, "w") as file:
             table.to_csv(file, index=False)
-
-
-def count_text(images: int, patients: int, *, known: bool) -> str:
-    """Say how many images and patients there are."""
-    if not known:
-        return f"{images} images (patients not known: each image counts as one patient)"
-    return f"{images} images of {patients} patients"
 
 
 def require_binary(predictions: Predictions) -> None:
@@ -306,12 +294,8 @@ def check_patients(
     """
     patients = np.asarray([str(patient) for patient in patient_ids], dtype=np.str_)
     blank = np.isin(np.char.strip(patients), ("", "nan", "None", "<NA>", "NaT"))
-    _refuse(
-        blank,
-        names,
-        f": its {column} is missing; name one for each image, or leave {column}s "
-        "out, so that each image counts as one",
-    )
+    fix = f"name one for each image, or leave {column}s out, so that each image counts as one"
+    _refuse(blank, names, f": its {column} is missing; {fix}")
     return patients
 
 
@@ -348,15 +332,14 @@ def _check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
     if len(scores) != len(names) or len(scores) == 0:
         return scores  # the caller's length check words this better
     rows = scores.reshape(len(scores), -1)
+    off = np.abs(rows.sum(axis=1) - 1) if scores.ndim == 2 else np.zeros(len(rows))
     for bad, problem in (
         (~np.isfinite(rows).all(axis=1), "missing or infinite"),
         (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
-        (np.abs(rows.sum(axis=1) - 1) > 1e-3, "a row that does not sum to 1"),
+        (off > 1e-3, "a row that does not sum to 1"),
     ):
-        if scores.ndim == 1 and "sum" in problem:
-            continue
-        shown = scores[int(np.argmax(bad))]
         words = "expected probabilities (apply softmax or sigmoid to logits first)"
+        shown = scores[int(np.argmax(bad))]
         _refuse(np.asarray(bad), names, f": y_score is {shown}, {problem}; {words}")
     return scores
 

@@ -359,8 +359,10 @@ display(
 # %% [markdown]
 # That is why we took the trouble of cross-validation. It has its price: it judges the *recipe*
 # (five models made in the same way), not one finished model. And its interval counts the chance of
-# whom we judged, not of whom we learned from, so it is somewhat too narrow. The model that goes to
-# a ward still has to be tested by itself, on patients from elsewhere.
+# whom we judged, not of whom we learned from, so it is too narrow: in simulations of such a recipe
+# (`benchmarks/coverage.py`) nominal 95 % intervals held the true mean AUC in only 88 % of studies with
+# 100 films, and in 93 % with 400. The model that goes to a ward still has to be tested by itself, on
+# patients from elsewhere.
 #
 # ## 5. Choose a threshold, and do not fool yourself
 #
@@ -547,7 +549,8 @@ widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 # bins by their score and counting (a bin without films is left out).
 
 # %% tags=["nbval-check-output"]
-place = np.digitize(y_score, np.linspace(0, 1, 6)[1:-1])  # five bins of equal width
+edges = np.linspace(0, 1, 6)[1:-1].round(12)  # to a computer 3 times 0.2 is not quite 0.6
+place = np.digitize(y_score.round(12), edges)  # five bins of equal width
 binned = pd.DataFrame({"place": place, "said": y_score, "ill": y_true}).groupby("place")
 by_hand = binned.agg(films=("ill", "size"), said=("said", "mean"), ill=("ill", "mean"))
 library = metrics.reliability(predictions, bins=5, strategy="uniform")
