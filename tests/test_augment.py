@@ -221,7 +221,8 @@ def test_another_type_or_shape_is_refused(bad):
 def test_grey_in_three_channels_is_changed_as_in_one(batch):
     settings = replace(Augment.strong(), noise=0.0, equalize=1.0)
     drawn = draw_parameters(3, settings, generator=seed(5))
-    drawn = replace(drawn, blur=torch.tensor([0.0, 0.7, 1.2]), sharpen=torch.tensor([1.0, 0.0, 0.5]))
+    blur, sharpen = torch.tensor([0.0, 0.7, 1.2]), torch.tensor([1.0, 0.0, 0.5])
+    drawn = replace(drawn, blur=blur, sharpen=sharpen)
     colour = apply(batch.expand(-1, 3, -1, -1), drawn)
     torch.testing.assert_close(colour, apply(batch, drawn).expand(-1, 3, -1, -1))
 
