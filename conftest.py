@@ -1,8 +1,9 @@
-"""For every test and notebook alike: the sample, no progress bars, one thread a worker."""
+"""For every test and notebook alike: the sample, no progress bars, UTF-8, one thread a worker."""
 
 import os
 
 os.environ["TQDM_DISABLE"] = "1"
+os.environ["PYTHONUTF8"] = "1"  # what a test starts prints UTF-8, on Windows too
 for name in ("MEDIMG_DATASET", "MEDIMG_DATA"):
     os.environ.pop(name, None)
 # Workers share the cores: two workers with two threads each take longer than with one each.

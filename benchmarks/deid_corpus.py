@@ -92,7 +92,11 @@ def main() -> None:
             )
         except DeidentifyError as error:
             print(f"FAILED: {error}")
-            print((out / "report.json").read_text() if (out / "report.json").exists() else "")
+            print(
+                (out / "report.json").read_text(encoding="utf-8")
+                if (out / "report.json").exists()
+                else ""
+            )
             raise SystemExit(2) from None
         seconds = time.perf_counter() - start
         print(report.summary())

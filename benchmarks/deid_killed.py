@@ -11,8 +11,8 @@ planted text in any byte of it.
 
 import argparse
 import hashlib
+import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +24,7 @@ from pydicom.data import get_testdata_file
 from pydicom.sequence import Sequence
 from tqdm.auto import tqdm
 
+KILLED = -9 if os.name == "posix" else 1  # the status of a process that was killed
 FAMILIES = ("Quackenbush", "Lindqvist", "Okonkwo-Beier", "Żółkiewski", "Brøndsted", "Featherstone")
 GIVEN = ("Walburga", "Theodosius", "Ngozi", "Świętosława", "Ingebjørg", "Ebenezer")
 
@@ -80,7 +81,7 @@ def main() -> None:
                                    options.files * (turn + 1) // options.kills)  # fmt: skip
             print(killed(command, out, wanted, rng.random() / 50))
         begun = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         print(f"last run: status {done.returncode}, {time.perf_counter() - begun:.1f} s")
         print(done.stdout.strip().splitlines()[0] if done.stdout else done.stderr[-600:])
         print("progress bars:", ", ".join(name for name in ("taking stock", "de-identifying",
@@ -107,7 +108,7 @@ def killed(command: list[str], out: Path, wanted: int, late: float) -> str:
     left = named(out)
     torn = [path for path in left if not whole(path)]
     return (
-        f"{'killed' if status == -signal.SIGKILL else f'ended with {status}'} at {wanted} files: "
+        f"{'killed' if status == KILLED else f'ended with {status}'} at {wanted} files: "
         f"{len(left)} outputs there, {len(torn)} of them torn"
     )
 

@@ -195,7 +195,7 @@ def by_dcmtk(path: Path, dataset: pydicom.Dataset, padding: np.ndarray) -> np.nd
             run("dcmj2pnm", "+op", path, target)
             return np.asarray(Image.open(target)) @ LUMINANCE
         run("dcmj2pnm", "-O", *options, "+opw", path, target)
-        words = target.read_text().split()
+        words = target.read_text(encoding="utf-8").split()
     columns, rows, top = (int(word) for word in words[1:4])
     return np.array(words[4:], float).reshape(rows, columns) / top * 255
 

@@ -28,9 +28,8 @@ from medimg.training.inference import run_batches
 
 def child(args) -> None:
     torch.set_num_threads(1)
-    if args.float32:  # as on a CPU that cannot multiply bfloat16
-        for probe in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-            setattr(torch.cpu, probe, lambda: False)
+    if args.float32:
+        os.environ["MEDIMG_PRECISION"] = "float32"
     with training.process_group():
         train, val = arrays(args.data, size=96, train=130, val=77, seed=args.seed)
         settings = training.FitSettings(
@@ -55,7 +54,7 @@ def child(args) -> None:
                 "history": json.loads(history.to_json(orient="records", double_precision=15)),
                 "files": sorted(path.name for path in args.out.iterdir()),
             }
-            (args.out / "found.json").write_text(json.dumps(found))
+            (args.out / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def main() -> None:
@@ -78,7 +77,7 @@ def main() -> None:
                 check=True,
                 env=os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"},
             )
-            found = json.loads((Path(out) / "found.json").read_text())
+            found = json.loads((Path(out) / "found.json").read_text(encoding="utf-8"))
         results.append(found)
         seen = [row["images"] for row in found["history"] if row["images"]]
         last = found["history"][-1]

@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +75,23 @@ def arrays(data: Path | None, *, size: int, train: int, val: int, seed: int):
     return whole.subset(learn), whole.subset(judge)
 
 
+def peak_memory() -> int:
+    """Return the most bytes that this process has held so far, on any system."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def machine() -> str:
     """Name the processor and the number of cores."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        match = re.search(r"model name\s*:\s*(.+)", info.read_text())
+        match = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
         name = match[1] if match else name
     return f"{name}, {os.cpu_count()} cores"

@@ -196,10 +196,10 @@ def main() -> None:
             start = time.perf_counter()
             full = [sys.executable, "-m", "medimg", *command, *extra, "--out", folder]
             subprocess.run(full, check=True)
-            timed.write_text(str((time.perf_counter() - start) / 60))
+            timed.write_text(str((time.perf_counter() - start) / 60), encoding="utf-8")
         if args.fit_only:
             continue
-        row["fit_minutes"] = float(timed.read_text())
+        row["fit_minutes"] = float(timed.read_text(encoding="utf-8"))
         info, rows = judge(folder, data, part, args.seed)
         for key in ("threshold", "threshold_rule", "temperature", "metrics", "settings"):
             row[key] = getattr(info, key)
@@ -211,7 +211,7 @@ def main() -> None:
         print(pd.DataFrame(rows).T.round(3).to_string(), flush=True)
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(found, indent=1) + "\n")
+            args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, *sys.argv, "--only", name, *extra],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             env=os.environ | {"TQDM_DISABLE": "1"},
         )

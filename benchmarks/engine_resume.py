@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -64,7 +63,7 @@ def main() -> None:
                 process.wait(moment)
                 break  # it ended before it could be killed
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 process.wait()
                 kills += 1
                 print(f"kill {kills:2d} after {moment:5.2f} s of training", flush=True)

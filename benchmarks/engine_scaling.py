@@ -8,11 +8,10 @@ speed makes, so that the table takes minutes, not hours.
 
 from __future__ import annotations
 
-import resource
 import time
 
 import torch
-from engine_films import arguments, arrays, machine
+from engine_films import arguments, arrays, machine, peak_memory
 
 from medimg import models, training
 
@@ -48,7 +47,7 @@ def row(args, size: int, count: int) -> None:
     start = time.perf_counter()
     training.linear_probe(features, whole.labels)
     probe = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory() / 2**20
     print(
         f"{size:4d}  {count:6d}  {decoded:8.1f}  {speed:11.1f}  {count / speed:7.0f}  "
         f"{inference:15.1f}  {probe:7.1f}  {peak:7.0f}",

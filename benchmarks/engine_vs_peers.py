@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -34,16 +33,19 @@ def tree_memory(pid: int) -> int:
     try:
         process = psutil.Process(pid)
         for part in [process, *process.children(recursive=True)]:
-            total += part.memory_full_info().pss
+            held = part.memory_full_info()
+            total += getattr(held, "pss", held.uss)  # only Linux shares out what is shared
     except psutil.Error:
         pass
     return total
 
 
 def processor_seconds() -> float:
-    """Return what this process and its finished children have used."""
-    used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(part.ru_utime + part.ru_stime for part in used)
+    """Return what this process and its finished children have used (on Windows, it alone)."""
+    import psutil
+
+    used = psutil.Process().cpu_times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 class Watch:
@@ -110,7 +112,7 @@ def main() -> None:
         done = subprocess.run(
             [sys.executable, *sys.argv, "--only", name],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             env=os.environ | {"TQDM_DISABLE": "1"},
         )
@@ -123,7 +125,9 @@ def main() -> None:
     if "medimg" in rows:
         ratios(rows)
     if args.json:
-        args.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def ratios(rows: dict[str, dict[str, float]]) -> None:

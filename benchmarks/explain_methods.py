@@ -24,7 +24,6 @@ from explain_films import Judged, attentive, films, trained
 
 from medimg.datasets import ImageSet
 from medimg.explain import (
-    baseline_maps,
     cascade_randomisation,
     compare_methods,
     energy_inside,
@@ -32,6 +31,7 @@ from medimg.explain import (
     iou_at_matched_area,
     pointing_game,
 )
+from medimg.explain.sanity import baseline_maps
 from medimg.metrics import Estimate, Predictions, auc
 from medimg.models import MedicalNet
 
@@ -63,8 +63,8 @@ def methods_table(model: MedicalNet, some: Judged, methods: Sequence[str],
                   others: Sequence[MedicalNet]) -> None:  # fmt: skip
     """Print one row a test and one column a method."""
     table = compare_methods(
-        model, some.images, some.masks, methods=methods, patient_ids=some.patients.tolist(),
-        others=others,
+        model, some.images, some.masks, methods=methods, target=1,
+        patient_ids=some.patients.tolist(), others=others,
     )  # fmt: skip
     table["shown"] = [f"{estimate:.2f}" for estimate in table["estimate"]]
     chance = table.groupby("test", sort=False)["chance"].first().map("{:.2f}".format)
@@ -112,7 +112,7 @@ def training_table(name: str, learn: ImageSet, test: Judged, cache: Path) -> Non
     rows = []
     for words, how in ways:
         model, _ = trained(name, 0, learn, cache, **how)
-        maps, ill = explain(model, test.ill.images, target=1), test.ill
+        maps, ill = explain(model, test.ill.images, target=1).heat, test.ill
         game = pointing_game(maps, ill.masks, patient_ids=ill.patients.tolist())
         rows.append({
             "trained on": words, "AUC": f"{area(scores(model, test), test):.2f}",
@@ -155,7 +155,7 @@ def report(name: str, learn: ImageSet, validate: Judged, test: Judged,
     count = int((learn.splits == "train").sum())
     print(f"\n## {name}, from {origin}, trained on {count} films\n")
     print(f"AUC {area(score, test):.2f} on {len(score)} films of other patients.")
-    parts_table(explain(model, ill.images, target=1), ill, scores(model, ill) >= 0.5)
+    parts_table(explain(model, ill.images, target=1).heat, ill, scores(model, ill) >= 0.5)
     if origin == "ImageNet":
         training_table(name, learn, test, options.cache)
     layers_table(model, validate.ill)

@@ -15,7 +15,7 @@ import torch
 from engine_films import machine
 from pytorch_grad_cam import GradCAM
 
-from medimg.explain import ClassScore, explain
+from medimg.explain import Target, explain
 from medimg.models import build_model, target_layer
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         def one_by_one(model: torch.nn.Module = model) -> np.ndarray:
             cam = GradCAM(model, [target_layer(model)])
             inputs = torch.from_numpy(films / np.float32(255))[:, None]
-            maps = [cam(x[None], [ClassScore(1)])[0] for x in inputs]
+            maps = [cam(x[None], [Target(1)])[0] for x in inputs]
             cam.activations_and_grads.release()
             return np.stack(maps)
 
@@ -56,7 +56,9 @@ def main() -> None:
         print(f"| {name} | pytorch-grad-cam, image by image | {each:.1f} | 1 | |", flush=True)
         for size in options.batches:
             fast, ours = seconds(
-                lambda model=model, size=size: explain(model, films, target=1, batch_size=size),
+                lambda model=model, size=size: (
+                    explain(model, films, target=1, batch_size=size).heat
+                ),
                 options.repeats,
             )
             gap = np.abs(ours - theirs).max()

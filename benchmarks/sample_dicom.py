@@ -38,7 +38,7 @@ def plain(text: str | None) -> str:
 def read_standard(folder: Path) -> DicomInfo:
     """Return dictionary, IODs and modules in the validator's form."""
     tables = {
-        name: json.loads((folder / f"{name}.json").read_text())
+        name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         for name in (
             "attributes", "sops", "ciods", "ciod_to_modules", "module_to_attributes", "references"
         )

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from medimg import metrics
 from medimg.__main__ import main as medimg
@@ -28,7 +29,14 @@ def run(arguments: list[str], seed: int) -> tuple[metrics.Predictions, float]:
             if medimg(command):
                 raise SystemExit(f"medimg {' '.join(command)} failed")
         path = Path(folder) / "evaluation" / "predictions.csv"
-        return metrics.Predictions.from_csv(path), time.perf_counter() - start
+        return read(path), time.perf_counter() - start
+
+
+def read(path: Path) -> metrics.Predictions:
+    """Read the two-class predictions that ``medimg evaluate`` wrote."""
+    table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str})
+    columns = (table[name].to_numpy() for name in ("image_id", "y_true", "y_score", "patient_id"))
+    return metrics.Predictions(*columns)
 
 
 def table(name: str, arguments: list[str], seeds: range) -> None:

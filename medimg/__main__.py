@@ -106,6 +106,9 @@ def _explain(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-ar
     _model(part)
     part.add_argument("images", nargs="+", metavar="IMAGE", help="DICOM, PNG, JPEG or TIFF files")
     part.add_argument("--method", default="gradcam", help="gradcam, gradcam++, hirescam, ...")
+    part.add_argument(
+        "--target", metavar="CLASS", help="class to explain; the called one if not given"
+    )
     part.add_argument("--out", metavar="FOLDER", default="runs/latest/explanations")
 
 

@@ -21,6 +21,10 @@ class DownloadError(MedimgError):
     """A download failed or did not match its checksum."""
 
 
+class PrecisionError(MedimgError):
+    """The precision asked for is unknown, or this machine cannot compute in it."""
+
+
 class ModelError(MedimgError):
     """A network cannot be built, or its weights cannot be found or loaded."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import platform
@@ -12,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from medimg.errors import PrecisionError
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +70,12 @@ def pick_device() -> torch.device:
 
 
 def pick_precision(device: torch.device) -> Precision:
-    """Choose the fastest precision that the hardware supports, and say so in the log.
+    """Choose the fastest precision that works on a device, and say so in the log, once per choice.
 
-    Half precision where the silicon multiplies it (any CUDA card; a CPU with AVX512-BF16 or
-    AMX), float32 elsewhere: emulated bfloat16 is several times slower than float32.
+    Half precision where the hardware multiplies it (any CUDA card; a CPU with AVX512-BF16 or AMX)
+    and a small convolution in it succeeds; float32 elsewhere, because emulated bfloat16 is several
+    times slower. The environment variable ``MEDIMG_PRECISION`` overrides the choice: ``float32``,
+    ``bfloat16``, ``float16`` or ``auto`` (the default).
 
     Parameters
     ----------
@@ -80,29 +85,82 @@ def pick_precision(device: torch.device) -> Precision:
     -------
     Precision
 
+    Raises
+    ------
+    PrecisionError
+        When ``MEDIMG_PRECISION`` is none of these words, or names a precision in which the device
+        cannot compute a convolution.
+
     Examples
     --------
     >>> pick_precision(torch.device("cpu")).channels_last
     True
     """
+    asked = os.environ.get("MEDIMG_PRECISION", "").strip().lower() or "auto"
+    if asked not in ("auto", *_DTYPES):
+        raise PrecisionError(
+            f"MEDIMG_PRECISION is {os.environ['MEDIMG_PRECISION']!r}; expected auto, "
+            f"{', '.join(_DTYPES)}: set one of these, or unset it"
+        )
+    name = _fastest(device) if asked == "auto" else asked
+    failure = _failure(device, name)
+    if failure and asked != "auto":
+        raise PrecisionError(
+            f"MEDIMG_PRECISION is {asked}, but {device} cannot compute a convolution in it "
+            f"({failure}): set it to float32 or auto"
+        )
+    reason = f" (a convolution in {name} failed: {failure})" if failure else ""
+    chosen = "float32" if failure else name
+    _say_once(f"computing on {device} in {chosen}, channels last{reason}")
+    return Precision(chosen, _DTYPES[chosen])
+
+
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def _fastest(device: torch.device) -> str:
+    """Name the precision that a device says it multiplies fastest."""
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
-        chosen = (
-            Precision("bfloat16", torch.bfloat16) if native else Precision("float16", torch.float16)
-        )
-    elif device.type == "cpu" and _cpu_multiplies_bfloat16():
-        chosen = Precision("bfloat16", torch.bfloat16)
-    else:
-        chosen = Precision()
-    log.info("computing on %s in %s, channels last", device, chosen.name)
-    return chosen
+        return "bfloat16" if native else "float16"
+    return "bfloat16" if device.type == "cpu" and _cpu_claims_bfloat16() else "float32"
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def _cpu_claims_bfloat16() -> bool:
     """Ask torch whether this CPU has bfloat16 dot products (the names are private: tolerate)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     found = (getattr(torch.cpu, name, None) for name in probes)
     return any(bool(probe()) for probe in found if probe is not None)
+
+
+@functools.cache
+def _failure(device: torch.device, name: str) -> str:
+    """Return why small convolutions in a precision fail on a device, or nothing if they work.
+
+    A CPU may claim bfloat16 while oneDNN, which computes the convolutions, refuses it.
+    """
+    dtype = _DTYPES[name]
+    if dtype is None:
+        return ""
+    mkldnn = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    try:
+        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
+            for groups in (1, 8):  # ordinary and depthwise
+                images = torch.ones(2, 8, 8, 8, device=device, dtype=dtype, requires_grad=True)
+                weight = torch.ones(8, 8 // groups, 3, 3, device=device, dtype=dtype)
+                result = torch.conv2d(images, weight.requires_grad_(), padding=1, groups=groups)
+                torch.autograd.grad(result.sum(), (images, weight))
+                if mkldnn:  # conv2d goes round what oneDNN lacks, slowly and in silence
+                    plain, one = (images.detach(), weight.detach(), None), [1, 1]
+                    torch.mkldnn_convolution(*plain, one, one, one, groups)
+    except (RuntimeError, NotImplementedError) as error:
+        return str(error).strip().partition("\n")[0]
+    return ""
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    log.info(message)
 
 
 @contextmanager

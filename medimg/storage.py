@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and the file is
     then renamed, which POSIX and Windows both do in one step. On any error, Ctrl-C included, the
-    temporary file is removed and a file that stood there before is left as it was.
+    temporary file is removed and a file that stood there before is left as it was. Text gets the
+    same bytes on every system: the ends of lines stay as they are written.
 
     Parameters
     ----------
@@ -43,25 +45,39 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     >>> target = pathlib.Path(tempfile.mkdtemp()) / "table.csv"
     >>> with atomic_write(target, "w") as file:
     ...     _ = file.write("a,b")
-    >>> target.read_text()
+    >>> target.read_text(encoding="utf-8")
     'a,b'
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+        how = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        with os.fdopen(handle, mode, **how) as file:  # type: ignore[call-overload]
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        _replace(temporary, target)
     except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(target)  # "No space left" alone does not say where
         raise
+
+
+def _replace(source: str, target: Path, patience: float = 2.0) -> None:
+    """Rename, and on Windows wait a little while a virus scanner or reader holds the old file."""
+    start = time.monotonic()
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if os.name != "nt" or time.monotonic() - start > patience:
+                raise
+            time.sleep(0.05)
 
 
 def _umask() -> int:

@@ -1,6 +1,7 @@
 """The command line: the whole way on a small folder, and one line for each kind of bad input."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -197,10 +198,42 @@ def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
     assert set(table["called"]) <= {"normal", "pneumonia"}
     assert main(["explain", "--model", model, "--out", str(tmp_path / "maps"), *films]) == 0
     maps = sorted((tmp_path / "maps").iterdir())
-    assert [p.name for p in maps] == ["000_p00_0_gradcam.png", "001_p15_1_gradcam.png"]
+    called = table["called"].tolist()  # each map explains the class that `predict` calls
+    names = [f"000_p00_0_gradcam_{called[0]}.png", f"001_p15_1_gradcam_{called[1]}.png"]
+    assert [p.name for p in maps] == names
     assert Image.open(maps[0]).width > 200
     assert str(maps[1]) in capsys.readouterr().out
     assert not plt.get_fignums()  # a thousand images must not fill the memory
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_explain_follows_the_models_own_threshold(fitted, folder, tmp_path, threshold):
+    model = copied(fitted, tmp_path / "model", threshold=threshold)
+    film = str(folder / "normal" / "p00_0.png")
+    assert main(["explain", "--model", model, "--out", str(tmp_path / "maps"), film]) == 0
+    called = "pneumonia" if threshold == 0 else "normal"
+    assert [p.name for p in (tmp_path / "maps").iterdir()] == [f"000_p00_0_gradcam_{called}.png"]
+
+
+def test_explain_a_named_class(fitted, folder, tmp_path, capsys):
+    film = str(folder / "normal" / "p00_0.png")
+    given = ["explain", "--model", str(fitted / "model.safetensors"), "--out", str(tmp_path)]
+    for name in ("normal", "pneumonia"):
+        assert main([*given, "--target", name, film]) == 0
+    assert main([*given, "--method", "eigencam", film]) == 0
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["000_p00_0_eigencam.png", "000_p00_0_gradcam_normal.png",
+                     "000_p00_0_gradcam_pneumonia.png"]  # fmt: skip
+    assert main([*given, "--target", "fracture", film]) == 2
+    assert "expected one of normal, pneumonia" in capsys.readouterr().err
+
+
+def copied(fitted, path, **card):
+    """Return the path of a copy of the fitted model whose card says something else."""
+    shutil.copy(fitted / "model.safetensors", path.with_suffix(".safetensors"))
+    info = json.loads((fitted / "model.json").read_text(encoding="utf-8"))
+    path.with_suffix(".json").write_text(json.dumps(info | card), encoding="utf-8")
+    return str(path.with_suffix(".safetensors"))
 
 
 def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, monkeypatch, capsys):

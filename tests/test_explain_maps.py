@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
-from torchvision.models import VisionTransformer
 
-from medimg.errors import ModelError
-from medimg.explain import METHODS, ClassScore, explain, inspecting, occlusion_maps
-from medimg.explain.attention import attention_maps, rollout
-from medimg.explain.cams import class_activation_maps
-from medimg.models import LinearHead, MedicalNet, build_model
-from medimg.models.transformer import attention_matrices, split_vit
+from medimg.errors import ModelError, TrainingError
+from medimg.explain import METHODS, Target, explain, frozen_eval
+from medimg.explain.methods import (
+    attention_maps,
+    class_activation_maps,
+    integrated_gradients,
+    occlusion_maps,
+)
+from medimg.models import build_model
 
 H, W = 24, 18
 
@@ -53,29 +56,45 @@ LIBRARY = {
 }
 
 
+def tensor(films: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(films / np.float32(255))[:, None]
+
+
 @pytest.mark.parametrize("method", LIBRARY)
-@pytest.mark.parametrize("score", ["logit", "log_odds"])
-def test_same_maps_as_pytorch_grad_cam_image_by_image(net, films, method, score):
-    ours = explain(net, films, method=method, target=2, score=score, layer=net.second, batch_size=3)
+def test_same_maps_as_pytorch_grad_cam_image_by_image(net, films, method):
+    ours = explain(net, films, method=method, target=2, layer=net.second, batch_size=3)
     net.eval()
     cam = LIBRARY[method](net, [net.second])
-    for i, film in enumerate(films):
-        x = torch.from_numpy(film / np.float32(255))[None, None]
-        theirs = cam(x, [ClassScore(2, score)])[0]
-        np.testing.assert_allclose(ours[i], theirs, atol=5e-6)
-    assert ours.max() > 0.99
+    for ours_of, x in zip(ours, tensor(films), strict=True):
+        theirs = cam(x[None], [Target(2)])[0]
+        np.testing.assert_allclose(ours_of, theirs, atol=5e-6)
+    assert ours.heat.max() > 0.99
 
 
-def test_gradcam_by_hand(net, films):
-    maps = explain(net, films[:1], target=1, score="logit", layer=net.second)
+def test_gradcam_by_hand(films):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Tiny(classes=2)
+    net.head.weight.data = torch.tensor([[0.1, -0.3, 0.2, 0.0, 0.4], [0.5, 0.4, -0.2, 0.3, 0.1]])
+    maps = explain(net, films[:1], target=1, layer=net.second)
     with torch.no_grad():
-        x = torch.from_numpy(films[:1] / np.float32(255))[:, None]
-        features = net.eval().second(net.first(x))
-    # the head averages, so the gradient of a logit is its weight over the number of places
-    small = torch.einsum("c,chw->hw", net.head.weight[1].detach(), features[0]).clamp(min=0)
+        features = net.eval().second(net.first(tensor(films[:1])))
+    # the head averages, and the log-odds of two classes are the difference of their logits: the
+    # gradient is the difference of their weights over the number of places
+    difference = (net.head.weight[1] - net.head.weight[0]).detach()
+    small = torch.einsum("c,chw->hw", difference, features[0]).clamp(min=0)
     large = nn.functional.interpolate(small[None, None], size=(H, W), mode="bilinear")[0, 0]
     expected = (large - large.min()) / (large.max() - large.min())
     np.testing.assert_allclose(maps[0], expected, atol=1e-5)
+
+
+def test_target_is_log_odds():
+    logits = torch.tensor([[0.3, -1.2, 2.0], [5.0, 0.0, -3.0]], dtype=torch.float64)
+    p = logits.softmax(1)
+    for index in range(3):
+        expected = torch.log(p[:, index] / (1 - p[:, index]))
+        torch.testing.assert_close(Target(index)(logits), expected)
+        torch.testing.assert_close(Target(index)(logits[1]), expected[1])
 
 
 def test_hirescam_is_gradcam_behind_a_mean_and_a_linear_layer(net, films):
@@ -87,32 +106,133 @@ def test_hirescam_is_gradcam_behind_a_mean_and_a_linear_layer(net, films):
 
 def test_log_odds_do_not_see_what_no_prediction_sees(net, films):
     common = torch.randn(5, generator=torch.Generator().manual_seed(1))
-    by_odds = explain(net, films, target=0, layer=net.second)
-    by_logit = explain(net, films, target=0, score="logit", layer=net.second)
-    x = torch.from_numpy(films / np.float32(255))[:, None]
+    before = explain(net, films, target=0, layer=net.second)
+    cam = GradCAM(net.eval(), [net.second])
+    x = tensor(films)
+    by_logit = cam(x, [lambda logits: logits[0]] * len(x))
     with torch.no_grad():
-        p = net.eval()(x).softmax(1)
+        p = net(x).softmax(1)
         net.head.weight += common
         torch.testing.assert_close(net(x).softmax(1), p)
     again = explain(net, films, target=0, layer=net.second)
-    np.testing.assert_allclose(again, by_odds, atol=1e-5)
-    again = explain(net, films, target=0, score="logit", layer=net.second)
-    assert np.abs(again - by_logit).max() > 0.1
+    np.testing.assert_allclose(again, before, atol=1e-5)
+    assert np.abs(cam(x, [lambda logits: logits[0]] * len(x)) - by_logit).max() > 0.1
 
 
-def test_default_target_is_each_images_prediction(net, films):
+def test_by_default_the_called_class_is_explained_and_named(net, films):
     with torch.no_grad():
-        classes = net.eval()(torch.from_numpy(films / np.float32(255))[:, None]).argmax(1).numpy()
-    for method in ("gradcam", "occlusion"):
+        net.head.bias -= net.eval()(tensor(films)).mean(0)  # so that not all films are called alike
+        classes = net(tensor(films)).argmax(1).numpy()
+    assert len(set(classes)) > 1
+    for method in ("gradcam", "occlusion", "scorecam"):
         maps = explain(net, films, method=method, layer=net.second, batch_size=2)
         named = explain(net, films, method=method, target=classes, layer=net.second)
         np.testing.assert_allclose(maps, named, atol=1e-6)
+        assert maps.names == named.names == tuple(f"class {k}" for k in classes)
 
 
-def test_bytes_and_fractions_give_the_same_map(net, films):
-    a = explain(net, films, target=1, layer=net.second)
-    b = explain(net, films / 255, target=1, layer=net.second)
-    np.testing.assert_allclose(a, b, atol=1e-6)
+class Odds(Tiny):
+    """P(class 1) follows from the first channel's mean; the classes have names."""
+
+    classes = ("normal", "pneumonia")
+
+    def __init__(self) -> None:
+        super().__init__(classes=2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8, 1.0])
+def test_two_classes_are_called_by_the_threshold(films, share):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = Odds()
+    with torch.no_grad():
+        p = net.eval()(tensor(films)).double().softmax(1)[:, 1].numpy()
+    threshold = float(np.quantile(p, share))  # between the scores, and at their ends
+    called = (p >= threshold).astype(int)
+    maps = explain(net, films, threshold=threshold, layer=net.second)
+    np.testing.assert_array_equal(maps, explain(net, films, target=called, layer=net.second))
+    assert maps.names == tuple(Odds.classes[k] for k in called)
+    assert set(called) == {1} if share == 0 else 0 in called
+
+
+def test_a_score_at_the_threshold_is_called_positive():
+    even = nn.Sequential(nn.Flatten(), nn.Linear(H * W, 2, bias=False))
+    nn.init.zeros_(even[1].weight)
+    film = np.zeros((1, H, W), np.uint8)
+    assert explain(even, film, method="occlusion").names == ("class 1",)
+    assert explain(even, film, method="occlusion", threshold=0.51).names == ("class 0",)
+    with pytest.raises(ModelError, match=r"threshold is 51; give a probability"):
+        explain(even, film, method="occlusion", threshold=51)
+
+
+def test_target_by_name(films):
+    net = Odds()
+    by_name = explain(net, films, target="pneumonia", layer=net.second)
+    np.testing.assert_array_equal(by_name, explain(net, films, target=1, layer=net.second))
+    each = ["normal", "pneumonia", "normal", "normal", "pneumonia"]
+    assert explain(net, films, target=each, layer=net.second).names == tuple(each)
+    with pytest.raises(ModelError, match=r"'fracture' is not .*; expected one of normal, pneum"):
+        explain(net, films, target="fracture", layer=net.second)
+    with pytest.raises(ModelError, match=r"1.5 is not a class"):
+        explain(net, films, target=1.5, layer=net.second)
+    with pytest.raises(ModelError, match=r"True is not a class"):
+        explain(net, films, target=True, layer=net.second)
+
+
+def test_methods_without_a_class_name_none(net, films):
+    maps = explain(net, films, method="eigencam", target=1, layer=net.second)
+    assert maps.names == ("",) * 5
+    assert repr(maps) == "Maps(5 by eigencam of [''])"
+
+
+def test_maps_are_an_array_where_one_is_wanted(net, films):
+    maps = explain(net, films, target=1, layer=net.second)
+    assert len(maps) == 5
+    np.testing.assert_array_equal(np.asarray(maps), maps.heat)
+    np.testing.assert_array_equal(maps[np.array([1, 0, 1, 0, 1], bool)], maps.heat[::2])
+    np.testing.assert_array_equal(np.stack(list(maps)), maps.heat)
+    assert np.asarray(maps, np.float64).dtype == np.float64
+    assert np.array(maps, copy=True) is not maps.heat
+
+
+def test_colour_films_give_the_maps_of_their_channels(net, films):
+    """A network that looks at one channel makes the maps of that channel."""
+    colour = np.stack([films, films[::-1], 255 - films], axis=-1)
+    grey = nn.Sequential(First(), net)
+    for method in ("gradcam", "layercam", "eigencam", "scorecam", "occlusion",
+                   "integrated_gradients"):  # fmt: skip
+        ours = explain(grey, colour, method=method, target=1, layer=net.second)
+        expected = explain(net, films, method=method, target=1, layer=net.second)
+        assert ours.heat.shape == (5, H, W)
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+class First(nn.Module):
+    def forward(self, x):
+        return x[:, :1]
+
+
+def test_a_colour_that_counts_is_found():
+    class Red(nn.Module):
+        def forward(self, x):
+            red = x[:, 0].mean((1, 2)) - x[:, 1:].mean((1, 2, 3))
+            return torch.stack([-30 * red, 30 * red], 1)
+
+    films = np.full((1, H, W, 3), 90, np.uint8)
+    films[0, 4:8, 10:14, 0] = 250  # red
+    films[0, 16:20, 2:6] = 250  # white
+    heat = explain(Red(), films, method="occlusion", target=1)[0]
+    y, x = np.unravel_index(heat.argmax(), heat.shape)
+    assert 4 <= y < 8
+    assert 10 <= x < 14
+
+
+def test_weights_that_are_not_finite_are_refused(net, films):
+    with torch.no_grad():
+        net.head.weight[0, 0] = float("nan")
+    for method in ("gradcam", "occlusion", "scorecam"):
+        with pytest.raises(ModelError, match="output is not finite"):
+            explain(net, films, method=method, layer=net.second)
 
 
 def test_eigencam_sign_does_not_follow_the_sign_of_the_component(net, films):
@@ -128,12 +248,12 @@ def test_eigencam_sign_does_not_follow_the_sign_of_the_component(net, films):
 
 
 def test_scorecam_of_few_channels_takes_those_that_vary_most(net, films, monkeypatch):
-    monkeypatch.setattr("medimg.explain.cams._BriefScoreCAM.channels", 2)
+    monkeypatch.setattr("medimg.explain.methods._BriefScoreCAM.channels", 2)
     few = explain(net, films, method="scorecam", target=1, layer=net.second)
-    assert few.max() > 0.99
-    monkeypatch.setattr("medimg.explain.cams._BriefScoreCAM.channels", 5)
+    assert few.heat.max() > 0.99
+    monkeypatch.setattr("medimg.explain.methods._BriefScoreCAM.channels", 5)
     every = explain(net, films, method="scorecam", target=1, layer=net.second)
-    assert np.abs(every - few).max() > 1e-3
+    assert np.abs(every.heat - few.heat).max() > 1e-3
 
 
 def state(model: nn.Module) -> list[object]:
@@ -157,8 +277,6 @@ def unusual(net: Tiny) -> Tiny:
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in {"attention", "rollout"}])
 def test_model_comes_back_as_it_was(unusual, films, method):
-    if method == "integrated_gradients":
-        pytest.importorskip("captum")
     before = state(unusual)
     explain(unusual, films, method=method, target=1, layer=unusual.second)
     assert state(unusual) == before
@@ -166,8 +284,6 @@ def test_model_comes_back_as_it_was(unusual, films, method):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in {"attention", "rollout"}])
 def test_model_comes_back_as_it_was_after_an_error(unusual, films, method):
-    if method == "integrated_gradients":
-        pytest.importorskip("captum")
     before = state(unusual)
 
     class Broken(nn.Module):
@@ -182,13 +298,14 @@ def test_model_comes_back_as_it_was_after_an_error(unusual, films, method):
 
 
 def test_attention_network_comes_back_as_it_was_after_an_error(rng):
-    net = build_model("resnet18", pretrained=False, head="attention").train()
+    net = build_model("efficientnet_lite0", pretrained=False, head="attention").train()
     before = state(net)
+    films = rng.integers(0, 256, (1, 64, 64), dtype=np.uint8)
     with pytest.raises(ModelError, match=r"has no self-attention"):
-        explain(net, rng.random((1, 64, 64)), method="rollout")
+        explain(net, films, method="rollout")
     net.head.score, score = nn.Linear(1, 1), net.head.score
     with pytest.raises(RuntimeError):
-        explain(net, rng.random((1, 64, 64)), method="attention")
+        explain(net, films, method="attention")
     net.head.score = score
     assert state(net) == before
 
@@ -218,7 +335,7 @@ def test_nothing_before_the_layer_is_in_the_graph(net, films):
 
 def test_dropout_and_batch_normalisation_rest(net, films):
     mean = net.first[1].running_mean.clone()
-    with inspecting(net):
+    with frozen_eval(net):
         net(torch.rand(4, 1, H, W))
     torch.testing.assert_close(net.first[1].running_mean, mean)
 
@@ -230,64 +347,87 @@ def test_occlusion_finds_the_only_place_that_counts():
         net[1].weight[1, 5 * W + 12] = 3.0
     film = torch.zeros(1, 1, H, W)
     film[0, 0, 5, 12] = 1.0
-    heat = occlusion_maps(net, film, [ClassScore(1)], patch=4, stride=1)[0]
+    heat = occlusion_maps(net, film, [Target(1)])[0]  # patches of 18 // 6 = 3 pixels, 1 apart
     assert np.unravel_index(heat.argmax(), heat.shape) == (5, 12)
     assert heat[5, 12] == 1.0
-    # a pixel at Chebyshev distance d shares (4 - |dy|) (4 - |dx|) of its 16 patches with it
-    assert heat[7, 13] == pytest.approx(2 * 3 / 16)
+    # a pixel at distance (dy, dx) shares (3 - |dy|) (3 - |dx|) of its 9 patches with it
+    assert heat[7, 13] == pytest.approx(1 * 2 / 9)
     assert heat[12, 12] == 0
 
 
-def test_occlusion_refuses_a_stride_with_gaps(net):
-    with pytest.raises(ModelError, match=r"patch 3 and stride 4"):
-        occlusion_maps(net, torch.rand(1, 1, H, W), [ClassScore(1)], patch=3, stride=4)
+@pytest.mark.parametrize("shape", [(24, 18), (5, 40), (13, 13), (1, 1)])
+def test_occlusion_covers_every_pixel(shape):
+    class Sum(nn.Module):
+        def forward(self, x):
+            score = x.sum((1, 2, 3))
+            return torch.stack([-score, score], 1)
+
+    rng = np.random.default_rng(0)
+    heat = occlusion_maps(Sum(), torch.from_numpy(rng.random((1, 1, *shape))), [Target(1)])
+    assert heat.shape == (1, *shape)
+    assert np.isfinite(heat).all()
+
+
+def linear(weights: torch.Tensor) -> nn.Module:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(weights.numel(), 2, bias=False))
+    with torch.no_grad():
+        net[1].weight[0].zero_()
+        net[1].weight[1] = weights.flatten()
+    return net
 
 
 def test_integrated_gradients_of_a_linear_network_are_its_terms():
-    pytest.importorskip("captum")
-    from medimg.explain import integrated_gradients
-
-    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 2, bias=False))
     film = torch.tensor([[[[0.2, 0.4, 0.6], [0.1, 0.9, 0.5]]]])
-    heat = integrated_gradients(net, film, [ClassScore(1, "logit")], blur=0)[0]
-    terms = (net[1].weight[1].detach().view(2, 3) * film[0, 0]).abs().numpy()
+    weights = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.5, -1.0]])
+    heat = integrated_gradients(linear(weights), film, [Target(1)])[0]
+    terms = (weights * film[0, 0]).abs().numpy()
     expected = (terms - terms.min()) / (terms.max() - terms.min())
     np.testing.assert_allclose(heat, expected, atol=1e-5)
 
 
-def test_integrated_gradients_without_captum(net, films, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
-    with pytest.raises(ModelError, match=r"pip install 'medimg\[explain\]'"):
-        explain(net, films, method="integrated_gradients")
+def test_integrated_gradients_of_a_square_by_hand():
+    """Of x^2 the gradient along the line from 0 averages to x, so a pixel's share is x^2."""
+
+    class Square(nn.Module):
+        def forward(self, x):
+            return torch.stack([0 * x.sum((1, 2, 3)), (x**2).sum((1, 2, 3))], 1)
+
+    film = torch.tensor([[[[0.2, 0.4], [0.6, 1.0]]]])
+    heat = integrated_gradients(Square(), film, [Target(1)])[0]
+    share = film[0, 0].numpy() ** 2
+    np.testing.assert_allclose(heat, (share - 0.04) / (1 - 0.04), atol=1e-5)
 
 
-def test_rollout_by_hand():
-    first = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
-    second = torch.tensor([[0.5, 0.5], [0.1, 0.9]])
-    expected = ((second + torch.eye(2)) / 2) @ ((first + torch.eye(2)) / 2)
-    total = rollout(torch.stack([first, second])[:, None])
-    torch.testing.assert_close(total[0], expected)
-    torch.testing.assert_close(total.sum(-1), torch.ones(1, 2))
+def test_integrated_gradients_are_those_of_captum(net, films):
+    attribution = pytest.importorskip("captum.attr")
+    x = tensor(films[:2])
+    net.eval()
+    integrate = attribution.IntegratedGradients(lambda batch: Target(2)(net(batch)))
+    shares = integrate.attribute(x, n_steps=24, method="gausslegendre").abs().sum(1)
+    low, high = shares.amin((1, 2), keepdim=True), shares.amax((1, 2), keepdim=True)
+    expected = ((shares - low) / (high - low)).detach().numpy()
+    heat = integrated_gradients(net, x, [Target(2)] * 2)  # 0.18 pixels of blur: none
+    np.testing.assert_allclose(heat, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((4, 5), np.uint8), r"shape \(4, 5\); expected \(N, H, W\)"),
-        (np.zeros((1, 4, 5), np.int16), r"images are int16; expected uint8"),
-        (np.stack([np.ones((4, 5)), np.full((4, 5), 2.0)]), r"image 1 has values from 2 to 2;"),
-        (np.full((1, 4, 5), np.nan), r"image 0 has values from nan to nan; .* none missing"),
+        (np.zeros((4, 5), np.uint8), r"shape \(4, 5\); expected uint8 \(N, H, W\)"),
+        (np.zeros((1, 4, 5), np.int16), r"images are int16 of shape \(1, 4, 5\); expected uint8"),
+        (np.zeros((1, 4, 5)), r"images are float64 .* values in \[0, 1\] times 255"),
+        (np.zeros((1, 4, 5, 4), np.uint8), r"shape \(1, 4, 5, 4\)"),
     ],
 )
 def test_bad_images(net, images, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(TrainingError, match=message):
         explain(net, images, layer=net.second)
 
 
 def test_bad_arguments(net, films):
     with pytest.raises(ModelError, match=r"no method 'gradcan'; choose one of: gradcam"):
         explain(net, films, method="gradcan")
-    with pytest.raises(ModelError, match=r"index or 5 of them, not int64 of shape \(2,\)"):
+    with pytest.raises(ModelError, match=r"has the shape \(2,\); give one class, or 5"):
         explain(net, films, target=[0, 1], layer=net.second)
     with pytest.raises(ModelError, match=r"name it: layer="):
         explain(net, films)
@@ -300,25 +440,29 @@ def test_bad_arguments(net, films):
 
 
 def test_no_images_no_maps(net):
-    assert explain(net, np.zeros((0, H, W), np.uint8), layer=net.second).shape == (0, H, W)
+    maps = explain(net, np.zeros((0, H, W), np.uint8), layer=net.second)
+    assert maps.heat.shape == (0, H, W)
+    assert maps.names == ()
 
 
 def test_medicalnet_needs_no_layer(rng):
-    net = build_model("resnet18", pretrained=False, head="attention")
+    net = build_model("efficientnet_lite0", pretrained=False, head="attention")
+    net.classes = ("normal", "pneumonia")
     films = rng.integers(0, 256, (2, 64, 96), dtype=np.uint8)
     maps = explain(net, films, target=1)
+    assert maps.names == ("pneumonia", "pneumonia")
     np.testing.assert_array_equal(maps, explain(net, films, target=1, layer=net.backbone[-1]))
-    attention = explain(net, films, method="attention")
+    attention = explain(net, films, method="attention").heat
     assert attention.shape == (2, 64, 96)
     with torch.no_grad():
-        small = net.eval().attention(torch.from_numpy(films / np.float32(255))[:, None])
+        small = net.eval().attention(tensor(films))
     y, x = np.unravel_index(small[0].numpy().argmax(), small.shape[1:])
     assert attention[0, 32 * y + 16, 32 * x + 16] > 0.9
 
 
-def test_linear_head_says_that_it_has_no_attention(films):
+def test_linear_head_says_that_it_has_no_attention():
     with pytest.raises(ModelError, match=r"head='attention'"):
-        attention_maps(build_model("resnet18", pretrained=False), torch.rand(1, 1, 32, 32))
+        attention_maps(build_model(pretrained=False), torch.rand(1, 1, 32, 32))
 
 
 def test_transformer_tokens_become_a_map():
@@ -337,31 +481,57 @@ def test_transformer_tokens_become_a_map():
     film[0, 0, 4:8, 8:12] = 1  # the patch in the middle row, last column
     with torch.no_grad():
         net.head.weight.copy_(torch.tensor([[0.0] * 4, [1.0] * 4]))
-    heat = class_activation_maps(net, film, [ClassScore(1)], layer=net.mix)[0]
+    heat = class_activation_maps(net, film, [Target(1)], "gradcam", net.mix)[0]
     assert heat[5:7, 10:].min() > 0.7
     assert heat[:2].max() == 0
     for a, b in pairwise([heat[6, 5], heat[6, 8], heat[6, 10]]):
         assert a <= b
 
 
-def test_vision_transformer(rng):
-    vit = VisionTransformer(32, 8, num_layers=4, num_heads=2, hidden_dim=8, mlp_dim=16)
-    half = (0.5, 0.5, 0.5)
-    stages = nn.Sequential(*split_vit(vit))
-    net = MedicalNet(stages, LinearHead(8, 2), name="vit", mean=half, std=half)
-    nn.init.normal_(net.head.linear.weight)
+@pytest.fixture
+def vit() -> VisionTransformer:
+    """Four blocks on sixteen patches of grey films."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = VisionTransformer(
+            img_size=32, patch_size=8, in_chans=1, num_classes=2, embed_dim=16, depth=4, num_heads=2
+        )
+        for block in net.blocks:  # as they begin, attention is all but even
+            nn.init.normal_(block.attn.qkv.weight, std=0.6)
+        nn.init.normal_(net.head.weight)
+    return net
+
+
+def test_vision_transformer(vit, rng):
     films = rng.integers(0, 256, (2, 32, 32), dtype=np.uint8)
-    before = state(net)
-    maps = explain(net, films, target=1)
-    by_name = explain(net, films, target=1, layer=vit.encoder.layers[-1].ln_1)
-    np.testing.assert_array_equal(maps, by_name)
-    assert maps.max() > 0.99
-    rolled = explain(net, films, method="rollout")
-    assert state(net) == before
-    batch = torch.from_numpy(films / np.float32(255))[:, None]
-    attention = attention_matrices(net.backbone, net.eval().normalize(batch))
-    total = np.eye(17)
-    for block in attention[:, 1].mean(1).detach().numpy():
-        total = (block + np.eye(17)) / 2 @ total
-    y, x = divmod(int(total[0, 1:].argmax()), 4)
-    assert rolled[1, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8].max() == 1
+    before = state(vit)
+    maps = explain(vit, films, target=1, layer=vit.blocks[-1].norm1)
+    assert maps.heat.max() > 0.99
+    assert state(vit) == before
+
+
+def test_rollout_by_hand(vit, rng):
+    films = rng.integers(0, 256, (2, 32, 32), dtype=np.uint8)
+    before = state(vit)
+    fused = [block.attn.fused_attn for block in vit.blocks]
+    rolled = explain(vit, films, method="rollout")
+    assert state(vit) == before  # timm's own tool would leave its hooks
+    assert [block.attn.fused_attn for block in vit.blocks] == fused
+    assert rolled.names == ("", "")
+    inputs = []
+    hooks = [block.attn.register_forward_pre_hook(lambda m, x: inputs.append((m, x[0])))
+             for block in vit.blocks]  # fmt: skip
+    with torch.no_grad():
+        vit.eval()(tensor(films))
+        total = np.eye(17)
+        for attention, x in inputs:  # query and key by hand, of the second film
+            q, k, _ = attention.qkv(x).reshape(2, 17, 3, 2, 8).permute(2, 0, 3, 1, 4)
+            weights = ((q @ k.transpose(-2, -1)) * 8**-0.5).softmax(-1)[1].mean(0).numpy()
+            total = (weights + np.eye(17)) / 2 @ total
+    for hook in hooks:
+        hook.remove()
+    np.testing.assert_allclose(total.sum(1), 1, atol=1e-5)
+    patches = torch.from_numpy(total[0, 1:].reshape(1, 1, 4, 4)).float()
+    large = nn.functional.interpolate(patches, size=(32, 32), mode="bilinear")[0, 0].numpy()
+    expected = (large - large.min()) / (large.max() - large.min())
+    np.testing.assert_allclose(rolled[1], expected, atol=1e-4)

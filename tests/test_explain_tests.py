@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pytorch_grad_cam.metrics.road import NoisyLinearImputer
 from scipy.stats import spearmanr
 from statsmodels.stats.proportion import proportion_confint
 from torch import nn
 
-from medimg.errors import MetricsError, ModelError
+from medimg.errors import MetricsError, ModelError, TrainingError
 from medimg.explain import (
     agreement,
-    baseline_maps,
     cascade_randomisation,
     compare_methods,
     energy_inside,
@@ -21,8 +21,8 @@ from medimg.explain import (
     randomise_weights,
     road,
 )
-from medimg.explain.inspection import predicted_classes
-from medimg.explain.sanity import weight_groups
+from medimg.explain.inspection import classes_of
+from medimg.explain.sanity import baseline_maps, weight_groups
 
 H, W = 10, 15
 
@@ -167,16 +167,45 @@ def test_road_rewards_the_true_map_and_punishes_its_opposite(rng):
     films = corner_films(3, rng)
     true = np.zeros(films.shape, np.float32)
     true[:, 12:, 16:] = 1
-    good = road(Corner(), films, true, target=1, removed=(0.3, 0.6))
-    bad = road(Corner(), films, 1 - true, target=1, removed=(0.3, 0.6))
-    even = road(Corner(), films, np.zeros_like(true), target=1, removed=(0.3, 0.6))
+    good = road(Corner(), films, true, target=1)
+    bad = road(Corner(), films, 1 - true, target=1)
+    even = road(Corner(), films, np.zeros_like(true), target=1)
     assert good.estimate.value > 0.2
     assert bad.estimate.value < -0.2
     assert abs(even.estimate.value) < 0.05
-    assert good.most_first.shape == good.least_first.shape == (3, 2)
-    # all that counts is gone, or none of it
-    assert good.most_first[:, 0].max() < -0.5
-    assert np.abs(good.least_first).max() < 0.02
+    assert good.per_image.shape == (3,)
+    # about class 0 the same removals say the opposite
+    other = road(Corner(), films, true, target=0)
+    np.testing.assert_allclose(other.per_image, -good.per_image, atol=1e-6)
+
+
+def test_road_by_hand(rng):
+    """Half the mean difference of the probability when the least and the most important go."""
+    films = corner_films(1, rng)
+    heat = rng.random((1, 24, 32)).astype(np.float32)
+    found = road(Corner(), films, heat, target=1, seed=3)
+    rank = heat[0].ravel().argsort().argsort().reshape(24, 32) / heat[0].size
+    fill, net, image = NoisyLinearImputer(), Corner(), torch.from_numpy(films[0] / np.float32(255))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(3)
+        kept = [rank < 1 - f for f in (0.1, 0.3, 0.5)] + [rank >= f for f in (0.1, 0.3, 0.5)]
+        p = [net(fill(image[None], torch.from_numpy(k.astype("f4")))[None]).softmax(1)[0, 1]
+             for k in kept]  # fmt: skip
+    assert found.per_image[0] == pytest.approx(float(sum(p[3:]) - sum(p[:3])) / 6, abs=1e-5)
+
+
+def test_road_fills_each_channel_from_its_own_neighbours(rng):
+    class Red(Corner):
+        def forward(self, x):
+            return super().forward(x[:, :1])
+
+    films = corner_films(2, rng)
+    colour = np.stack([films, 255 - films, films // 2], axis=-1)
+    true = np.zeros(films.shape, np.float32)
+    true[:, 12:, 16:] = 1
+    grey = road(Corner(), films, true, target=1)
+    np.testing.assert_allclose(road(Red(), colour, true, target=1).per_image, grey.per_image,
+                               atol=0.02)  # fmt: skip
 
 
 def test_road_is_repeatable_and_leaves_the_global_seed_alone(rng):
@@ -186,7 +215,7 @@ def test_road_is_repeatable_and_leaves_the_global_seed_alone(rng):
     torch.manual_seed(5)
     a = road(Corner(), films, maps)
     assert torch.rand(1) == expected
-    np.testing.assert_array_equal(a.most_first, road(Corner(), films, maps).most_first)
+    np.testing.assert_array_equal(a.per_image, road(Corner(), films, maps).per_image)
 
 
 def test_road_leaves_the_network_as_it_was_after_an_error(rng):
@@ -204,8 +233,8 @@ def test_road_refuses(rng):
     films = corner_films(2, rng)
     with pytest.raises(MetricsError, match=r"do not belong to images"):
         road(Corner(), films, np.zeros((2, 4, 4), np.float32))
-    with pytest.raises(MetricsError, match=r"fractions between 0 and 1"):
-        road(Corner(), films, np.zeros(films.shape, np.float32), removed=(1.0,))
+    with pytest.raises(TrainingError, match=r"expected uint8"):
+        road(Corner(), films / 255, np.zeros(films.shape, np.float32))
 
 
 def test_agreement_is_spearman(rng):
@@ -237,8 +266,9 @@ def small_net() -> nn.Sequential:
 
 def test_weight_groups_go_from_the_output_down():
     net = small_net()
-    assert weight_groups(net) == [["6"], ["2"], ["0"]]
-    assert weight_groups(net, groups=2) == [["6"], ["2", "0"]]
+    assert weight_groups(net, 3) == weight_groups(net, 9) == [["6"], ["2"], ["0"]]
+    assert weight_groups(net, 2) == weight_groups(net, 1) == [["6"], ["2", "0"]]
+    assert weight_groups(nn.Linear(2, 2), 3) == [[""]]
 
 
 def test_randomise_weights_keeps_the_original_and_the_values():
@@ -263,7 +293,7 @@ def test_cascade_starts_whole_and_ends_random(rng, monkeypatch):
     films = rng.integers(0, 256, (3, 12, 16), dtype=np.uint8)
     masks = np.zeros((3, 12, 16), bool)
     masks[:, 4:8, 5:9] = True
-    monkeypatch.setattr("medimg.explain.cams._layer_of", lambda model: model[3])
+    monkeypatch.setattr("medimg.explain.methods._layer_of", lambda model: model[3])
     table = cascade_randomisation(net, films, masks=masks, target=1, groups=3)
     assert table["down_to"].tolist() == ["", "6", "2", "0"]
     sizes = [0, 10, 10 + 148, 10 + 148 + 40]
@@ -276,9 +306,8 @@ def test_cascade_starts_whole_and_ends_random(rng, monkeypatch):
 def test_cascade_explains_the_trained_networks_classes_at_every_step(rng):
     """A shuffled network may predict another class, whose map would differ for that alone."""
     net, films = small_net(), rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
-    called = predicted_classes(net, films)
-    wrong = [predicted_classes(randomise_weights(net, modules=["6"], seed=s), films)
-             for s in range(20)]  # fmt: skip
+    called = classes_of(net, films)
+    wrong = [classes_of(randomise_weights(net, modules=["6"], seed=s), films) for s in range(20)]
     seed = next(s for s in range(20) if (wrong[s] != called).any()) - 1  # step 1 has the next seed
     settings = {"method": "occlusion", "groups": 3, "seed": seed}
     by_itself = cascade_randomisation(net, films, **settings)
@@ -288,8 +317,23 @@ def test_cascade_explains_the_trained_networks_classes_at_every_step(rng):
     assert by_itself["agreement"][0].value == pytest.approx(1)
 
 
+def test_compare_methods_asks_about_the_called_class_or_a_named_one(rng):
+    net, films = small_net(), rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
+    net.classes = ("normal", "pneumonia")
+    masks = np.zeros((4, 12, 16), bool)
+    masks[1:, 4:8, 5:9] = True
+    settings = {"methods": ["occlusion"], "patient_ids": list("abcd")}
+    called = classes_of(net, films)
+    pd.testing.assert_frame_equal(
+        compare_methods(net, films, masks, **settings),
+        compare_methods(net, films, masks, target=called, **settings),
+    )
+    by_name = compare_methods(net, films, masks, target="pneumonia", **settings)
+    pd.testing.assert_frame_equal(by_name, compare_methods(net, films, masks, target=1, **settings))
+
+
 def test_compare_methods_is_one_row_a_method_and_test(rng, monkeypatch):
-    monkeypatch.setattr("medimg.explain.cams._layer_of", lambda model: model[3])
+    monkeypatch.setattr("medimg.explain.methods._layer_of", lambda model: model[3])
     films = rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
     masks = np.zeros((4, 12, 16), bool)
     masks[1:, 4:8, 5:9] = True
@@ -300,7 +344,8 @@ def test_compare_methods_is_one_row_a_method_and_test(rng, monkeypatch):
     counts = table.groupby("method", sort=False).size().to_dict()
     assert counts == {"gradcam": 7, "layercam": 7, "centre": 4, "edges": 4}
     same = table[table["test"] == "agreement across seeds"]
-    np.testing.assert_allclose(same["value"], 1)  # the same network
+    assert [e.value for e in same["estimate"]] == pytest.approx([1, 1])  # the same network
+    assert set(table) == {"method", "test", "estimate", "chance"}
     chance = table[table["test"] == "pointing game"]["chance"]
     np.testing.assert_allclose(chance, 16 / 192)
     with pytest.raises(MetricsError, match=r"No mask"):
@@ -315,8 +360,9 @@ def test_baseline_maps(rng):
     centre = baseline_maps(films, kind="centre")
     np.testing.assert_array_equal(centre[0], centre[0, ::-1, ::-1])
     assert centre[0, 19:21, 29:31].min() > 0.99
-    with pytest.raises(MetricsError, match=r"no baseline 'rim'"):
-        baseline_maps(films, kind="rim")
+    colour = np.zeros((2, 40, 60, 3), np.uint8)
+    colour[:, :, 30:, 1] = 200
+    np.testing.assert_allclose(baseline_maps(colour, kind="edges"), edges, atol=1e-5)
 
 
 def test_marker_is_planted_where_it_says_and_nowhere_else(rng):
@@ -336,6 +382,15 @@ def test_marker_is_planted_where_it_says_and_nowhere_else(rng):
     assert not np.array_equal(planted.marks[0], planted.marks[2])  # shifted
 
 
+def test_marker_is_white_in_colour_films(rng):
+    films = rng.integers(0, 100, (3, 80, 60, 3), dtype=np.uint8)
+    for kind, bright in (("letter", 245), ("electrode", 235)):
+        planted = plant_marker(films, np.ones(3, bool), kind=kind, rng=rng)
+        assert planted.marks.shape == (3, 80, 60)
+        assert ((planted.images == bright).all(axis=3) & planted.marks).any(axis=(1, 2)).all()
+        np.testing.assert_array_equal(planted.images[~planted.marks], films[~planted.marks])
+
+
 def test_marker_stays_inside_the_image(rng):
     films = np.zeros((3, 40, 30), np.uint8)
     planted = plant_marker(films, np.ones(3, bool), place=(0.0, 1.0), jitter=0.2, size=0.3, rng=rng)
@@ -344,7 +399,7 @@ def test_marker_stays_inside_the_image(rng):
 
 def test_marker_refuses(rng):
     films = np.zeros((3, 40, 30), np.uint8)
-    with pytest.raises(MetricsError, match=r"expected uint8"):
+    with pytest.raises(TrainingError, match=r"expected uint8"):
         plant_marker(films / 255, [True] * 3, rng=rng)
     with pytest.raises(MetricsError, match=r"must be 3 of True or False"):
         plant_marker(films, [0, 1, 1], rng=rng)

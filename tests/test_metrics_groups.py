@@ -1,4 +1,4 @@
-"""Prevalence, subgroups, robustness: by hand, by fairlearn, and at the edges."""
+"""Subgroups and ages: by hand, by fairlearn, and at the edges."""
 
 import math
 
@@ -12,16 +12,11 @@ from medimg.metrics import (
     Predictions,
     age_bands,
     auc,
-    corrupt,
+    auc_difference,
     evaluate,
-    natural_frequencies,
-    ppv_npv_at,
-    predictive_values,
-    robustness,
     subgroups,
     wilson,
 )
-from medimg.metrics.robustness import STRENGTHS
 
 
 def cohort(rng, n=600):
@@ -35,65 +30,6 @@ def cohort(rng, n=600):
         }
     )
     return Predictions([str(i) for i in range(n)], true, score), table
-
-
-def test_bayes_by_hand():
-    """Eddy's mammography problem: 1 %, 80 %, 9.6 % false alarms gives 7.8 %."""
-    values = ppv_npv_at(0.01, 0.8, 0.904)
-    assert values.ppv.value == pytest.approx(0.008 / (0.008 + 0.099 * 0.96), abs=1e-12)
-    assert values.npv.value == pytest.approx(0.99 * 0.904 / (0.99 * 0.904 + 0.002))
-    assert math.isnan(values.ppv.low)
-    assert "without intervals" in values.ppv.reason
-
-
-def test_bayes_has_an_interval_which_narrows_with_the_data():
-    few = ppv_npv_at(0.05, wilson(45, 50), wilson(85, 100))
-    many = ppv_npv_at(0.05, wilson(4500, 5000), wilson(8500, 10000))
-    for values in (few, many):
-        for e in (values.ppv, values.npv):
-            assert 0 < e.low < e.value < e.high < 1
-    assert many.ppv.high - many.ppv.low < 0.15 * (few.ppv.high - few.ppv.low)
-
-
-def test_without_false_alarms_the_ppv_is_1_with_an_open_end():
-    values = ppv_npv_at(0.05, wilson(9, 10), wilson(10, 10))
-    assert (values.ppv.value, values.ppv.high) == (1, 1)
-    assert 0 < values.ppv.low < 0.6
-
-
-@pytest.mark.parametrize(
-    ("prevalence", "se", "sp", "ppv", "npv"),
-    [(0, 0.9, 0.9, 0, 1), (1, 0.9, 0.9, 1, 0), (0.5, 0, 1, math.nan, 0.5),
-     (0.5, 1, 0, 0.5, math.nan)],
-)  # fmt: skip
-def test_edges_of_bayes(prevalence, se, sp, ppv, npv):
-    values = ppv_npv_at(prevalence, se, sp)
-    assert values.ppv.value == pytest.approx(ppv, nan_ok=True)
-    assert values.npv.value == pytest.approx(npv, nan_ok=True)
-
-
-def test_shares_out_of_range_are_refused():
-    with pytest.raises(MetricsError, match="prevalence is 5"):
-        ppv_npv_at(5, 0.9, 0.9)
-    with pytest.raises(MetricsError, match=r"specificity is 1\.2"):
-        ppv_npv_at(0.1, 0.9, 1.2)
-    with pytest.raises(MetricsError, match="sensitivity is -1"):
-        natural_frequencies(0.1, -1, 0.5)
-
-
-def test_undefined_sensitivity_stays_undefined():
-    values = ppv_npv_at(0.1, wilson(0, 0), wilson(9, 10))
-    assert math.isnan(values.ppv.value)
-    assert values.ppv.reason
-
-
-def test_natural_frequencies_add_up(rng):
-    for prevalence, se, sp in rng.random((50, 3)):
-        c = natural_frequencies(prevalence, se, sp)
-        assert c.diseased + c.false_positive + c.true_negative == 1000
-        assert min(c.true_positive, c.false_negative, c.false_positive, c.true_negative) >= 0
-    table = predictive_values([0.01, 0.1], 0.9, 0.9)
-    assert table["ppv"].tolist() == pytest.approx([0.009 / 0.108, 0.5])
 
 
 def test_groups_are_those_of_fairlearn(rng):
@@ -199,68 +135,62 @@ def test_an_age_that_cannot_be_read_is_named(age):
         age_bands(pd.Series([30, age], dtype=object))
 
 
-def images(rng, n=24):
-    """Images of 20 x 30 with a bright patch, off the centre, in the second half."""
-    made = rng.integers(60, 120, (n, 20, 30)).astype(np.uint8)
-    made[n // 2 :, 3:8, 20:27] += 90
-    return made
+def two_machines(rng, n=120):
+    """Each film twice: as it is, and from a machine on which all scores are lower and noisier."""
+    true = rng.integers(0, 2, n)
+    score = np.clip(0.4 * true + 0.6 * rng.random(n), 0, 1)
+    other = np.clip(score - 0.15 + 0.05 * rng.normal(size=n), 0, 1)
+    patients = [str(i // 2) for i in range(n)]
+    one = Predictions([f"{i}A" for i in range(n)], true, score, patients)
+    both = Predictions([*one.ids, *(f"{i}B" for i in range(n))], np.tile(true, 2),
+                       np.r_[score, other], patients * 2)  # fmt: skip
+    return one, both, pd.DataFrame({"machine": np.repeat(["A", "B"], n)})
 
 
-@pytest.mark.parametrize("kind", list(STRENGTHS))
-def test_corruptions_keep_the_form_and_grow(rng, kind):
-    clean = images(rng)
-    before = clean.copy()
-    change = []
-    for strength in STRENGTHS[kind]:
-        worse = corrupt(clean, kind, strength)
-        assert worse.shape == clean.shape
-        assert worse.dtype == np.uint8
-        change.append(np.abs(worse.astype(float) - clean).mean())
-    assert change == sorted(change)
-    assert change[0] < change[-1]
-    np.testing.assert_array_equal(clean, before)
-    np.testing.assert_array_equal(corrupt(clean, kind, 1.5), corrupt(clean, kind, 1.5))
+def test_the_same_films_twice_are_compared_in_pairs(rng):
+    """The gap is that of `auc_difference`, and far narrower than between independent groups."""
+    one, both, machines = two_machines(rng)
+    gaps = subgroups(both, machines, threshold=0.5).gaps.set_index("metric")
+    paired = auc_difference(one.with_scores(both.y_score[len(one) :]), one).difference
+    found = gaps.loc["auc"]
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(
+        (paired.value, paired.low, paired.high)
+    )
+    apart = Predictions(both.ids, both.y_true, both.y_score)  # as if all films were of strangers
+    wide = subgroups(apart, machines, threshold=0.5).gaps.set_index("metric")
+    for metric in ("sensitivity", "auc"):
+        width = gaps.loc[metric, "high"] - gaps.loc[metric, "low"]
+        assert width < 0.8 * (wide.loc[metric, "high"] - wide.loc[metric, "low"]), metric
 
 
-def test_corruptions_by_hand():
-    row = np.array([[[0, 64, 255]]], np.uint8)
-    assert corrupt(row, "exposure", 0.5).ravel().tolist() == [
-        0,
-        round(255 * (64 / 255) ** 0.5),
-        255,
-    ]
-    assert corrupt(row, "contrast", 0.0).ravel().tolist() == [106, 106, 106]
-    assert corrupt(row, "exposure", 1.0).ravel().tolist() == [0, 64, 255]
-    dot = np.zeros((1, 5, 7), np.uint8)
-    dot[0, 2, 5] = 200
-    turned = corrupt(dot, "rotation", 90)
-    assert np.unravel_index(turned.argmax(), turned.shape) in [(0, 0, 3), (0, 4, 3)]
-    noisy = corrupt(np.full((1, 200, 300), 128, np.uint8), "noise", 10)
-    assert noisy.std() == pytest.approx(10, rel=0.02)
+def test_a_paired_gap_of_shares_is_newcombes_by_hand():
+    """Newcombe 1998b, method 10 without continuity correction, by its formula.
+
+    One film per patient on each machine; called on A and B: 36 both, 12 A only, 2 B only, 0 none.
+    """
+    called = np.repeat([[1, 1], [1, 0], [0, 1]], [36, 12, 2], axis=0)
+    n = len(called)
+    patients = [str(i) for i in range(n)] * 2
+    both = Predictions([str(i) for i in range(2 * n)], [1] * 2 * n, called.T.ravel(), patients)
+    machines = pd.DataFrame({"machine": np.repeat(["A", "B"], n)})
+    found = subgroups(both, machines, threshold=0.5).gaps.set_index("metric").loc["sensitivity"]
+    a, b = wilson(48, 50), wilson(38, 50)
+    r = np.corrcoef(called.T)[0, 1]
+    x, y = b.value - b.low, a.high - a.value
+    assert found["value"] == pytest.approx(-0.2)
+    assert found["low"] == pytest.approx(-0.2 - math.sqrt(x**2 + y**2 - 2 * r * x * y))
+    x, y = b.high - b.value, a.value - a.low
+    assert found["high"] == pytest.approx(-0.2 + math.sqrt(x**2 + y**2 - 2 * r * x * y))
 
 
-def test_robustness_measures_what_it_says(rng):
-    clean = images(rng)
-    true = np.repeat([0, 1], 12)
-
-    def patch(x):
-        return x[:, 3:8, 20:27].mean(axis=(1, 2)) / 255
-
-    table = robustness(patch, clean, true, threshold=0.5, strengths={"contrast": (0.5, 0.1)})
-    assert table["level"].tolist() == [0] * 3 + [1] * 3 + [2] * 3
-    assert table["metric"].tolist() == ["auc", "sensitivity", "specificity"] * 3
-    for level, strength in ((0, 1.0), (2, 0.1)):
-        p = Predictions(
-            [str(i) for i in range(24)], true, patch(corrupt(clean, "contrast", strength))
-        )
-        row = table[(table["level"] == level) & (table["metric"] == "sensitivity")].iloc[0]
-        assert row["value"] == evaluate(p, threshold=0.5)["sensitivity"].value
-
-
-def test_bad_images_and_kinds_are_refused(rng):
-    with pytest.raises(MetricsError, match=r"float64 of shape \(2, 3\); expected uint8"):
-        corrupt(np.zeros((2, 3)), "noise", 1)
-    with pytest.raises(MetricsError, match="corruption 'fog' is not known"):
-        corrupt(images(rng), "fog", 1)
-    with pytest.raises(MetricsError, match="corruption 'fog' is not known"):
-        robustness(lambda x: x, images(rng), [0, 1], threshold=0.5, strengths={"fog": (1,)})
+def test_independent_groups_have_newcombes_interval():
+    """Newcombe 1998, example 56/70 against 48/80: 0.0524 to 0.3339 (method 10)."""
+    true, called = [1] * 150, [1] * 56 + [0] * 14 + [1] * 48 + [0] * 32
+    p = Predictions([str(i) for i in range(150)], true, called)
+    site = pd.DataFrame({"site": ["small"] * 70 + ["large"] * 80})
+    gap = subgroups(p, site, threshold=0.5).gaps.set_index("metric").loc["sensitivity"]
+    assert (round(gap["value"], 4), round(gap["low"], 4), round(gap["high"], 4)) == (
+        0.2,
+        0.0524,
+        0.3339,
+    )

@@ -6,37 +6,31 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from medimg.errors import MetricsError
-from medimg.metrics import Predictions, evaluate, mean_auc, one_against_rest
-from medimg.metrics.multiclass import _kappa
+from medimg.metrics import Predictions, evaluate
+from medimg.metrics.evaluation import _metrics
 
 
-def five_classes(rng, n=300, weights=None):
+def five_classes(rng, n=300):
     true = rng.choice(5, n, p=[0.4, 0.2, 0.2, 0.1, 0.1])
     logits = rng.normal(size=(n, 5))
     logits[np.arange(n), true] += 1.5
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return Predictions([str(i) for i in range(n)], true, scores, weights=weights)
+    return Predictions([str(i) for i in range(n)], true, scores)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_every_metric_is_that_of_scikit_learn(rng, weighted):
-    weights = rng.integers(0, 3, 300).astype(float) if weighted else None
-    p = five_classes(rng, weights=weights)
+def test_every_metric_is_that_of_scikit_learn(rng):
+    p = five_classes(rng)
     y, called = p.y_true, p.predicted()
     result = evaluate(p, ordinal=True)
-    w = {"sample_weight": weights}
     expected = {
-        "accuracy": sk.accuracy_score(y, called, **w),
-        "balanced_accuracy": sk.balanced_accuracy_score(y, called, **w),
-        "recall_weighted": sk.recall_score(y, called, average="weighted", **w),
-        "precision_macro": sk.precision_score(y, called, average="macro", **w),
-        "precision_weighted": sk.precision_score(y, called, average="weighted", **w),
-        "f1_macro": sk.f1_score(y, called, average="macro", **w),
-        "f1_weighted": sk.f1_score(y, called, average="weighted", **w),
-        "mcc": sk.matthews_corrcoef(y, called, **w),
-        "kappa": sk.cohen_kappa_score(y, called, **w),
-        "kappa_quadratic": sk.cohen_kappa_score(y, called, weights="quadratic", **w),
+        "accuracy": sk.accuracy_score(y, called),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "f1_macro": sk.f1_score(y, called, average="macro"),
+        "mcc": sk.matthews_corrcoef(y, called),
+        "kappa": sk.cohen_kappa_score(y, called),
+        "kappa_quadratic": sk.cohen_kappa_score(y, called, weights="quadratic"),
+        "mean_absolute_error": sk.mean_absolute_error(y, called),
+        "auc_macro": sk.roc_auc_score(y, p.y_score, multi_class="ovr"),
     }
     for name, value in expected.items():
         assert result[name].value == pytest.approx(value, abs=1e-12), name
@@ -45,12 +39,7 @@ def test_every_metric_is_that_of_scikit_learn(rng, weighted):
 
 def test_areas_are_those_of_scikit_learn(rng):
     p = five_classes(rng)
-    for average in ("macro", "weighted"):
-        value = sk.roc_auc_score(p.y_true, p.y_score, multi_class="ovr", average=average)
-        found = mean_auc(p, average=average)
-        assert found.value == pytest.approx(value, abs=1e-12)
-        assert found.low < value < found.high
-    table = one_against_rest(p)
+    table = evaluate(p).per_class
     alone = table[table["metric"] == "auc"]["value"].to_numpy()
     expected = sk.roc_auc_score(p.y_true, p.y_score, multi_class="ovr", average=None)
     np.testing.assert_allclose(alone, expected, atol=1e-12)
@@ -59,7 +48,7 @@ def test_areas_are_those_of_scikit_learn(rng):
 def test_each_class_against_the_rest_by_hand():
     scores = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]]
     p = Predictions("abcd", [0, 0, 1, 2], scores, classes=("normal", "bacterial", "viral"))
-    table = one_against_rest(p).set_index(["class", "metric"])["value"]
+    table = evaluate(p).per_class.set_index(["class", "metric"])["value"]
     assert table["normal", "sensitivity"] == 0.5
     assert table["normal", "specificity"] == 1
     assert table["bacterial", "ppv"] == 0.5
@@ -92,7 +81,7 @@ def test_quadratic_kappa_by_hand():
     rows, columns = c[0].sum(axis=1), c[0].sum(axis=0)
     cost = np.array([[0, 1, 4], [1, 0, 1], [4, 1, 0]])
     expected = np.sum(cost * np.outer(rows, columns)) / 10
-    assert _kappa(c, 2)[0] == pytest.approx(1 - 5 / expected)
+    assert _metrics(c, True)["kappa_quadratic"][0] == pytest.approx(1 - 5 / expected)
 
 
 def test_patients_with_several_images_widen_the_interval(rng):
@@ -105,6 +94,34 @@ def test_patients_with_several_images_widen_the_interval(rng):
         assert twice[name].high - twice[name].low == pytest.approx(width, rel=0.1), name
 
 
-def test_an_average_that_is_not_known(rng):
-    with pytest.raises(MetricsError, match="average 'micro' is not known; expected macro or"):
-        mean_auc(five_classes(rng), average="micro")
+def test_grades_by_hand():
+    """Called grades 0, 1, 1, 2, 2; truth 0, 0, 1, 2, 1: two of five are off by one grade."""
+    called = [0, 1, 1, 2, 2]
+    p = Predictions("abcde", [0, 0, 1, 2, 1], np.eye(3)[called] * 0.7 + 0.1)
+    result = evaluate(p, ordinal=True)
+    assert result["mean_absolute_error"].value == pytest.approx(0.4)
+    cuts = result.per_cut.set_index(["cut", "metric"])["value"]
+    assert cuts["class 1 or worse", "sensitivity"] == 1
+    assert cuts["class 1 or worse", "specificity"] == 0.5
+    assert cuts["class 2", "ppv"] == 0.5
+    assert evaluate(p).per_cut is None
+    assert "kappa_quadratic" not in evaluate(p).estimates
+
+
+def test_each_cut_is_the_two_class_evaluation(rng):
+    p = five_classes(rng)
+    table = evaluate(p, ordinal=True).per_cut.set_index(["cut", "metric"])["estimate"]
+    for k in (1, 3, 4):
+        cut = p.at_least(k)
+        alone = evaluate(cut, threshold=0.5)
+        for metric in ("sensitivity", "specificity", "ppv", "npv", "auc"):
+            assert table[cut.positive, metric] == alone[metric]
+
+
+def test_class_names_that_are_words_of_ours_do_no_harm():
+    """Classes called "true" or "spread" once could be taken for a kind of reason."""
+    p = Predictions("ab", [0, 0], [[1, 0, 0], [1, 0, 0]], classes=("spread", "true", "f1"))
+    table = evaluate(p).per_class.set_index(["class", "metric"])["reason"]
+    assert table["true", "f1"] == "no image is of, or was called, class 'true'"
+    assert table["f1", "auc"] == "no positive image"
+    assert evaluate(p)["balanced_accuracy"].reason == "no image is of class 'true'"

@@ -33,9 +33,6 @@ SCORE = [0.1, 0.9, 0.4, 0.3]
         *(((IDS, TRUE, SCORE, ["p", blank, "q", ""]), r"row 1 \(image 'b'\): its patient_id is")
           for blank in ("", "  ", None, np.nan, pd.NA, pd.NaT, np.str_("nan"))),
         ((IDS, TRUE, SCORE, None, ("a", "b", "c")), "3 class names for scores of 2 classes"),
-        ((IDS, TRUE, SCORE, None, (), [1, 1, -1, 1]), r"row 2 \(image 'c'\): its weight"),
-        ((IDS, TRUE, SCORE, None, (), [1, "a", 1, 1]), r"row 1 \(image 'b'\): its weight"),
-        ((IDS, TRUE, SCORE, None, (), [[1]] * 4), r"weights have the shape \(4, 1\)"),
         ((IDS, TRUE, [[0.2, 0.3, 0.5], [0.5, 0.5, 0.5], [1, 0, 0], [1, 0, 0]]),
          r"row 1 \(image 'b'\).*does not sum to 1"),
     ],
@@ -43,51 +40,6 @@ SCORE = [0.1, 0.9, 0.4, 0.3]
 def test_bad_input_names_the_first_offending_row(arguments, words):
     with pytest.raises(MetricsError, match=words):
         Predictions(*arguments)
-
-
-def test_a_csv_file_gives_back_every_digit(tmp_path, rng):
-    scores = rng.random(50)
-    patients = [f"00{i // 2}" for i in range(50)]
-    made = Predictions([f"0{i}" for i in range(50)], rng.integers(0, 2, 50), scores, patients,
-                       ("normal", "pneumonia"), rng.random(50))  # fmt: skip
-    made.to_csv(tmp_path / "p.csv")
-    read = Predictions.from_csv(tmp_path / "p.csv", classes=made.classes)
-    for name in ("ids", "y_true", "y_score", "patient_ids", "weights"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(made, name))
-    assert read.classes == made.classes
-
-
-def test_a_csv_file_of_many_classes_holds_their_names(tmp_path):
-    made = Predictions(
-        "ab", [0, 2], [[0.5, 0.25, 0.25], [0, 0.125, 0.875]], classes=("n", "b", "v")
-    )
-    made.to_csv(tmp_path / "p.csv")
-    read = Predictions.from_csv(tmp_path / "p.csv")
-    assert read.classes == ("n", "b", "v")
-    np.testing.assert_array_equal(read.y_score, made.y_score)
-
-
-def test_a_csv_file_without_its_columns_says_which(tmp_path):
-    (tmp_path / "p.csv").write_text("image_id,score\na,0.5\n")
-    with pytest.raises(MetricsError, match="columns image_id, score; expected"):
-        Predictions.from_csv(tmp_path / "p.csv")
-    with pytest.raises(MetricsError, match=r"nowhere\.csv cannot be read"):
-        Predictions.from_csv(tmp_path / "nowhere.csv")
-    (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(MetricsError, match="cannot be read"):
-        Predictions.from_csv(tmp_path / "empty.csv")
-
-
-def test_a_csv_file_with_a_blank_patient_is_refused(tmp_path):
-    """Two blanks used to become one patient called "nan"."""
-    (tmp_path / "p.csv").write_text("image_id,patient_id,y_true,y_score\na,p,0,0.2\nb,,1,0.5\n")
-    with pytest.raises(MetricsError, match=r"row 1 \(image 'b'\): its patient_id is missing"):
-        Predictions.from_csv(tmp_path / "p.csv")
-
-
-def test_path_serves_as_id(tmp_path):
-    (tmp_path / "p.csv").write_text("path,y_true,y_score\nx/1.png,1,0.5\n")
-    assert Predictions.from_csv(tmp_path / "p.csv").ids.tolist() == ["x/1.png"]
 
 
 def test_calls_subsets_and_one_against_rest():
@@ -103,3 +55,88 @@ def test_calls_subsets_and_one_against_rest():
     assert rest.y_true.tolist() == [0, 1]
     assert rest.y_score.tolist() == [0.25, 0.875]
     assert rest.classes == ("not class 2", "class 2")
+
+
+FILMS = Predictions(
+    list("abcdef"), [0, 1, 0, 0, 1, 1], [0.2, 0.9, 0.4, 0.1, 0.6, 0.5], list("ppqrss"),
+    ("normal", "ill"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("how", "scores"), [("mean", [0.55, 0.4, 0.1, 0.55]), ("max", [0.9, 0.4, 0.1, 0.6])]
+)
+def test_one_prediction_per_patient_by_hand(how, scores):
+    """A patient is positive when one of the films is."""
+    found = FILMS.aggregate(how=how)
+    assert found.y_score.tolist() == pytest.approx(scores)
+    assert found.y_true.tolist() == [1, 0, 0, 1]
+    assert found.ids.tolist() == found.patient_ids.tolist() == list("pqrs")
+    assert found.classes == FILMS.classes
+
+
+def test_one_prediction_per_study_keeps_the_patients():
+    found = FILMS.aggregate(["s1", "s2", "s3", "s4", "s5", "s5"])
+    assert found.ids.tolist() == ["s1", "s2", "s3", "s4", "s5"]
+    assert found.patient_ids.tolist() == list("ppqrs")
+    assert (found.n_patients, len(found)) == (4, 5)
+
+
+def test_many_classes_are_averaged_and_sum_to_1():
+    scores = [[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]
+    p = Predictions("abc", [2, 2, 1], scores, "ppq")
+    np.testing.assert_allclose(p.aggregate().y_score, [[0.4, 0.25, 0.35], scores[2]])
+    largest = np.array([0.6, 0.3, 0.6])
+    np.testing.assert_allclose(p.aggregate(how="max").y_score[0], largest / largest.sum())
+    assert p.aggregate().y_true.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: FILMS.aggregate(how="median"), "how 'median'; expected"),
+        (lambda: FILMS.aggregate("study"), "by is 'study'"),
+        (lambda: Predictions("ab", [0, 1], [0.1, 0.2]).aggregate(), "if the patients are known"),
+        (lambda: FILMS.aggregate(list("xxxyyy")), r"row 2 \(image 'c'\) .*more than one patient"),
+        (lambda: FILMS.aggregate(["x"]), "by has 1 rows and ids has 6"),
+        (lambda: FILMS.aggregate(["x", "", "y", "y", "z", "z"]), r"row 1 .*its unit is missing"),
+        (lambda: Predictions("ab", [0, 2], np.eye(3)[[0, 2]], "pp").aggregate(),
+         r"\(image 'a'\) .*more than one class"),
+    ],
+)  # fmt: skip
+def test_units_that_do_not_fit_are_refused(call, words):
+    with pytest.raises(MetricsError, match=words):
+        call()
+
+
+def test_grades_are_cut_by_their_summed_probabilities():
+    names = ("none", "mild", "moderate", "severe")
+    p = Predictions("abc", [0, 2, 3], [[0.4, 0.3, 0.2, 0.1], [0, 0.4, 0.3, 0.3], [0, 0, 0, 1]],
+                    "ppq", names)  # fmt: skip
+    found = p.at_least("moderate")
+    assert found.y_true.tolist() == [0, 1, 1]
+    assert found.y_score.tolist() == pytest.approx([0.3, 0.6, 1])
+    assert found.classes == ("below moderate", "moderate or worse")
+    np.testing.assert_array_equal(p.at_least(2).y_score, found.y_score)
+    assert found.patient_ids.tolist() == list("ppq")
+    for bad in (0, 4, "none", "grave", 1.5):
+        with pytest.raises(MetricsError, match="cannot divide the classes none, mild"):
+            p.at_least(bad)
+
+
+def test_whether_patients_are_known_is_said():
+    assert FILMS.patients_known
+    assert FILMS.count_text == "6 images of 4 patients"
+    alone = Predictions(FILMS.ids, FILMS.y_true, FILMS.y_score)
+    assert not alone.patients_known
+    assert alone.count_text == "6 images (patients not known: each image counts as one patient)"
+    assert repr(alone) == f"Predictions({alone.count_text}; negative 3, positive 3)"
+
+
+def test_a_table_is_written_with_every_digit(tmp_path, rng):
+    p = Predictions("ab", [0, 2], rng.dirichlet(np.ones(3), 2), "pq", ("n", "b", "v"))
+    p.to_csv(tmp_path / "p.csv")
+    read = pd.read_csv(tmp_path / "p.csv")
+    assert read.columns[:3].tolist() == ["image_id", "patient_id", "y_true"]
+    scores = read[["y_score_n", "y_score_b", "y_score_v"]]
+    np.testing.assert_allclose(scores, p.y_score, rtol=1e-15, atol=0)

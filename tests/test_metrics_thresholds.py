@@ -64,7 +64,7 @@ def test_constant_scores_call_everyone():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"rule": "best"}, "rule 'best' is not known"),
+        ({"rule": "best"}, "rule is 'best'; expected one of youden"),
         ({"floor": 0}, "floor is 0"),
         ({"floor": 1.1}, "floor is 1.1"),
         ({"cost_ratio": 0}, "cost_ratio is 0"),

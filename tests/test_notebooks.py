@@ -181,8 +181,9 @@ def test_every_link_to_a_file_resolves(path):
         assert file.exists(), target
         if part:
             text = markdown(file) if file.suffix == ".ipynb" else file.read_text(encoding="utf-8")
-            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-            assert part in {slug(heading) for heading in headings}, target
+            headings = re.findall(r"^#+ (?:<a id=.*</a>)?(.+)$", text, re.MULTILINE)
+            anchors = set(re.findall(r'<a id="([\w-]+)">', text))
+            assert part in anchors | {slug(heading) for heading in headings}, target
 
 
 @each_notebook
@@ -200,7 +201,8 @@ def test_cells_are_short_and_prose_outweighs_code(path):
 def test_exercises_are_declared_used_and_answered_as_they_should(name):
     solution = "solution" in builder_cli.targets(LAYOUT, name)
     used = re.findall(
-        r'exercises\.check\(\s*"([^"]+)"', (LAYOUT.sources / f"{name}.py").read_text()
+        r'exercises\.check\(\s*"([^"]+)"',
+        (LAYOUT.sources / f"{name}.py").read_text(encoding="utf-8"),
     )
     number = "00" if name == "quickstart" else name.partition("_")[0]
     assert used == [item.name for item in chapter(number)]
@@ -247,7 +249,7 @@ def test_every_notebook_was_measured_on_two_cores_within_its_time():
 
 def test_the_glossary_is_in_order_and_explains_each_term_once():
     text = LAYOUT.glossary.read_text(encoding="utf-8")
-    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    headings = re.findall(r'^### <a id="[\w-]+"></a>(.+)$', text, re.MULTILINE)
     assert headings == sorted(headings, key=str.casefold)
     assert len(read_glossary(LAYOUT.glossary)) >= len(headings) == len(set(headings))
     entries = re.split(r"^### .+$", text, flags=re.MULTILINE)[1:]
@@ -285,5 +287,7 @@ def test_links_in_the_instructors_pages_resolve(path):
 def test_instructors_find_notes_and_a_place_in_the_plans(name):
     folder = ROOT / "notebooks" / "instructor"
     title = "Quickstart" if name == "quickstart" else f"{int(name[:2])}. "
-    assert re.search(rf"^## {re.escape(title)}", (folder / "notes.md").read_text(), re.MULTILINE)
-    assert f"{name}.ipynb" in (folder / "README.md").read_text()
+    assert re.search(
+        rf"^## {re.escape(title)}", (folder / "notes.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert f"{name}.ipynb" in (folder / "README.md").read_text(encoding="utf-8")

@@ -60,12 +60,14 @@ ARGS = Namespace(execute=False, dataset="sample", timeout=60)
 @pytest.fixture
 def layout(tmp_path):
     (tmp_path / "notebooks" / "source").mkdir(parents=True)
-    (tmp_path / "notebooks" / "source" / "09_demo.py").write_text(SOURCE)
+    (tmp_path / "notebooks" / "source" / "09_demo.py").write_text(SOURCE, encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "x"\n[project.urls]\nDocumentation = "https://github.com/me/course#readme"'
+        '[project]\nname = "x"\n[project.urls]\nDocumentation = "https://github.com/me/course#readme"',
+        encoding="utf-8",
     )
     (tmp_path / "notebooks" / "glossary.md").write_text(
-        "# Glossary\n\n### AUC\nAlso: AUROC.\n\nArea.\n\n### window\n\nA range of grey.\n"
+        "# Glossary\n\n### AUC\nAlso: AUROC.\n\nArea.\n\n### window\n\nA range of grey.\n",
+        encoding="utf-8",
     )
     return Layout(tmp_path)
 
@@ -123,7 +125,7 @@ def test_blank_inside_a_function_and_by_the_authors_word():
 )
 def test_a_broken_rule_is_named(layout, old, new, words):
     path = layout.sources / "09_demo.py"
-    path.write_text(SOURCE.replace(old, new))
+    path.write_text(SOURCE.replace(old, new), encoding="utf-8")
     with pytest.raises(BuildError, match=words):
         render(layout, "09_demo", "student")
 
@@ -143,7 +145,7 @@ def test_each_term_is_linked_once_and_never_in_code_headings_or_links():
 
 
 def test_a_term_explained_twice_is_refused(layout):
-    layout.glossary.write_text("### AUC\nAlso: area.\n\n### area\n\nx\n")
+    layout.glossary.write_text("### AUC\nAlso: area.\n\n### area\n\nx\n", encoding="utf-8")
     with pytest.raises(BuildError, match="'area' is explained twice"):
         read_glossary(layout.glossary)
 
@@ -158,14 +160,14 @@ def test_outputs_stay_with_unchanged_code_and_check_finds_what_changed(layout):
     notebook.cells[2].execution_count = 7
     builder_cli.write(notebook, path)
     source = layout.sources / "09_demo.py"
-    source.write_text(SOURCE.replace("sum(parts)", "parts[0] + parts[1]"))
+    source.write_text(SOURCE.replace("sum(parts)", "parts[0] + parts[1]"), encoding="utf-8")
     assert builder_cli.differences(layout, "09_demo")[0].startswith(
         "notebooks/solutions/09_demo.ipynb: cell 4 differs"
     ) or builder_cli.differences(layout, "09_demo")[0].startswith("notebooks/09_demo.ipynb: cell 4")
     builder_cli.build(layout, "09_demo", ARGS)
     kept = nbformat.read(path, as_version=4).cells[2]
     assert (kept.outputs[0].text, kept.execution_count) == ("2\n", 7)
-    source.write_text(SOURCE.replace("1 + 1", "1 + 2"))
+    source.write_text(SOURCE.replace("1 + 1", "1 + 2"), encoding="utf-8")
     builder_cli.build(layout, "09_demo", ARGS)
     assert nbformat.read(path, as_version=4).cells[2].outputs == []
 
@@ -174,7 +176,8 @@ def test_execution_measures_reports_stderr_and_fills_the_head(layout):
     source = layout.sources / "09_demo.py"
     source.write_text(
         '# %% [markdown]\n# # 9\n# {{contract}}\n\n# %% tags=["headline"]\nimport sys\n\n'
-        'print("AUC", 1)\nprint("loud", file=sys.stderr)\n'
+        'print("AUC", 1)\nprint("loud", file=sys.stderr)\n',
+        encoding="utf-8",
     )
     complaints = builder_cli.build(layout, "09_demo", Namespace(**{**vars(ARGS), "execute": True}))
     assert complaints == ["09_demo: cell 3 wrote to stderr: loud"]
@@ -185,7 +188,7 @@ def test_execution_measures_reports_stderr_and_fills_the_head(layout):
     assert "not measured yet" not in made.cells[0].source
     assert [cell.get("execution_count") for cell in made.cells] == [None, 1, 2]
     assert builder_cli.differences(layout, "09_demo") == []
-    source.write_text("# %% [markdown]\n# # 9\n\n# %%\n1 / 0\n")
+    source.write_text("# %% [markdown]\n# # 9\n\n# %%\n1 / 0\n", encoding="utf-8")
     with pytest.raises(BuildError, match="ZeroDivisionError"):
         builder_cli.build(layout, "09_demo", Namespace(**{**vars(ARGS), "execute": True}))
 
@@ -264,7 +267,9 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     assert "Ask the class." in page
     assert "parts = [1, 2]" not in page
     assert "cdnjs.cloudflare.com/ajax/libs/require.js" in page
-    page = slides(layout, "09_demo", layout.root / "build", offline="modules").read_text()
+    page = slides(layout, "09_demo", layout.root / "build", offline="modules").read_text(
+        encoding="utf-8"
+    )
     assert 'src="modules/requirejs/require.js"' in page
     assert "modules/reveal.js/dist/reveal.js" in page
     assert "window.MathJax = " in page
@@ -283,10 +288,10 @@ QUIZ = """\
 def test_the_quiz_page_folds_the_replies_away_and_refuses_two_right_answers(layout):
     (layout.root / "notebooks" / "instructor").mkdir()
     path = layout.root / "notebooks" / "instructor" / "quiz.yaml"
-    path.write_text(QUIZ)
+    path.write_text(QUIZ, encoding="utf-8")
     page = quiz_page(layout)
     assert "- b) She." in page.partition("<details>")[0]
     assert "- b) **Right.** She, indeed." in page.partition("<details>")[2]
-    path.write_text(QUIZ.replace("wrong: He.", "right: He."))
+    path.write_text(QUIZ.replace("wrong: He.", "right: He."), encoding="utf-8")
     with pytest.raises(BuildError, match="malformed question"):
         read_quiz(layout)

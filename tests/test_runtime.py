@@ -1,31 +1,181 @@
 """Precision by support, seeds that do not leak, job variables."""
 
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
 import torch
 
 from medimg import runtime
+from medimg.errors import PrecisionError
+
+CPU = torch.device("cpu")
 
 
-def test_precision_on_a_cpu_without_bfloat16_is_float32(monkeypatch):
-    monkeypatch.setattr(runtime, "_cpu_multiplies_bfloat16", lambda: False)
-    chosen = runtime.pick_precision(torch.device("cpu"))
+@pytest.fixture
+def machine(monkeypatch):
+    """Return a function that makes this machine claim bfloat16, and refuse some precisions."""
+    monkeypatch.delenv("MEDIMG_PRECISION", raising=False)
+    runtime._say_once.cache_clear()
+
+    def become(*, claims, refuses=()):
+        monkeypatch.setattr(runtime, "_cpu_claims_bfloat16", lambda: claims)
+        monkeypatch.setattr(
+            runtime, "_failure", lambda _, name: "no such unit" if name in refuses else ""
+        )
+
+    yield become
+    runtime._say_once.cache_clear()
+
+
+def test_precision_on_a_cpu_without_bfloat16_is_float32(machine):
+    machine(claims=False)
+    chosen = runtime.pick_precision(CPU)
     assert (chosen.name, chosen.dtype, chosen.needs_scaler) == ("float32", None, False)
     assert chosen.memory_format is torch.channels_last
 
 
-def test_precision_on_a_cpu_with_bfloat16_is_said_in_the_log(monkeypatch, caplog):
-    monkeypatch.setattr(runtime, "_cpu_multiplies_bfloat16", lambda: True)
-    with caplog.at_level("INFO"):
-        chosen = runtime.pick_precision(torch.device("cpu"))
-    assert chosen.dtype is torch.bfloat16
-    assert "bfloat16" in caplog.text
+def test_precision_on_a_cpu_with_bfloat16_is_said_in_the_log_once(machine, caplog):
+    machine(claims=True)
+    with caplog.at_level(logging.INFO):
+        chosen = [runtime.pick_precision(CPU) for _ in range(3)]
+    assert {one.dtype for one in chosen} == {torch.bfloat16}
+    assert caplog.messages == ["computing on cpu in bfloat16, channels last"]
 
 
-def test_precision_on_cuda_follows_the_generation(monkeypatch):
+def test_a_cpu_that_claims_bfloat16_and_refuses_it_computes_in_float32(machine, caplog):
+    machine(claims=True, refuses=["bfloat16"])
+    with caplog.at_level(logging.INFO):
+        chosen = [runtime.pick_precision(CPU) for _ in range(2)]
+    assert chosen == [runtime.Precision()] * 2
+    assert caplog.messages == [
+        "computing on cpu in float32, channels last "
+        "(a convolution in bfloat16 failed: no such unit)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "dtype"),
+    [
+        ("float32", None),
+        ("bfloat16", torch.bfloat16),
+        ("float16", torch.float16),
+        (" BFloat16 ", torch.bfloat16),
+        ("auto", torch.bfloat16),
+        ("", torch.bfloat16),
+    ],
+)
+def test_precision_follows_the_environment(machine, monkeypatch, asked, dtype):
+    machine(claims=True)
+    monkeypatch.setenv("MEDIMG_PRECISION", asked)
+    chosen = runtime.pick_precision(CPU)
+    assert chosen.dtype is dtype
+    assert chosen.name == ("float32" if dtype is None else str(dtype).removeprefix("torch."))
+
+
+def test_a_choice_of_the_environment_is_said_when_it_changes(machine, monkeypatch, caplog):
+    machine(claims=False)
+    with caplog.at_level(logging.INFO):
+        for asked in ("float32", "bfloat16", "float32", "auto"):
+            monkeypatch.setenv("MEDIMG_PRECISION", asked)
+            runtime.pick_precision(CPU)
+    assert [message.split()[4].rstrip(",") for message in caplog.messages] == [
+        "float32",
+        "bfloat16",
+    ]
+
+
+@pytest.mark.parametrize("asked", ["fp16", "half", "32", "float64", "None"])
+def test_an_unknown_precision_is_one_clear_error(machine, monkeypatch, asked):
+    machine(claims=True)
+    monkeypatch.setenv("MEDIMG_PRECISION", asked)
+    with pytest.raises(PrecisionError, match=f"'{asked}'; expected auto, float32, bfloat16, fl"):
+        runtime.pick_precision(CPU)
+
+
+@pytest.mark.parametrize("asked", ["bfloat16", "float16"])
+def test_a_precision_that_the_machine_refuses_is_one_clear_error(machine, monkeypatch, asked):
+    machine(claims=True, refuses=[asked])
+    monkeypatch.setenv("MEDIMG_PRECISION", asked)
+    with pytest.raises(PrecisionError) as raised:
+        runtime.pick_precision(CPU)
+    assert str(raised.value) == (
+        f"MEDIMG_PRECISION is {asked}, but cpu cannot compute a convolution in it "
+        "(no such unit): set it to float32 or auto"
+    )
+
+
+def test_precision_on_cuda_follows_the_generation(machine, monkeypatch):
+    machine(claims=True)
     device = torch.device("cuda", 0)
     for capability, name in (((9, 0), "bfloat16"), ((7, 5), "float16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
         assert runtime.pick_precision(device).name == name
+    machine(claims=False, refuses=["float16"])
+    assert runtime.pick_precision(device).name == "float32"
     assert runtime.Precision("float16", torch.float16).needs_scaler
+
+
+def test_the_trial_convolution_works_in_any_context_and_draws_no_random_number():
+    runtime._failure.cache_clear()
+    before = torch.get_rng_state()
+    with torch.inference_mode():
+        found = runtime._failure(CPU, "bfloat16")
+    assert torch.equal(torch.get_rng_state(), before)
+    runtime._failure.cache_clear()
+    assert runtime._failure(CPU, "bfloat16") == found
+    assert "inference" not in found
+    assert "grad" not in found
+    assert runtime._failure(CPU, "float32") == ""
+
+
+@pytest.mark.parametrize("failing", ["conv2d", "mkldnn_convolution"])
+def test_the_trial_reports_the_first_line_of_what_torch_says(monkeypatch, failing):
+    def refuse(*_, **__):
+        raise RuntimeError("bf16 path needs the cpu support\nException raised from here")
+
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "conv2d", lambda images, weight, **_: images * weight.sum())
+    monkeypatch.setattr(torch, "mkldnn_convolution", lambda *_: None)
+    runtime._failure.cache_clear()
+    assert runtime._failure(CPU, "bfloat16") == ""
+    monkeypatch.setattr(torch, failing, refuse)
+    runtime._failure.cache_clear()
+    assert runtime._failure(CPU, "bfloat16") == "bf16 path needs the cpu support"
+    runtime._failure.cache_clear()
+
+
+SHOW = """
+import logging, sys, torch
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+from medimg.errors import PrecisionError
+from medimg.runtime import pick_precision
+try:
+    print("picked", pick_precision(torch.device("cpu")).name)
+except PrecisionError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("asked", ["auto", "bfloat16", "float32"])
+def test_precision_where_onednn_is_held_to_avx2(asked):
+    has_avx2 = getattr(torch.cpu, "_is_avx2_supported", lambda: False)  # a private name
+    if not (torch.backends.mkldnn.is_available() and has_avx2()):
+        pytest.skip("ONEDNN_MAX_CPU_ISA=AVX2 changes nothing on this processor or build of torch")
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "MEDIMG_PRECISION": asked}
+    said = subprocess.run(
+        [sys.executable, "-c", SHOW],
+        env=environment, capture_output=True, encoding="utf-8", timeout=120, check=True,
+    ).stdout  # fmt: skip
+    if asked == "bfloat16":
+        assert said.startswith("refused: MEDIMG_PRECISION is bfloat16, but cpu cannot compute")
+        assert said.count("\n") == 1
+    else:
+        assert said.startswith("computing on cpu in float32, channels last")
+        assert said.endswith("picked float32\n")
+        assert said.count("\n") == 2
 
 
 def test_contiguous_layout_can_be_asked_for():

@@ -13,7 +13,8 @@ DATA = Path(__file__).parents[1] / "data"
 
 def test_every_file_has_the_sum_that_the_list_says():
     listed = dict(
-        reversed(line.split("  ", 1)) for line in (DATA / "SHA256SUMS").read_text().splitlines()
+        reversed(line.split("  ", 1))
+        for line in (DATA / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     )
     files = [p for p in DATA.rglob("*") if p.is_file() and not p.name.startswith(".")]
     files = [p for p in files if "simulate" not in p.relative_to(DATA).parts]

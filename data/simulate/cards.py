@@ -24,7 +24,7 @@ def write_cards(data: str | os.PathLike[str] = "data") -> list[Path]:
     Parameters
     ----------
     data : path-like
-        The sample's folder, with the three study tables and a README.md that has the two marks
+        The sample's folder, with its study tables and a README.md that has the two marks
         between which the counts stand.
 
     Returns

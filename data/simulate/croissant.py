@@ -12,14 +12,18 @@ from medimg.storage import sha256
 
 REPOSITORY = "https://github.com/medimg/medimg"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
-VERSION, DATE = "1.0.0", "2026-11-23"
+VERSION, DATE = "1.1.0", "2026-11-28"
 DESCRIPTION = (
-    "SIMULATED chest radiographs, chest CT slices and head MR slices for teaching the "
-    "classification of medical images. Anatomy is derived from one public CT (LIDC-IDRI-0001) and "
-    "from the MNI ICBM152 template; every lesion is invented, and a mask says where it is. "
+    "SIMULATED chest radiographs, chest CT slices, head MR slices and fundus photographs for "
+    "teaching the classification of medical images. Chest and head are derived from one public CT "
+    "(LIDC-IDRI-0001) and the MNI ICBM152 template, the eyes are drawn by formulas; every lesion "
+    "is invented, and a mask says where it is. "
     "Not for clinical use."
 )
-CITATION = "The medimg authors (2026). The medimg sample: simulated radiographs, CT and MR."
+CITATION = (
+    "The medimg authors (2026). The medimg sample: simulated radiographs, CT, MR and fundus "
+    "photographs."
+)
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,11 @@ TASKS = (
     Task("xray", "studies.csv", "Chest radiographs", "normal or pneumonia"),
     Task("ct", "ct/studies.csv", "Chest CT slices", "clear or consolidation"),
     Task("mr", "mr/studies.csv", "Head MR slices (T1)", "no lesion or lesion"),
+    Task("retina", "retina/studies.csv", "Fundus photographs", "retinopathy grade 0 to 4"),
 )
 FILE_SETS = {
     "png": ("image/png", "**/*.png"),
+    "jpeg": ("image/jpeg", "**/*.jpg"),
     "dicom": ("application/dicom", "**/*.dcm"),
     "lobes": ("application/x-npz", "ct/series_lobes.npz"),
 }
@@ -89,7 +95,15 @@ def croissant_card(root: Path, tables: dict[str, pd.DataFrame]) -> dict[str, Any
         "citeAs": CITATION,
         "creator": {"@type": "sc:Organization", "name": "The medimg authors", "url": REPOSITORY},
         "datePublished": DATE,
-        "keywords": ["medical imaging", "simulated", "DICOM", "chest radiograph", "CT", "MR"],
+        "keywords": [
+            "medical imaging",
+            "simulated",
+            "DICOM",
+            "chest radiograph",
+            "CT",
+            "MR",
+            "fundus",
+        ],
         "license": LICENCE,
         "url": REPOSITORY,
         "version": VERSION,

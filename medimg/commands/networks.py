@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,21 +92,17 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def predict(args: argparse.Namespace) -> None:
     """Score images of your own with a kept network."""
-    from medimg import models, training
+    from medimg import models
 
     model, info = models.load_model(args.model)
-    pixels = _read(args.images, info)
-    scores = training.to_scores(
-        training.predict_logits(model, pixels, tta=info.tta), temperature=info.temperature
-    )
-    called = scores >= info.threshold if scores.ndim == 1 else scores.argmax(axis=1)
+    scores, called = _called(model, _read(args.images, info), info)
     table = pd.DataFrame({"path": args.images})
     if scores.ndim == 1:
         table[f"score_{info.classes[1]}"] = scores.round(4)
     else:
         for column, name in enumerate(info.classes):
             table[f"score_{name}"] = scores[:, column].round(4)
-    table["called"] = [info.classes[int(k)] for k in called]
+    table["called"] = called
     print(table.to_string(index=False))
     if args.out:
         save_table(table, Path(args.out))
@@ -122,10 +119,16 @@ def explain(args: argparse.Namespace) -> None:
     mpl.use("Agg")
     model, info = models.load_model(args.model)
     pixels = _read(args.images, info)
-    maps = explain_images(model, pixels, method=args.method)
+    # the class that `predict` calls, unless one is named
+    asked = args.target or _called(model, pixels, info)[1]
+    maps = explain_images(model, pixels, method=args.method, target=asked)
     for number, (path, image, heat) in enumerate(zip(args.images, pixels, maps, strict=True)):
-        figure = cast("Figure", plots.plot_map(image, heat).get_figure(root=True))
-        target = Path(args.out) / f"{number:03}_{Path(path).stem}_{args.method}.png"
+        name = maps.names[number]  # empty where the method knows no class
+        title = f"{args.method}: {name}" if name else args.method
+        title = title.replace("$", r"\$")  # no mathematics
+        figure = cast("Figure", plots.plot_map(image, heat, title=title).get_figure(root=True))
+        parts = [f"{number:03}", Path(path).stem, args.method, re.sub(r"[^\w.-]+", "-", name)]
+        target = Path(args.out) / ("_".join(filter(None, parts)) + ".png")
         with atomic_write(target) as file:
             figure.savefig(file, format="png", dpi=150, bbox_inches="tight")
         plt.close(figure)
@@ -192,6 +195,18 @@ def _predictions_table(studies: pd.DataFrame, predictions: Predictions) -> pd.Da
         return table.assign(y_score=predictions.y_score)
     names = [f"y_score_{name}" for name in predictions.classes]
     return table.join(pd.DataFrame(predictions.y_score, columns=names, index=table.index))
+
+
+def _called(
+    model: MedicalNet, pixels: npt.NDArray[np.uint8], info: ModelInfo
+) -> tuple[npt.NDArray[np.float64], list[str]]:
+    """Return scores (N,) or (N, K), and the names of the classes that the model calls."""
+    from medimg import training
+
+    logits = training.predict_logits(model, pixels, tta=info.tta)
+    scores = training.to_scores(logits, temperature=info.temperature)
+    called = scores >= info.threshold if scores.ndim == 1 else scores.argmax(axis=1)
+    return scores, [info.classes[int(k)] for k in called]
 
 
 def _read(paths: Sequence[str], info: ModelInfo) -> npt.NDArray[np.uint8]:

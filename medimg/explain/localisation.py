@@ -8,17 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from medimg.errors import MetricsError
-from medimg.explain.patients import Values, mean_by_patient, patient_codes
-from medimg.metrics import Estimate
-from medimg.metrics.estimates import proportion
+from medimg.metrics import Estimate, mean_by_patient, patient_codes, share_by_patient
 
-Maps = npt.NDArray[Any]
+Values = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.bool_]
+Patients = Sequence[Any] | npt.NDArray[Any] | None
 
 
 @dataclass(frozen=True, repr=False)
-class Localisation:
-    """A test of maps against masks, over the images that have a lesion.
+class MapTest:
+    """What a test says of some maps.
 
     Attributes
     ----------
@@ -27,9 +26,9 @@ class Localisation:
     estimate : Estimate
         Mean over the images, with its interval by patient.
     chance : float
-        What a map that knows nothing would get, from the lesions' areas.
+        What a map that knows nothing would get.
     per_image : float64 array (M,)
-        In the order of the images with a lesion.
+        One value per image; tests against masks leave out the images without a lesion.
     """
 
     test: str
@@ -41,24 +40,22 @@ class Localisation:
         return f"{self.test} {self.estimate!r}, chance {self.chance:.3f}, n = {len(self.per_image)}"
 
 
-def pointing_game(
-    maps: Maps, masks: Masks, *, patient_ids: Sequence[str] | None = None
-) -> Localisation:
+def pointing_game(maps: npt.ArrayLike, masks: Masks, *, patient_ids: Patients = None) -> MapTest:
     """Count how often the strongest place of the map lies inside the lesion.
 
     Parameters
     ----------
-    maps : float array (N, H, W)
-        One map an image.
+    maps : Maps or float array (N, H, W)
+        One map per image.
     masks : bool array (N, H, W)
         True lesion; images without one are left out.
     patient_ids : sequence of N str, optional
-        Whose image it is; intervals are by patient.
+        Patient of each image; intervals are by patient.
 
     Returns
     -------
-    Localisation
-        Wilson's interval. Chance is the lesions' mean share of the image.
+    MapTest
+        With Wilson's interval. Chance is the lesions' mean share of the image.
 
     Raises
     ------
@@ -70,9 +67,9 @@ def pointing_game(
     Where several places tie for the strongest, their share inside the lesion counts; a map without
     any preference therefore gets chance, not a lucky or unlucky corner.
 
-    Chance by area is a low bar where lesions fill much of both lungs: there, any map that knows
-    where lungs lie hits. The game with the maps of other patients, ``np.roll(maps, 1, axis=0)``,
-    shows how much that alone is worth.
+    Chance by area is a low bar where lesions fill much of both lungs: there, any map that shows
+    the lungs hits. The game with the maps of other patients, ``np.roll(maps, 1, axis=0)``, shows
+    how much that alone is worth.
 
     References
     ----------
@@ -87,41 +84,33 @@ def pointing_game(
     >>> pointing_game(maps, masks)
     pointing game 0.500 (0.095 to 0.905), chance 0.200, n = 2
     """
-    maps, masks, patients = _with_lesion(maps, masks, patient_ids)
-    strongest = maps == maps.max(axis=1, keepdims=True)
+    heat, masks, patients = _with_lesion(maps, masks, patient_ids)
+    strongest = heat == heat.max(axis=1, keepdims=True)
     hits = (strongest & masks).sum(axis=1) / strongest.sum(axis=1)
-    everyone = np.ones(len(hits), dtype=bool)
-    estimate = proportion(hits, everyone, np.ones(len(hits)), patients)
-    return Localisation("pointing game", estimate, float(_area(masks).mean()), hits)
+    return MapTest("pointing game", share_by_patient(hits, patients), float(masks.mean()), hits)
 
 
 def iou_at_matched_area(
-    maps: Maps,
-    masks: Masks,
-    *,
-    patient_ids: Sequence[str] | None = None,
-    rng: np.random.Generator | None = None,
-) -> Localisation:
+    maps: npt.ArrayLike, masks: Masks, *, patient_ids: Patients = None
+) -> MapTest:
     """Cut each map so that it covers as many pixels as the lesion; return their overlap.
 
-    The matched area takes the choice of a threshold away, on which the usual overlap depends.
+    The usual overlap depends on the choice of a threshold; matching the area removes that choice.
 
     Parameters
     ----------
-    maps : float array (N, H, W)
-        One map an image.
+    maps : Maps or float array (N, H, W)
+        One map per image.
     masks : bool array (N, H, W)
         True lesion; images without one are left out.
     patient_ids : sequence of N str, optional
-        Whose image it is; intervals are by patient.
-    rng : numpy.random.Generator, optional
-        For the bootstrap; a fixed one by default.
+        Patient of each image; intervals are by patient.
 
     Returns
     -------
-    Localisation
+    MapTest
         Intersection over union. Chance is a / (2 - a) for a lesion of share a of the image: what
-        a region of the same area gets that is laid anywhere.
+        a region of the same area gets at a place drawn at random.
 
     Raises
     ------
@@ -135,38 +124,29 @@ def iou_at_matched_area(
     >>> float(iou_at_matched_area(maps, masks).per_image[0].round(3))
     0.333
     """
-    maps, masks, patients = _with_lesion(maps, masks, patient_ids)
-    overlaps = np.array([_overlap(heat, mask) for heat, mask in zip(maps, masks, strict=True)])
-    area = masks.sum(axis=1)
-    iou = overlaps / (2 * area - overlaps)
-    share = _area(masks)
+    heat, masks, patients = _with_lesion(maps, masks, patient_ids)
+    overlaps = np.array([_overlap(one, mask) for one, mask in zip(heat, masks, strict=True)])
+    iou = overlaps / (2 * masks.sum(axis=1) - overlaps)
+    share = masks.mean(axis=1)
     chance = float((share / (2 - share)).mean())
-    return Localisation("IoU at matched area", mean_by_patient(iou, patients, rng=rng), chance, iou)
+    return MapTest("IoU at matched area", mean_by_patient(iou, patients), chance, iou)
 
 
-def energy_inside(
-    maps: Maps,
-    masks: Masks,
-    *,
-    patient_ids: Sequence[str] | None = None,
-    rng: np.random.Generator | None = None,
-) -> Localisation:
+def energy_inside(maps: npt.ArrayLike, masks: Masks, *, patient_ids: Patients = None) -> MapTest:
     """Return the share of the map's sum that lies inside the lesion.
 
     Parameters
     ----------
-    maps : float array (N, H, W)
-        One map an image, not negative.
+    maps : Maps or float array (N, H, W)
+        One map per image, not negative.
     masks : bool array (N, H, W)
         True lesion; images without one are left out.
     patient_ids : sequence of N str, optional
-        Whose image it is; intervals are by patient.
-    rng : numpy.random.Generator, optional
-        For the bootstrap; a fixed one by default.
+        Patient of each image; intervals are by patient.
 
     Returns
     -------
-    Localisation
+    MapTest
         Chance is the lesions' mean share of the image, which an even map gets; a map of zeros
         counts as even.
 
@@ -185,46 +165,40 @@ def energy_inside(
     >>> energy_inside(np.array([[[3.0, 0.0, 1.0, 0.0]]]), masks).per_image
     array([0.75])
     """
-    maps, masks, patients = _with_lesion(maps, masks, patient_ids)
-    if maps.min() < 0:
+    heat, masks, patients = _with_lesion(maps, masks, patient_ids)
+    if heat.min() < 0:
         raise MetricsError(
-            f"a map has the value {maps.min():.3g}; energy needs maps that are not negative: "
+            f"a map has the value {heat.min():.3g}; energy needs maps that are not negative: "
             "use numpy.maximum(maps, 0), or the absolute value."
         )
-    total = maps.sum(axis=1)
-    inside = (maps * masks).sum(axis=1)
-    share = _area(masks)
+    total, inside = heat.sum(axis=1), (heat * masks).sum(axis=1)
+    share = masks.mean(axis=1)
     energy = np.where(total > 0, inside / np.where(total > 0, total, 1), share)
-    estimate = mean_by_patient(energy, patients, rng=rng)
-    return Localisation("energy inside", estimate, float(share.mean()), energy)
+    return MapTest("energy inside", mean_by_patient(energy, patients), float(share.mean()), energy)
+
+
+TESTS = (pointing_game, iou_at_matched_area, energy_inside)
 
 
 def _with_lesion(
-    maps: Maps, masks: Masks, patient_ids: Sequence[str] | None
+    maps: npt.ArrayLike, masks: Masks, patient_ids: Patients
 ) -> tuple[Values, Masks, npt.NDArray[np.int64]]:
     """Check, then return maps and masks (M, H * W) of the images with a lesion, and patients."""
-    maps, masks = np.asarray(maps), np.asarray(masks)
-    if maps.ndim != 3 or maps.shape != masks.shape or masks.dtype != bool:
+    heat, masks = np.asarray(maps), np.asarray(masks)
+    if heat.ndim != 3 or heat.shape != masks.shape or masks.dtype != bool:
         raise MetricsError(
-            f"maps {maps.shape} and masks {masks.shape} ({masks.dtype}): both must be (N, H, W), "
+            f"maps {heat.shape} and masks {masks.shape} ({masks.dtype}): both must be (N, H, W), "
             "and the masks bool."
         )
-    bad = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))
+    bad = np.flatnonzero(~np.isfinite(heat).all(axis=(1, 2)))
     if bad.size:
         raise MetricsError(f"map {bad[0]} has a value that is not finite; make it again.")
     lesion = masks.any(axis=(1, 2))
     if not lesion.any():
-        raise MetricsError("No mask shows a lesion; give masks of diseased images.")
-    patients = patient_codes(patient_ids, len(maps))[lesion]
-    codes = np.unique(patients, return_inverse=True)[1].astype(np.int64)
-    flat = (int(lesion.sum()), -1)
-    return maps[lesion].reshape(flat).astype(np.float64), masks[lesion].reshape(flat), codes
-
-
-def _area(masks: Masks) -> Values:
-    """Share of the image that each lesion covers."""
-    share: Values = masks.mean(axis=1)
-    return share
+        raise MetricsError("No mask shows a lesion; give masks of images with the disease.")
+    patients = patient_codes(patient_ids, len(heat))[lesion]
+    flat, spots = (part[lesion].reshape(lesion.sum(), -1) for part in (heat, masks))
+    return flat.astype(np.float64), spots, patients
 
 
 def _overlap(heat: Values, mask: Masks) -> float:

@@ -6,7 +6,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from medimg.augment import check_images
 from medimg.errors import MetricsError
+
+PLACES = {"letter": (0.09, 0.88), "electrode": (0.42, 0.32)}
+"""Middle of each mark as fractions of height and width."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -15,7 +19,7 @@ class Planted:
 
     Attributes
     ----------
-    images : uint8 array (N, H, W)
+    images : uint8 array (N, H, W) or (N, H, W, 3)
         Copies; those that were not chosen are as they were.
     marks : bool array (N, H, W)
         The mark's bounding box, for :func:`pointing_game` and :func:`energy_inside`.
@@ -38,15 +42,15 @@ def plant_marker(
     size: float = 0.09,
     rng: np.random.Generator,
 ) -> Planted:
-    """Draw a mark as hospitals leave on films, into the chosen images.
+    """Draw a mark, such as hospitals leave on films, into the chosen images.
 
     Parameters
     ----------
-    images : uint8 array (N, H, W)
+    images : uint8 array (N, H, W) or (N, H, W, 3)
         Films; left as they are.
     which : bool array (N,)
-        The images that get the mark. Give it to the sick ones only and a network learns the mark:
-        its AUC on marked films is near 1.
+        The images that get the mark. If only those with the disease get it, a network learns the
+        mark: its AUC on marked films is near 1.
     kind : {"letter", "electrode"}
         A side letter "L" (lead, so bright) in the upper corner, or the button of an ECG electrode
         on the chest: a mark in the lung makes a wrong reason look right on a map.
@@ -67,8 +71,10 @@ def plant_marker(
 
     Raises
     ------
+    TrainingError
+        Images of another shape or type.
     MetricsError
-        Images that are not uint8 (N, H, W), or ``which`` of another length.
+        A ``which`` that is not one True or False per image.
 
     References
     ----------
@@ -81,46 +87,30 @@ def plant_marker(
     >>> plant_marker(films, [False, True], rng=np.random.default_rng(0))
     Planted(1 of 2 images)
     """
-    images, chosen = np.asarray(images), np.asarray(which)
-    if images.dtype != np.uint8 or images.ndim != 3:
-        raise MetricsError(f"images are {images.dtype} {images.shape}; expected uint8 (N, H, W).")
+    images, chosen = check_images(images), np.asarray(which)
     if chosen.dtype != bool or chosen.shape != (len(images),):
-        raise MetricsError(f"which must be {len(images)} of True or False, one an image.")
-    short = min(images.shape[1:])
-    mark = _letter(round(size * short)) if kind == "letter" else _button(round(size * short))
-    middle = place or ((0.09, 0.88) if kind == "letter" else (0.42, 0.32))
-    planted, marks = images.copy(), np.zeros(images.shape, dtype=bool)
+        raise MetricsError(f"which must be {len(images)} of True or False, one per image.")
+    size_of, middle = np.array(images.shape[1:3]), place or PLACES[kind]
+    short = min(size_of)
+    mark = _mark(kind, max(round(size * short), 5))
+    planted, marks = images.copy(), np.zeros(images.shape[:3], dtype=bool)
+    bright = mark if images.ndim == 3 else mark[..., None]  # the same in each channel
     for i in np.flatnonzero(chosen):
-        shift = rng.uniform(-jitter, jitter, 2) * short
-        box = tuple(
-            _span(fraction * length + move, part, length)
-            for fraction, length, move, part in zip(
-                middle, images.shape[1:], shift, mark.shape, strict=True
-            )
-        )
-        planted[i][box] = np.maximum(planted[i][box], mark)
+        corner = middle * size_of + rng.uniform(-jitter, jitter, 2) * short
+        corner = np.round(corner - np.array(mark.shape) / 2)
+        y, x = np.clip(corner, 0, size_of - mark.shape).astype(int)  # kept inside the image
+        box = np.s_[y : y + mark.shape[0], x : x + mark.shape[1]]
+        planted[i][box] = np.maximum(planted[i][box], bright)
         marks[i][box] = True
     return Planted(planted, marks)
 
 
-def _span(middle: float, part: int, length: int) -> slice:
-    """Where a part of that size lies around its middle, kept inside the image."""
-    start = min(max(round(middle - part / 2), 0), length - part)
-    return slice(start, start + part)
-
-
-def _letter(side: int) -> npt.NDArray[np.uint8]:
-    side = max(side, 5)
-    stroke, width = max(side // 5, 1), max(round(0.6 * side), 3)
-    letter = np.zeros((side, width), np.uint8)
-    letter[:, :stroke] = 245
-    letter[-stroke:] = 245
-    return letter
-
-
-def _button(side: int) -> npt.NDArray[np.uint8]:
-    """Draw a metal button with a fainter rim of glue around it."""
-    side = max(side, 5)
+def _mark(kind: str, side: int) -> npt.NDArray[np.uint8]:
+    """Draw a letter L, or a metal button with a fainter rim of glue around it."""
+    if kind == "letter":
+        letter = np.zeros((side, max(round(0.6 * side), 3)), np.uint8)
+        letter[:, : side // 5] = letter[-(side // 5) :] = 245
+        return letter
     y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     radius = np.hypot(x, y)
     return np.select([radius <= 0.55, radius <= 1], [235, 110], 0).astype(np.uint8)

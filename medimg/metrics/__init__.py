@@ -1,73 +1,43 @@
 """Clinical metrics with intervals: everything that a paper on a classifier has to say in numbers.
 
 Predictions are checked once (`Predictions`); every metric comes back as an `Estimate`: the value,
-its interval, how the interval was made, and, where a metric is not defined, why.
+its interval, how the interval was made, and, where a metric is not defined, why. Intervals are by
+patient and of three kinds: Wilson, DeLong and bootstrap.
 """
 
-from medimg.metrics.ages import age_bands
 from medimg.metrics.calibration import (
-    Brier,
     brier,
+    calibration_line,
     expected_calibration_error,
+    fit_temperature,
     reliability,
 )
-from medimg.metrics.comparison import AucDifference, auc_difference
-from medimg.metrics.curves import average_precision, pr_curve, roc_curve
-from medimg.metrics.decision import decision_curve
-from medimg.metrics.estimates import Estimate, wilson
-from medimg.metrics.evaluation import evaluate
-from medimg.metrics.multiclass import mean_auc, one_against_rest
+from medimg.metrics.evaluation import Evaluation, confusion_matrix, evaluate, rates
+from medimg.metrics.groups import SubgroupReport, age_bands, subgroups
+from medimg.metrics.intervals import (
+    Estimate,
+    bootstrap,
+    mean_by_patient,
+    patient_codes,
+    share_by_patient,
+    wilson,
+)
 from medimg.metrics.predictions import Predictions
-from medimg.metrics.prevalence import (
+from medimg.metrics.roc import auc, auc_difference, average_precision, pr_curve, roc_curve
+from medimg.metrics.thresholds import Threshold, choose_threshold
+from medimg.metrics.use import (
     NaturalFrequencies,
-    PredictiveValues,
+    decision_curve,
     natural_frequencies,
     ppv_npv_at,
-    predictive_values,
+    sample_size,
 )
-from medimg.metrics.ranking import auc
-from medimg.metrics.recalibration import CalibrationLine, calibration_line
-from medimg.metrics.result import Evaluation, confusion_matrix
-from medimg.metrics.robustness import corrupt, robustness
-from medimg.metrics.subgroups import SubgroupReport, subgroups
-from medimg.metrics.temperature import Temperature, fit_temperature, log_loss
-from medimg.metrics.thresholds import Threshold, choose_threshold
 
 __all__ = [
-    "AucDifference",
-    "Brier",
-    "CalibrationLine",
-    "Estimate",
-    "Evaluation",
-    "NaturalFrequencies",
-    "Predictions",
-    "PredictiveValues",
-    "SubgroupReport",
-    "Temperature",
-    "Threshold",
-    "age_bands",
-    "auc",
-    "auc_difference",
-    "average_precision",
-    "brier",
-    "calibration_line",
-    "choose_threshold",
-    "confusion_matrix",
-    "corrupt",
-    "decision_curve",
-    "evaluate",
-    "expected_calibration_error",
-    "fit_temperature",
-    "log_loss",
-    "mean_auc",
-    "natural_frequencies",
-    "one_against_rest",
-    "ppv_npv_at",
-    "pr_curve",
-    "predictive_values",
-    "reliability",
-    "robustness",
-    "roc_curve",
-    "subgroups",
-    "wilson",
-]
+    "Estimate", "Evaluation", "NaturalFrequencies", "Predictions", "SubgroupReport", "Threshold",
+    "age_bands", "auc", "auc_difference", "average_precision", "bootstrap", "brier",
+    "calibration_line", "choose_threshold", "confusion_matrix", "decision_curve", "evaluate",
+    "expected_calibration_error", "fit_temperature", "mean_by_patient", "natural_frequencies",
+    "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve", "sample_size",
+    "share_by_patient", "subgroups", "wilson",
+]  # fmt: skip

@@ -1,28 +1,146 @@
-"""`evaluate`: all metrics of one set of predictions, with intervals, in one table."""
+"""`evaluate`: all metrics of one set of predictions, with intervals, in one table.
+
+Two classes, many classes and grades go the same way: shares by Wilson, areas by DeLong, and the
+metrics of the whole confusion matrix by one bootstrap of its cells.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from medimg.metrics.binary import table_metrics
-from medimg.metrics.checks import check_level
-from medimg.metrics.curves import average_precision
-from medimg.metrics.multiclass import evaluate_multiclass
-from medimg.metrics.predictions import Predictions
-from medimg.metrics.ranking import auc
-from medimg.metrics.result import Evaluation, confusion_matrix
+import numpy as np
+import pandas as pd
+
+from medimg.errors import MetricsError
+from medimg.metrics import predictions as given
+from medimg.metrics import roc
+from medimg.metrics.intervals import Estimate, Measure, bootstrap_all, share, undefined
+from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
 from medimg.metrics.thresholds import Threshold, as_threshold
+
+ALIASES: Final = {"recall": "sensitivity", "precision": "ppv", "ap": "average_precision",
+                  "recall_macro": "balanced_accuracy"}  # fmt: skip
+"""Second names of metrics, as machine learning has them."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Evaluation:
+    """All metrics of one set of predictions.
+
+    Attributes
+    ----------
+    estimates : dict of str to Estimate
+        ``evaluation["sensitivity"]`` is short for one of them; "recall" and "precision" work too.
+    confusion : DataFrame, (K, K)
+        Rows are the true class, columns the predicted one.
+    n_images, n_patients : int
+        How many were tested; without known patients, each image counts as one.
+    threshold : Threshold or None
+        None with more than two classes: the likeliest class is the prediction.
+    per_class : DataFrame or None
+        With more than two classes, each class against the rest, one row per class and metric:
+        ``class, n, metric, estimate, value, low, high, reason``.
+    warnings : tuple of str
+        What a reader should know before trusting the numbers.
+    count_text : str
+        Numbers of images and patients in words, also where the patients are not known.
+    per_cut : DataFrame or None
+        Of grades, each grade or worse against the grades below it: like `per_class`.
+    """
+
+    estimates: dict[str, Estimate]
+    confusion: pd.DataFrame
+    n_images: int
+    n_patients: int
+    threshold: Threshold | None = None
+    per_class: pd.DataFrame | None = None
+    warnings: tuple[str, ...] = ()
+    count_text: str = ""
+    per_cut: pd.DataFrame | None = None
+
+    def __getitem__(self, metric: str) -> Estimate:
+        try:
+            return self.estimates[ALIASES.get(metric, metric)]
+        except KeyError:
+            names = ", ".join(self.estimates)
+            raise MetricsError(f"no metric {metric!r}; expected one of {names}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    @property
+    def level(self) -> float:
+        """Confidence level of the intervals, a share."""
+        return next(iter(self.estimates.values())).level
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per metric: ``value, low, high, method, reason, also`` (its second name)."""
+        columns = ["value", "low", "high", "method", "reason"]
+        rows = [[getattr(e, c) for c in columns] for e in self.estimates.values()]
+        names = pd.Index(list(self.estimates), name="metric")
+        return pd.DataFrame(rows, names, columns).assign(also=[*map(also_called, names)])
+
+    def __repr__(self) -> str:
+        lines = [self.count_text]
+        if self.threshold is not None:
+            lines.append(f"threshold {self.threshold}")
+        names = [f"{m} ({also_called(m)})".removesuffix(" ()") for m in self.estimates]
+        width = max(map(len, names))
+        found = zip(names, self.estimates.values(), strict=True)
+        lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in found]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
+
+
+def also_called(metric: str) -> str:
+    """Return the second name of a metric ("recall" for "sensitivity"), or ""."""
+    return next((second for second, first in ALIASES.items() if first == metric), "")
+
+
+def confusion_matrix(
+    predictions: Predictions, *, threshold: float | Threshold = 0.5
+) -> pd.DataFrame:
+    """Count images by true class (rows) and predicted class (columns).
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes or more.
+    threshold : float or Threshold
+        For two classes; with more the likeliest class is the call.
+
+    Returns
+    -------
+    DataFrame of int64, (K, K)
+        Index and columns are the names of the classes.
+
+    Raises
+    ------
+    MetricsError
+        When the threshold is out of range.
+
+    Examples
+    --------
+    >>> confusion_matrix(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.2])).to_numpy()
+    array([[1, 1],
+           [1, 1]])
+    """
+    called = predictions.predicted(as_threshold(threshold).value)
+    size, names = len(predictions.classes), list(predictions.classes)
+    cells = np.bincount(predictions.y_true * size + called, minlength=size**2)
+    return pd.DataFrame(
+        cells.reshape(size, size), pd.Index(names, name="true"), pd.Index(names, name="predicted")
+    )
 
 
 def evaluate(
-    predictions: Predictions,
-    *,
-    threshold: float | Threshold | None = None,
-    ordinal: bool = False,
-    level: float = 0.95,
-    rng: np.random.Generator | None = None,
-) -> Evaluation:
-    """Compute every metric with its interval.
+    predictions: Predictions, *, threshold: float | Threshold | None = None, ordinal: bool = False,
+    level: float = 0.95, rng: np.random.Generator | None = None,
+) -> Evaluation:  # fmt: skip
+    """Compute every metric with its interval by patient.
 
     Parameters
     ----------
@@ -32,8 +150,10 @@ def evaluate(
         For two classes; choose it on validation data with `choose_threshold`. A plain number is
         taken as given by hand; without one 0.5 is used, and the result warns of it.
     ordinal : bool
-        With more than two classes: whether their order means something (grades of severity), so
-        that quadratic kappa is added.
+        With more than two classes: whether they are grades of severity, in rising order. Adds
+        quadratic kappa and the mean absolute error in grades, and, in `per_cut`, each grade or
+        worse against the grades below, by the summed probabilities (called from 0.5 on). For a
+        threshold of its own evaluate ``predictions.at_least(grade)``.
     level : float
         Confidence level of all intervals, in (0, 1).
     rng : numpy.random.Generator, optional
@@ -43,7 +163,8 @@ def evaluate(
     -------
     Evaluation
         Every metric as an `Estimate`, the confusion matrix, and what a reader should know before
-        trusting them.
+        trusting them. A mean over classes is not defined where one of its classes is not: leaving
+        that class out, as other tools do, would compare models on different classes.
 
     Raises
     ------
@@ -57,38 +178,193 @@ def evaluate(
     >>> result["sensitivity"], result["recall"].value
     (0.750 (0.301 to 0.954), 0.75)
     """
-    check_level(level)
-    rng = np.random.default_rng(0) if rng is None else rng
-    if not predictions.is_binary:
-        return evaluate_multiclass(predictions, ordinal=ordinal, level=level, rng=rng)
-    cut = as_threshold(0.5 if threshold is None else threshold)
-    estimates = table_metrics(predictions, cut.value, level=level, rng=rng)
-    estimates["auc"] = auc(predictions, level=level)
-    estimates["average_precision"] = average_precision(predictions, level=level, rng=rng)
+    given.check_level(level)
+    cut = None
+    if predictions.is_binary:
+        cut = as_threshold(0.5 if threshold is None else threshold)
+    called = predictions.predicted(cut.value if cut else 0.5)
+    matrix = confusion_matrix(predictions, threshold=cut or 0.5)
+    rows = predictions.rows
+    everyone = np.ones(len(called), dtype=bool)
+
+    def whole(hit: Bools) -> Estimate:
+        return share(hit, everyone, rows.patient, size=rows.size).interval(level)
+
+    estimates = {"accuracy": whole(called == predictions.y_true)}
+    counted = _of_matrix(predictions, called, matrix, ordinal, level, rng)
+    per_class = per_cut = None
+    if cut:
+        part = {name: m.interval(level) for name, m in shares(rows, called == 1).items()}
+        estimates = {"prevalence": whole(rows.positive)} | estimates | part | counted
+        estimates["auc"] = roc.area(rows).interval(level)
+        estimates["average_precision"] = roc.average_precision(predictions, level=level, rng=rng)
+    else:
+        classes = range(len(predictions.classes))
+        f1 = [counted.pop(f"f1 of {k}") for k in classes]
+        alone = [predictions.one_vs_rest(k) for k in classes]
+        per_class, areas = _each("class", alone, [called == k for k in classes], level, f1)
+        reason = _why(matrix, "auc_macro")
+        estimates |= counted | {"auc_macro": roc.mean_area(areas, level=level, reason=reason)}
+        if ordinal:
+            cuts = [predictions.at_least(k) for k in classes[1:]]
+            per_cut, _ = _each("cut", cuts, [one.y_score >= 0.5 for one in cuts], level)
     return Evaluation(
-        estimates,
-        confusion_matrix(predictions, threshold=cut),
-        len(predictions),
-        predictions.n_patients,
-        cut,
-        None,
-        _warnings(predictions, cut, given=threshold is not None),
-    )
+        estimates, matrix, len(predictions), rows.size, cut, per_class,
+        _warnings(predictions, cut, matrix, given=threshold is not None),
+        predictions.count_text, per_cut,
+    )  # fmt: skip
 
 
-def _warnings(predictions: Predictions, cut: Threshold, *, given: bool) -> tuple[str, ...]:
+def rates(
+    predictions: Predictions, *, threshold: float | Threshold, level: float = 0.95
+) -> dict[str, Estimate]:
+    """Sensitivity, specificity, PPV and NPV at a threshold, without the rest of `evaluate`.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+    threshold : float or Threshold
+        An image is called positive when its score is at least the threshold.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    dict of str to Estimate
+        Keys "sensitivity", "specificity", "ppv", "npv"; each with Wilson's interval by patient.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or a threshold or level out of range.
+
+    Examples
+    --------
+    >>> rates(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9]), threshold=0.5)["ppv"]
+    0.667 (0.208 to 0.939)
+    """
+    given.require_binary(predictions)
+    given.check_level(level)
+    data = predictions.rows
+    called = data.score >= as_threshold(threshold).value
+    return {name: measure.interval(level) for name, measure in shares(data, called).items()}
+
+
+def shares(data: Rows, called: Bools) -> dict[str, Measure]:
+    """Sensitivity, specificity, PPV and NPV of the images that were called positive."""
+    groups = {
+        "sensitivity": (data.positive, "no positive image"),
+        "specificity": (~data.positive, "no negative image"),
+        "ppv": (called, "no image was called positive"),
+        "npv": (~called, "no image was called negative"),
+    }
+    hit = called == data.positive
+    return {
+        name: share(hit, group, data.patient, size=data.size, reason=reason)
+        for name, (group, reason) in groups.items()
+    }
+
+
+def _each(
+    what: str, alone: Sequence[Predictions], calls: Sequence[Bools], level: float,
+    f1: Sequence[Estimate] = (),
+) -> tuple[pd.DataFrame, list[Measure]]:  # fmt: skip
+    """Tabulate the metrics of several two-class readings of the same images; return the AUCs."""
+    table, areas = [], [roc.area(one.rows) for one in alone]
+    for k, one in enumerate(alone):
+        found = {name: m.interval(level) for name, m in shares(one.rows, calls[k]).items()}
+        found |= {"f1": f1[k]} if f1 else {}
+        found["auc"] = areas[k].interval(level)
+        start = [one.positive, int(one.y_true.sum())]
+        table += [[*start, m, e, e.value, e.low, e.high, e.reason] for m, e in found.items()]
+    columns = [what, "n", "metric", "estimate", "value", "low", "high", "reason"]
+    return pd.DataFrame(table, columns=columns), areas
+
+
+def _warnings(
+    predictions: Predictions, cut: Threshold | None, matrix: pd.DataFrame, *, given: bool
+) -> tuple[str, ...]:
     found = []
-    if not given:
-        found.append("no threshold was given; 0.5 was used, which no validation data speak for")
-    again = len(cut.ids.intersection(predictions.ids.tolist()))
-    if again:
-        found.append(
-            f"{again} of these images were also used to choose the threshold, so sensitivity and "
-            "specificity look better than they are"
-        )
-    smallest = min(int(np.sum(predictions.y_true == k)) for k in (0, 1))
+    if cut is not None:
+        if not given:
+            found.append("no threshold was given; 0.5 was used, which no validation data speak for")
+        again = len(cut.ids.intersection(predictions.ids.tolist()))
+        if again:
+            found.append(
+                f"{again} of these images were also used to choose the threshold, so sensitivity "
+                "and specificity look better than they are"
+            )
+    smallest = int(matrix.to_numpy().sum(axis=1).min())
     if smallest < 30:
-        found.append(f"only {smallest} images in the smaller class; read the intervals first")
-    if predictions.patient_ids is None:
+        which = "smaller" if cut is not None else "smallest"
+        found.append(f"only {smallest} images in the {which} class; read the intervals first")
+    if not predictions.patients_known:
         found.append("patients are not known, so each image was taken as a patient of its own")
     return tuple(found)
+
+
+def _of_matrix(
+    predictions: Predictions, called: Ints, matrix: pd.DataFrame, ordinal: bool, level: float,
+    rng: np.random.Generator | None,
+) -> dict[str, Estimate]:  # fmt: skip
+    """Metrics of the confusion matrix, bootstrapped; or why these data do not define them."""
+    size = len(predictions.classes)
+    cells = np.eye(size**2)[predictions.y_true * size + called]  # (N, K * K), one 1 per row
+    found = bootstrap_all(
+        lambda sums: _metrics(sums.reshape(-1, size, size), ordinal),
+        cells, predictions.codes, level, rng,
+    )  # fmt: skip
+    for name, estimate in found.items():
+        if np.isnan(estimate.value):
+            found[name] = undefined(_why(matrix, name), level=level)
+    return found
+
+
+def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
+    """Compute metrics of confusion matrices (B, true, predicted); each is (B,)."""
+    size, true, called = c.shape[1], c.sum(axis=2), c.sum(axis=1)
+    n, hits = true.sum(axis=1), np.diagonal(c, axis1=1, axis2=2)
+    away = np.abs(np.arange(size)[:, None] - np.arange(size)).astype(np.float64)
+
+    def kappa(cost: Floats) -> Floats:
+        """Cohen's kappa, when each disagreement has a cost."""
+        chance = np.einsum("bi,ij,bj->b", true, cost, called) / n
+        return np.asarray(1 - np.sum(cost * c, axis=(1, 2)) / chance)
+
+    # Gorodkin's correlation of K classes, which is Matthews' for two
+    spread = (n**2 - np.sum(true**2, axis=1)) * (n**2 - np.sum(called**2, axis=1))
+    mcc = (hits.sum(axis=1) * n - np.sum(true * called, axis=1)) / np.sqrt(spread)
+    f1 = 2 * hits / (true + called)
+    found = {
+        "balanced_accuracy": np.mean(hits / true, axis=1),
+        "kappa": kappa((away > 0).astype(np.float64)),
+        "mcc": np.where(spread > 0, mcc, np.nan),
+    }
+    if size == 2:
+        rates = c / true[:, :, None]
+        lr = rates[:, 1] / rates[:, 0]  # (B, predicted): LR- and LR+
+        lr[~np.isfinite(lr)] = np.nan
+        return found | {"f1": f1[:, 1], "lr_positive": lr[:, 1], "lr_negative": lr[:, 0]}
+    found["f1_macro"] = f1.mean(axis=1)
+    if ordinal:
+        found["kappa_quadratic"] = kappa(away**2)
+        found["mean_absolute_error"] = np.sum(away * c, axis=(1, 2)) / n
+    return found | {f"f1 of {k}": f1[:, k] for k in range(size)}
+
+
+def _why(matrix: pd.DataFrame, metric: str) -> str:
+    """Say what in the confusion matrix leaves a metric undefined."""
+    true, called = matrix.sum(axis=1), matrix.sum(axis=0)
+    if metric.startswith("f1"):
+        k = {"f1": "1", "f1_macro": str(np.argmin(true + called.to_numpy()))}.get(
+            metric, metric[6:]
+        )
+        name = matrix.index[int(k)]
+        return f"no image is of, or was called, class {str(name)!r}"
+    if metric == "mcc" or metric.startswith("kappa"):
+        return "all images are of one class, or all are called one class"
+    if (true == 0).any():
+        return f"no image is of class {str(true.idxmin())!r}"
+    what = "false positive" if metric == "lr_positive" else "true negative"
+    return f"no {what}, so that the ratio would divide by 0"

@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medimg.errors import MetricsError
-from medimg.metrics import checks
-from medimg.metrics.checks import Bools, Floats, Ints
 from medimg.storage import atomic_write
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Names = Sequence[str] | NDArray[Any]
 
-@dataclass(frozen=True, init=False, repr=False, eq=False)
+
+@dataclass(frozen=True)
+class Rows:
+    """Two-class truth, score and patient of some images, as arrays of one length."""
+
+    positive: Bools
+    score: Floats
+    patient: Ints
+    """Code of the patient, below `size`, so that groups of images can be compared by patient."""
+    size: int
+
+
 class Predictions:
-    """Truth and predicted probability of each image, checked once, on making.
+    """Truth and predicted probability of each image, checked once when they are put together.
 
     Parameters
     ----------
     ids : sequence of str, length N
         Name of each image: its id or its path.
     y_true : array-like of int, (N,)
-        The reference standard: 0 is the healthy class, 1 .. K-1 the others.
+        The reference standard: 0 is the negative class, 1 .. K-1 the others.
     y_score : array-like of float, (N,) or (N, K)
-        Probabilities in [0, 1]: for two classes that of class 1, else one column a class, and
+        Probabilities in [0, 1]: for two classes that of class 1, else one column per class, and
         each row sums to 1.
     patient_ids : sequence of str, length N, optional
-        Whose image it is. When a patient has several images, intervals are made by patient;
-        without it each image counts as a patient of its own. A blank stands for nobody and is
-        refused.
+        Patient of each image. Intervals are made by patient. Without it the patients are not
+        known, and each image counts as one patient. Blanks are refused.
     classes : sequence of str, length K, optional
-        Names of the classes, the healthy one first.
-    weights : array-like of float, (N,), optional
-        How much each image counts (for instance the inverse of its chance to be sampled). An
-        image of weight 0 counts for nothing.
+        Names of the classes, the negative one first; grades in rising order.
 
     Raises
     ------
@@ -49,56 +58,43 @@ class Predictions:
 
     Examples
     --------
-    >>> Predictions(["a", "b", "c"], [0, 1, 1], [0.2, 0.9, 0.4], classes=("normal", "pneumonia"))
-    Predictions(3 images of 3 patients; normal 1, pneumonia 2)
+    >>> Predictions("abc", [0, 1, 1], [0.2, 0.9, 0.4], "ppq", ("normal", "pneumonia"))
+    Predictions(3 images of 2 patients; normal 1, pneumonia 2)
+    >>> Predictions("abc", [0, 1, 1], [0.2, 0.9, 0.4]).count_text
+    '3 images (patients not known: each image counts as one patient)'
     """
 
-    ids: NDArray[np.str_]
-    y_true: Ints
-    y_score: Floats
-    patient_ids: NDArray[np.str_] | None = None
-    classes: tuple[str, ...] = ()
-    weights: Floats | None = None
-
     def __init__(
-        self,
-        ids: Sequence[str] | NDArray[Any],
-        y_true: ArrayLike,
-        y_score: ArrayLike,
-        patient_ids: Sequence[str] | NDArray[Any] | None = None,
+        self, ids: Names, y_true: ArrayLike, y_score: ArrayLike, patient_ids: Names | None = None,
         classes: Sequence[str] = (),
-        weights: ArrayLike | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         names = np.asarray([str(name) for name in ids], dtype=np.str_)
-        scores = checks.check_scores(y_score, names)
+        scores = _check_scores(y_score, names)
         count = scores.shape[1] if scores.ndim == 2 else 2
-        checks.check_same_length(
-            names, y_true=y_true, y_score=scores, patient_ids=patient_ids, weights=weights
+        _check_same_length(names, y_true=y_true, y_score=scores, patient_ids=patient_ids)
+        again = np.asarray(pd.Series(names).duplicated())
+        _refuse(again, names, "was already given: each image may stand in one row only")
+        default = ("negative", "positive") if count == 2 else [f"class {k}" for k in range(count)]
+        self.ids: NDArray[np.str_] = names
+        self.y_true: Ints = _check_labels(y_true, names, count)
+        self.y_score: Floats = scores
+        self.patient_ids: NDArray[np.str_] | None = (
+            None if patient_ids is None else check_patients(patient_ids, names)
         )
-        checks.check_no_duplicates(names)
-        kinds = tuple(str(name) for name in classes) or checks.default_classes(count)
-        if len(kinds) != count:
+        self.classes: tuple[str, ...] = tuple(str(name) for name in classes or default)
+        if len(self.classes) != count:
             raise MetricsError(
-                f"{len(kinds)} class names for scores of {count} classes; give one name a class, "
-                "and for two classes one score a row: the probability of class 1"
+                f"{len(classes)} class names for scores of {count} classes; give one name per "
+                "class, and for two classes one score per row: the probability of class 1"
             )
-        patients = None if patient_ids is None else checks.check_patients(patient_ids, names)
-        put = object.__setattr__
-        put(self, "ids", names)
-        put(self, "y_true", checks.check_labels(y_true, names, count))
-        put(self, "y_score", scores)
-        put(self, "patient_ids", patients)
-        put(self, "classes", kinds)
-        put(self, "weights", None if weights is None else checks.check_weights(weights, names))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        counts = ", ".join(
-            f"{name} {int(np.sum(self.y_true == k))}" for k, name in enumerate(self.classes)
-        )
-        return f"Predictions({len(self)} images of {self.n_patients} patients; {counts})"
+        sizes = np.bincount(self.y_true, minlength=len(self.classes))
+        counts = ", ".join(f"{name} {n}" for name, n in zip(self.classes, sizes, strict=True))
+        return f"Predictions({self.count_text}; {counts})"
 
     @property
     def positive(self) -> str:
@@ -111,9 +107,34 @@ class Predictions:
         return self.y_score.ndim == 1
 
     @property
+    def patients_known(self) -> bool:
+        """Whether it is known which images are of the same patient."""
+        return self.patient_ids is not None
+
+    @property
     def n_patients(self) -> int:
         """Number of patients (of images, when the patients are not known)."""
-        return len(self) if self.patient_ids is None else len(np.unique(self.patient_ids))
+        return int(self.codes.max()) + 1
+
+    @property
+    def count_text(self) -> str:
+        """Numbers of images and patients in words, also where the patients are not known."""
+        if self.patients_known:
+            return f"{len(self)} images of {self.n_patients} patients"
+        return f"{len(self)} images (patients not known: each image counts as one patient)"
+
+    @property
+    def codes(self) -> Ints:
+        """Number of each image's patient, from 0; of each image when they are not known."""
+        if self.patient_ids is None:
+            return np.arange(len(self))
+        return np.unique(self.patient_ids, return_inverse=True)[1].astype(np.int64)
+
+    @property
+    def rows(self) -> Rows:
+        """Truth, score and patient of two-class predictions, for computing."""
+        codes = self.codes
+        return Rows(self.y_true == 1, self.y_score, codes, int(codes.max()) + 1)
 
     def predicted(self, threshold: float = 0.5) -> Ints:
         """Predicted class of each image: score >= threshold, or the likeliest of K classes."""
@@ -125,74 +146,211 @@ class Predictions:
         """Two-class predictions of class k against all others."""
         if self.is_binary:
             return self
-        rest = f"not {self.classes[k]}"
-        truth = (self.y_true == k).astype(np.int64)
-        return Predictions(
-            self.ids, truth, self.y_score[:, k], self.patient_ids, (rest, self.classes[k]),
-            self.weights,
-        )  # fmt: skip
+        names = (f"not {self.classes[k]}", self.classes[k])
+        return Predictions(self.ids, self.y_true == k, self.y_score[:, k], self.patient_ids, names)
+
+    def at_least(self, grade: int | str) -> Predictions:
+        """Two-class predictions of "this grade or worse", from the summed probabilities.
+
+        Parameters
+        ----------
+        grade : int or str
+            Number or name of the lowest grade that counts as positive (for instance the grade
+            from which on a patient is referred).
+
+        Returns
+        -------
+        Predictions
+            Class 1 is every class from `grade` on; its score is their summed probability.
+
+        Raises
+        ------
+        MetricsError
+            When the grade is not one of the classes, or is the lowest one.
+
+        Examples
+        --------
+        >>> graded = Predictions("ab", [0, 2], [[0.5, 0.25, 0.25], [0.25, 0.25, 0.5]])
+        >>> graded.at_least(1)
+        Predictions(2 images (patients not known: each image counts as one patient); below class 1
+        1, class 1 or worse 1)
+        """
+        names = list(self.classes)
+        k = names.index(grade) if grade in names else grade
+        if not (isinstance(k, int | np.integer) and 1 <= k < len(names)):
+            raise MetricsError(
+                f"grade {grade!r} cannot divide the classes {', '.join(names)}; expected a number "
+                f"from 1 to {len(names) - 1}, or the name of a class after the first"
+            )
+        if self.is_binary:
+            return self
+        score = np.minimum(self.y_score[:, k:].sum(axis=1), 1.0)  # rounding may pass 1
+        words = (f"below {names[k]}", f"{names[k]} or worse" if k < len(names) - 1 else names[k])
+        return Predictions(self.ids, self.y_true >= k, score, self.patient_ids, words)
+
+    def aggregate(
+        self, by: Names = "patient", *, how: Literal["mean", "max"] = "mean"
+    ) -> Predictions:
+        """Return one prediction per patient or study, from those of its images.
+
+        Parameters
+        ----------
+        by : "patient" or sequence of str, length N
+            Unit of each image: its patient, or names of your own such as ``studies["study_id"]``.
+        how : {"mean", "max"}
+            Mean or greatest score of the unit's images. The greatest scores of more than two
+            classes are divided by their sum.
+
+        Returns
+        -------
+        Predictions
+            One row per unit, in the order in which the units first appear; the unit's name is its
+            id. With two classes a unit is positive if any of its images is.
+
+        Raises
+        ------
+        MetricsError
+            When the patients are not known, a unit has images of two patients or, with more than
+            two classes, of two classes (make grades two classes first, by `at_least`).
+
+        Examples
+        --------
+        >>> films = Predictions("abc", [0, 1, 0], [0.2, 0.9, 0.4], ["p", "p", "q"])
+        >>> films.aggregate(how="max").y_score.tolist()
+        [0.9, 0.4]
+        """
+        units = self.patient_ids if isinstance(by, str) and by == "patient" else by
+        if how not in ("mean", "max") or units is None or isinstance(units, str):
+            raise MetricsError(
+                f"by is {by!r} and how {how!r}; expected 'patient', if the patients are known, or "
+                "the unit of each image, and mean or max"
+            )
+        _check_same_length(self.ids, by=units)
+        code, names = pd.factorize(check_patients(units, self.ids, column="unit"))
+        first = np.unique(code, return_index=True)[1]
+        groups = pd.DataFrame(self.y_score.reshape(len(self), -1)).groupby(code)
+        scores = groups.agg(how).to_numpy()
+        truth = pd.Series(self.y_true).groupby(code).max().to_numpy()
+        patients = None if self.patient_ids is None else self.patient_ids[first]
+        words = "belongs to a unit with more than one {}; expected one for all its images"
+        if not self.is_binary:
+            _refuse(truth[code] != self.y_true, self.ids, words.format("class"))
+        if patients is not None:
+            _refuse(patients[code] != self.patient_ids, self.ids, words.format("patient"))
+        total = scores.sum(axis=1, keepdims=True)
+        scores = np.clip(scores[:, 0], 0, 1) if self.is_binary else scores / total
+        return Predictions(names, truth, scores, patients, self.classes)
 
     def subset(self, rows: Bools | Ints | Sequence[int]) -> Predictions:
         """Only the given rows (a mask of length N, or indices)."""
         chosen = np.asarray(rows)
         patients = None if self.patient_ids is None else self.patient_ids[chosen]
-        weights = None if self.weights is None else self.weights[chosen]
         return Predictions(
-            self.ids[chosen], self.y_true[chosen], self.y_score[chosen], patients, self.classes,
-            weights,
-        )  # fmt: skip
+            self.ids[chosen], self.y_true[chosen], self.y_score[chosen], patients, self.classes
+        )
 
     def with_scores(self, y_score: ArrayLike) -> Predictions:
         """Return the same images with other scores, for instance calibrated ones."""
-        return Predictions(
-            self.ids, self.y_true, y_score, self.patient_ids, self.classes, self.weights
-        )
-
-    @classmethod
-    def from_csv(cls, path: str | os.PathLike[str], *, classes: Sequence[str] = ()) -> Predictions:
-        """Read a table with the columns ``image_id`` (or ``path``), ``y_true`` and ``y_score``.
-
-        With K classes the scores are ``y_score_<class name>``, one column a class. The columns
-        ``patient_id`` and ``weight`` are used when they are there.
-
-        Raises
-        ------
-        MetricsError
-            When a column is missing or a value is malformed.
-        """
-        try:
-            table = pd.read_csv(path, dtype={"image_id": str, "path": str, "patient_id": str})
-        except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-            raise MetricsError(f"{path} cannot be read as a CSV table of predictions: {e}") from e
-        key = next((name for name in ("image_id", "path") if name in table), None)
-        columns = [name for name in table if str(name).startswith("y_score_")]
-        if key is None or "y_true" not in table or not (columns or "y_score" in table):
-            raise MetricsError(
-                f"{path} has the columns {', '.join(map(str, table))}; expected image_id (or "
-                "path), y_true and y_score (or one y_score_<class> a class)"
-            )
-        scores = table["y_score"] if "y_score" in table else table[columns]
-        named = () if "y_score" in table else [str(c).removeprefix("y_score_") for c in columns]
-        return cls(
-            table[key].astype(str).to_numpy(),
-            table["y_true"].to_numpy(),
-            scores.to_numpy(),
-            table["patient_id"].to_numpy() if "patient_id" in table else None,
-            tuple(classes) or named,
-            table["weight"].to_numpy() if "weight" in table else None,
-        )
+        return Predictions(self.ids, self.y_true, y_score, self.patient_ids, self.classes)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the table that `from_csv` reads; scores keep every digit."""
-        table = pd.DataFrame({"image_id": self.ids, "y_true": self.y_true})
-        if self.patient_ids is not None:
-            table.insert(1, "patient_id", self.patient_ids)
-        if self.is_binary:
-            table["y_score"] = self.y_score
-        else:
-            for k, name in enumerate(self.classes):
-                table[f"y_score_{name}"] = self.y_score[:, k]
-        if self.weights is not None:
-            table["weight"] = self.weights
+        """Write ``image_id, patient_id, y_true, y_score`` (or ``y_score_<class>``), every digit."""
+        patients = {} if self.patient_ids is None else {"patient_id": self.patient_ids}
+        names = [""] if self.is_binary else [f"_{name}" for name in self.classes]
+        columns = self.y_score.reshape(len(self), -1).T
+        scores = {f"y_score{name}": s for name, s in zip(names, columns, strict=True)}
+        table = pd.DataFrame({"image_id": self.ids, **patients, "y_true": self.y_true, **scores})
         with atomic_write(path, "w") as file:
             table.to_csv(file, index=False)
+
+
+def require_binary(predictions: Predictions) -> None:
+    """Raise MetricsError unless there are two classes."""
+    if not predictions.is_binary:
+        raise MetricsError(
+            f"this metric is for two classes and the predictions have {len(predictions.classes)}; "
+            "use predictions.one_vs_rest(k) or, for grades, predictions.at_least(grade)"
+        )
+
+
+def check_level(level: float) -> None:
+    """Raise MetricsError unless a confidence level is a share, not per cent."""
+    if not 0 < level < 1:
+        raise MetricsError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+
+
+def check_share(value: float, name: str) -> None:
+    """Raise MetricsError unless a number is a share."""
+    if not 0 <= value <= 1:
+        raise MetricsError(f"{name} is {value}; expected a share from 0 to 1")
+
+
+def check_patients(
+    patient_ids: Iterable[Any], names: NDArray[np.str_], *, column: str = "patient_id"
+) -> NDArray[np.str_]:
+    """Return patients as str, once none is blank or stands for a missing value.
+
+    Blanks would become one patient with all these images, and every interval would follow.
+    """
+    patients = np.asarray([str(patient) for patient in patient_ids], dtype=np.str_)
+    blank = np.isin(np.char.strip(patients), ("", "nan", "None", "<NA>", "NaT"))
+    fix = f"name one for each image, or leave {column}s out, so that each image counts as one"
+    _refuse(blank, names, f": its {column} is missing; {fix}")
+    return patients
+
+
+def _refuse(bad: Bools, names: NDArray[np.str_], words: str) -> None:
+    """Raise MetricsError with the first offending row, if there is one."""
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise MetricsError(f"row {row} (image {str(names[row])!r}){' ' * (words[0] != ':')}{words}")
+
+
+def _check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
+    """Raise MetricsError unless every column has a row for each id."""
+    if len(names) == 0:
+        raise MetricsError("no predictions at all (row 0 is missing); give at least one image")
+    for column, values in columns.items():
+        if values is not None and len(values) != len(names):
+            raise MetricsError(
+                f"{column} has {len(values)} rows and ids has {len(names)}, so row "
+                f"{min(len(values), len(names))} is the first without a partner; give one per row"
+            )
+
+
+def _check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
+    """Return scores as float64, once they are known to be probabilities."""
+    try:
+        scores = np.asarray(y_score, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise MetricsError(f"y_score is not a table of numbers: {error}") from error
+    if scores.ndim not in (1, 2) or (scores.ndim == 2 and scores.shape[1] < 3):
+        raise MetricsError(
+            f"y_score has the shape {scores.shape}; expected (N,), the probability of class 1, "
+            "for two classes, or (N, K) for K > 2"
+        )
+    if len(scores) != len(names) or len(scores) == 0:
+        return scores  # the caller's length check words this better
+    rows = scores.reshape(len(scores), -1)
+    off = np.abs(rows.sum(axis=1) - 1) if scores.ndim == 2 else np.zeros(len(rows))
+    for bad, problem in (
+        (~np.isfinite(rows).all(axis=1), "missing or infinite"),
+        (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
+        (off > 1e-3, "a row that does not sum to 1"),
+    ):
+        words = "expected probabilities (apply softmax or sigmoid to logits first)"
+        shown = scores[int(np.argmax(bad))]
+        _refuse(np.asarray(bad), names, f": y_score is {shown}, {problem}; {words}")
+    return scores
+
+
+def _check_labels(y_true: ArrayLike, names: NDArray[np.str_], count: int) -> Ints:
+    """Return labels as int64, once each is known to be one of 0 .. count - 1."""
+    labels = np.asarray(y_true)
+    if labels.ndim != 1:
+        raise MetricsError(f"y_true has the shape {labels.shape}; expected (N,), one label per row")
+    numbers = pd.to_numeric(pd.Series(labels), errors="coerce").to_numpy(np.float64)
+    bad = ~np.isin(numbers, np.arange(count))
+    shown = labels[int(np.argmax(bad))]
+    _refuse(bad, names, f": y_true is {shown}; expected a whole number from 0 to {count - 1}")
+    return numbers.astype(np.int64)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from medimg.errors import MetricsError
-from medimg.metrics.checks import Bools, Floats
-from medimg.metrics.curves import curve_counts
-from medimg.metrics.estimates import rows
 from medimg.metrics.predictions import Predictions
-from medimg.metrics.ranking import require_binary
+from medimg.metrics.roc import roc_curve
 
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
 
@@ -57,14 +54,9 @@ def as_threshold(threshold: float | Threshold) -> Threshold:
 
 
 def choose_threshold(
-    predictions: Predictions,
-    *,
-    rule: Rule = "youden",
-    floor: float = 0.9,
-    cost_ratio: float = 1.0,
-    prevalence: float | None = None,
-    chosen_on: str = "validation",
-) -> Threshold:
+    predictions: Predictions, *, rule: Rule = "youden", floor: float = 0.9,
+    cost_ratio: float = 1.0, prevalence: float | None = None, chosen_on: str = "validation",
+) -> Threshold:  # fmt: skip
     """Choose a threshold on validation predictions.
 
     Parameters
@@ -72,16 +64,16 @@ def choose_threshold(
     predictions : Predictions
         Of the validation set. Choosing on the test set makes the test look better than it is.
     rule : {"youden", "sensitivity", "specificity", "cost"}
-        Youden: the greatest sensitivity + specificity - 1. Sensitivity (specificity): the greatest
-        specificity (sensitivity) that keeps the other at `floor` or above. Cost: the least expected
-        cost when a missed disease costs `cost_ratio` times a false alarm.
+        Youden: the greatest sensitivity + specificity - 1. Sensitivity: the greatest specificity
+        with a sensitivity of at least `floor`; specificity: the reverse. Cost: the least expected
+        cost when a missed disease costs `cost_ratio` times as much as a false alarm.
     floor : float
         Least sensitivity or specificity, in (0, 1].
     cost_ratio : float
         Cost of a false negative over that of a false positive, above 0.
     prevalence : float, optional
-        Share of the diseased where the model will be used (rule "cost"); by default that of the
-        validation set.
+        Share of patients with the disease where the model will be used (rule "cost"); by default
+        that of the validation set.
     chosen_on : str
         Name of the data, for reports.
 
@@ -106,68 +98,45 @@ def choose_threshold(
     >>> print(choose_threshold(val, rule="sensitivity", floor=0.95))
     0.3 (sensitivity at least 0.95, chosen on validation (6 images, 3 positive))
     """
-    require_binary(predictions)
-    _check_settings(rule, floor, cost_ratio, prevalence)
-    data = rows(predictions)
-    positives = int(data.positive.sum())
-    if positives == 0 or positives == len(data.positive):
+    curve = roc_curve(predictions)
+    for name, value, fine, expected in (
+        ("rule", rule, rule in get_args(Rule), f"one of {', '.join(get_args(Rule))}"),
+        ("floor", floor, 0 < floor <= 1, "a share above 0 and at most 1"),
+        ("cost_ratio", cost_ratio, 0 < cost_ratio < math.inf, "a number above 0"),
+        ("prevalence", prevalence, prevalence is None or 0 < prevalence < 1, "a share"),
+    ):
+        if not fine:
+            raise MetricsError(f"{name} is {value!r}; expected {expected}")
+    positives = int(np.sum(predictions.y_true == 1))
+    if curve.attrs["reason"]:
         lacking = predictions.classes[0] if positives else predictions.positive
         raise MetricsError(
-            f"no image of class {lacking!r} among the {len(data.positive)} {chosen_on} images, so "
+            f"no image of class {lacking!r} among the {len(predictions)} {chosen_on} images, so "
             "no threshold can be chosen; take a set that holds both classes"
         )
-    scores, tp, fp = curve_counts(data)
-    scores = np.r_[np.inf, scores]
-    sensitivity, specificity = np.r_[0, tp / tp[-1]], 1 - np.r_[0, fp / fp[-1]]
-    if prevalence is None:
-        prevalence = float(tp[-1] / (tp[-1] + fp[-1]))
+    scores, sensitivity, specificity = curve.to_numpy().T
+    share = positives / len(predictions) if prevalence is None else prevalence
+    allowed = np.isfinite(scores)
     if rule == "cost":
-        loss = cost_ratio * prevalence * (1 - sensitivity) + (1 - prevalence) * (1 - specificity)
-        best = _best(-loss, np.ones(len(loss), bool))
-        words = f"a miss costs {cost_ratio:g} false alarms, prevalence {prevalence:.3g}"
+        gain = cost_ratio * share * sensitivity + (1 - share) * specificity
+        words = f"a miss costs {cost_ratio:g} false alarms, prevalence {share:.3g}"
+        allowed |= True  # it may cost least to call no one
     elif rule == "youden":
-        best = _best(sensitivity + specificity, np.isfinite(scores))
-        words = "greatest Youden index"
-    elif rule == "sensitivity":
-        best = _best(specificity, sensitivity >= floor - 1e-12)
-        words = f"sensitivity at least {floor:g}"
+        gain, words = sensitivity + specificity, "greatest Youden index"
     else:
-        allowed = (specificity >= floor - 1e-12) & np.isfinite(scores)
-        if not allowed.any():
-            raise MetricsError(
-                f"the highest scores belong to class {predictions.classes[0]!r}: a specificity of "
-                f"{floor:g} would call every image negative; lower the floor"
-            )
-        best = _best(sensitivity, allowed)
-        words = f"specificity at least {floor:g}"
-    return Threshold(
-        float(scores[best]),
-        words,
-        f"{chosen_on} ({len(data.positive)} images, {positives} positive)",
-        float(sensitivity[best]),
-        float(specificity[best]),
-        frozenset(predictions.ids.tolist()),
-    )
-
-
-def _best(gain: Floats, allowed: Bools) -> int:
-    """Last of the best: scores fall along the curve, so that sensitivity is greatest there.
-
-    Under a floor on sensitivity, the same gain further on would only be a lower threshold for
-    nothing, but sensitivity grows at each such step: equal specificity, fewer missed.
-    """
-    gain = np.where(allowed, gain, -np.inf)
-    return int(np.flatnonzero(gain >= gain.max() - 1e-12)[-1])
-
-
-def _check_settings(rule: str, floor: float, cost_ratio: float, prevalence: float | None) -> None:
-    if rule not in ("youden", "sensitivity", "specificity", "cost"):
+        kept, gain = sensitivity, specificity
+        if rule == "specificity":
+            kept, gain = gain, kept
+        words = f"{rule} at least {floor:g}"
+        allowed &= kept >= floor - 1e-12
+    if not allowed.any():
         raise MetricsError(
-            f"rule {rule!r} is not known; expected youden, sensitivity, specificity or cost"
+            f"the highest scores belong to class {predictions.classes[0]!r}: a specificity of "
+            f"{floor:g} would call every image negative; lower the floor"
         )
-    if not 0 < floor <= 1:
-        raise MetricsError(f"floor is {floor}; expected a share above 0 and at most 1")
-    if not (cost_ratio > 0 and math.isfinite(cost_ratio)):
-        raise MetricsError(f"cost_ratio is {cost_ratio}; expected a number above 0")
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise MetricsError(f"prevalence is {prevalence}; expected a share between 0 and 1")
+    # The last of the best: scores fall along the curve, so that sensitivity is greatest there.
+    gain = np.where(allowed, gain, -np.inf)
+    best = int(np.flatnonzero(gain >= gain.max() - 1e-12)[-1])
+    told = f"{chosen_on} ({len(predictions)} images, {positives} positive)"
+    ids = frozenset(predictions.ids.tolist())
+    return Threshold(float(scores[best]), words, told, sensitivity[best], specificity[best], ids)

@@ -33,9 +33,11 @@ def _label(name: str, what: str, estimate: Estimate) -> str:
     return f"{name}: {what} {shown}" if name else f"{what} {shown}"
 
 
-def _at(predictions: Predictions, threshold: float | Threshold) -> tuple[float, Evaluation]:
+def _at(
+    predictions: Predictions, threshold: float | Threshold
+) -> tuple[float, dict[str, Estimate]]:
     cut = threshold.value if isinstance(threshold, Threshold) else threshold
-    return cut, metrics.evaluate(predictions, threshold=threshold)
+    return cut, metrics.rates(predictions, threshold=threshold)
 
 
 def _spread(value: Any, low: Any, high: Any) -> Any:
@@ -126,7 +128,7 @@ def plot_pr(
                 label=_label(name, "average precision", metrics.average_precision(p)))  # fmt: skip
         if threshold is not None:
             cut, found = _at(p, threshold)
-            ax.plot(found["recall"].value, found["precision"].value, "o", color=style["color"],
+            ax.plot(found["sensitivity"].value, found["ppv"].value, "o", color=style["color"],
                     label=f"threshold {cut:.2f}")  # fmt: skip
         share = float(np.mean(p.y_true == 1))
         if share not in drawn:  # models of the same images share one line

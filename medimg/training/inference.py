@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medimg.augment import apply, still
+from medimg.augment import apply, fixed_view
 from medimg.errors import TrainingError
 from medimg.metrics import Predictions
 from medimg.progress import tqdm
@@ -82,7 +82,7 @@ def run_batches(
             for degrees, zoom in views:
                 seen = images
                 if array.dtype == np.uint8:  # features are no pictures: not in [0, 1], no view
-                    seen = apply(images, still(len(images), degrees=degrees, zoom=zoom))
+                    seen = apply(images, fixed_view(len(images), degrees=degrees, zoom=zoom))
                 with autocast(device, precision):
                     total = total + call(seen).float().cpu() / len(views)
             found.append(total)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 from torchvision.ops import sigmoid_focal_loss
 
-from medimg.augment import apply, sample
+from medimg.augment import apply, draw_parameters
 from medimg.errors import TrainingError
 from medimg.runtime import Precision, mix, seeded
 from medimg.training.data import Batches, Indices, split_batches
@@ -62,7 +62,7 @@ def train_epoch(
             labels = torch.from_numpy(run.labels[rows]).to(device)  # (B,)
             images = run.batches(rows, size=size)  # (B, 1, H, W) in [0, 1]
             if images.ndim == 4 and images.shape[1] == 1:  # not cached features
-                draw = sample(len(whole), settings.augment, generator=generator)
+                draw = draw_parameters(len(whole), settings.augment, generator=generator)
                 images = apply(images, draw.part(int(mine[0]), int(mine[-1]) + 1))
             share = schedule(
                 run.step, run.total_steps, kind=settings.schedule, warmup=settings.warmup

@@ -46,7 +46,9 @@ def read_runtimes(layout: Layout) -> dict[str, dict[str, dict[str, Any]]]:
     """Read what `--execute` measured: notebook -> ``"<data set> <cpu or gpu>"`` -> figures."""
     if not layout.runtimes.exists():
         return {}
-    runtimes: dict[str, dict[str, dict[str, Any]]] = json.loads(layout.runtimes.read_text())
+    runtimes: dict[str, dict[str, dict[str, Any]]] = json.loads(
+        layout.runtimes.read_text(encoding="utf-8")
+    )
     return runtimes
 
 

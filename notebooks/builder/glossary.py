@@ -13,6 +13,8 @@ _PROTECTED = re.compile(
     r"```.*?```|`[^`\n]+`|\$\$.*?\$\$|\$[^$\n]+\$|^#{1,6} [^\n]*$|!?\[[^\]]*\]\([^)]*\)|<[^>\n]+>",
     re.DOTALL | re.MULTILINE,
 )
+# An anchor of its own: GitHub, JupyterLab and Sphinx make different ones of the same heading.
+_HEADING = re.compile(r'### (?:<a id="([\w-]+)"></a>)?(.+)$')
 _MARKER = re.compile(r"\{\{glossary:([^}|]+)(?:\|([^}]+))?\}\}")
 
 
@@ -26,9 +28,9 @@ def read_glossary(path: Path) -> dict[str, str]:
     terms: dict[str, str] = {}
     anchor = ""
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        if line.startswith("### "):
-            anchor = slug(line[4:])
-            names = [line[4:].strip()]
+        heading = _HEADING.match(line)
+        if heading:
+            anchor, names = heading[1] or slug(heading[2]), [heading[2].strip()]
         elif line.startswith("Also: ") and anchor:
             names = [alias.strip() for alias in line[6:].rstrip(". ").split(",")]
         else:

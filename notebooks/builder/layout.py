@@ -34,7 +34,9 @@ class Layout:
     @property
     def repository(self) -> str:
         """The ``owner/name`` for badges, taken from pyproject.toml, the one place that says it."""
-        project = tomllib.loads((self.root / "pyproject.toml").read_text())["project"]
+        project = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))[
+            "project"
+        ]
         found = re.search(r"github\.com/([\w.-]+/[\w.-]+)", project["urls"]["Documentation"])
         if not found:
             raise BuildError("pyproject.toml: project.urls.Documentation is no GitHub address")

@@ -490,7 +490,7 @@ for number, path in enumerate(sample["dicom_path"].head(3)):
 shutil.copy(folder / "film0.dcm", folder / "holiday.dcm")
 whole = (folder / "film1.dcm").read_bytes()
 (folder / "cut.dcm").write_bytes(whole[: len(whole) // 2])
-_ = (folder / "notes.png").write_text("Please call back the ward.")
+_ = (folder / "notes.png").write_text("Please call back the ward.", encoding="utf-8")
 
 # %% tags=["nbval-check-output"]
 found = images.scan(folder, progress=False)

@@ -85,15 +85,15 @@ plots.show(fig, alt="A film, and the same film turned by 15 degrees, with black 
 # never depend on the label.
 #
 # `medimg.augment` does the same for a batch, with a random angle for each film. It works in two
-# steps, and we can take them one by one: `sample` draws the changes (here an angle of up to 15
-# degrees), `apply` carries them out. The drawn change holds its matrix, so we can repeat it by hand
+# steps, and we can take them one by one: `draw_parameters` draws the changes (here an angle of up to
+# 15 degrees), `apply` carries them out. What was drawn holds its matrix, so we can repeat it by hand
 # and compare; `assert_close` stops with an error if the two differ.
 
 # %% tags=["nbval-check-output"]
-from medimg.augment import apply, sample
+from medimg.augment import apply, draw_parameters
 
 only_rotation = replace(Augment.none(), rotate=15)
-drawn = sample(1, only_rotation, generator=torch.Generator().manual_seed(5))
+drawn = draw_parameters(1, only_rotation, generator=torch.Generator().manual_seed(5))
 grid = torch.nn.functional.affine_grid(drawn.matrix, list(film.shape), align_corners=False)
 same = torch.nn.functional.grid_sample(film, grid, align_corners=False)
 torch.testing.assert_close(apply(film, drawn), same)
@@ -101,9 +101,9 @@ turned = math.degrees(math.asin(-float(drawn.matrix[0, 0, 1])))
 print(f"drew a rotation of {turned:+.1f} degrees")
 
 # %% [markdown]
-# Two habits are hidden here. The *draw* is apart from its *application*: whoever wants to know what
-# was done to an image can look at the draw and repeat it. And the randomness comes from a generator
-# with a seed, never from the clock.
+# Note two habits. *Drawing* the numbers is separate from *applying* them: anyone who wants to know
+# what was done to an image can look at the numbers and repeat it. And the randomness comes from a
+# generator with a seed, never from the clock.
 #
 # ## What could have happened?
 #

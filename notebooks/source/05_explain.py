@@ -121,7 +121,8 @@ by_hand = ((by_hand - by_hand.min()) / (by_hand.max() - by_hand.min() + 1e-12)).
 
 # %% [markdown]
 # `explain.explain` does the same for a whole batch, through the library pytorch-grad-cam. If we
-# understood it, the two must agree.
+# understood it, the two must agree. We ask about class 1, pneumonia. Without `target`, each map explains
+# the class that the network calls, and the maps say in `names` which class that is.
 
 # %% tags=["nbval-check-output"]
 ours = explain.explain(model, unseen.images[ill:ill + 1], method="gradcam", target=1)[0]
@@ -277,11 +278,11 @@ assert not np.any(whose == unseen.patients[strangers])
 print(f"{len(ordered)} ill films of {len(set(whose))} patients, each with a stranger's map")
 
 # %%
-codes, rows = explain.patients.patient_codes(whose, len(whose)), []
+rows = []
 for name, test in (("pointing game", explain.pointing_game), ("IoU", explain.iou_at_matched_area)):
     own, other = (test(everyone[maps_of], truth[ordered], patient_ids=whose)
                   for maps_of in (ordered, strangers))
-    lead = explain.patients.mean_by_patient(own.per_image - other.per_image, codes)
+    lead = metrics.mean_by_patient(own.per_image - other.per_image, whose)
     said = "better" if lead.low > 0 else "worse" if lead.high < 0 else "not shown to differ"
     difference = re.sub(r"no interval.*", "no interval)", f"{lead:+.2f}")
     rows.append(f"| {name} | {own.estimate:.2f} | {other.estimate:.2f} | {difference} | {said} |")
@@ -312,10 +313,15 @@ exercises.check("05-chance", factor)
 # %% [markdown]
 # ### Test 2: what if the network knew nothing?
 #
-# Adebayo and others (2018) asked a simple question: shuffle the network's weights, so that nothing it
-# has learned is left. Does the map change? If a method draws the same picture for a network that
-# knows nothing, the picture shows the *image*, not the network. We shuffle from the head downwards,
-# a few layers more each time, and compare with the first map.
+# Adebayo and others (2018) asked a simple question: if we randomise the network's weights, so that
+# nothing it has learned is left, does the map change? If a method draws the same picture for a network
+# that knows nothing, the picture shows the *image*, not the network. We randomise from the head
+# downwards, a few layers more each time, and compare with the first map.
+#
+# Adebayo and others draw new weights at random. We *shuffle* the learned ones within each layer instead.
+# With new weights, the signal in a network as deep as ours fades to nothing on its way to the last layer:
+# the maps are blank, and would pass this test for the wrong reason. Shuffled weights keep the signal's
+# strength, and so they make the stricter test.
 
 # %% tags=["nbval-check-output"]
 lesioned = truth.any(axis=(1, 2))
@@ -332,11 +338,35 @@ plots.show(ax.figure, alt="How alike the maps stay to the first map, and how oft
 # so far, `head` being nearest to the score and `stem` nearest to the film. A map worth the name must
 # fall apart.
 #
-# Mind the orange points, above all the last. A shuffled network may light up one and the same place
-# on every film, or nothing at all. One shuffle is one draw: where that place is the middle of the
-# chest, it hits large lesions more often than chance, and knows nothing. The table below shuffles
-# once more, on fewer films, and may come out otherwise. Where such a network points as well as
-# ours, the pointing game is no evidence for our map.
+# Look at the last points: all weights are shuffled, but neither number has to be at its chance level. How
+# can that be? We need two comparisons: the maps of two *different patients* by the trained network, and
+# more than one shuffle.
+
+# %%
+last = cascade.iloc[-1]
+strange = explain.agreement(everyone[ordered], everyone[strangers], patient_ids=whose).estimate
+games = []
+for seed in range(1, 6):
+    forgetful = explain.randomise_weights(model, seed=seed)
+    blind = explain.explain(forgetful, unseen.images[lesioned], target=1)
+    games.append(explain.pointing_game(blind, truth[lesioned]).estimate.value)
+display(Markdown(
+    f"With all weights shuffled, the agreement is {last['agreement']:.2f} and the pointing game "
+    f"{last['pointing']:.2f} (chance {game.chance:.2f}). Maps of two different patients by the trained "
+    f"network agree {strange:.2f}. Five more shuffles point at the lesion in "
+    + ", ".join(f"{value:.2f}" for value in sorted(games)) + " of the films."))
+
+# %% [markdown]
+# *Agreement.* Two coarse maps of chest films are alike before any learning. Even a shuffled network
+# answers more strongly to edges and bright areas than to the empty border, so its maps, too, have their
+# bright and dark places where chests have them. Maps of two different patients share that as well: their
+# agreement, and not 0, is the level to compare with.
+#
+# *Pointing.* A shuffled network often lights up one and the same place on every film, or nothing at all.
+# One shuffle is one draw: where that place is the middle of the chest, it hits large lesions far more
+# often than chance, and in another shuffle it hits none. So one good result of a network that knows
+# nothing is luck, but it is a warning: where such networks point as well as ours, the pointing game is
+# no evidence for our map. The table below shuffles once more, on fewer films.
 #
 # ### Test 3: all tests in one table, and two impostors
 #
@@ -355,7 +385,7 @@ plots.show(ax.figure, alt="How alike the maps stay to the first map, and how oft
 # %%
 few = np.flatnonzero(lesioned)[:5]  # one of the tests, ROAD, takes about a second a film
 table = explain.compare_methods(model, unseen.images[few], truth[few], methods=("gradcam",),
-                                patient_ids=unseen.patients[few])
+                                target=1, patient_ids=unseen.patients[few])
 table["result"] = [re.sub(r"no interval.*", "no interval)", f"{e:.2f}") for e in table["estimate"]]
 shown = table.set_index(["test", "method"])["result"].unstack(fill_value="")
 chance = table.groupby("test")["chance"].first()[shown.index]

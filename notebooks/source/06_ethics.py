@@ -37,7 +37,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 # %%
 import pydicom
 
-from medimg import datasets, deid, exercises, images, metrics, models, plots, reports, training
+from medimg import augment, datasets, deid, exercises, images, metrics, models, plots, reports, training
 
 work = Path(tempfile.mkdtemp())  # all that this notebook writes lies here; the last cell removes it
 
@@ -479,7 +479,7 @@ exercises.check("06-gap", sensitivity_gap)
 # is due to the machine and to what the network learned from.
 
 # %%
-other = metrics.corrupt(metrics.corrupt(data.images, "contrast", 0.6), "noise", 12.0)
+other = augment.corrupt(augment.corrupt(data.images, "contrast", 0.6), "noise", 12.0)
 features_b = training.extract_features(network, other)
 pair = [data.images[0], other[0]]
 plots.show(
@@ -547,6 +547,11 @@ display(Markdown("; ".join(
     f"{gap.loc[key, 'high']:+.2f})" for key in ("sensitivity", "specificity", "auc"))))  # fmt: skip
 
 # %% [markdown]
+# Both machines took films of the same patients, so this is a *paired* comparison: each patient is
+# compared with themselves, and what makes one patient harder than another cancels out.
+# `metrics.subgroups` sees that the two groups share their patients and allows for it; as two groups of
+# strangers the same gaps would have wider intervals.
+#
 # Compare first the top two rows of the table. The disease is the same, film by film, but the network has
 # never seen machine B. Does it treat B's patients otherwise? Look at *which* number
 # suffers: if sensitivity falls, B's ill go home; if specificity falls, B's healthy are alarmed. In the
@@ -831,7 +836,7 @@ reports.model_card(card, work / "model_card.html", evaluation=overall, groups=au
 
 # %% tags=["nbval-check-output"]
 print("left open:", ", ".join(card.missing))
-written = (work / "model_card.html").read_text()
+written = (work / "model_card.html").read_text(encoding="utf-8")
 assert f"{overall['auc'].value:.2f}" in written
 answers = reports.checklist(work / "list.html", card=card, evaluation=overall, groups=audit)
 answered = answers.assign(answered=answers["answer"] != "").groupby("list")["answered"]

@@ -1,0 +1,283 @@
+"""Every way to make a map of one batch: from activations, attention, occlusion or gradients."""
+
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from copy import deepcopy
+from io import StringIO
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_grad_cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_with_sign_correction
+from scipy.ndimage import gaussian_filter
+from timm.utils.attention_extract import AttentionExtract
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from medimg.errors import ModelError
+from medimg.explain.inspection import Target, frozen_eval, unit_range
+from medimg.models import MedicalNet, target_layer
+
+BatchMaps = npt.NDArray[np.float32]
+PASSES = 16
+"""Changed copies of an image in one forward pass."""
+
+
+class _SignedEigenCAM(EigenCAM):  # type: ignore[misc]
+    """EigenCAM whose sign is fixed: a principal component and its negative are equally right."""
+
+    def get_cam_image(self, *args: Any, **_: Any) -> BatchMaps:
+        return np.asarray(get_2d_projection_with_sign_correction(args[3]), np.float32)
+
+
+class _BriefScoreCAM(ScoreCAM):  # type: ignore[misc]
+    """ScoreCAM over the channels that vary most.
+
+    The original masks the image once for each channel: for EfficientNet, 1,280 forward passes per
+    image, whose masked images are in memory at once.
+    """
+
+    channels = 64
+    batch_size = PASSES
+
+    def get_cam_weights(self, *args: Any) -> BatchMaps:
+        *others, activations, grads = args
+        # the spread, not the mean: a channel that is equally high everywhere masks nothing
+        order = np.argsort(-activations.std(axis=(2, 3)), axis=1, kind="stable")[:, : self.channels]
+        few = np.take_along_axis(activations, order[:, :, None, None], axis=1)
+        weights = np.zeros(activations.shape[:2], np.float32)
+        with redirect_stderr(StringIO()):  # it draws a progress bar for each image
+            np.put_along_axis(weights, order, super().get_cam_weights(*others, few, grads), axis=1)
+        return weights
+
+
+CAMS = {
+    "gradcam": GradCAM, "gradcam++": GradCAMPlusPlus, "hirescam": HiResCAM, "layercam": LayerCAM,
+    "eigencam": _SignedEigenCAM, "scorecam": _BriefScoreCAM,
+}  # fmt: skip
+
+
+def class_activation_maps(
+    model: nn.Module, batch: Tensor, targets: Sequence[Target], method: str, layer: nn.Module | None
+) -> BatchMaps:
+    """Return class activation maps of one batch, by pytorch-grad-cam.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Network from the batch to logits (B, K).
+    batch : torch.Tensor
+        (B, 1 or 3, H, W) float32 in [0, 1].
+    targets : sequence of Target
+        What to explain, one per image.
+    method : str
+        One of ``CAMS``.
+    layer : torch.nn.Module or None
+        Layer whose activations are weighted; :func:`medimg.models.target_layer` for None.
+
+    Returns
+    -------
+    float32 array (B, H, W)
+        In [0, 1].
+
+    Raises
+    ------
+    ModelError
+        When the layer gives no map (B, C, h, w) or tokens (B, 1 + h * w, C).
+
+    Notes
+    -----
+    The backward pass stops at the layer, so that a map costs little more than a prediction; called
+    on the whole network, pytorch-grad-cam computes the gradient of every weight on the way.
+
+    Examples
+    --------
+    >>> conv = nn.Conv2d(1, 3, 3, padding=1)
+    >>> net = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    >>> class_activation_maps(net, torch.rand(2, 1, 8, 6), [Target(1)] * 2, "gradcam", conv).shape
+    (2, 8, 6)
+    """
+    layer = _layer_of(model) if layer is None else layer
+    with frozen_eval(model, cut_at=layer):
+        cam = CAMS[method](model, [layer], reshape_transform=_as_map)
+        try:
+            return np.asarray(cam(batch, list(targets)), dtype=np.float32)
+        finally:
+            # not "with cam": its __exit__ swallows an IndexError and prints it
+            cam.activations_and_grads.release()
+
+
+def _layer_of(model: nn.Module) -> nn.Module:
+    if not isinstance(model, MedicalNet):
+        raise ModelError(
+            f"The layer to look at is known for networks of build_model only, and this is a "
+            f"{type(model).__name__}; name it: layer=model.layer4, for example."
+        )
+    return target_layer(model)
+
+
+def _as_map(activations: Tensor) -> Tensor:
+    """Give a transformer's tokens (B, 1 + h * w, C) the shape of a map (B, C, h, w)."""
+    if activations.ndim == 4:
+        return activations
+    side = round((activations.shape[1] - 1) ** 0.5) if activations.ndim == 3 else 0
+    if side < 1 or side * side != activations.shape[1] - 1:
+        raise ModelError(
+            f"The layer gives {tuple(activations.shape)}, which is no map; choose one that gives "
+            "(B, C, h, w), or a transformer's tokens (B, 1 + h * w, C) of a square image."
+        )
+    return activations[:, 1:].transpose(1, 2).reshape(len(activations), -1, side, side)
+
+
+def attention_maps(model: nn.Module, batch: Tensor, _: Sequence[Target] = ()) -> BatchMaps:
+    """Return the weights with which an attention-pooling head averages the feature map.
+
+    They belong to the head and not to a class: the same map for every class.
+
+    Examples
+    --------
+    >>> class Net(nn.Linear):
+    ...     def attention(self, x):
+    ...         return torch.tensor([[[0.1, 0.9]]])
+    >>> attention_maps(Net(2, 2), torch.rand(1, 1, 2, 4)).round(2)
+    array([[[0.  , 0.25, 0.75, 1.  ],
+            [0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
+    """
+    attention = getattr(model, "attention", None)
+    if attention is None:
+        raise ModelError(
+            f"{type(model).__name__} has no attention head; build it with head='attention', or use "
+            "method='gradcam'."
+        )
+    with frozen_eval(model), torch.no_grad():
+        return _enlarge(attention(batch), batch)
+
+
+def attention_rollout(model: nn.Module, batch: Tensor, _: Sequence[Target] = ()) -> BatchMaps:
+    """Follow attention through every block of a timm vision transformer to its class token.
+
+    Each block mixes tokens by the mean A of its heads' attention and lets each token pass unmixed
+    beside it, so (A + I) / 2; the product over the blocks says how much of each patch reaches the
+    class token. It knows no class: the same map for every class.
+
+    References
+    ----------
+    Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020, section 3.
+
+    Examples
+    --------
+    >>> attention_rollout(nn.Conv2d(1, 1, 1), torch.rand(1, 1, 4, 4))
+    Traceback (most recent call last):
+    ...
+    medimg.errors.ModelError: Conv2d has no self-attention to follow; use a vision transformer.
+    """
+    copy = deepcopy(model)  # timm leaves its hooks behind, and fused attention shows no weights
+    blocks = [module for module in copy.modules() if hasattr(module, "fused_attn")]
+    if not blocks:
+        raise ModelError(
+            f"{type(model).__name__} has no self-attention to follow; use a vision transformer."
+        )
+    for block in blocks:
+        block.fused_attn = False  # type: ignore[assignment]
+    with torch.inference_mode():
+        found = AttentionExtract(copy, method="hook")(batch)  # per block (B, heads, T, T)
+        total = identity = torch.eye(next(iter(found.values())).shape[-1], device=batch.device)
+        for attention in found.values():
+            # rows of A sum to 1 already, so (A + I) / 2 needs no further normalising
+            total = (attention.mean(dim=1) + identity) / 2 @ total
+        # row 0: how much of each patch reaches the class token
+        return _enlarge(_as_map(total[:, 0, :, None])[:, 0], batch)
+
+
+def _enlarge(small: Tensor, batch: Tensor) -> BatchMaps:
+    maps = interpolate(small.float().unsqueeze(1), size=batch.shape[-2:], mode="bilinear")
+    return unit_range(maps[:, 0].cpu().numpy())
+
+
+def occlusion_maps(model: nn.Module, batch: Tensor, targets: Sequence[Target]) -> BatchMaps:
+    """Cover one patch after another and return how far that lowers the score.
+
+    The patches are squares with a sixth of the shorter side, half a patch apart, filled with the
+    image's mean (in colour, of each channel). Each pixel gets the mean fall over the patches that
+    cover it, stretched to [0, 1]; a rise counts as 0.
+
+    References
+    ----------
+    Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2, bias=False))
+    >>> _ = net[1].weight.data.zero_()
+    >>> net[1].weight.data[1, 0] = 1.0  # only the top left pixel counts
+    >>> film = torch.zeros(1, 1, 4, 4)
+    >>> film[0, 0, 0, 0] = 1.0
+    >>> occlusion_maps(net, film, [Target(1)])[0]
+    array([[1., 0., 0., 0.],
+           [0., 0., 0., 0.],
+           [0., 0., 0., 0.],
+           [0., 0., 0., 0.]], dtype=float32)
+    """
+    height, width = batch.shape[-2:]
+    patch = max(min(height, width) // 6, 1)
+    steps = (
+        [*range(0, side - patch, max(patch // 2, 1)), side - patch] for side in (height, width)
+    )
+    places = [np.s_[y : y + patch, x : x + patch] for y, x in product(*steps)]
+    falls, covers = np.zeros((len(batch), height, width)), np.zeros((height, width))
+    for place in places:
+        covers[place] += 1
+    with frozen_eval(model), torch.no_grad():
+        for fall, image, target in zip(falls, batch, targets, strict=True):
+            whole, fill = target(model(image[None])), image.mean(dim=(1, 2), keepdim=True)
+            for start in range(0, len(places), PASSES):
+                part = places[start : start + PASSES]
+                copies = image.repeat(len(part), 1, 1, 1)
+                for copy, place in zip(copies, part, strict=True):
+                    copy[:, *place] = fill
+                less = (whole - target(model(copies))).tolist()
+                for place, drop in zip(part, less, strict=True):
+                    fall[place] += drop
+    return unit_range(np.maximum(falls / covers, 0))
+
+
+def integrated_gradients(model: nn.Module, batch: Tensor, targets: Sequence[Target]) -> BatchMaps:
+    """Return the size of each pixel's share of the score, against a black image.
+
+    Gradients are averaged along the straight line from black to the image, at 24 Gauss-Legendre
+    points. The shares are smoothed with a standard deviation of a hundredth of the shorter side:
+    single pixels are too rough to compare with a lesion.
+
+    References
+    ----------
+    Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    >>> _ = net[1].weight.data.copy_(torch.tensor([[0.0, 0.0], [1.0, 3.0]]))
+    >>> integrated_gradients(net, torch.tensor([[[[0.8, 0.4]]]]), [Target(1)])
+    array([[[0., 1.]]], dtype=float32)
+    """
+    sigma = min(batch.shape[-2:]) / 100
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    steps, parts = batch.new_tensor((nodes + 1) / 2), batch.new_tensor(weights / 2)
+    maps = np.zeros((len(batch), *batch.shape[-2:]))
+    with frozen_eval(model):
+        for i, (image, target) in enumerate(zip(batch, targets, strict=True)):
+            slope = torch.zeros_like(image)
+            for eight in (slice(0, 8), slice(8, 16), slice(16, 24)):
+                path = (steps[eight].view(-1, 1, 1, 1) * image).requires_grad_()
+                score = target(model(path)) @ parts[eight]
+                slope += torch.autograd.grad(score, path)[0].sum(dim=0)
+            maps[i] = gaussian_filter((image * slope).abs().sum(dim=0).cpu().numpy(), sigma)
+    return unit_range(maps)
+
+
+OTHERS: dict[str, Callable[[nn.Module, Tensor, Sequence[Target]], BatchMaps]] = {
+    "attention": attention_maps, "rollout": attention_rollout, "occlusion": occlusion_maps,
+    "integrated_gradients": integrated_gradients,
+}  # fmt: skip

@@ -1,0 +1,247 @@
+"""Whether the model is as good for each group of patients: metrics by group, and the gaps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from medimg.errors import MetricsError
+from medimg.metrics.evaluation import shares
+from medimg.metrics.intervals import Estimate, Measure, difference
+from medimg.metrics.predictions import Predictions, Rows, check_level, require_binary
+from medimg.metrics.roc import area
+from medimg.metrics.thresholds import Threshold, as_threshold
+
+YEARS: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+"""Years in each unit of a DICOM age string."""
+MOST_GROUPS = 20
+NOTHING = ("unknown", "none")
+"""What negative images have where only positive ones have an attribute, in any case."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SubgroupReport:
+    """Metrics by group and gaps to the reference group.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per group and metric: ``attribute, group, n, positives, metric, value, low, high,
+        reason, warning``.
+    gaps : DataFrame
+        One row per group, metric and its difference from the reference group: ``attribute, group,
+        reference, metric, value, low, high, reason, warning``.
+    level : float
+        Confidence level of the intervals, a share.
+    """
+
+    table: pd.DataFrame
+    gaps: pd.DataFrame
+    level: float = 0.95
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each group that is too small to say."""
+        small = self.table[self.table["warning"] != ""]
+        named = small.drop_duplicates(["attribute", "group"])
+        return tuple(
+            f"{row.attribute} {row.group}: {row.warning}" for row in named.itertuples(index=False)
+        )
+
+    def __repr__(self) -> str:
+        numbers = self.table[["value", "low", "high", "reason"]].to_numpy()
+        words = [f"{Estimate(v, lo, hi, reason=why):.2f}" for v, lo, hi, why in numbers]
+        shown = self.table.assign(shown=words)
+        index = ["attribute", "group", "n"]
+        wide = shown.pivot_table("shown", index, "metric", aggfunc="first", sort=False)
+        return "\n".join([wide.to_string(), *(f"warning: {w}" for w in self.warnings)])
+
+
+def subgroups(
+    predictions: Predictions, groups: pd.DataFrame, *, threshold: float | Threshold,
+    smallest: int = 20, level: float = 0.95,
+) -> SubgroupReport:  # fmt: skip
+    """Sensitivity, specificity and AUC of each group, with intervals, and the gaps.
+
+    Gaps are against the attribute's largest group. Where a patient has images in both groups (the
+    same patients on two machines, say), the gap's interval allows for it, as for a paired
+    comparison; groups without common patients are independent.
+
+    An attribute that only positive images have (severity, pattern: unknown or "none" for all
+    negative ones) makes groups of the positive, each set against all negative images.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+    groups : DataFrame, N rows in the order of the predictions
+        One column per attribute ("sex", "view", ...). Empty and missing values make the group
+        "unknown". Ages should be banded first, with `age_bands`.
+    threshold : float or Threshold
+        One for all groups, as it will be used.
+    smallest : int
+        A metric on fewer images than this (positive ones for sensitivity, and so on) gets a
+        warning that it is too small to say.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    SubgroupReport
+        Its `table` of metrics by group and its `gaps` to the largest group.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, when the rows do not match, a column has more than 20 groups,
+        or the level is out of range.
+    """
+    require_binary(predictions)
+    check_level(level)
+    if len(groups) != len(predictions):
+        raise MetricsError(
+            f"groups has {len(groups)} rows and the predictions {len(predictions)}, so row "
+            f"{min(len(groups), len(predictions))} is the first without a partner"
+        )
+    cut = as_threshold(threshold).value
+    table, gaps = [], []
+    for attribute in groups.columns:
+        names = group_names(groups[attribute])
+        if names.nunique() > MOST_GROUPS:
+            raise MetricsError(
+                f"column {attribute!r} has {names.nunique()} groups; band it first (at most "
+                f"{MOST_GROUPS})"
+            )
+        found = _by_group(predictions, names, groups[attribute], cut)
+        reference = max(found, key=lambda name: found[name][0])
+        for group, (n, ill, metrics) in found.items():
+            for metric, (measure, count, which) in metrics.items():
+                small = _too_small(count, which, smallest)
+                values = _numbers(measure.interval(level))
+                table.append([attribute, group, n, ill, metric, *values, small])
+                if group == reference:
+                    continue
+                base, base_count, _ = found[reference][2][metric]
+                gap = _numbers(difference(measure, base, level=level)[0])
+                small = small or _too_small(base_count, which, smallest)
+                gaps.append([attribute, group, reference, metric, *gap, small])
+    ends = ["metric", "value", "low", "high", "reason", "warning"]
+    return SubgroupReport(
+        pd.DataFrame(table, columns=["attribute", "group", "n", "positives", *ends]),
+        pd.DataFrame(gaps, columns=["attribute", "group", "reference", *ends]),
+        level,
+    )
+
+
+def group_names(column: pd.Series[Any]) -> pd.Series[str]:
+    """Name each row's group: its value as text, "unknown" where it is empty or missing."""
+    return column.astype("object").fillna("").astype(str).replace("", "unknown")
+
+
+def _by_group(
+    predictions: Predictions, names: pd.Series[str], column: pd.Series[Any], cut: float
+) -> dict[str, tuple[int, int, dict[str, tuple[Measure, int, str]]]]:
+    """Size, positives and metrics of each group, these with the images that speak for them.
+
+    Groups are in the order of the categories, where the column has them, else of their names, with
+    "unknown" last. Where only positive images have the attribute, each group is of these, against
+    all negative images, whose specificity is the same in all groups and left out.
+    """
+    present = set(names)
+    order = [*column.cat.categories.astype(str)] if hasattr(column, "cat") else sorted(present)
+    order = [*(name for name in order if name in present - {"unknown"}), "unknown"]
+    whole, found = predictions.rows, {}
+    lacking = names.str.lower().isin(NOTHING).to_numpy()
+    of_positive = bool(len(present) > 1 and not whole.positive.all()
+                       and lacking[~whole.positive].all())  # fmt: skip
+    for name in order:
+        member = (names == name).to_numpy() & (whole.positive | (not of_positive))
+        if not member.any():
+            continue
+        mask = member | ~whole.positive if of_positive else member
+        data = Rows(whole.positive[mask], whole.score[mask], whole.patient[mask], whole.size)
+        ill, well = int(data.positive.sum()), int((~data.positive).sum())
+        part = shares(data, data.score >= cut)
+        metrics = {"sensitivity": (part["sensitivity"], ill, predictions.positive)}
+        if not of_positive:
+            metrics["specificity"] = (part["specificity"], well, predictions.classes[0])
+        metrics["auc"] = (area(data), min(ill, well), "the smaller class")
+        found[name] = (int(member.sum()), ill, metrics)
+    return found
+
+
+def _numbers(e: Estimate) -> tuple[float, float, float, str]:
+    return e.value, e.low, e.high, e.reason
+
+
+def _too_small(n: int, which: str, smallest: int) -> str:
+    words = f"too small to say: {n} image{'s' * (n != 1)} of {which} (fewer than {smallest})"
+    return words if n < smallest else ""
+
+
+def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.Series[Any]:
+    """Name each patient's age band.
+
+    Parameters
+    ----------
+    ages : array-like of float or str, (N,)
+        Years, as numbers or as text, or DICOM age strings such as "034Y", "018M", "003W" and
+        "010D". None, NaN and empty text are missing.
+    edges : sequence of float
+        Rising ages in years; each begins a band.
+
+    Returns
+    -------
+    Series, (N,)
+        Ordered categories "under 18", "18-39", "40-64", "65 and over"; missing where the age is.
+
+    Raises
+    ------
+    MetricsError
+        When an age is neither, is negative or is infinite. The message names its row.
+
+    References
+    ----------
+    DICOM PS3.5 section 6.2, value representation AS.
+
+    Examples
+    --------
+    >>> age_bands([4, 18, 64.5, 90]).tolist()
+    ['under 18', '18-39', '40-64', '65 and over']
+    >>> age_bands(["034Y", "018M", ""]).tolist()
+    ['18-39', 'under 18', nan]
+    """
+    years = np.array([_years(row, age) for row, age in enumerate(pd.Series(np.asarray(ages)))])
+    names = [
+        f"under {edges[0]:g}",
+        *(f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)),
+        f"{edges[-1]:g} and over",
+    ]
+    place = np.searchsorted(np.asarray(edges, float), years, side="right")
+    codes = np.where(np.isnan(years), -1, place)  # -1 is pandas's code of a missing category
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names), ordered=True))
+
+
+def _years(row: int, age: Any) -> float:
+    """Read one age; NaN when it is missing."""
+    text = "" if pd.isna(age) else str(age).strip()
+    dicom = re.fullmatch(r"(\d{3})([DWMY])", text)
+    if dicom:
+        return int(dicom[1]) * YEARS[dicom[2]]
+    try:
+        years = float(text or "nan")
+    except ValueError:
+        years = -1.0
+    if years < 0 or np.isinf(years):
+        raise MetricsError(
+            f"row {row}: the age is {age!r}; expected years, a DICOM age such as 034Y, 018M, 003W "
+            "or 010D, or nothing"
+        )
+    return years

@@ -1,0 +1,446 @@
+"""A number with its interval, and the three ways in which intervals are made, all by patient.
+
+- **Wilson**: shares (sensitivity, specificity, PPV, NPV, accuracy). Where patients have several
+  images, Wilson's formula gets the number of independent images that they stand for.
+- **DeLong**: areas under the ROC curve and their differences (`medimg.metrics.roc`).
+- **bootstrap**: everything else, by drawing whole patients again and again.
+
+A difference of two shares or areas joins their two intervals, by square-and-add (`difference`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import ndtri, stdtrit
+
+from medimg.errors import MetricsError
+from medimg.metrics.predictions import Bools, Floats, Ints, Names, check_level, check_patients
+
+DRAWS = 2000
+"""Samples of patients that a bootstrap draws."""
+TINY = 1e-12
+"""Standard errors below this are 0 but for rounding; p values are not told below it."""
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate:
+    """A metric's value with its confidence interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        NaN where not defined; then `reason` says why. 0 is never used for "not defined".
+    level : float
+        Confidence level of the interval.
+    method : str
+        How the interval was made: "Wilson", "DeLong" or "bootstrap".
+    reason : str
+        Why the value or the interval is NaN, else empty.
+
+    Examples
+    --------
+    >>> Estimate(0.9123, 0.8801, 0.9412, method="Wilson")
+    0.912 (0.880 to 0.941)
+    >>> undefined("no positive image")
+    not defined: no positive image
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+    method: str = ""
+    reason: str = ""
+
+    def __repr__(self) -> str:
+        return format(self, ".3f")
+
+    def __format__(self, spec: str) -> str:
+        """Format the three numbers alike: ``f"{estimate:.2f}"`` -> ``0.91 (0.88 to 0.94)``.
+
+        A number that rounds to zero is shown without a minus.
+        """
+        if math.isnan(self.value):
+            return f"not defined: {self.reason}"
+        spec = spec or ".3f"
+        spec = f"z{spec}" if spec.startswith(".") else spec
+        if math.isnan(self.low):
+            return f"{self.value:{spec}} (no interval: {self.reason})"
+        return f"{self.value:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+
+
+def undefined(reason: str, *, level: float = 0.95) -> Estimate:
+    """Return the estimate of a metric that these data do not define."""
+    return Estimate(math.nan, math.nan, math.nan, level, "", reason)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A share or an area, with what each patient adds to its error."""
+
+    value: float
+    parts: Floats
+    """One number per patient code; the sum of their squares is the variance."""
+    interval: Callable[[float], Estimate]
+    """From the confidence level to the estimate."""
+
+
+def nothing(reason: str, size: int) -> Measure:
+    """Return the measure of a metric that these data do not define."""
+    return Measure(math.nan, np.zeros(size), lambda level: undefined(reason, level=level))
+
+
+def z_of(level: float) -> float:
+    """Return how many standard errors a normal interval reaches to each side."""
+    return float(ndtri(0.5 + level / 2))
+
+
+def patient_codes(patients: Names | None, n: int) -> Ints:
+    """Return each image's patient as a number from 0; without ids each image is its own patient.
+
+    Parameters
+    ----------
+    patients : sequence of str or int, length n, optional
+        Patient of each image.
+    n : int
+        Number of images.
+
+    Returns
+    -------
+    int64 array, (n,)
+        Codes 0 .. number of patients - 1, in the order of the sorted names.
+
+    Raises
+    ------
+    MetricsError
+        When the length is not n, or a patient is blank.
+
+    Examples
+    --------
+    >>> patient_codes(["p7", "p2", "p7"], 3).tolist()
+    [1, 0, 1]
+    """
+    if patients is None:
+        return np.arange(n)
+    if len(patients) != n:
+        raise MetricsError(f"{len(patients)} patient_ids for {n} images; give one per image")
+    names = check_patients(patients, np.arange(n).astype(np.str_))
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
+    """Return a proportion with Wilson's score interval.
+
+    `total` may be fractional (an effective sample size), which scipy's `binomtest` refuses; for
+    whole numbers the result is that of scipy and statsmodels.
+
+    Parameters
+    ----------
+    successes, total : float
+        How many of how many, 0 <= successes <= total.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    Estimate
+        The share in [0, 1]; not defined where total is 0.
+
+    Raises
+    ------
+    MetricsError
+        When the counts or the level are out of range.
+
+    References
+    ----------
+    Wilson EB (1927) J Am Stat Assoc 22:209-212.
+
+    Examples
+    --------
+    >>> wilson(9, 10)
+    0.900 (0.596 to 0.982)
+    >>> wilson(0, 0)
+    not defined: nothing to count
+    """
+    check_level(level)
+    if not 0 <= successes <= total < math.inf:
+        raise MetricsError(f"{successes} of {total}: expected counts with 0 <= successes <= total")
+    if total == 0:
+        return undefined("nothing to count", level=level)
+    z2 = z_of(level) ** 2
+    p = successes / total
+    centre = (p + z2 / (2 * total)) / (1 + z2 / total)
+    half = math.sqrt(z2 * (p * (1 - p) / total + z2 / (4 * total**2))) / (1 + z2 / total)
+    # At 0 and 1 the bound is exact; rounding must not leave a last-digit remainder.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == total else centre + half
+    return Estimate(p, low, high, level, "Wilson")
+
+
+def share(
+    hit: Bools | Floats, counted: Bools, patient: Ints, *, size: int, reason: str = ""
+) -> Measure:
+    """Return the share of counted rows that hit, with Wilson's interval by patient.
+
+    One image per patient: Wilson. Otherwise the ratio estimator's variance over patients gives an
+    effective number of images (never above the number of images), corrected for the number of
+    patients as by Korn and Graubard, and Wilson's interval is taken for that number. When all rows
+    hit or none does, the data cannot show how alike a patient's images are; then each patient
+    counts once.
+
+    References
+    ----------
+    Rao JNK, Scott AJ (1992) Biometrics 48:577-585. Korn EL, Graubard BI (1998) Survey
+    Methodology 24:193-201. Dean N, Pagano M (2015) J Surv Stat Methodol 3:484-503.
+    """
+    x, who, total = hit[counted].astype(float), patient[counted], int(counted.sum())
+    if total == 0:
+        return nothing(reason or "nothing to count", size)
+    p = float(x.mean())
+    images = np.bincount(who, minlength=size).astype(float)
+    patients = int(np.count_nonzero(images))
+    correction = math.sqrt(patients / max(patients - 1, 1))
+    parts = correction * np.bincount(who, weights=x - p, minlength=size) / total
+    variance = float(np.sum(parts**2))
+
+    def interval(level: float) -> Estimate:
+        n = float(total)
+        if patients < total and (p in (0.0, 1.0) or patients == 1):
+            n = total**2 / float(np.sum(images**2))
+        elif patients < total:
+            n = min(p * (1 - p) / variance if variance > TINY**2 else n, n)
+            n *= (z_of(level) / float(stdtrit(patients - 1, 0.5 + level / 2))) ** 2
+        found = wilson(n if p == 1 else p * n, n, level=level)
+        return Estimate(p, found.low, found.high, level, "Wilson")
+
+    return Measure(p, parts, interval)
+
+
+def share_by_patient(
+    hits: ArrayLike, patients: Names | None = None, *, level: float = 0.95
+) -> Estimate:
+    """Share of images that hit, with Wilson's interval by patient.
+
+    Parameters
+    ----------
+    hits : array-like of bool or float in [0, 1], (N,)
+        Whether each image hits, or how much of it.
+    patients : sequence, length N, optional
+        Patient of each image; without it each image counts as one.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    Estimate
+        The share in [0, 1]; not defined without images.
+
+    Raises
+    ------
+    MetricsError
+        When the patients do not match the hits, or the level is out of range.
+
+    Examples
+    --------
+    >>> share_by_patient([True, True, False, True], ["p", "p", "q", "r"])
+    0.750 (0.062 to 0.993)
+    """
+    check_level(level)
+    hits = np.asarray(hits, dtype=np.float64)
+    codes = patient_codes(patients, len(hits))
+    return share(hits, np.ones(len(hits), dtype=bool), codes, size=len(hits)).interval(level)
+
+
+def difference(first: Measure, second: Measure, *, level: float) -> tuple[Estimate, float]:
+    """Return first - second with its interval and the p value of "no difference".
+
+    The two intervals are joined by square-and-add (Newcombe's methods 10 for shares), with the
+    correlation that comes from the patients that both are measured on: 0 for two separate groups,
+    near 1 for the same images twice. The p value is 1 less the confidence level at which the
+    interval just reaches 0, so that the two cannot disagree; it is not told below 1e-12.
+
+    References
+    ----------
+    Newcombe RG (1998) Stat Med 17:873-890 and 17:2635-2650. Zou GY, Donner A (2008) Stat Med
+    27:1693-1702.
+    """
+    gap, product = first.value - second.value, np.sum(first.parts**2) * np.sum(second.parts**2)
+    alike = float(first.parts @ second.parts / math.sqrt(product)) if product > TINY**4 else 0.0
+
+    def bounds(level: float) -> tuple[float, float]:
+        a, b = first.interval(level), second.interval(level)
+        below, above = (
+            math.sqrt(max(0.0, x**2 + y**2 - 2 * alike * x * y))
+            for x, y in ((a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low))
+        )
+        return gap - below, gap + above
+
+    def beyond(tail: float) -> float:
+        """How far 0 lies outside the interval of level 1 - tail."""
+        low, high = bounds(1 - tail)
+        return low if gap > 0 else -high
+
+    for estimate in (first.interval(level), second.interval(level)):
+        if math.isnan(estimate.low):
+            return undefined(estimate.reason, level=level), math.nan
+    low, high = bounds(level)
+    p_value, most = TINY, 1 - 1e-9
+    if abs(gap) < TINY or beyond(most) <= 0:
+        p_value = 1.0
+    elif beyond(TINY) < 0:
+        p_value = float(brentq(beyond, TINY, most, xtol=TINY))
+    return Estimate(gap, max(-1.0, low), min(1.0, high), level, estimate.method), p_value
+
+
+Statistic = Callable[[Floats], Floats]
+"""Takes sums over drawn images, shape (B, C), and returns the metric of each, shape (B,)."""
+
+
+def bootstrap(
+    statistic: Statistic, counts: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
+    draws: int = DRAWS, rng: np.random.Generator | None = None,
+) -> Estimate:  # fmt: skip
+    """Interval of any metric of sums over images, by drawing whole patients again.
+
+    Parameters
+    ----------
+    statistic : callable
+        Takes sums of shape (B, C) and returns the metric of each row, shape (B,); NaN or infinite
+        where it is not defined.
+    counts : array-like of float, (N, C)
+        What each image adds to the C sums (for instance 0 or 1 to TP, FP, FN and TN).
+    patients : sequence, length N, optional
+        Patient of each image; without it each image is drawn by itself.
+    level : float
+        Confidence level, in (0, 1).
+    draws : int
+        Number of samples.
+    rng : numpy.random.Generator, optional
+        By default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Estimate
+        Without an interval, and with the reason, where fewer than nine samples in ten define the
+        metric, or all give the same value.
+
+    Raises
+    ------
+    MetricsError
+        When the patients do not match the counts, there is no image, or the level is out of range.
+
+    References
+    ----------
+    Efron B (1979) Ann Stat 7:1-26. Field CA, Welsh AH (2007) J R Stat Soc B 69:369-390.
+
+    Examples
+    --------
+    >>> hits = [[1, 1], [0, 1], [1, 1], [1, 1]]  # hit, counted
+    >>> bootstrap(lambda sums: sums[:, 0] / sums[:, 1], hits)
+    0.750 (0.250 to 1.000)
+    """
+    check_level(level)
+    counts = np.asarray(counts, dtype=np.float64)
+    if counts.ndim != 2 or len(counts) == 0:
+        raise MetricsError(f"counts have the shape {counts.shape}; expected (N, C) with N > 0")
+    codes = patient_codes(patients, len(counts))
+    all_of = bootstrap_all(lambda c: {"": statistic(c)}, counts, codes, level, rng, draws)
+    return all_of[""]
+
+
+def bootstrap_all(
+    statistics: Callable[[Floats], dict[str, Floats]], counts: Floats, codes: Ints, level: float,
+    rng: np.random.Generator | None, draws: int = DRAWS,
+) -> dict[str, Estimate]:  # fmt: skip
+    """Bootstrap several metrics of the same sums, on the same samples of patients."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    per_patient = np.stack([np.bincount(codes, weights=c) for c in counts.T], axis=1)
+    # Patients with the same counts are one kind; drawing kinds is the same bootstrap, and fast.
+    kinds, number = np.unique(per_patient, axis=0, return_counts=True)
+    size = len(per_patient)
+    drawn = rng.multinomial(size, number / size, size=draws).astype(np.float64) @ kinds
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values, samples = statistics(per_patient.sum(axis=0)[None]), statistics(drawn)
+    return {name: percentiles(float(v[0]), samples[name], level) for name, v in values.items()}
+
+
+def bootstrap_images(
+    statistic: Statistic, codes: Ints, level: float, rng: np.random.Generator | None = None
+) -> Estimate:
+    """Bootstrap by patient a metric that is no function of sums.
+
+    `statistic` takes how often each image is in each sample, (B, N), and returns the metric (B,).
+    """
+    draws = patient_draws(int(codes.max()) + 1, rng)
+    found = np.concatenate([statistic(drawn[:, codes]) for drawn in draws])
+    return percentiles(float(statistic(np.ones((1, len(codes))))[0]), found, level)
+
+
+def patient_draws(size: int, rng: np.random.Generator | None) -> Iterator[Floats]:
+    """Draw `size` patients again and again: how often each is in a sample, (some draws, size)."""
+    rng = np.random.default_rng(0) if rng is None else rng
+    step = max(1, 200_000 // size)  # samples at a time, that fit the cache
+    for start in range(0, DRAWS // 2, step):
+        n = min(step, DRAWS // 2 - start)
+        yield rng.multinomial(size, np.full(size, 1 / size), size=n).astype(np.float64)
+
+
+def percentiles(value: float, draws: Floats, level: float) -> Estimate:
+    """Make an estimate out of bootstrap draws, honest about draws that are not defined."""
+    if not math.isfinite(value):
+        return undefined("not defined on these data", level=level)
+    good, reason = draws[np.isfinite(draws)], ""
+    if len(good) < 0.9 * len(draws):
+        reason = f"only {len(good)} of {len(draws)} bootstrap samples define it"
+    elif np.ptp(good) < TINY:
+        reason = "every bootstrap sample gives the same value"
+    if reason:
+        return Estimate(value, math.nan, math.nan, level, "bootstrap", reason)
+    low, high = np.quantile(good, [0.5 - level / 2, 0.5 + level / 2])
+    return Estimate(value, float(low), float(high), level, "bootstrap")
+
+
+def mean_by_patient(
+    values: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
+    draws: int = DRAWS, rng: np.random.Generator | None = None,
+) -> Estimate:  # fmt: skip
+    """Mean over images with a bootstrap interval that draws whole patients.
+
+    Parameters
+    ----------
+    values : array-like of float, (N,)
+        One number per image.
+    patients : sequence, length N, optional
+        Patient of each image; without it each image is drawn by itself.
+    level : float
+        Confidence level, in (0, 1).
+    draws : int
+        Number of samples.
+    rng : numpy.random.Generator, optional
+        By default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Estimate
+        The mean of the images.
+
+    Raises
+    ------
+    MetricsError
+        When the patients do not match the values, there is no value, or the level is out of range.
+
+    Examples
+    --------
+    >>> mean_by_patient([1.0, 3.0, 2.0, 6.0], ["p", "p", "q", "r"]).value
+    3.0
+    """
+    counts = np.stack([values, np.ones_like(values, dtype=float)], axis=-1)
+    return bootstrap(
+        lambda sums: sums[:, 0] / sums[:, 1], counts, patients, level=level, draws=draws, rng=rng
+    )

@@ -1,0 +1,374 @@
+"""How well scores rank: ROC and precision-recall curves, the areas under them, and differences.
+
+DeLong's method is written here by its structural components: for each positive image the share of
+negative images that score lower, and the reverse. Sorting gives all of them in O(n log n). Summing
+them by patient before squaring gives Obuchowski's variance for several images per patient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+
+from medimg.errors import MetricsError
+from medimg.metrics import intervals
+from medimg.metrics.intervals import TINY, Estimate, Measure, undefined
+from medimg.metrics.predictions import Floats, Predictions, Rows, check_level, require_binary
+
+Scale = Literal["logit", "plain"]
+
+
+def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit") -> Estimate:
+    """Area under the ROC curve with DeLong's interval by patient.
+
+    The interval is made on the logit scale (Pepe 2003), where it keeps its promise: of simulated
+    test sets with 20 + 20 patients and a true AUC of 0.95, nominal 95 % intervals hold the truth in
+    97 %, those on the plain scale in 87 % (``benchmarks/coverage.py``). ``scale="plain"`` gives
+    what DeLong et al., and R's pROC, print.
+
+    When a patient has several images the variance is summed by patient (Obuchowski 1997). Where
+    DeLong's variance is 0 or not defined (AUC of 0 or 1, constant scores, a class with a single
+    patient) the interval is Newcombe's for an area ("method 5"), which needs no variance.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes; scores need only rank.
+    level : float
+        Confidence level, in (0, 1).
+    scale : {"logit", "plain"}
+        On which the interval is symmetric.
+
+    Returns
+    -------
+    Estimate
+        In [0, 1], 0.5 by chance; not defined, with the reason, where a class is absent.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes (use `evaluate` or `Predictions.one_vs_rest`), or a level out of
+        range.
+
+    References
+    ----------
+    DeLong ER, DeLong DM, Clarke-Pearson DL (1988) Biometrics 44:837-845. Sun X, Xu W (2014) IEEE
+    Signal Process Lett 21:1389-1393. Obuchowski NA (1997) Biometrics 53:567-578.
+    Pepe MS (2003) The statistical evaluation of medical tests, section 5.2. Oxford.
+    Newcombe RG (2006) Stat Med 25:559-573.
+
+    Examples
+    --------
+    >>> auc(Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9]))
+    0.778 (0.173 to 0.983)
+    """
+    require_binary(predictions)
+    check_level(level)
+    return area(predictions.rows, scale=scale).interval(level)
+
+
+def area(data: Rows, *, scale: Scale = "logit") -> Measure:
+    """AUC of rows whose scores may be any finite numbers, as a measure by patient."""
+    part, patients = np.zeros(len(data.score)), []
+    sides = {"positive": data.positive, "negative": ~data.positive}
+    for name, side in sides.items():
+        if not side.any():
+            return intervals.nothing(f"no {name} image", data.size)
+    pos, neg = sides.values()
+    won = [_placements(data.score[pos], data.score[neg]),
+           1 - _placements(data.score[neg], data.score[pos])]  # fmt: skip
+    value = min(1.0, float(won[0].mean()))  # rounding may pass 1
+    for side, share in zip((pos, neg), won, strict=True):
+        n = int(np.count_nonzero(np.bincount(data.patient[side])))
+        part[side] = math.sqrt(n / max(n - 1, 1)) * (share - value) / len(share)
+        patients.append(n)
+    parts = np.bincount(data.patient, weights=part, minlength=data.size).astype(float)
+    error = math.sqrt(float(np.sum(parts**2)))
+
+    def interval(level: float) -> Estimate:
+        if min(patients) == 1 or error < TINY:
+            return newcombe_auc(value, *patients, level=level)
+        return auc_interval(value, error, level=level, scale=scale)
+
+    return Measure(value, parts, interval)
+
+
+def _placements(at: Floats, among: Floats) -> Floats:
+    """Share of `among` that lies below each value of `at`; ties count one half."""
+    ordered = np.sort(among)
+    below = np.searchsorted(ordered, at, side="left")
+    return np.asarray((below + np.searchsorted(ordered, at, side="right")) / (2 * len(among)))
+
+
+def auc_interval(value: float, error: float, *, level: float, scale: Scale = "logit") -> Estimate:
+    """Return the interval of an AUC out of its standard error, on the logit or the plain scale."""
+    half = intervals.z_of(level) * error
+    if scale == "plain":
+        low, high = max(0.0, value - half), min(1.0, value + half)
+    else:
+        half /= value * (1 - value)
+        low, high = (float(expit(logit(value) + sign * half)) for sign in (-1, 1))
+    return Estimate(value, low, high, level, "DeLong")
+
+
+def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.95) -> Estimate:
+    """Return Newcombe's score-like interval ("method 5"), which also holds at an AUC of 0 or 1.
+
+    Examples
+    --------
+    >>> newcombe_auc(1.0, 10, 10)
+    1.000 (0.800 to 1.000)
+    """
+    z, star = intervals.z_of(level), (n_pos + n_neg) / 2 - 1
+
+    def gap(t: float) -> float:
+        variance = t * (1 - t) * (1 + star * ((1 - t) / (2 - t) + t / (1 + t))) / (n_pos * n_neg)
+        return (value - t) ** 2 - z**2 * variance
+
+    def bound(end: float) -> float:
+        near = value + math.copysign(TINY, end - value)
+        if value == end or gap(near) >= 0:
+            return value
+        far = end - math.copysign(TINY, end - value)
+        return float(brentq(gap, near, far)) if gap(far) > 0 else end
+
+    return Estimate(value, bound(0.0), bound(1.0), level, "DeLong")
+
+
+def mean_area(measures: Sequence[Measure], *, level: float, reason: str) -> Estimate:
+    """Mean of several areas over the same patients, with DeLong's variance of the mean.
+
+    What a patient adds to the error of the mean is the mean of what it adds to each AUC, so that
+    the AUCs' dependence on the same images is accounted for.
+    """
+    value = float(np.mean([m.value for m in measures]))
+    if math.isnan(value):
+        return undefined(reason, level=level)
+    error = math.sqrt(float(np.sum(np.mean([m.parts for m in measures], axis=0) ** 2)))
+    if error < TINY:
+        words = "the AUCs show no variance, so that their mean has no DeLong interval"
+        return Estimate(value, math.nan, math.nan, level, "DeLong", words)
+    return auc_interval(value, error, level=level)
+
+
+@dataclass(frozen=True)
+class AucDifference:
+    """Difference of two AUCs on the same images, with the p value of "no difference"."""
+
+    difference: Estimate
+    p_value: float
+    first: Estimate
+    second: Estimate
+
+    def __repr__(self) -> str:
+        return f"AucDifference({self.difference!r}, p = {self.p_value:.3g})"
+
+
+def auc_difference(
+    first: Predictions, second: Predictions, *, level: float = 0.95
+) -> AucDifference:
+    """Difference of the AUCs of two models on the same images (first - second), paired.
+
+    Each AUC has DeLong's interval on the logit scale; DeLong's correlation joins the two
+    (square-and-add). The p value comes from the same interval: it is below 0.05 exactly when the
+    95 % interval leaves out 0.
+
+    Parameters
+    ----------
+    first, second : Predictions
+        Two-class predictions of the same images, in the same order.
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    AucDifference
+        The difference in [-1, 1], its p value (not told below 1e-12), and both AUCs. Without an
+        interval, and with the reason, where the difference shows no variance.
+
+    Raises
+    ------
+    MetricsError
+        When the two are not about the same images with the same truth, in the same order, or the
+        level is out of range.
+
+    Notes
+    -----
+    The usual interval, the difference and 1.96 of DeLong's standard errors, depends for its width
+    on the very AUCs that it compares. With 20 + 20 patients and two true AUCs of 0.95 it holds the
+    truth in 99 % of simulated test sets, with 0.95 against 0.85 in 92 %; this one in 96 and 96 %
+    (``benchmarks/coverage.py``: 20 to 300 patients per class, AUCs from 0.80 to 0.95).
+
+    References
+    ----------
+    DeLong ER, DeLong DM, Clarke-Pearson DL (1988) Biometrics 44:837-845. Newcombe RG (1998) Stat
+    Med 17:2635-2650, method 10. Zou GY, Donner A (2008) Stat Med 27:1693-1702.
+
+    Examples
+    --------
+    >>> one = Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9])
+    >>> auc_difference(one, one.with_scores([0.5, 0.6, 0.2, 0.4, 0.3, 0.7])).difference
+    0.222 (-0.440 to 0.697)
+    """
+    check_level(level)
+    require_binary(first)
+    require_binary(second)
+    if len(first) != len(second):
+        raise MetricsError(
+            f"the first model has {len(first)} rows and the second {len(second)}; a paired "
+            "comparison needs the same images in the same order"
+        )
+    differ = (first.ids != second.ids) | (first.y_true != second.y_true)
+    if differ.any():
+        row = int(np.argmax(differ))
+        one, other = (f"{str(p.ids[row])!r} (y_true {p.y_true[row]})" for p in (first, second))
+        raise MetricsError(
+            f"row {row}: the first model has image {one}, the second {other}; sort both by image "
+            "and use one reference standard"
+        )
+    # The patients are those of the first: they belong to the images, not to a model.
+    data = first.rows
+    areas = [area(data), area(Rows(data.positive, second.y_score, data.patient, data.size))]
+    aucs = [a.interval(level) for a in areas]
+    gap = areas[0].value - areas[1].value
+    if not math.isnan(gap) and np.sum((areas[0].parts - areas[1].parts) ** 2) < TINY**2:
+        reason = "the two models rank alike or perfectly, so the difference shows no variance"
+        same = Estimate(gap, math.nan, math.nan, level, "DeLong", reason)
+        return AucDifference(same, math.nan, *aucs)
+    return AucDifference(*intervals.difference(*areas, level=level), *aucs)
+
+
+def roc_curve(predictions: Predictions) -> pd.DataFrame:
+    """Every point of the ROC curve.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+
+    Returns
+    -------
+    DataFrame
+        One row per distinct score, falling: ``threshold, sensitivity, specificity``. An image is
+        called positive when its score is at least the threshold; the first row, with threshold
+        infinity, calls none positive. NaN where a class is absent, as ``attrs["reason"]`` says.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes.
+
+    Examples
+    --------
+    >>> curve = roc_curve(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    >>> curve["sensitivity"].tolist()
+    [0.0, 0.5, 0.5, 1.0, 1.0]
+    """
+    thresholds, tp, fp, reason = _curve(predictions)
+    with np.errstate(invalid="ignore"):
+        rates = {"sensitivity": np.r_[0, tp] / tp[-1], "specificity": 1 - np.r_[0, fp] / fp[-1]}
+    curve = pd.DataFrame({"threshold": np.r_[np.inf, thresholds], **rates})
+    curve.attrs["reason"] = reason
+    return curve
+
+
+def pr_curve(predictions: Predictions) -> pd.DataFrame:
+    """Every point of the precision-recall curve.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes.
+
+    Returns
+    -------
+    DataFrame
+        One row per distinct score, falling: ``threshold, recall, precision``, at which an image is
+        called positive when its score is at least the threshold. Recall is NaN without a positive
+        image, as ``attrs["reason"]`` says.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes.
+
+    Examples
+    --------
+    >>> curve = pr_curve(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]))
+    >>> curve["precision"].round(2).tolist()
+    [1.0, 0.5, 0.67, 0.5]
+    """
+    thresholds, tp, fp, reason = _curve(predictions)
+    with np.errstate(invalid="ignore"):
+        rates = {"recall": tp / tp[-1], "precision": tp / (tp + fp)}
+    curve = pd.DataFrame({"threshold": thresholds, **rates})
+    curve.attrs["reason"] = "" if tp[-1] else reason
+    return curve
+
+
+def _curve(predictions: Predictions) -> tuple[Floats, Floats, Floats, str]:
+    """Distinct scores, falling; positives and negatives scored at least so; what is absent."""
+    require_binary(predictions)
+    order = np.argsort(-predictions.y_score, kind="stable")
+    score, positive = predictions.y_score[order], predictions.y_true[order] == 1
+    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
+    tp, fp = (np.cumsum(side)[last].astype(np.float64) for side in (positive, ~positive))
+    reason = "" if tp[-1] and fp[-1] else f"no {'negative' if tp[-1] else 'positive'} image"
+    return score[last], tp, fp, reason
+
+
+def average_precision(
+    predictions: Predictions, *, level: float = 0.95, rng: np.random.Generator | None = None
+) -> Estimate:
+    """Average precision (the step-wise area under the precision-recall curve).
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of two classes; scores need only rank.
+    level : float
+        Confidence level, in (0, 1).
+    rng : numpy.random.Generator, optional
+        For the bootstrap; by default seeded with 0, so that results repeat.
+
+    Returns
+    -------
+    Estimate
+        In [0, 1]; a useless model has the prevalence, not 0.5. Not defined, with the reason, where
+        no image is positive.
+
+    Raises
+    ------
+    MetricsError
+        With more than two classes, or a level out of range.
+
+    Examples
+    --------
+    >>> average_precision(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])).value
+    0.8333333333333333
+    """
+    require_binary(predictions)
+    check_level(level)
+    data = predictions.rows
+    if not data.positive.any():
+        return undefined("no positive image", level=level)
+    order = np.argsort(-data.score, kind="stable")
+    positive, patient = data.positive[order], data.patient[order]
+    last = np.r_[np.flatnonzero(np.diff(data.score[order])), len(order) - 1]
+
+    def value(times: Floats) -> Floats:
+        """Average precision of each sample, in which image i is times[:, i] times."""
+        tp = np.cumsum(times * positive, axis=1)[:, last]
+        called = np.maximum(np.cumsum(times, axis=1)[:, last], 1)  # 0 / 1 before the first
+        with np.errstate(invalid="ignore"):
+            steps = np.diff(tp, prepend=0.0, axis=1) * tp / called
+            return np.asarray(steps.sum(axis=1) / tp[:, -1])
+
+    return intervals.bootstrap_images(value, patient, level, rng)
