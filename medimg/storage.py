@@ -165,8 +165,10 @@ def walk_files(root: str | os.PathLike[str], *, hidden: bool = False) -> FoundFi
             elif not entry.is_symlink() or _first_visit(entry.path, linked):
                 folders.append(Path(entry.path))
                 waiting.append(entry.path)
-    return FoundFiles(*(tuple(sorted(part)) for part in (files, folders, skipped)),
-                      tuple(sorted(unreadable)))  # fmt: skip
+    return FoundFiles(
+        tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(skipped)),
+        tuple(sorted(unreadable)),
+    )  # fmt: skip
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -286,9 +286,7 @@ def decode_file(
         If the size is below 8, or channels is neither 1 nor 3.
     """
     _check_square(size, channels)
-    image = read_image(
-        path, window="full" if stretch else None, frame=frame, colour=channels == 3
-    )
+    image = read_image(path, window="full" if stretch else None, frame=frame, colour=channels == 3)
     return np.round(resize(image, size, keep_aspect=keep_aspect) * 255).astype(np.uint8)
 
 
@@ -403,16 +401,20 @@ def _cached(file: Path, shape: tuple[int, ...], make: Callable[[Images], None]) 
 
 
 def _open_whole(file: Path, shape: tuple[int, ...]) -> Images | None:
-    """Map a cached array if its bytes are those that were written: its sum stands at the end."""
+    """Map a cached array if its bytes are those that were written: their sum stands at the end."""
+    digest = hashlib.sha256()
     try:
-        images: Images = np.lib.format.open_memmap(file, mode="r")
         with file.open("rb") as stream:
-            stream.seek(-32, os.SEEK_END)
-            kept = stream.read().hex()
-    except (OSError, ValueError, EOFError):
+            left = os.fstat(stream.fileno()).st_size - digest.digest_size
+            while left > 0 and (piece := stream.read(min(left, 1 << 24))):
+                digest.update(piece)
+                left -= len(piece)
+            if stream.read() != digest.digest():
+                return None
+        images: Images = np.lib.format.open_memmap(file, mode="r")
+    except (OSError, ValueError):
         return None
-    right = images.shape == shape and images.dtype == np.uint8 and fingerprint(images) == kept
-    return images if right else None
+    return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
 def _new_file(file: Path, shape: tuple[int, ...], make: Callable[[Images], None]) -> None:
@@ -434,8 +436,8 @@ def _new_file(file: Path, shape: tuple[int, ...], make: Callable[[Images], None]
         _reserve(name, images.offset)
         make(images)
         images.flush()
-        total = bytes.fromhex(fingerprint(images))
         del images
+        total = bytes.fromhex(sha256(name))
         with open(name, "ab") as stream:
             stream.write(total)
         with contextlib.suppress(PermissionError):  # Windows: another process has just made it
@@ -453,7 +455,7 @@ def _new_file(file: Path, shape: tuple[int, ...], make: Callable[[Images], None]
 
 
 def _reserve(name: str, start: int) -> None:
-    """Take the disk space of a new file now: a mapped file on a full disk would kill the process."""
+    """Take the disk space of a new file now: mapped, a full disk would kill the process."""
     size, block = os.path.getsize(name), bytes(1 << 20)
     with open(name, "r+b") as stream:
         try:

@@ -153,7 +153,7 @@ def _holds_label(values: pd.Series[Any], labels: pd.Series[str], names: tuple[st
     """Return whether a column settles the label, and is one by its name or by its values."""
     text = _text(values)
     kinds = text.nunique()
-    settles = kinds > 1 and bool((labels.groupby(text).nunique() == 1).all())
+    settles = kinds > 1 and bool((labels.groupby(text).agg(lambda of: len(set(of))) < 2).all())
     plain = {re.sub(r"[\W_]+", "", name).lower() for name in names}
     said = {re.sub(r"[\W_]+", "", value).lower() for value in text.unique()}
     named = bool(_LABEL_WORDS.search(str(values.name))) and kinds <= max(20, 2 * len(names))
@@ -175,7 +175,7 @@ def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
         for name in sorted(map(str, headers)):
             if len(headers[name].drop_duplicates()) > 1:
                 yield f"header: {name}", _column(headers[name])
-    for name in studies.columns.difference(_NEVER, sort=False):
+    for name in studies.columns.difference([*_NEVER], sort=False):
         if not name.endswith("_path") and len(studies[name].drop_duplicates()) > 1:
             yield f"column: {name}", _column(studies[name])
 

@@ -13,7 +13,14 @@ import pandas as pd
 from medimg.datasets.names import split_word
 from medimg.datasets.splits import with_splits
 from medimg.datasets.tables import (
-    PICTURES, SUFFIXES, check_studies, choose_finding, from_csv, image_ids, is_mask, note,
+    PICTURES,
+    SUFFIXES,
+    check_studies,
+    choose_finding,
+    from_csv,
+    image_ids,
+    is_mask,
+    note,
     patients_by_publisher,
 )  # fmt: skip
 from medimg.errors import ImageReadError, StudyTableError
@@ -28,8 +35,9 @@ BRAIN_MRI_URL = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mr
 # can only join images that belong apart, never part images that belong together.
 _KERMANY = r"(person\d+|IM-\d+|^(?:BACTERIA|VIRUS|NORMAL)-\d+)"
 _MURA = re.compile(r"study\d+_(positive|negative)$")
-_PATIENT_FOLDER = re.compile(r"(patient|pat|subject|sub|case|person|pt|brats|tcga)\w*?[-_ ]?.*\d|\d{3,}",
-                             re.I)  # fmt: skip
+_PATIENT_FOLDER = re.compile(
+    r"(patient|pat|subject|sub|case|person|pt|brats|tcga).*\d|\d{3,}", re.IGNORECASE
+)
 _EXPECTED = "expected ROOT/{split}/{class}/* or ROOT/{class}/*"
 
 
@@ -245,13 +253,11 @@ def _images(root: Path) -> tuple[list[Path], list[str]]:
     if found.unreadable:
         listed = _few([f"{p}: {why}" for p, why in found.unreadable])
         notes.append(f"{len(found.unreadable)} folders could not be read ({listed})")
-    closed = dict(found.unreadable)
-    top = next((p for p in (root, *found.folders) if p in closed and p.parent in (root, root.parent)),
-               None)  # fmt: skip
-    if top is not None:
-        raise StudyTableError(
-            f"{top}: the folder could not be read ({closed[top]}); change its permissions."
-        )
+    for folder, why in found.unreadable:
+        if root in (folder, folder.parent):
+            raise StudyTableError(
+                f"{folder}: the folder could not be read ({why}); change its permissions."
+            )
     _check_empty(root, images, found.folders)
     return images, notes
 
@@ -281,8 +287,9 @@ def _descend(paths: list[Path], notes: list[str]) -> list[tuple[Path, tuple[str,
     """Return each path and its parts, without folders that hold all the rest."""
     parts = [path.parts for path in paths]
     depth = 0
-    while (len({p[depth] for p in parts}) == 1 and not split_word(parts[0][depth])
-           and min(map(len, parts)) > depth + 2 and not _MURA.search(parts[0][depth + 1])):  # fmt: skip
+    while min(map(len, parts)) > depth + 2 and len({p[depth] for p in parts}) == 1:
+        if split_word(parts[0][depth]) or _MURA.search(parts[0][depth + 1]):
+            break
         depth += 1
     if depth:
         notes.append(f"read from the folder {Path(*parts[0][:depth])}, which holds all the rest")
@@ -326,8 +333,8 @@ def _below_splits(
             tables = sorted(p.name for p in root.glob("*.csv"))
             hint = f"; or give the table {root / tables[0]}" if tables else ""
             raise StudyTableError(
-                f"{root / path}: it lies directly in the split folder '{parts[0]}', so its class is "
-                f"not known; {_EXPECTED}{hint}."
+                f"{root / path}: it lies directly in the split folder '{parts[0]}', so its class "
+                f"is not known; {_EXPECTED}{hint}."
             )
         else:
             rows.append({"path": str(path), "label": parts[1], "split": split})
@@ -348,8 +355,8 @@ def _splits_below(images: list[tuple[Path, tuple[str, ...]]], root: Path) -> lis
     for path, parts in images:
         if len(parts) < 3 or not split_word(parts[1]):
             raise StudyTableError(
-                f"{root / path}: other images of {root} lie in {{class}}/{{split}} folders and this "
-                f"one does not; {_EXPECTED}."
+                f"{root / path}: other images of {root} lie in {{class}}/{{split}} folders and "
+                f"this one does not; {_EXPECTED}."
             )
     deeper = {parts[2] for _, parts in images if len(parts) > 3}
     if len(deeper) > 1 and all(len(parts) > 3 for _, parts in images):

@@ -177,7 +177,7 @@ def _steps(names: list[str]) -> dict[str, float]:
     if names and all(_NUMBER.fullmatch(name) for name in names):
         return {name: float(name) for name in names}
     words = {re.sub(r"[\d\W_]+|(IV|I{1,3}|V)$", "", name).lower() for name in names}
-    counted = len(words) == 1 and words <= _COUNTED or all(name[0].isdecimal() for name in names)
+    counted = (len(words) == 1 and words <= _COUNTED) or all(name[0].isdecimal() for name in names)
     for steps, fits in (
         ({name: _rung(name, names) for name in names}, len(names) > 1),
         ({name: _numbered(name) for name in names}, counted),

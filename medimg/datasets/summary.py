@@ -60,7 +60,8 @@ class Summary:
 
     def __str__(self) -> str:
         order = "grades, lowest first" if self.ordinal else "classes"
-        lines = [f"{order}: {', '.join(self.classes)}", f"healthy: {self.healthy or '?'} ({self.why})"]
+        healthy = f"healthy: {self.healthy or '?'} ({self.why})"
+        lines = [f"{order}: {', '.join(self.classes)}", healthy]
         unit = "images (patients)" if self.patients_known else "images"
         width = max(map(len, (*self.classes, "123456 (12345)"))) + 2
         lines.append(f"{unit:19}" + "".join(f"{name:>{width}}" for name in self.classes))
@@ -154,9 +155,9 @@ def check_duplicates(studies: pd.DataFrame) -> None:
     bad = [group for group in equal_images(studies) if _contradicts(group)]
     if bad:
         first = bad[0].drop_duplicates(_contradicts(bad[0])).iloc[:2]
+        rows = zip(first["path"], first["split"], first["label"], strict=True)
         pair = " and ".join(
-            f"{row.path} ({row.split + ', ' if row.split else ''}{row.label})"
-            for row in first.itertuples()
+            f"{path} ({split or 'no split'}, {label})" for path, split, label in rows
         )
         raise StudyTableError(
             f"{len(bad)} group(s) of files with the same bytes stand in two splits or have two "
@@ -167,8 +168,8 @@ def check_duplicates(studies: pd.DataFrame) -> None:
 
 def _contradicts(group: pd.DataFrame) -> list[str]:
     """Return in what the rows of one file differ."""
-    frames = "frame" in group and group["frame"].nunique() > 1
-    return [] if frames else [c for c in ("split", "label") if group[c].nunique() > 1]
+    several = {c for c in ("split", "label", "frame") if c in group and len(set(group[c])) > 1}
+    return [] if "frame" in several else sorted(several, reverse=True)
 
 
 def _healthy(classes: tuple[str, ...], *, given: bool) -> tuple[str | None, str]:
@@ -203,5 +204,3 @@ def _suspicious(studies: pd.DataFrame, classes: tuple[str, ...]) -> list[str]:
     if len(classes) > max(20, len(studies) // 2):
         found.append(f"{len(classes)} classes in {len(studies)} images: is this the label?")
     return found
-
-

@@ -42,7 +42,12 @@ _PATIENTS = (
     r"(?:^|/)(\d{8})_\d{3}\.png$",
     r"(?:^|/)(patient\d{4,})/",
 )
-_MASK = re.compile(r"^(.*[\W_])?(masks?|segmentations?|segs?|annotations?)([\W_]*\d+)?$", re.I)
+_MASK_FOLDER = re.compile(
+    r"((lungs?|tumou?rs?|lesions?|infection|binary|gt|ground[\W_]?truth)[\W_]+)?"
+    r"(masks?|segmentations?|segs?|annotations?)",
+    re.IGNORECASE,
+)
+_MASK_FILE = re.compile(r".*[_-](masks?|segmentations?|segs?)([\W_]*\d+)?(\.\w{2,5}){1,2}", re.I)
 
 
 def note(studies: pd.DataFrame, *texts: str) -> pd.DataFrame:
@@ -59,9 +64,8 @@ def is_mask(relative: Path) -> bool:
     >>> is_mask(Path("COVID/masks/1.png")), is_mask(Path("b/BraTS_1_seg.nii.gz"))
     (True, True)
     """
-    stem = relative.name[: -len("".join(relative.suffixes[-2:]))] or relative.stem
-    names = [*relative.parts[:-1], stem if "_" in stem or "-" in stem else ""]
-    return any(_MASK.match(part) for part in names)
+    folders = any(_MASK_FOLDER.fullmatch(part) for part in relative.parts[:-1])
+    return folders or bool(_MASK_FILE.fullmatch(relative.name))
 
 
 def image_ids(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -149,7 +153,7 @@ def from_csv(
     studies = pd.DataFrame({c: _typed(text[c]) for c in text})
     for role, column in roles.items():
         studies[role] = text[column]
-    if positive in text and set(text[positive]) <= {"", *_FLAGS}:
+    if positive and positive in text and set(text[positive]) <= {"", *_FLAGS}:
         studies["label"] = text[positive].replace("", "0")
         blank = int((text[positive] == "").sum())
         notes += [f"{blank} blank cells of '{positive}' read as not present"] if blank else []
@@ -158,7 +162,7 @@ def from_csv(
         raise StudyTableError(f"{folder}: no such folder; image_dir is where the images lie.")
     studies["image_id"] = text["image_id"] if "image_id" in text else image_ids(studies["path"])
     studies["path"] = _locate(studies["path"], folder.resolve(), path, notes)
-    for column in [c for c in text if c.endswith("_path")]:
+    for column in [c for c in map(str, text) if c.endswith("_path")]:
         studies[column] = [str(path.resolve().parent / v) if v else "" for v in text[column]]
     if "split" not in studies:
         studies["split"] = ""
@@ -167,7 +171,9 @@ def from_csv(
         studies["patient_id"] = told or studies["image_id"]
         notes += [f"patients read from the paths, such as '{told[0]}'"] if told else []
     studies = note(_one_row_per_file(studies, notes), *notes)
-    return check_studies(choose_finding(studies, positive, uncertain, name=str(path)), name=str(path))
+    return check_studies(
+        choose_finding(studies, positive, uncertain, name=str(path)), name=str(path)
+    )
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -192,8 +198,8 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path}: its rows have more fields than its header line; quote fields that contain a "
             "separator."
         )
-    text.columns = [str(c).strip() for c in text.columns]
-    return text.fillna("").apply(lambda column: column.str.strip())
+    text.columns = pd.Index([str(c).strip() for c in text.columns])
+    return pd.DataFrame({c: text[c].fillna("").str.strip() for c in text})
 
 
 def _typed(values: pd.Series[str]) -> pd.Series[Any]:
@@ -212,16 +218,19 @@ def _roles(
     text: pd.DataFrame, columns: Mapping[str, str], path: Path, notes: list[str]
 ) -> dict[str, str]:
     """Return which column is the path, label, split and patient: as given, or by its name."""
+    names = [str(c) for c in text]
     wrong = [*(set(columns) - {"path", "label", "patient", "split"}),
              *(c for c in columns.values() if c not in text)]  # fmt: skip
     if wrong:
         raise StudyTableError(
             f"{path}: no column '{wrong[0]}'; columns are given for path, label, patient and "
-            f"split, and the table has {', '.join(text)}."
+            f"split, and the table has {', '.join(names)}."
         )
     roles: dict[str, str] = {}
     for role, known in _KNOWN.items():
-        here = sorted((c for c in text if _plain(c) in known), key=lambda c: known.index(_plain(c)))
+        here = sorted(
+            (c for c in names if _plain(c) in known), key=lambda c: known.index(_plain(c))
+        )
         if role == "split":
             here = [c for c in here if c == role or all(map(split_word, text[c]))]
         given = columns.get(role.removesuffix("_id"))
@@ -242,7 +251,8 @@ def _one_hot(
     text: pd.DataFrame, roles: dict[str, str], path: Path, notes: list[str]
 ) -> dict[str, str]:
     """Return the role of a label made from one column of 0 and 1 per class, or say what lacks."""
-    flags = [c for c in text if c not in roles.values() and set(text[c]) <= {"", *_FLAGS}]
+    names = [str(c) for c in text]
+    flags = [c for c in names if c not in roles.values() and set(text[c]) <= {"", *_FLAGS}]
     ones = text[flags].isin(("1", "1.0"))
     if "path" in roles and len(flags) > 1 and (ones.sum(axis=1) == 1).all():
         text["label"] = ones.idxmax(axis=1)
@@ -253,10 +263,10 @@ def _one_hot(
         "--path-column and --label-column"  # fmt: skip
     if lacking == "label" and flags:
         hint = f"choose one of {', '.join(flags)} as the finding, with positive= or --positive"
-    elif any("/" in c for c in text):
+    elif any("/" in c for c in names):
         hint = "it seems to have no header line; write one, or give the folder of the images"
     raise StudyTableError(
-        f"{path}: the column '{lacking}' is missing; found {', '.join(text)}; {hint}."
+        f"{path}: the column '{lacking}' is missing; found {', '.join(names)}; {hint}."
     )
 
 
@@ -287,7 +297,7 @@ def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str])
 
 
 def _existing(value: str, folder: Path) -> str | None:
-    """Return the file or folder of this path: as it stands, with / for \\, or inside `folder`."""
+    """Return the file or folder of this path: as it stands, by Windows' rule, or below `folder`."""
     if not value or "\0" in value:
         return None
     name = os.path.expanduser(value)
@@ -320,7 +330,7 @@ def patients_by_publisher(paths: Iterable[str]) -> list[str]:
 
 def _one_row_per_file(studies: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Join the rows of a table that has one per box (RSNA) where they agree in the label."""
-    if not {_plain(c) for c in studies} >= _BOX:
+    if not {_plain(str(c)) for c in studies} >= _BOX:
         return studies
     once = studies.drop_duplicates(["path", "label"])
     if len(once) < len(studies):
@@ -380,7 +390,9 @@ def plain_labels(labels: pd.Series[Any]) -> pd.Series[str]:
     """Return labels as stripped text; whole numbers without decimals, "1.0" as "1"."""
     text = _text(labels)
     whole = text.str.fullmatch(r"[+-]?\d+(\.0*)?")
-    return text.map(lambda value: str(int(value.split('.')[0]))) if len(text) and whole.all() else text
+    if text.empty or not whole.all():
+        return text
+    return text.map(lambda value: str(int(value.partition(".")[0])))
 
 
 def _text(values: pd.Series[Any]) -> pd.Series[str]:
@@ -476,7 +488,7 @@ def _check_twice(studies: pd.DataFrame, name: str) -> None:
     """Refuse an id or a file (or one frame of it) that stands in two rows."""
     files = studies["path"].map(lambda path: os.path.normcase(os.path.abspath(path)))
     frames = studies["frame"].astype(str) if "frame" in studies else ""
-    for what, values in (("image_id", studies["image_id"]), ("path", files + frames)):
+    for what, values in (("path", files + frames), ("image_id", studies["image_id"])):
         twice = values.duplicated(keep=False).to_numpy()
         if twice.any():
             first = studies[twice].iloc[0]

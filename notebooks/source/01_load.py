@@ -709,7 +709,7 @@ for extra in ("", ",\nwith copies"):
 # each header field and each further column, with patients kept apart.
 
 # %%
-audited = datasets.draw(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
+audited = datasets.subsample(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
 audit = datasets.audit_shortcuts(audited)
 audit.head(8).round(2)
 

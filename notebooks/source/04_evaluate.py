@@ -43,7 +43,7 @@ from medimg.runtime import Precision
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
-studies = datasets.draw(datasets.load(), {"train": 400, "val": 100, "test": 300}, rng=rng)
+studies = datasets.subsample(datasets.load(), {"train": 400, "val": 100, "test": 300}, rng=rng)
 data = datasets.decode(studies, size=224)
 people = np.unique(data.patients)
 print(f"{data}, of {len(people)} patients")

@@ -46,11 +46,11 @@ rng = np.random.default_rng(7)
 # %% [markdown]
 # `datasets.load` returns a *study table*: one row an image, with its file, its label, and the
 # **patient** it came from. The last column matters more than it seems, as you will see in a minute.
-# `datasets.draw` takes at most so many of each split from a large set; ours has 70, 15 and 15 in all.
+# `datasets.subsample` takes at most so many of each split from a large set; ours has 70, 15 and 15 in all.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load()
-studies = datasets.draw(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
+studies = datasets.subsample(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
 studies[["image_id", "label", "split", "patient_id"]].head(4)
 
 # %% [markdown]
