@@ -146,9 +146,10 @@ def fetch(source: Source, folder: str | os.PathLike[str], name: str) -> Path:
             downloader=_Resuming(part),
         )  # fmt: skip
     except (OSError, HTTPException) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
         kept = f"{part.stat().st_size:,} bytes are kept" if part.exists() else "nothing came yet"
         raise DownloadError(
-            f"{source.url}: the download broke off ({str(error) or type(error).__name__}); {kept}; "
+            f"{source.url}: the download broke off ({said}); {kept}; "
             "run the same command again to resume it."
         ) from error
     except ValueError as error:

@@ -812,7 +812,7 @@ for name in ("sex", "view", "site"):
         groups[name] = studies[name].to_numpy()
 if "age" in studies:
     groups["age"] = metrics.age_bands(studies["age"])
-if "grade" in studies:
+if "subtle" in set(studies.get("grade", ())):  # the sample's words; elsewhere a grade may be a number
     grade = studies["grade"].where(studies["label"] == data.classes[1])
     groups["lesion"] = pd.Categorical(grade, ["subtle", "moderate", "gross"], ordered=True)
 absent = sorted({"sex", "view", "site", "age", "lesion"} - set(groups.columns))
