@@ -215,7 +215,7 @@ def _raw_server(answer, *, endless=False):
 )
 def test_odd_answers_are_one_error(tmp_path, answer):
     source = sources.Source(_raw_server(answer), "0" * 32, "", "")
-    with pytest.raises(DownloadError, match="the download broke off .* run the same command again"):
+    with pytest.raises(DownloadError, match=r"the download broke off .* run the same command"):
         sources.fetch(source, tmp_path, "file")
     assert not (tmp_path / "file").exists()
 
@@ -231,7 +231,7 @@ def test_an_odd_length_is_no_length(tmp_path, length):
 def test_a_body_without_end_is_stopped(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(sources, limit, {"_MAX_BYTES": 1 << 20, "_MAX_SECONDS": 0.3}[limit])
     url = _raw_server(b"HTTP/1.1 200 OK\r\n\r\n", endless=True)
-    with pytest.raises(DownloadError, match="stopped after .* more than any file of the course"):
+    with pytest.raises(DownloadError, match=r"stopped after .* more than any file of the course"):
         sources.fetch(sources.Source(url, "0" * 32, "", ""), tmp_path, "file")
     assert not (tmp_path / "file").exists()
     left = tmp_path / "file.part"

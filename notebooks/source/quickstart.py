@@ -319,8 +319,8 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 
 # %%
 path = rows["path"].iloc[0]
-own = images.resize(images.read_image(path), 224)  # float (224, 224) in [0, 1]
-logits = training.predict_logits(result.model, np.round(own * 255).astype(np.uint8)[None])
+own = datasets.decode_file(path, 224)  # uint8 (224, 224), just as `decode` made the others
+logits = training.predict_logits(result.model, own[None])
 score = training.to_scores(logits)[0]
 verdict = classes[1] if score >= threshold.value else classes[0]
 display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
