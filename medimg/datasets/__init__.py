@@ -16,22 +16,7 @@ from medimg.datasets.summary import Summary, check_duplicates, patients_known, s
 from medimg.datasets.tables import check_studies, from_csv
 
 __all__ = [
-    "ImageSet",
-    "Summary",
-    "audit_shortcuts",
-    "check_duplicates",
-    "check_studies",
-    "class_names",
-    "data_root",
-    "decode",
-    "decode_file",
-    "decode_masks",
-    "fingerprint",
-    "from_csv",
-    "from_folder",
-    "load",
-    "patients_known",
-    "split_by_patient",
-    "subsample",
-    "summary",
-]
+    "ImageSet", "Summary", "audit_shortcuts", "check_duplicates", "check_studies", "class_names",
+    "data_root", "decode", "decode_file", "decode_masks", "fingerprint", "from_csv", "from_folder",
+    "load", "patients_known", "split_by_patient", "subsample", "summary",
+]  # fmt: skip

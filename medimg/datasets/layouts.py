@@ -10,24 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from medimg.datasets import tables
 from medimg.datasets.names import split_word
 from medimg.datasets.splits import with_splits
-from medimg.datasets.tables import (
-    PICTURES,
-    SUFFIXES,
-    check_studies,
-    choose_finding,
-    from_csv,
-    image_ids,
-    is_mask,
-    note,
-    patients_by_publisher,
-)  # fmt: skip
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
 from medimg.sources import default_folder, unpack_npz
 from medimg.storage import sha256, walk_files
 
+PathLike = str | os.PathLike[str]
 SAMPLES = {"sample": "studies.csv", "sample_ct": "ct/studies.csv", "sample_mr": "mr/studies.csv"}
 KERMANY_URL = "https://data.mendeley.com/datasets/rscbjbr9sj/3"
 BRAIN_MRI_URL = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset"
@@ -41,7 +32,7 @@ _PATIENT_FOLDER = re.compile(
 _EXPECTED = "expected ROOT/{split}/{class}/* or ROOT/{class}/*"
 
 
-def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+def data_root(root: PathLike | None = None) -> Path:
     """Return where real data lie: ``root``, else ``MEDIMG_DATA``, else the user's cache folder.
 
     Parameters
@@ -58,16 +49,11 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def load(
-    name: str | os.PathLike[str] | None = None,
-    *,
-    root: str | os.PathLike[str] | None = None,
-    patient_pattern: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    image_dir: str | os.PathLike[str] | None = None,
-    positive: str | None = None,
-    uncertain: str | None = None,
+    name: PathLike | None = None, *, root: PathLike | None = None,
+    patient_pattern: str | None = None, columns: Mapping[str, str] | None = None,
+    image_dir: PathLike | None = None, positive: str | None = None, uncertain: str | None = None,
     classes: Sequence[str] | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Return the study table of a data set.
 
     Parameters
@@ -123,12 +109,12 @@ def load(
     if named:
         studies = _sample(SAMPLES[name]) if name in SAMPLES else _BROUGHT[name](data_root(root))
     elif table:
-        studies = from_csv(
+        studies = tables.from_csv(
             path, columns=columns, image_dir=image_dir, positive=positive, uncertain=uncertain
         )
     elif path.is_file():
         unpacked = data_root(root) / f"{path.stem}-{sha256(path)[:12]}"
-        studies = note(list_images(unpack_npz(path, unpacked)), f"unpacked to {unpacked}")
+        studies = tables.note(list_images(unpack_npz(path, unpacked)), f"unpacked to {unpacked}")
         studies["patient_id"] = studies["image_id"]
     elif path.is_dir():
         studies = from_folder(path, patient_pattern=patient_pattern)
@@ -138,8 +124,8 @@ def load(
             f"{', '.join(NAMES)}."
         )
     if not table:
-        studies = choose_finding(studies, positive, uncertain, name=name)
-    studies = check_studies(studies, name=name)
+        studies = tables.choose_finding(studies, positive, uncertain, name=name)
+    studies = tables.check_studies(studies, name=name)
     if classes:
         studies.attrs["classes"] = [str(each).strip() for each in classes]
     return with_splits(studies)
@@ -147,7 +133,7 @@ def load(
 
 def _check_options(
     name: str, patient_pattern: str | None, columns: Mapping[str, str] | None,
-    image_dir: str | os.PathLike[str] | None, *, folder: bool, table: bool,
+    image_dir: PathLike | None, *, folder: bool, table: bool,
 ) -> None:  # fmt: skip
     """Refuse options that the kind of data set has no use for."""
     if patient_pattern is not None and (table or name in NAMES):
@@ -165,9 +151,7 @@ def _check_options(
         )
 
 
-def from_folder(
-    root: str | os.PathLike[str], *, patient_pattern: str | None = None
-) -> pd.DataFrame:
+def from_folder(root: PathLike, *, patient_pattern: str | None = None) -> pd.DataFrame:
     """Make a study table from ``ROOT/{split}/{class}/*`` or ``ROOT/{class}/*``.
 
     ``ROOT/{class}/{split}/*`` and MURA's ``{region}/{patient}/study1_positive/*`` are known too,
@@ -199,22 +183,22 @@ def from_folder(
     studies = list_images(root)
     if patient_pattern is not None:
         studies["patient_id"] = patients_by_name(studies["path"], patient_pattern)
-        return check_studies(studies, name=str(root))
+        return tables.check_studies(studies, name=str(root))
     if "patient_id" in studies:
-        return check_studies(studies, name=str(root))
+        return tables.check_studies(studies, name=str(root))
     if _is_kermany(studies):
         return _kermany_splits(studies, str(root))
-    told = patients_by_publisher(studies["path"]) or _patient_folders(studies, Path(root))
+    told = tables.patients_by_publisher(studies["path"]) or _patient_folders(studies, Path(root))
     if told:
-        note(studies, f"patients read from the paths, such as '{told[0]}'")
+        tables.note(studies, f"patients read from the paths, such as '{told[0]}'")
     studies["patient_id"] = told or [
         _patient_in_header(Path(path)) or image_id
         for path, image_id in zip(studies["path"], studies["image_id"], strict=True)
     ]
-    return check_studies(studies, name=str(root))
+    return tables.check_studies(studies, name=str(root))
 
 
-def list_images(root: str | os.PathLike[str]) -> pd.DataFrame:
+def list_images(root: PathLike) -> pd.DataFrame:
     """List the images of a folder of classes: ``image_id, path, label, split``, no patients yet.
 
     See :func:`from_folder` for the layout and the errors.
@@ -229,15 +213,15 @@ def list_images(root: str | os.PathLike[str]) -> pd.DataFrame:
     below = _descend([p.relative_to(root) for p in images], notes)
     rows = _places(below, root, notes)
     studies = pd.DataFrame(rows)
-    studies.insert(0, "image_id", image_ids(studies["path"]))
+    studies.insert(0, "image_id", tables.image_ids(studies["path"]))
     studies["path"] = [str(Path(os.path.abspath(root / path))) for path in studies["path"]]
-    return note(studies, *notes)
+    return tables.note(studies, *notes)
 
 
 def _images(root: Path) -> tuple[list[Path], list[str]]:
     """Return the images below a folder, and what else there is."""
     found = walk_files(root)
-    masks = {p for p in found.files if is_mask(p.relative_to(root))}
+    masks = {p for p in found.files if tables.is_mask(p.relative_to(root))}
     files = [p for p in found.files if p not in masks]
     images = [p for p in files if _has_suffix(p) or is_image_file(p)]
     notes = []
@@ -265,15 +249,15 @@ def _images(root: Path) -> tuple[list[Path], list[str]]:
 def _check_empty(root: Path, images: list[Path], folders: Sequence[Path]) -> None:
     """Refuse a folder without images, and one whose class folders are empty."""
     if not any(folder.parent == root for folder in folders):
-        tables = sorted(p.name for p in root.glob("*.csv"))
-        hint = f"; give the table {root / tables[0]}" if tables else ""
+        csv = sorted(p.name for p in root.glob("*.csv"))
+        hint = f"; give the table {root / csv[0]}" if csv else ""
         raise StudyTableError(
             f"{root}: no class folders; {_EXPECTED}, such as {root.name}/normal and "
             f"{root.name}/pneumonia (if this is a class folder, give the folder above){hint}."
         )
     full = {parent for image in images for parent in image.parents}
     for folder in folders:
-        empty = folder not in full and not is_mask(folder.relative_to(root) / "x")
+        empty = folder not in full and not tables.is_mask(folder.relative_to(root) / "x")
         if empty and folder.parent in (root, *(p for p in folders if split_word(p.name))):
             raise StudyTableError(
                 f"{folder}: the class '{folder.name}' has no images; put PNG, JPEG, TIFF, DICOM or "
@@ -330,8 +314,8 @@ def _below_splits(
         if not split:
             others[parts[0]] += 1
         elif len(parts) < 3:
-            tables = sorted(p.name for p in root.glob("*.csv"))
-            hint = f"; or give the table {root / tables[0]}" if tables else ""
+            csv = sorted(p.name for p in root.glob("*.csv"))
+            hint = f"; or give the table {root / csv[0]}" if csv else ""
             raise StudyTableError(
                 f"{root / path}: it lies directly in the split folder '{parts[0]}', so its class "
                 f"is not known; {_EXPECTED}{hint}."
@@ -386,7 +370,7 @@ def _check_level(images: list[tuple[Path, tuple[str, ...]]], root: Path) -> None
 
 def _has_suffix(path: Path) -> bool:
     """Return whether a name ends as a picture's, a DICOM file's or a NIfTI volume's does."""
-    return path.suffix.lower() in SUFFIXES - {".gz"} or is_nifti(path)
+    return path.suffix.lower() in tables.SUFFIXES - {".gz"} or is_nifti(path)
 
 
 def is_nifti(path: Path) -> bool:
@@ -431,7 +415,7 @@ def _patient_folders(studies: pd.DataFrame, root: Path) -> list[str]:
 
 def _patient_in_header(path: Path) -> str | None:
     """Return the Patient ID of a DICOM file, whatever its name; None for other files."""
-    if path.suffix.lower() in PICTURES or is_nifti(path):
+    if path.suffix.lower() in tables.PICTURES or is_nifti(path):
         return None
     try:
         return str(read_header(path).get("PatientID", "")).strip() or None
@@ -446,7 +430,7 @@ def _sample(table: str) -> pd.DataFrame:
             f"{folder / table}: the sample is not beside the package; clone the repository and "
             'install it from there with `pip install -e ".[test]"`.'
         )
-    return from_csv(folder / table)
+    return tables.from_csv(folder / table)
 
 
 def _find(root: Path, marker: tuple[str, ...], where: str, name: str) -> Path:
@@ -489,7 +473,7 @@ def _kermany_splits(studies: pd.DataFrame, name: str) -> pd.DataFrame:
     if test.any() and (studies["split"] == "val").any():
         notes.append("the published val (too small to choose by) joined train")
     studies["split"] = studies["split"].where(test, "train" if test.any() else "")
-    return with_splits(check_studies(note(studies, *notes), name=name))
+    return with_splits(tables.check_studies(tables.note(studies, *notes), name=name))
 
 
 def _brain_mri(root: Path) -> pd.DataFrame:

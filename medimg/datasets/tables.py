@@ -106,13 +106,10 @@ def _stem(name: str) -> str:
 
 
 def from_csv(
-    path: str | os.PathLike[str],
-    *,
-    columns: Mapping[str, str] | None = None,
-    image_dir: str | os.PathLike[str] | None = None,
-    positive: str | None = None,
+    path: str | os.PathLike[str], *, columns: Mapping[str, str] | None = None,
+    image_dir: str | os.PathLike[str] | None = None, positive: str | None = None,
     uncertain: str | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Read a study table from a CSV file.
 
     Parameters
