@@ -184,6 +184,12 @@ def test_a_folder_too_high_is_refused_or_entered(tmp_path):
             _png(tmp_path / "all" / place / label / "1.png")
     with pytest.raises(StudyTableError, match="this seems to be a folder too high; give one of"):
         datasets.from_folder(tmp_path / "all")
+    _png(tmp_path / "all" / "south" / "other" / "1.png")
+    with pytest.raises(StudyTableError, match="holds the folders ill, normal, so this seems"):
+        datasets.from_folder(tmp_path / "all")
+    for label in ("normal", "ill"):
+        _png(*(tmp_path / "sides" / label / side / "1.png" for side in ("left", "right")))
+    assert set(datasets.from_folder(tmp_path / "sides")["label"]) == {"normal", "ill"}
     studies = datasets.from_folder(tmp_path / "all" / "north")
     assert set(studies["label"]) == {"normal", "ill"}
     for label in ("normal", "ill"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from medimg.datasets import tables
-from medimg.datasets.names import split_word
+from medimg.datasets.names import healthy_class, split_word
 from medimg.datasets.splits import with_splits
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
@@ -358,9 +358,10 @@ def _check_level(images: list[tuple[Path, tuple[str, ...]]], root: Path) -> None
     below: dict[str, set[str]] = {}
     for _, parts in images:
         below.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
-    kinds = {frozenset(names) for names in below.values()}
-    shared = next(iter(kinds), frozenset())
-    if len(below) > 1 and len(kinds) == 1 and len(shared) > 1 and "" not in shared:
+    common = set.intersection(*below.values()) if below else set()
+    shared = {name for name in common if name and not _PATIENT_FOLDER.fullmatch(name)}
+    classes_here = healthy_class(sorted(below)) and not healthy_class(sorted(shared))
+    if len(below) > 1 and len(shared) > 1 and not classes_here:
         raise StudyTableError(
             f"{root}: each of the folders {', '.join(sorted(below)[:6])} holds the folders "
             f"{', '.join(sorted(shared)[:6])}, so this seems to be a folder too high; give one of "
