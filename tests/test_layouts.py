@@ -1,5 +1,6 @@
 """Layouts and tables of public data sets, each built small: read right, or refused."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from medimg import datasets, storage
+from medimg.__main__ import parser
+from medimg.commands.data import named_studies
 from medimg.datasets.names import split_word
 from medimg.errors import StudyTableError
 
@@ -664,3 +667,40 @@ def test_the_summary_says_what_is_there_and_what_lacks(tmp_path):
     lacking = datasets.summary(studies[studies["image_id"] != "i7"])
     assert "val has no image of ill" in lacking.suspicious
     assert pd.Series(found.to_dict()).index.tolist()[:3] == ["classes", "healthy", "why"]
+
+
+# --- the command line -----------------------------------------------------------------------
+
+
+def _studies_of(*words):
+    return named_studies(parser().parse_args(["fit", *map(str, words)]))
+
+
+def test_the_command_line_reads_a_table_as_told_and_prints_its_summary(tmp_path, capsys):
+    table = _nih(tmp_path)
+    studies = _studies_of("--data", table, "--positive", "Effusion", "--json")
+    assert _counts(studies) == {"Effusion": 12, "no Effusion": 12}
+    told = json.loads(capsys.readouterr().out)
+    assert told["classes"] == ["no Effusion", "Effusion"]
+    assert told == json.loads(json.dumps(datasets.summary(studies).to_dict()))
+    columns = ["--path-column", "Image Index", "--label-column", "Follow-up #"]
+    columns += ["--patient-column", "Patient ID", "--image-dir", tmp_path / "images_001"]
+    studies = _studies_of("--data", table, *columns, "--classes", "1, 0")
+    assert datasets.class_names(studies) == ("1", "0")
+    assert "classes: 1, 0\nhealthy: 1 (as given)" in capsys.readouterr().out
+
+
+def test_the_command_line_draws_few_and_refuses_copies(tmp_path, capsys):
+    for label in ("normal", "ill"):
+        _png(*(tmp_path / label / f"{n}.png" for n in range(40)))
+    few = _studies_of("--data", tmp_path, "--draw", 20, "--draw-test", 15)
+    assert _counts(few, "split") == {"train": 16, "val": 4, "test": 15}
+    assert _counts(few[few["split"] != "test"]) == {"normal": 10, "ill": 10}
+    assert not set(few.loc[few["split"] == "test", "path"]) & set(
+        few.loc[few["split"] != "test", "path"]
+    )
+    assert "no splits given: split by patient" in capsys.readouterr().out
+    (tmp_path / "ill" / "copy.png").write_bytes((tmp_path / "normal" / "1.png").read_bytes())
+    with pytest.raises(StudyTableError, match="have two labels"):
+        _studies_of("--data", tmp_path)
+    assert len(_studies_of("--data", tmp_path, "--allow-duplicates")) == 81

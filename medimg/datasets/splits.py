@@ -108,14 +108,14 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
     if not unsplit and ((studies["split"] == "val").any() or not part.any()):
         return studies
     learn, rng = studies[part], np.random.default_rng(_SEED)
-    together = learn.assign(patient_id=_joined(learn))
+    fractions = (0.7, 0.15, 0.15) if unsplit else _TRAIN_AND_VAL
     try:
-        fractions = (0.7, 0.15, 0.15) if unsplit else _TRAIN_AND_VAL
+        together = learn.assign(patient_id=_joined(learn))
         dealt = split_by_patient(together, rng=rng, fractions=fractions)["split"]
     except StudyTableError:
-        if unsplit:
-            raise
-        return studies
+        if not unsplit:
+            return studies  # equal files may be too many to keep together: `decode` names them
+        dealt = split_by_patient(learn, rng=rng, fractions=fractions)["split"]
     done = studies.assign(split=dealt.reindex(studies.index, fill_value="").where(
         part, studies["split"]))  # fmt: skip
     how = "no splits given: split by patient, 70 : 15 : 15" if unsplit else \
