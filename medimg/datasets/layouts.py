@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from medimg.datasets import tables
-from medimg.datasets.names import healthy_class, split_word
+from medimg.datasets.names import class_names, healthy_class, split_word
 from medimg.datasets.splits import with_splits
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
@@ -128,6 +128,7 @@ def load(
     studies = tables.check_studies(studies, name=name)
     if classes:
         studies.attrs["classes"] = [str(each).strip() for each in classes]
+        class_names(studies)  # every label must be among them
     return with_splits(studies)
 
 

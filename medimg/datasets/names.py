@@ -84,10 +84,11 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     present = {str(label) for label in studies["label"]}
     given = tuple(studies.attrs.get("classes", ()))
     if given:
-        if not present <= set(given):
+        if not present <= set(given) or len(set(given)) < len(given):
+            wrong = [*sorted(present - set(given)), *given]
             raise StudyTableError(
-                f"the label '{sorted(present - set(given))[0]}' is none of the classes given "
-                f"({', '.join(given)}); name every class, the healthy one first."
+                f"the label '{wrong[0]}' is none of the classes given ({', '.join(given)}), or one "
+                "is given twice; name every class once, the healthy one first."
             )
         return given
     names = ranked(present)
