@@ -154,17 +154,10 @@ def _as_slice(chosen: npt.NDArray[np.generic]) -> slice | npt.NDArray[np.generic
 
 
 def decode(
-    studies: pd.DataFrame,
-    *,
-    size: int = 224,
-    channels: int = 1,
-    keep_aspect: bool = False,
-    stretch: bool = False,
-    cache: str | os.PathLike[str] | None = None,
-    classes: Sequence[str] | None = None,
-    allow_duplicates: bool = False,
-    progress: bool = True,
-) -> ImageSet:
+    studies: pd.DataFrame, *, size: int = 224, channels: int = 1, keep_aspect: bool = False,
+    stretch: bool = False, cache: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None, allow_duplicates: bool = False, progress: bool = True,
+) -> ImageSet:  # fmt: skip
     """Read, window and resize every image of a study table, once.
 
     Parameters
@@ -248,14 +241,9 @@ def decode(
 
 
 def decode_file(
-    path: str | os.PathLike[str],
-    size: int = 224,
-    *,
-    channels: int = 1,
-    keep_aspect: bool = False,
-    stretch: bool = False,
-    frame: int | None = None,
-) -> Images:
+    path: str | os.PathLike[str], size: int = 224, *, channels: int = 1,
+    keep_aspect: bool = False, stretch: bool = False, frame: int | None = None,
+) -> Images:  # fmt: skip
     """Read one file as the square that a network takes; `decode` does the same for a table.
 
     Parameters
@@ -363,12 +351,9 @@ def fingerprint(*arrays: npt.NDArray[Any]) -> str:
 
 
 def _fill(
-    images: Images,
-    files: list[tuple[str, Any]],
-    one: Callable[[tuple[str, Any]], Images],
-    *,
-    progress: bool,
-) -> None:
+    images: Images, files: list[tuple[str, Any]], one: Callable[[tuple[str, Any]], Images],
+    *, progress: bool,
+) -> None:  # fmt: skip
     """Decode into ``images``; threads help because the decoders release the interpreter lock."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = pool.map(one, files)

@@ -17,11 +17,9 @@ _SEED = 2018  # every reader of a set without published splits gets the same one
 
 
 def split_by_patient(
-    studies: pd.DataFrame,
-    *,
-    rng: np.random.Generator,
+    studies: pd.DataFrame, *, rng: np.random.Generator,
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Divide a study table into train, val and test so that no patient is in two of them.
 
     Patients are shuffled within each class (a patient with images of several classes counts as
@@ -143,12 +141,9 @@ def _joined(studies: pd.DataFrame) -> list[str]:
 
 
 def subsample(
-    studies: pd.DataFrame,
-    sizes: Mapping[str, int],
-    *,
-    rng: np.random.Generator,
+    studies: pd.DataFrame, sizes: Mapping[str, int], *, rng: np.random.Generator,
     balanced: bool = False,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Take a smaller set: so many images of each split, of as many patients as possible.
 
     Parameters
