@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -704,3 +705,33 @@ def test_the_command_line_draws_few_and_refuses_copies(tmp_path, capsys):
     with pytest.raises(StudyTableError, match="have two labels"):
         _studies_of("--data", tmp_path)
     assert len(_studies_of("--data", tmp_path, "--allow-duplicates")) == 81
+
+
+# --- notebooks on tables of other people ----------------------------------------------------
+
+
+def _lines(notebook, first, last):
+    """Return the lines of a notebook's source from one to another."""
+    source = Path(__file__).parents[1] / "notebooks" / "source" / f"{notebook}.py"
+    text = source.read_text(encoding="utf-8")
+    start = text.index(first)
+    return text[start : text.index(last, start)]
+
+
+@pytest.mark.parametrize("grades", [[0, 3, 2, 0], ["none", "subtle", "gross", "none"]])
+def test_a_numeric_column_grade_is_not_the_samples(grades):
+    """The sample's `grade` is a word for how strongly a lesion was drawn; elsewhere it is not."""
+    labels = ["normal", "ill", "ill", "normal"]
+    studies = pd.DataFrame({"label": labels, "grade": grades, "split": "train"})
+    names = {"studies": studies, "pd": pd, "np": np}
+    exec(_lines("quickstart", "shown = studies[", "shown = shown.groupby"), names)
+    words = isinstance(grades[0], str)
+    assert set(names["shown"]["title"]) == (
+        {"normal", "ill, subtle", "ill, gross"} if words else {"normal", "ill"}
+    )
+    data = SimpleNamespace(images=np.zeros((4, 8, 8), np.uint8), classes=("normal", "ill"))
+    names = {"studies": studies, "pd": pd, "np": np, "data": data}
+    exec(_lines("04_evaluate", "brightness = data.images", "absent = sorted"), names)
+    assert ("lesion" in names["groups"]) == words
+    if words:
+        assert names["groups"]["lesion"].tolist()[1:3] == ["subtle", "gross"]
