@@ -205,7 +205,7 @@ def test_predict_and_explain_images(fitted, folder, tmp_path, capsys):
 
 def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, monkeypatch, capsys):
     """Threshold and temperature belong to averaged views, so all commands must average."""
-    recipe = replace(training.recipe(70), strategy="frozen", tta=True)
+    recipe = replace(training.recipe(70), tta=True)
     monkeypatch.setattr(training, "recipe", lambda *_, **__: recipe)
     out = str(tmp_path / "run")
     given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--size", "32"]
@@ -219,7 +219,7 @@ def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, mo
     net, card = models.load_model(model)
     pixels = images.resize(images.read_image(film), 32, keep_aspect=False)[None]
     logits = training.predict_logits(net, np.round(pixels * 255).astype(np.uint8), tta=True)
-    expected = training.to_scores(logits, temperature=card.temperature)[0]
+    expected = training.probabilities(logits, temperature=card.temperature)[0]
     assert found == pytest.approx(expected, abs=1e-4)
 
 
@@ -229,7 +229,8 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
     def never(*_, **__):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr(training, "fit", never)
+    for name in ("fit", "fit_head"):
+        monkeypatch.setattr(training, name, never)
     studies = datasets.load(folder, patient_pattern=r"(p\d+)_")
     one = studies[(studies["split"] != "val") | (studies["label"] == "normal")]
     three = studies.assign(label=[f"{label} {n % 2}" for n, label in enumerate(studies["label"])])
@@ -244,20 +245,6 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
         data = ["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run")]
         assert main(["fit", *data, "--size", "32", *given]) == 2
         assert words in capsys.readouterr().err
-
-
-def test_a_transformer_is_fitted_at_its_one_size(folder, tmp_path, monkeypatch, capsys):
-    """The recipe for many images begins with smaller ones, which a transformer cannot take."""
-    from test_training_fit import make_vit
-
-    whole = training.recipe
-    monkeypatch.setattr(training, "recipe", lambda _, **given: whole(600, **given))
-    monkeypatch.setattr(models, "build_model", lambda *_, **__: make_vit())
-    given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path)]
-    assert main(["fit", *given, "--size", "48"]) == 2
-    assert "give --size 32" in capsys.readouterr().err
-    assert main(["fit", *given, "--size", "32", "--epochs", "3"]) == 0
-    assert json.loads((tmp_path / "model.json").read_text())["settings"]["sizes"] == []
 
 
 def test_scan_lists_the_bad_file(tmp_path, capsys, rng):

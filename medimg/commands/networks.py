@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from medimg.metrics import Predictions
     from medimg.models import MedicalNet, ModelInfo
-    from medimg.training import FitResult, FitSettings
+    from medimg.training import FitResult
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +40,14 @@ def fit(args: argparse.Namespace) -> None:
     learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
     classes = datasets.class_names(learn)
     check_fit(learn, classes, args.sensitivity)
+    check_size(args.size)
     with training.process_group():
         model = models.build_model(
-            args.model, num_classes=len(classes), pretrained=args.weights or True, head=args.head
+            args.model, classes=classes, pretrained=args.weights or True, head=args.head
         )
-        check_size(model, args.size)
-        model.classes = classes
         data = datasets.decode(learn, size=args.size, cache=args.cache, classes=classes)
         train, val = data.subset("train"), data.subset("val")
-        result = training.fit(
-            model, train, val, settings=_settings(args, len(train), model), resume=args.resume,
-            out_dir=job.checkpoints if job else out,
-        )  # fmt: skip
+        result = _trained(model, train, val, args, out=job.checkpoints if job else out)
         if training.is_main():
             _keep(result, val, out, args)
             save_table(studies, beside(out / "model"))  # with the model that it belongs to
@@ -95,7 +92,7 @@ def predict(args: argparse.Namespace) -> None:
 
     model, info = models.load_model(args.model)
     pixels = _read(args.images, info)
-    scores = training.to_scores(
+    scores = training.probabilities(
         training.predict_logits(model, pixels, tta=info.tta), temperature=info.temperature
     )
     called = scores >= info.threshold if scores.ndim == 1 else scores.argmax(axis=1)
@@ -132,14 +129,34 @@ def explain(args: argparse.Namespace) -> None:
         print(target)
 
 
-def _settings(args: argparse.Namespace, count: int, model: MedicalNet) -> FitSettings:
-    """Return the recipe for so many images, with what the arguments change."""
+def _trained(
+    model: MedicalNet,
+    train: datasets.ImageSet,
+    val: datasets.ImageSet,
+    args: argparse.Namespace,
+    *,
+    out: Path,
+) -> FitResult:
+    """Train by the recipe for so many images, with what the arguments change.
+
+    "frozen" leaves the backbone as it is: a linear head is solved, another one trained by steps.
+    """
     from medimg import training
 
-    given = {"strategy": args.strategy, "epochs": args.epochs}
-    changes = {name: value for name, value in given.items() if value is not None}
-    fixed = model.fixed_size is not None
-    return replace(training.recipe(count, seed=args.seed, fixed_size=fixed), **changes)
+    settings = training.recipe(len(train), seed=args.seed)
+    strategy = args.strategy or ("frozen" if len(train) < training.FEW else settings.strategy)
+    if strategy == "frozen" and not model.head.wants_map:
+        weights = settings.class_weights
+        solved = training.fit_head(
+            model, train, val, C=settings.C, class_weights=weights, cache=out
+        )
+        return replace(solved, settings=solved.settings | {"tta": settings.tta})
+    settings = replace(
+        settings,
+        strategy="head" if strategy == "frozen" else strategy,
+        epochs=args.epochs or settings.epochs,
+    )
+    return training.fit(model, train, val, settings=settings, out_dir=out, resume=args.resume)
 
 
 def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.Namespace) -> None:
@@ -149,11 +166,10 @@ def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.N
     sidecar = {
         "image_size": args.size,
         "data_fingerprint": result.fingerprint,
-        "settings": result.settings.to_json(),
-        "tta": result.settings.tta,
+        "settings": result.settings,
+        "tta": result.settings["tta"],
     }
-    if len(val.classes) == 2:
-        sidecar |= _calibrated(result, val, args)
+    sidecar |= _calibrated(result, val, args)
     models.save_model(result.model, out / "model", sidecar=sidecar)
     save_table(result.history.reset_index(), out / "history.csv")
     print(f"wrote {out / 'model.safetensors'}, {out / 'model.json'}, {out / 'history.csv'}")
@@ -162,17 +178,23 @@ def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.N
 def _calibrated(
     result: FitResult, val: datasets.ImageSet, args: argparse.Namespace
 ) -> dict[str, object]:
-    """Return temperature, threshold and validation AUC, of scores as `predict` will make them."""
+    """Return temperature, threshold and validation metrics of scores as `predict` makes them."""
     from medimg import metrics, training
 
-    logits = training.predict_logits(result.model, val.images, tta=result.settings.tta)
+    logits = training.predict_logits(result.model, val.images, tta=result.settings["tta"])
 
     def predictions(temperature: float) -> metrics.Predictions:
-        scores = training.to_scores(logits, temperature=temperature)
+        scores = training.probabilities(logits, temperature=temperature)
         return metrics.Predictions(val.ids, val.labels, scores, val.patients, val.classes)
 
     temperature = metrics.fit_temperature(predictions(1.0)).value
     scored = predictions(temperature)
+    metric = training.validation_metrics(logits, val.labels)
+    if not scored.is_binary:
+        words = ", ".join(f"{name} {value:.3f}" for name, value in metric.items())
+        print(f"validation on {len(val)} images: {words}; temperature {temperature:.2f}")
+        found = {f"val_{name}": value for name, value in metric.items() if math.isfinite(value)}
+        return {"temperature": temperature, "metrics": found}
     if args.sensitivity is None:
         cut = metrics.choose_threshold(scored)
     else:

@@ -189,7 +189,7 @@ plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirror
 # Epoch 1 has no training loss, because the head is not trained in steps: it is solved exactly.
 
 # %%
-model = models.build_model("efficientnet_lite0", num_classes=len(classes))
+model = models.build_model("efficientnet_lite0", classes=classes)
 settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
                    class_weights="balanced")
 result = training.fit(model, train, val, settings=settings)
@@ -321,7 +321,7 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 path = rows["path"].iloc[0]
 own = images.resize(images.read_image(path), 224)  # float (224, 224) in [0, 1]
 logits = training.predict_logits(result.model, np.round(own * 255).astype(np.uint8)[None])
-score = training.to_scores(logits)[0]
+score = training.probabilities(logits)[0]
 verdict = classes[1] if score >= threshold.value else classes[0]
 display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
 
