@@ -18,7 +18,9 @@ import pytest
 import timm
 import torch
 from torch import nn
+from tqdm import tqdm
 
+from medimg import progress
 from medimg.augment import Augment
 from medimg.errors import TrainingError
 from medimg.models import AttentionHead, LinearHead, build_model
@@ -228,6 +230,32 @@ def test_stops_after_patience_and_restores_the_best(films):
     found = validation_metrics(predict_logits(result.model, val.images), upside_down.labels)
     assert found["loss"] == pytest.approx(losses[result.best_epoch], abs=1e-6)
     assert losses[result.best_epoch] == losses.min()
+
+
+def test_a_bar_that_stopped_early_is_not_left_unfinished(films, monkeypatch):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **(kwargs | {"file": io.StringIO(), "disable": False}))
+            bars.append(self)
+
+    monkeypatch.setattr(sys.modules["medimg.training.fit"], "tqdm", Bar)
+    settings = replace(QUICK, strategy="all", patience=1, min_delta=10.0)
+    fit(make_net(), *films, settings=settings)
+    assert bars[0].n == bars[0].total == 2 * 3
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_bars_are_shown_on_terminals_only(monkeypatch, terminal):
+    class File(io.StringIO):
+        def isatty(self):
+            return terminal
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    file = File()
+    list(progress.tqdm(range(3), file=file))
+    assert bool(file.getvalue()) is terminal
 
 
 def test_gain_below_the_minimum_does_not_count(films):

@@ -1,15 +1,17 @@
 """Maps that a network carries within itself: attention pooling and attention rollout."""
 
+from copy import deepcopy
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from timm.utils.attention_extract import AttentionExtract
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from medimg.errors import ModelError
 from medimg.explain.inspection import inspecting, unit_range
 from medimg.models import MedicalNet
-from medimg.models.transformer import attention_matrices
 
 
 def attention_maps(model: nn.Module, batch: Tensor) -> npt.NDArray[np.float32]:
@@ -61,7 +63,7 @@ def attention_rollout(model: nn.Module, batch: Tensor) -> npt.NDArray[np.float32
     Parameters
     ----------
     model : medimg.models.MedicalNet
-        Whose backbone is a vision transformer with a class token (``vit_b_16``).
+        Whose backbone is a vision transformer with a class token (``vit_small_patch16_224``).
     batch : torch.Tensor
         (B, 1, H, W) float32 in [0, 1].
 
@@ -84,15 +86,19 @@ def attention_rollout(model: nn.Module, batch: Tensor) -> npt.NDArray[np.float32
     >>> attention_rollout(nn.Conv2d(1, 1, 1), torch.rand(1, 1, 4, 4))
     Traceback (most recent call last):
     ...
-    medimg.errors.ModelError: Conv2d has no attention to follow; build 'vit_b_16' with build_model.
+    medimg.errors.ModelError: Conv2d has no attention to follow; build a vision transformer.
     """
-    if not isinstance(model, MedicalNet):
+    if not isinstance(model, MedicalNet) or not hasattr(model.backbone, "patch_embed"):
         raise ModelError(
-            f"{type(model).__name__} has no attention to follow; build 'vit_b_16' with build_model."
+            f"{type(model).__name__} has no attention to follow; build a vision transformer."
         )
-    with inspecting(model), torch.no_grad():
-        attention = attention_matrices(model.backbone, model.normalize(batch))
-        total = rollout(attention.mean(dim=2))
+    copy = deepcopy(model.backbone).eval()  # timm leaves its hooks behind
+    for module in copy.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # which shows no weights
+    with torch.no_grad():
+        found = AttentionExtract(copy, names=["*.attn_drop"], method="hook")(model.normalize(batch))
+        total = rollout(torch.stack(list(found.values())).mean(dim=2))
     patches = total[:, 0, 1:]  # how much of each patch reaches the class token
     side = round(patches.shape[1] ** 0.5)
     return _enlarge(patches.reshape(len(patches), side, side), batch)

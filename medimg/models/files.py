@@ -238,7 +238,7 @@ def _parse(text: str | bytes, card: Path) -> dict[str, Any]:
         return dict(content)
     where = ".".join(str(part) for part in found.absolute_path)
     if where and "description" in found.schema:
-        reason = f"{where} is {str(found.instance)[:40]!r}; expected {found.schema['description']}"
+        reason = f"{where} is {repr(found.instance)[:40]}; expected {found.schema['description']}"
     else:
         reason = " ".join(found.message.split())[:200]
     raise ModelError(f"{card} is not the sidecar of a model ({reason}); write it with save_model")

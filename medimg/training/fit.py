@@ -354,6 +354,8 @@ class _Run:
                 if self.average is not None:
                     self.average.load_state_dict(content["average"])
                 self.progress = _Progress(**content["progress"])
+                if len(self.progress.history) != self.progress.epoch:
+                    raise ValueError("its history has another length")
         except Exception as error:  # a damaged file can raise almost anything
             raise TrainingError(
                 f"{path} is not a checkpoint of this version of the library, or is damaged; "

@@ -85,25 +85,20 @@ def fit_head(
     precision = pick_precision(pick_device())
     place(model, pick_device(), precision)
     row: dict[str, Any] = {"epoch": 1}
+    given: dict[str, Any] = {"C": C, "class_weights": class_weights}
     for name, part in (("train", train), ("val", val)):
         if part is None:
             continue
         features = extract_features(model, part.images, cache=cache, precision=precision)
         if name == "train":
-            linear_probe(
-                features,
-                part.labels,
-                num_classes=model.num_classes,
-                C=C,
-                class_weights=class_weights,
-            ).load_into(model.head)
+            probe = linear_probe(features, part.labels, num_classes=model.num_classes, **given)
+            probe.load_into(model.head)
         logits = run_model(model.head, np.asarray(features), precision=Precision())
         found = validation_metrics(logits, part.labels)
         row |= {f"{name}_{key}": value for key, value in found.items()}
     row["seconds"] = time.perf_counter() - start
-    given = class_weights if isinstance(class_weights, str | None) else list(class_weights)
     history, data = pd.DataFrame([row]).set_index("epoch"), fingerprint(train.images, train.labels)
-    settings = {"strategy": "frozen", "C": C, "class_weights": given}
+    settings = {"strategy": "frozen"} | given
     return FitResult(model.eval(), history, best_epoch=1, fingerprint=data, settings=settings)
 
 
@@ -146,10 +141,12 @@ def extract_features(
     """
     if kind not in ("pooled", "map"):
         raise TrainingError(f"kind is {kind!r}; choose 'pooled' or 'map'")
-    path = None
+    path, precision = None, precision or pick_precision(pick_device())
     if cache is not None:
-        key = hashlib.sha256(f"{fingerprint(images)} {_weights_sum(model)} {kind}".encode())
-        path = Path(cache) / f"features-{key.hexdigest()[:16]}.npy"
+        made_of = (fingerprint(images), _weights_sum(model), kind, precision.name)
+        path = (
+            Path(cache) / f"features-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}.npy"
+        )
         if (kept := _kept_features(path, len(images))) is not None:
             return kept
     features = run_model(
