@@ -577,7 +577,7 @@ def test_scores_of_many_classes_sum_to_one():
     np.testing.assert_allclose(shares, [[0.25, 0.5, 0.25]])
 
 
-def test_no_images_have_no_validation_metrics(films):
+def test_no_images_have_no_scores(films):
     for net, side in ((make_net(), (20, 24)), (make_net("attention"), (20, 24)),
                       (make_vit(), (32, 32))):  # fmt: skip
         logits = predict_logits(net, np.empty((0, *side), np.uint8), tta=True)

@@ -152,7 +152,8 @@ class MedicalNet(nn.Module):
     def _trunk(self, images: Tensor) -> Tensor:
         # A timm network ends in features of every place; called as a whole, it would pool them.
         run = getattr(self.backbone, "forward_features", self.backbone)
-        return cast(Tensor, run(self.normalize(images)))
+        some = images if len(images) else images.new_zeros(1, *images.shape[1:])
+        return cast(Tensor, run(self.normalize(some)))[: len(images)]  # transformers need an image
 
     def _pooled(self, trunk: Tensor) -> Tensor:
         if hasattr(self.backbone, "forward_head"):
