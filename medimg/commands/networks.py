@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pandas as pd
 from medimg import datasets, images
 from medimg.commands.checks import beside, check_classes, check_fit, check_size, check_unseen
 from medimg.commands.data import named_studies, save_table
+from medimg.errors import TrainingError
 from medimg.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -144,18 +145,19 @@ def _trained(
     from medimg import training
 
     settings = training.recipe(len(train), seed=args.seed)
-    strategy = args.strategy or ("frozen" if len(train) < training.FEW else settings.strategy)
+    few = len(train) < training.FEW and args.epochs is None
+    strategy = args.strategy or ("frozen" if few else settings.strategy)
     if strategy == "frozen" and not model.head.wants_map:
-        weights = settings.class_weights
-        solved = training.fit_head(
-            model, train, val, C=settings.C, class_weights=weights, cache=out
-        )
+        if args.epochs is not None:
+            raise TrainingError(
+                "--strategy frozen solves the head at once, without epochs; leave out --epochs"
+            )
+        given: dict[str, Any] = {"C": settings.C, "class_weights": settings.class_weights}
+        solved = training.fit_head(model, train, val, cache=out, **given)
         return replace(solved, settings=solved.settings | {"tta": settings.tta})
-    settings = replace(
-        settings,
-        strategy="head" if strategy == "frozen" else strategy,
-        epochs=args.epochs or settings.epochs,
-    )
+    strategy = "head" if strategy == "frozen" else strategy
+    epochs = settings.epochs if args.epochs is None else args.epochs
+    settings = replace(settings, strategy=strategy, epochs=epochs)
     return training.fit(model, train, val, settings=settings, out_dir=out, resume=args.resume)
 
 

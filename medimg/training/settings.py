@@ -45,7 +45,8 @@ class FitSettings:
     Attributes
     ----------
     strategy : {"head", "head_then_all", "gradual", "discriminative", "all"}
-        Which part trains when; see `plan`.
+        Which part trains when; see `plan`. "head" learns from features that are computed once, so
+        ``augment``, ``sizes`` and ``freeze_norms`` do not apply.
     epochs : int
         Largest number of passes over the training images.
     batch_size : int
