@@ -62,7 +62,7 @@ def test_a_fit_that_dies_leaves_the_last_table_beside_the_last_model(
     def die(*_, **__):
         raise TrainingError("out of memory")
 
-    monkeypatch.setattr(training, "fit", die)
+    monkeypatch.setattr(training, "fit_head", die)
     given = ["--data", str(folder), "--draw", "20", "--size", "32", "--out", str(tmp_path)]
     assert main(["fit", *given]) == 2
     assert "out of memory" in capsys.readouterr().err
