@@ -187,8 +187,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
         shapes = [tuple(t.shape) for t in own.values()]
         if [tuple(t.shape) for t in weights.values()] != shapes:
             raise ModelError(
-                f"these weights are not {name}'s: {len(weights)} tensors, expected {len(own)} "
-                "of other shapes; give the file that belongs to this network"
+                f"these weights do not belong to {name}: {len(weights)} tensors, expected "
+                f"{len(own)} of other shapes; give the file that belongs to this network"
             )
         weights = dict(zip(own, weights.values(), strict=True))
     for key, tensor in weights.items():
@@ -200,4 +200,4 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise ModelError(f"these weights are not {name}'s: {error}") from error
+        raise ModelError(f"these weights do not belong to {name}: {error}") from error

@@ -194,7 +194,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
     model = build_model(
         info.name, classes=info.classes, channels=info.channels, pretrained=False, head=info.head
     )
-    load_weights(model, tensors, f"the {info.name} with {len(info.classes)} classes of {card.name}")
+    load_weights(model, tensors, f"{info.name} ({weights.name})")
     return model.eval(), info
 
 
