@@ -267,6 +267,39 @@ def test_deidentify_writes_a_report(tmp_path, capsys):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def test_fit_of_four_classes_says_how_good_it_is_and_keeps_a_temperature(folder, tmp_path, capsys):
+    studies = datasets.load(folder, patient_pattern=r"(p\d+)_")
+    studies["label"] = [f"{label} {n % 2}" for n, label in enumerate(studies["label"])]
+    studies["split"] = ["train", "train", "val", "val"] * (len(studies) // 4)
+    studies["patient_id"] = studies["image_id"]
+    studies.to_csv(tmp_path / "t.csv", index=False)
+    data = ["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run"), "--size", "32"]
+    assert main(["fit", *data]) == 0
+    assert "loss" in (said := capsys.readouterr().out)
+    assert "validation on 20 images" in said
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert len(card["classes"]) == 4
+    assert card["temperature"] > 0
+    assert set(card["metrics"]) == {"val_loss", "val_auc", "val_accuracy"}
+    assert card["settings"]["strategy"] == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--size", "100000"], "--size is 100000; give a number of pixels from 8 to 4096"),
+        (["--seed", "-1"], "seed is -1; give a whole number from 0"),
+        (["--epochs", "0"], "epochs is 0; give 1 or more"),
+        (["--strategy", "frozen", "--epochs", "3"], "without epochs; leave out --epochs"),
+        (["--strategy", "magic"], "strategy is 'magic'; choose one of"),
+    ],
+)
+def test_a_setting_out_of_range_gives_one_line(folder, tmp_path, capsys, given, says):
+    data = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path / "run")]
+    assert main(["fit", *data, "--size", "32", *given]) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_fetch_says_where_to_get_what_needs_an_account(tmp_path, capsys):
     assert main(["fetch", "kermany", "--root", str(tmp_path)]) == 2
     out = capsys.readouterr()
