@@ -6,11 +6,10 @@ import functools
 import logging
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
@@ -235,62 +234,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-@dataclass(frozen=True)
-class JobPaths:
-    """Where a managed training job keeps its input and takes its output.
-
-    Attributes
-    ----------
-    data : Path
-        The training channel's folder.
-    model : Path
-        The folder that is kept after the job.
-    checkpoints : Path
-        A folder that survives when a spot machine is taken away.
-    gpus : int
-        GPUs of this machine, that is, processes to start with ``torchrun``.
-    """
-
-    data: Path
-    model: Path
-    checkpoints: Path
-    gpus: int
-
-
-def job_paths(environment: Mapping[str, str] | None = None) -> JobPaths | None:
-    """Read the variables that SageMaker and Unified Studio set inside a training job.
-
-    Parameters
-    ----------
-    environment : mapping of str to str, optional
-        By default the environment of this process.
-
-    Returns
-    -------
-    JobPaths or None
-        None outside such a job, that is, without ``SM_MODEL_DIR``.
-
-    References
-    ----------
-    SageMaker training toolkit, "Environment variables": ``SM_CHANNEL_*``, ``SM_MODEL_DIR``,
-    ``SM_NUM_GPUS``.
-
-    Examples
-    --------
-    >>> job_paths({"SM_MODEL_DIR": "/opt/ml/model", "SM_CHANNEL_TRAINING": "/in"}).data.as_posix()
-    '/in'
-    """
-    env = os.environ if environment is None else environment
-    if "SM_MODEL_DIR" not in env:
-        return None
-    channels = sorted(key for key in env if key.startswith("SM_CHANNEL_"))
-    preferred = [key for key in ("SM_CHANNEL_TRAINING", "SM_CHANNEL_TRAIN") if key in env]
-    chosen = (preferred + channels)[:1]
-    return JobPaths(
-        data=Path(env[chosen[0]] if chosen else "/opt/ml/input/data/training"),
-        model=Path(env["SM_MODEL_DIR"]),
-        checkpoints=Path(env.get("SM_CHECKPOINT_DIR", "/opt/ml/checkpoints")),
-        gpus=int(env.get("SM_NUM_GPUS", "0")),
-    )

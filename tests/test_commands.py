@@ -1,7 +1,10 @@
 """The command line: the whole way on a small folder, and one line for each kind of bad input."""
 
+import io
 import json
+import os
 import shutil
+import sys
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
@@ -10,9 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medimg import datasets, images, models, reports, training
+from medimg import datasets, images, models, plots, reports, training
 from medimg.__main__ import main
+from medimg.commands.networks import job_paths
 from medimg.errors import MetricsError, TrainingError
+from medimg.tables import read_table
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +68,7 @@ def test_a_fit_that_dies_leaves_the_last_table_beside_the_last_model(
     def die(*_, **__):
         raise TrainingError("out of memory")
 
-    monkeypatch.setattr(training, "fit", die)
+    monkeypatch.setattr(training, "fit_head", die)
     given = ["--data", str(folder), "--draw", "20", "--size", "32", "--out", str(tmp_path)]
     assert main(["fit", *given]) == 2
     assert "out of memory" in capsys.readouterr().err
@@ -103,7 +108,9 @@ def test_predictions_are_kept_when_the_report_fails(fitted, tmp_path, monkeypatc
     monkeypatch.setattr(reports, "write_report", fail)
     model = str(fitted / "model.safetensors")
     assert main(["evaluate", "--model", model, "--out", str(tmp_path)]) == 2
-    assert {"path", "y_true", "y_score"} <= set(pd.read_csv(tmp_path / "predictions.csv"))
+    kept = pd.read_csv(tmp_path / "predictions_without_report.csv")
+    assert {"path", "y_true", "y_score"} <= set(kept)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions_without_report.csv"]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +232,7 @@ def test_explain_a_named_class(fitted, folder, tmp_path, capsys):
     assert names == ["000_p00_0_eigencam.png", "000_p00_0_gradcam_normal.png",
                      "000_p00_0_gradcam_pneumonia.png"]  # fmt: skip
     assert main([*given, "--target", "fracture", film]) == 2
-    assert "expected one of normal, pneumonia" in capsys.readouterr().err
+    assert "tells normal from pneumonia; give one of these" in capsys.readouterr().err
 
 
 def copied(fitted, path, **card):
@@ -238,7 +245,7 @@ def copied(fitted, path, **card):
 
 def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, monkeypatch, capsys):
     """Threshold and temperature belong to averaged views, so all commands must average."""
-    recipe = replace(training.recipe(70), strategy="frozen", tta=True)
+    recipe = replace(training.recipe(70), tta=True)
     monkeypatch.setattr(training, "recipe", lambda *_, **__: recipe)
     out = str(tmp_path / "run")
     given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--size", "32"]
@@ -252,7 +259,7 @@ def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, mo
     net, card = models.load_model(model)
     pixels = images.resize(images.read_image(film), 32, keep_aspect=False)[None]
     logits = training.predict_logits(net, np.round(pixels * 255).astype(np.uint8), tta=True)
-    expected = training.to_scores(logits, temperature=card.temperature)[0]
+    expected = training.probabilities(logits, temperature=card.temperature)[0]
     assert found == pytest.approx(expected, abs=1e-4)
 
 
@@ -262,12 +269,13 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
     def never(*_, **__):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr(training, "fit", never)
+    for name in ("fit", "fit_head"):
+        monkeypatch.setattr(training, name, never)
     studies = datasets.load(folder, patient_pattern=r"(p\d+)_")
     one = studies[(studies["split"] != "val") | (studies["label"] == "normal")]
     three = studies.assign(label=[f"{label} {n % 2}" for n, label in enumerate(studies["label"])])
     for table, given, words in (
-        (studies, ["--sensitivity", "95"], "--sensitivity is 95; give a share"),
+        (studies, ["--sensitivity", "95"], "'95' is not a share above 0 and up to 1"),
         (three, ["--sensitivity", "0.9"], "between two classes, and here are 4"),
         (one, [], "split 'val' has no image of class 'pneumonia'"),
         (studies[studies["label"] == "normal"], [], "learn from are of class 'normal'"),
@@ -279,18 +287,21 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
         assert words in capsys.readouterr().err
 
 
-def test_a_transformer_is_fitted_at_its_one_size(folder, tmp_path, monkeypatch, capsys):
-    """The recipe for many images begins with smaller ones, which a transformer cannot take."""
-    from test_training_fit import make_vit
-
-    whole = training.recipe
-    monkeypatch.setattr(training, "recipe", lambda _, **given: whole(600, **given))
-    monkeypatch.setattr(models, "build_model", lambda *_, **__: make_vit())
-    given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path)]
-    assert main(["fit", *given, "--size", "48"]) == 2
-    assert "give --size 32" in capsys.readouterr().err
-    assert main(["fit", *given, "--size", "32", "--epochs", "3"]) == 0
-    assert json.loads((tmp_path / "model.json").read_text())["settings"]["sizes"] == []
+def test_fit_of_four_classes_says_how_good_it_is_and_keeps_a_temperature(folder, tmp_path, capsys):
+    studies = datasets.load(folder, patient_pattern=r"(p\d+)_")
+    studies["label"] = [f"{label} {n % 2}" for n, label in enumerate(studies["label"])]
+    studies["split"] = ["train", "train", "val", "val"] * (len(studies) // 4)
+    studies["patient_id"] = studies["image_id"]
+    studies.to_csv(tmp_path / "t.csv", index=False)
+    data = ["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run"), "--size", "32"]
+    assert main(["fit", *data]) == 0
+    assert "loss" in (said := capsys.readouterr().out)
+    assert "validation on 20 images" in said
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert len(card["classes"]) == 4
+    assert card["temperature"] > 0
+    assert set(card["metrics"]) == {"val_loss", "val_auc", "val_accuracy"}
+    assert card["settings"]["strategy"] == "frozen"
 
 
 def test_scan_lists_the_bad_file(tmp_path, capsys, rng):
@@ -331,7 +342,7 @@ def _bad_inputs(tmp_path, folder):
         for n in range(12):
             path = text / label / f"{n}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (40, 40), n * 9 + (label == "ill")).save(path)
+            Image.new("L", (40, 40), n * 9 + 5 * (label == "ill")).save(path)
     (text / "ill" / "letter.dcm").write_text("Dear colleague")
     cut = tmp_path / "cut"
     for label in ("normal", "ill"):
@@ -408,3 +419,270 @@ def test_a_broken_write_leaves_the_last_model_whole(
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("medimg: ")
     assert (out / "model.safetensors").read_bytes() == before
     assert {p.name for p in out.iterdir()} == {"model.safetensors", "model.json"}
+
+
+# What follows holds one command line each to what a user may give it.
+
+
+def refused(arguments, capsys):
+    """Run a command that must be refused, and return its one line."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("medimg: ")] == lines[-1:]
+    assert "Traceback" not in "".join(lines)
+    return lines[-1]
+
+
+def test_no_command_writes_over_what_it_reads(fitted, folder, tmp_path, capsys):
+    films = tmp_path / "films"
+    shutil.copytree(folder, films)
+    film, table = films / "normal" / "p00_0.png", films / "studies.csv"
+    studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+    studies["path"] = [str(films / "/".join(path.split("/")[-2:])) for path in studies["path"]]
+    studies.to_csv(table, index=False)
+    before = {p: p.read_bytes() for p in films.rglob("*") if p.is_file()}
+    model = tmp_path / "model.safetensors"
+    for name in ("model.safetensors", "model.json"):
+        shutil.copy(fitted / name, tmp_path / name)
+    small, m = ["--size", "32"], ["--model", str(model)]
+    (tmp_path / "linked").symlink_to(films)
+    for arguments in (
+        ["fit", "--data", str(table), "--out", str(films), *small],
+        ["fit", "--data", str(table), "--out", str(tmp_path / "linked"), *small],
+        ["fit", "--data", str(films / "normal" / ".."), "--out", str(films), *small],
+        ["fit", "--data", str(table), "--weights", str(model), "--out", str(tmp_path), *small],
+        ["predict", str(film), "--out", str(film), *m],
+        ["predict", str(film), "--out", str(table), *m],
+        ["predict", str(film), "--out", str(model), *m],
+        ["scan", str(films), "--out", str(film)],
+        ["scan", str(films), "--out", str(table)],
+    ):
+        error = refused(arguments, capsys)
+        assert "choose another --out" in error, arguments
+    assert {p: p.read_bytes() for p in films.rglob("*") if p.is_file()} == before
+    assert model.read_bytes() == (fitted / "model.safetensors").read_bytes()
+    for _ in range(2):  # its own table may be replaced
+        assert main(["scan", str(films), "--out", str(films / "scan.csv")]) == 0
+        assert main(["predict", str(film), "--out", str(films / "p.csv"), *m]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_output_works_on_any_terminal(fitted, folder, tmp_path, monkeypatch, encoding):
+    film = tmp_path / "снимок\x1b[31m.png"
+    shutil.copy(folder / "normal" / "p00_0.png", film)
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    m = ["--model", str(fitted / "model.safetensors")]
+    assert main(["predict", str(tmp_path), *m, "--out", str(tmp_path / "p.csv")]) == 0
+    assert main(["scan", str(tmp_path)]) == 0
+    assert main(["explain", str(film), *m, "--out", str(tmp_path / "maps")]) == 0
+    terminal.flush()
+    shown = terminal.buffer.getvalue().decode(encoding)
+    assert r"\u0441\u043d\u0438\u043c\u043e\u043a\x1b[31m.png" in shown
+    assert "\x1b" not in shown
+    assert read_table(tmp_path / "p.csv")["path"].tolist() == [str(film)]
+
+
+def test_a_run_reads_its_own_table_whatever_the_files_are_called(folder, tmp_path, capsys):
+    films, out = tmp_path / "films", tmp_path / "run"
+    shutil.copytree(folder, films)
+    names = ["=1+1.png", "@x.png", "a\rb.png", "odd\udcff.png", 'c,d"e.png']
+    for name, old in zip(names, sorted((films / "normal").iterdir()), strict=False):
+        try:
+            os.rename(old, films / "normal" / name)
+        except (OSError, UnicodeError):  # not on this file system
+            continue
+    given = ["--data", str(films), "--size", "32", "--out", str(out)]
+    assert main(["fit", *given]) == 0
+    known = set(map(str, films.rglob("*.png")))
+    assert set(datasets.from_csv(out / "studies.csv")["path"]) == known
+    for split in ("train", "val", "test"):
+        given = ["--model", str(out / "model"), "--split", split, "--out", str(out / split)]
+        assert main(["evaluate", *given]) == 0
+        assert set(read_table(out / split / "predictions.csv")["path"]) <= known
+    (out / "studies.csv").read_bytes().decode("utf-8")
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """36 colour photographs of 18 patients in three grades; the disease is red."""
+    root = tmp_path_factory.mktemp("graded")
+    rng = np.random.default_rng(1)
+    rows = []
+    for patient in range(18):
+        grade = patient % 3
+        for eye in "lr":
+            photo = rng.integers(0, 90, (40, 60, 3), dtype=np.uint8)
+            photo[10:30, 15:45, 0] += np.uint8(60 * grade)
+            path = root / f"q{patient:02}_{eye}.png"
+            Image.fromarray(photo).save(path)
+            split = ("train", "train", "train", "train", "val", "test")[patient // 3]
+            rows.append((str(path), str(grade), split, f"q{patient}", "FM"[patient % 2]))
+    columns = ["path", "label", "split", "patient_id", "sex"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "grades.csv", index=False)
+    return root / "grades.csv"
+
+
+def test_three_grades_in_colour_by_patient_from_end_to_end(graded, tmp_path, capsys):
+    out = tmp_path / "run"
+    given = ["--data", str(graded), "--ordinal", "--channels", "3", "--keep-aspect", "--stretch",
+             "--by", "patient", "--size", "32", "--out", str(out), "--json"]  # fmt: skip
+    assert main(["fit", *given]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    card = json.loads((out / "model.json").read_text(encoding="utf-8"))
+    assert (card["channels"], card["keep_aspect"], card["ordinal"], card["by"]) == (
+        3, True, True, "patient"
+    )  # fmt: skip
+    assert card["settings"]["stretch"] is True
+    assert card["classes"] == ["0", "1", "2"]
+    assert {"val_loss", "val_auc", "val_accuracy"} <= set(card["metrics"])
+    assert lines[-1]["metrics"] == card["metrics"]
+    assert lines[-1]["temperature"] == card["temperature"] > 0
+    model = ["--model", str(out / "model.safetensors")]
+    assert main(["evaluate", *model, "--json", "--out", str(tmp_path / "e")]) == 0
+    numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert numbers["n_images"] == numbers["n_patients"] == 3
+    assert "kappa_quadratic" in numbers["metrics"]
+    assert set(numbers["calibration"]["expected_calibration_error"]) == {"0", "1", "2"}
+    assert {row["attribute"] for row in numbers["subgroups"]} == {"sex"}
+    predictions = read_table(tmp_path / "e" / "predictions.csv")
+    assert predictions["image_id"].tolist() == predictions["patient_id"].tolist()
+    assert main(["evaluate", *model, "--by", "image", "--out", str(tmp_path / "i")]) == 0
+    assert len(read_table(tmp_path / "i" / "predictions.csv")) == 6
+    assert main(["predict", *model, str(graded.parent), "--out", str(tmp_path / "p.csv")]) == 0
+    table = read_table(tmp_path / "p.csv")
+    assert len(table) == 36
+    assert main(["explain", *model, table["path"][0], "--out", str(tmp_path / "m")]) == 0
+    assert [p.name for p in (tmp_path / "m").iterdir()] == [
+        f"000_q00_l_gradcam_{table['called'][0]}.png"
+    ]
+
+
+def test_the_figure_names_the_class_that_it_explains(fitted, folder, tmp_path, monkeypatch):
+    titles = []
+    draw = plots.plot_map
+
+    def spy(*arguments, **options):
+        ax = draw(*arguments, **options)
+        titles.append(ax.get_title())
+        return ax
+
+    monkeypatch.setattr(plots, "plot_map", spy)
+    film = str(folder / "normal" / "p00_0.png")
+    for threshold, name in ((0.0, "pneumonia"), (1.0, "normal")):
+        model = copied(fitted, tmp_path / "model", threshold=threshold)
+        assert main(["explain", "--model", model, "--out", str(tmp_path), film]) == 0
+        assert titles[-1].startswith(f"p00_0.png\ncalled {name} (score of pneumonia 0.")
+        assert titles[-1].endswith(f"threshold {threshold:.2f})\nmap for the class {name}")
+    assert main(["explain", "--model", model, "--target", "pneumonia", "--out", str(tmp_path),
+                 film]) == 0  # fmt: skip
+    assert "called normal" in titles[-1]
+    assert titles[-1].endswith("map for the class pneumonia")
+
+
+@pytest.mark.parametrize("name", ["$x$", "$\\bad$", "<b>", "{{1}}", "=1"])
+def test_class_names_of_any_kind_go_all_the_way(fitted, tmp_path, name, capsys):
+    model = copied(fitted, tmp_path / "model", classes=["normal", name])
+    studies = pd.read_csv(fitted / "studies.csv", dtype=str).replace({"pneumonia": name})
+    studies.assign(site=[name, "north"] * 20).to_csv(tmp_path / "t.csv", index=False)
+    given = ["--data", str(tmp_path / "t.csv"), "--classes", f"normal,{name}"]
+    assert main(["evaluate", "--model", model, *given, "--out", str(tmp_path / "e")]) == 0
+    assert len(list((tmp_path / "e").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "words"),
+    [
+        ("fit", ["--size", "100000"], "not a whole number from 8 to 4,096"),
+        ("fit", ["--size", "7"], "not a whole number from 8"),
+        ("fit", ["--size", "x"], "not a whole number"),
+        ("fit", ["--seed", "-1"], "not a whole number from 0"),
+        ("fit", ["--epochs", "0"], "not a whole number from 1"),
+        ("fit", ["--draw", "0"], "not a whole number"),
+        ("fit", ["--draw-test", "-3"], "not a whole number"),
+        ("fit", ["--sensitivity", "nan"], "not a share"),
+        ("fit", ["--out", ""], "not a name or path"),
+        ("fit", ["--model", " "], "not a name or path"),
+        ("fit", ["--data", "a\0b"], "not a name or path"),
+        ("fit", ["--channels", "2"], "invalid choice"),
+        ("fit", ["--strategy", "magic"], "strategy is 'magic'; choose one of"),
+        ("fit", ["--strategy", "frozen", "--epochs", "3"], "without epochs; leave out --epochs"),
+        ("fit", ["--model", "none"], "none"),
+        ("fit", ["--patient-pattern", "("], "("),
+        ("fit", ["--nonsense"], "--nonsense"),
+        ("evaluate", ["--model", ""], "not a name or path"),
+        ("evaluate", ["--by", "eye"], "invalid choice"),
+        ("predict", ["--model", "a\0b", "x.png"], "not a name or path"),
+        ("predict", ["--model", ".", "x.png"], "not the path of a file"),
+        ("predict", ["x.png", "--out", "/"], "not the path of a file"),
+        ("scan", ["x", "--out", "."], "not the path of a file"),
+        ("predict", [""], "not a name or path"),
+        ("scan", [""], "not a name or path"),
+        ("scan", ["a\0b"], "not a name or path"),
+        ("deidentify", ["", "x"], "not a name or path"),
+        ("deidentify", ["a", "b", "--blank", "x"], "x"),
+        ("fetch", ["pneumoniamnist", "--size", "x"], "not a whole number"),
+        ("nonsense", [], "invalid choice"),
+    ],
+)
+def test_a_bad_option_is_one_line(command, option, words, folder, tmp_path, capsys):
+    given = []
+    if command == "fit":
+        given = ["--data", str(folder), "--size", "32", "--out", str(tmp_path / "run")]
+    assert words in refused([command, *given, *option], capsys)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("WORLD_SIZE", "abc"), ("WORLD_SIZE", "2"), ("WORLD_SIZE", "-1"),
+                        ("RANK", "1.5"), ("LOCAL_RANK", "x")],
+)  # fmt: skip
+def test_a_bad_number_of_processes_is_one_line(name, value, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(name, value)
+    given = ["--data", str(folder), "--size", "32", "--out", str(tmp_path / "run")]
+    assert name in refused(["fit", *given], capsys)
+
+
+def test_a_score_that_is_no_number_is_refused(fitted, folder, tmp_path, monkeypatch, capsys):
+    def broken(_, pixels, **__):
+        return np.full((len(pixels), 2), np.nan, np.float32)
+
+    monkeypatch.setattr(training, "predict_logits", broken)
+    film, model = str(folder / "normal" / "p00_0.png"), str(fitted / "model.safetensors")
+    for command in ("predict", "explain"):
+        out = tmp_path / command
+        error = refused([command, "--model", model, film, "--out", str(out)], capsys)
+        assert "p00_0.png: the network gives no finite score" in error
+        assert not out.exists()
+
+
+def test_predict_a_folder_leaves_out_what_is_no_image(fitted, folder, tmp_path, capsys, caplog):
+    (tmp_path / "films").mkdir()
+    shutil.copy(folder / "normal" / "p00_0.png", tmp_path / "films" / "a.png")
+    (tmp_path / "films" / "letter.dcm").write_text("Dear colleague", encoding="utf-8")
+    given = ["--model", str(fitted / "model.safetensors"), str(tmp_path / "films")]
+    assert main(["predict", *given, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["path"] == str(tmp_path / "films" / "a.png")
+    assert row["called"] in ("normal", "pneumonia")
+    assert "letter.dcm" in caplog.text
+    (tmp_path / "films" / "a.png").unlink()
+    assert "no readable image" in refused(["predict", *given], capsys)
+
+
+def test_help_shows_no_empty_default(capsys):
+    for command in ("fit", "evaluate", "predict", "explain", "scan", "deidentify", "fetch"):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+        assert "default: [])" not in capsys.readouterr().out
+
+
+def test_job_paths_prefer_the_training_channel():
+    found = job_paths({"SM_MODEL_DIR": "/opt/ml/model", "SM_CHANNEL_AUX": "/aux",
+                       "SM_CHANNEL_TRAIN": "/train", "SM_NUM_GPUS": "x"})  # fmt: skip
+    assert (found.data.as_posix(), found.model.as_posix()) == ("/train", "/opt/ml/model")
+    assert job_paths({"SM_MODEL_DIR": "m", "SM_CHANNEL_AUX": "/aux"}).data.name == "aux"
+    assert job_paths({"SM_MODEL_DIR": "m"}).data.name == "training"
+    assert job_paths({"SM_MODEL_DIR": ""}) is None

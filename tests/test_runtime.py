@@ -219,26 +219,3 @@ def test_versions_pass_over_a_missing_package(monkeypatch):
 
     monkeypatch.setattr(runtime, "version", missing)
     assert list(runtime.versions()) == ["python"]
-
-
-def test_job_paths_prefer_the_training_channel():
-    found = runtime.job_paths(
-        {
-            "SM_MODEL_DIR": "/opt/ml/model",
-            "SM_CHANNEL_AUX": "/aux",
-            "SM_CHANNEL_TRAIN": "/train",
-            "SM_NUM_GPUS": "4",
-        }
-    )
-    assert (found.data.as_posix(), found.model.as_posix(), found.gpus) == (
-        "/train",
-        "/opt/ml/model",
-        4,
-    )
-    assert runtime.job_paths({"SM_MODEL_DIR": "m", "SM_CHANNEL_AUX": "/aux"}).data.name == "aux"
-    assert runtime.job_paths({"SM_MODEL_DIR": "m"}).data.name == "training"
-
-
-def test_job_paths_outside_a_job(monkeypatch):
-    monkeypatch.delenv("SM_MODEL_DIR", raising=False)
-    assert runtime.job_paths() is None

@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Callable
 
 from medimg.commands.data import deidentify, fetch, scan
-from medimg.commands.networks import evaluate, explain, fit, predict
+from medimg.commands.networks import fit
+from medimg.commands.use import evaluate, explain, predict
 
 Command = Callable[[argparse.Namespace], None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from medimg import datasets
-from medimg.errors import MetricsError, ModelError, StudyTableError
+from medimg.errors import MedimgError, MetricsError, StudyTableError
 from medimg.storage import equal_files
 
 if TYPE_CHECKING:
-    from medimg.models import MedicalNet, ModelInfo
+    from medimg.models import ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
     classes : sequence of str
         Their K classes.
     sensitivity : float or None
-        As given by the user.
+        As given by the user, a share above 0.
 
     Raises
     ------
     StudyTableError
         When there is one class only, or train or val lacks a class.
     MetricsError
-        When the sensitivity is no share above 0, or there are more than two classes.
+        When a sensitivity is asked of more than two classes.
     """
     if len(classes) < 2:
         raise StudyTableError(
@@ -50,10 +50,6 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
         raise MetricsError(
             f"--sensitivity chooses the threshold between two classes, and here are {len(classes)} "
             f"({', '.join(classes)}); leave it out."
-        )
-    if sensitivity is not None and not 0 < sensitivity <= 1:
-        raise MetricsError(
-            f"--sensitivity is {sensitivity:g}; give a share above 0 and up to 1, such as 0.95."
         )
     for split in ("train", "val"):
         labels = set(studies.loc[studies["split"] == split, "label"])
@@ -70,17 +66,8 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
             )
 
 
-def check_size(model: MedicalNet, size: int) -> None:
-    """Refuse images of a size that the network cannot take, before they are decoded."""
-    if model.fixed_size not in (None, size):
-        raise ModelError(
-            f"{model.name} takes images of {model.fixed_size} x {model.fixed_size} pixels only, "
-            f"not {size}; give --size {model.fixed_size}."
-        )
-
-
 def check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:
-    """Refuse an empty split, and labels that the network has never heard of."""
+    """Refuse an empty split, and labels that the network was not trained on."""
     if studies.empty:
         raise StudyTableError(
             f"no image is in split '{split}'; choose another with --split, or add images to it."
@@ -90,6 +77,64 @@ def check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:
         raise StudyTableError(
             f"the label '{unknown[0]}' is unknown to this network, which tells "
             f"{' from '.join(info.classes)}; rename the labels or fit a network on this data."
+        )
+
+
+def model_files(model: str | os.PathLike[str]) -> list[Path]:
+    """Return the files of a network: weights and card."""
+    return [Path(model).with_suffix(ending) for ending in (".safetensors", ".json")]
+
+
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse to write over anything that the command reads, under whatever name."""
+    there = [path for path in outputs if path.exists()]
+    if not there:
+        return
+    read = {(found.st_dev, found.st_ino) for path in inputs if path and (found := _stat(path))}
+    for path in there:
+        if not path.is_dir() and (path.stat().st_dev, path.stat().st_ino) in read:
+            raise MedimgError(
+                f"{path} is an input of this command and would be overwritten; choose another "
+                "--out."
+            )
+
+
+def _stat(path: str | Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
+def check_table(path: Path, header: str) -> None:
+    """Refuse to replace a file that is not an older table of the same command."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        first = file.readline(1000).decode("utf-8", "replace").replace('"', "")
+    if not first.startswith(header):
+        raise MedimgError(
+            f"{path} exists and is not a table that this command wrote; choose another --out."
+        )
+
+
+def check_processes(environment: Mapping[str, str] | None = None) -> None:
+    """Refuse variables of torchrun that are not numbers, or not all there."""
+    env = os.environ if environment is None else environment
+    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+    for name in names:
+        if not env.get(name, "0").isdecimal():
+            raise MedimgError(f"{name} is {env[name]!r}; start with torchrun, or unset it.")
+    if int(env.get("WORLD_SIZE", "1")) > 1 and "RANK" not in env:
+        raise MedimgError("WORLD_SIZE is set and RANK is not; start with torchrun, or unset it.")
+
+
+def check_new_folder(out: Path) -> None:
+    """Refuse to put the study table of a network over one that has no network beside it."""
+    if (out / "studies.csv").is_file() and not (out / "model.json").is_file():
+        raise MedimgError(
+            f"{out / 'studies.csv'} exists, and no network is beside it, so it may be a table of "
+            "yours; choose another --out."
         )
 
 

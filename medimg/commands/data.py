@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from medimg import datasets, deid, images, sources
+from medimg.commands.checks import check_outputs, check_table
 from medimg.datasets.layouts import BRAIN_MRI_URL, KERMANY_URL
 from medimg.errors import DeidentifyError
-from medimg.storage import atomic_write
+from medimg.tables import visible, write_table
 
 
 def fetch(args: argparse.Namespace) -> None:
@@ -32,13 +33,16 @@ def fetch(args: argparse.Namespace) -> None:
 
 def scan(args: argparse.Namespace) -> None:
     """List every file of a folder: what it is, whether it can be read, and if not, why."""
-    table = images.scan(args.folder)
-    unreadable = table[~table["readable"]]
-    print(f"{len(table)} files, {len(unreadable)} of them no readable images")
-    for row in unreadable.itertuples():
-        print(f"  {row.path}: {row.reason}".encode("utf-8", "backslashreplace").decode())
     if args.out:
-        save_table(table, Path(args.out))
+        check_table(Path(args.out), "path,readable,reason")
+    table = images.scan(args.folder)
+    if args.out:
+        check_outputs([Path(args.out)], table.loc[table["readable"], "path"])
+        write_table(table, args.out)
+    unreadable = table[~table["readable"]]
+    print(f"{len(table)} files, {len(unreadable)} of them not readable as images")
+    for path, reason in unreadable[["path", "reason"]].to_numpy():
+        print(f"  {visible(path)}: {visible(reason)}")
 
 
 def deidentify(args: argparse.Namespace) -> None:
@@ -57,12 +61,6 @@ def deidentify(args: argparse.Namespace) -> None:
             f"none of the {refused} files of {args.input} could be de-identified; "
             f"see {Path(args.output) / 'report.html'}"
         )
-
-
-def save_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_write(path) as file:  # a file name may be no UTF-8: its bytes are kept
-        file.write(table.to_csv(index=False).encode("utf-8", "surrogateescape"))
 
 
 def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.DataFrame:
@@ -97,7 +95,7 @@ def print_summary(studies: pd.DataFrame, *, as_json: bool) -> None:
     """Print what a table holds: a text for people, or one line of JSON for programs."""
     found = datasets.summary(studies)
     text = json.dumps(found.to_dict()) if as_json else str(found)
-    print(text.encode("utf-8", "backslashreplace").decode())
+    print("\n".join(map(visible, text.splitlines())))
 
 
 def take_few(

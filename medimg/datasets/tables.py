@@ -17,6 +17,7 @@ import pandas as pd
 from medimg.datasets.names import check_spelling, natural, split_word
 from medimg.errors import StudyTableError
 from medimg.storage import walk_files
+from medimg.tables import unguarded
 
 COLUMNS = ("image_id", "path", "label", "split", "patient_id")
 SPLITS = ("train", "val", "test")
@@ -195,6 +196,7 @@ def _read(path: Path) -> pd.DataFrame:
             f"{path}: its rows have more fields than its header line; quote fields that contain a "
             "separator."
         )
+    text = unguarded(text)
     text.columns = pd.Index([str(c).strip() for c in text.columns])
     return pd.DataFrame({c: text[c].fillna("").str.strip() for c in text})
 
