@@ -54,6 +54,28 @@ def _data(part: argparse.ArgumentParser, *, default: str) -> None:
     part.add_argument(
         "--patient-pattern", metavar="REGEX", help="finds the patient in a file name of a folder"
     )
+    _table(part)
+
+
+def _table(part: argparse.ArgumentParser) -> None:
+    """Add what a table or its labels may need to be read as meant."""
+    for role in ("path", "label", "patient", "split"):
+        part.add_argument(
+            f"--{role}-column", metavar="NAME", help=f"the column of a table that holds the {role}"
+        )
+    part.add_argument("--image-dir", metavar="FOLDER", help="where the images of a table lie")
+    part.add_argument("--positive", metavar="FINDING", help="one finding or class against the rest")
+    part.add_argument(
+        "--uncertain", choices=["ignore", "positive", "negative"], help="what labels of -1 become"
+    )
+    part.add_argument(
+        "--classes", metavar="A,B,...", help="all classes: the healthy one first, grades rising"
+    )
+    part.add_argument(
+        "--allow-duplicates", action="store_true",
+        help="go on if equal files are in two splits or have two labels",
+    )  # fmt: skip
+    part.add_argument("--json", action="store_true", help="print the summary of the data as JSON")
 
 
 def _fetch(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
@@ -71,6 +93,9 @@ def _fit(parts: argparse._SubParsersAction) -> None:  # type: ignore[type-arg]
     part.add_argument("--weights", metavar="FILE", help="pretrained weights from a local file")
     part.add_argument("--head", choices=["linear", "attention"], default="linear")
     part.add_argument("--size", type=int, default=224, help="side of the images in pixels")
+    part.add_argument(
+        "--keep-aspect", action="store_true", help="pad to a square instead of changing the shape"
+    )
     part.add_argument("--strategy", help="what trains when (default: by the number of images)")
     part.add_argument("--epochs", type=int, help="at most (default: by the number of images)")
     part.add_argument("--seed", type=int, default=0)

@@ -6,10 +6,16 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+# Made by archivers, file servers and editors; never a patient or a class.
+_JUNK = frozenset({"__macosx", "@eadir", "__pycache__", "#recycle", "lost+found"})
+_JUNK_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
 @contextmanager
@@ -109,3 +115,149 @@ def sha256(path: str | os.PathLike[str]) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """What lies in a folder and its sub-folders.
+
+    Attributes
+    ----------
+    files, folders : tuple of Path
+        All that could be listed, sorted.
+    hidden : tuple of Path
+        Folders and files that are hidden or made by a program (``.ipynb_checkpoints``,
+        ``__MACOSX``, ``@eaDir``, ``._name``); what hidden folders hold is not listed.
+    unreadable : tuple of (Path, str)
+        Folders that could not be listed, and why.
+    """
+
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    hidden: tuple[Path, ...]
+    unreadable: tuple[tuple[Path, str], ...]
+
+
+def walk_files(root: str | os.PathLike[str], *, hidden: bool = False) -> FoundFiles:
+    """List every file below a folder, however deep, and what could not be listed.
+
+    Links to folders are followed, each target once, so that a circle of links comes to an end.
+
+    Parameters
+    ----------
+    root : path-like
+        The folder to look in.
+    hidden : bool
+        List hidden folders and files like all others.
+
+    Returns
+    -------
+    FoundFiles
+        Paths begin with `root`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> walk_files(tempfile.mkdtemp()).files
+    ()
+    """
+    files, folders, skipped = [], [], []
+    unreadable: list[tuple[Path, str]] = []
+    linked, waiting = {os.path.realpath(root)}, [os.fspath(root)]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = list(found)
+        except OSError as error:
+            unreadable.append((Path(folder), error.strerror or type(error).__name__))
+            continue
+        for entry in entries:
+            is_folder = _is_folder(entry)
+            if not hidden and _is_hidden(entry.name, is_folder=is_folder):
+                skipped.append(Path(entry.path))
+            elif not is_folder:
+                files.append(Path(entry.path))
+            elif not _is_link(entry) or _first_visit(entry.path, linked):
+                folders.append(Path(entry.path))
+                waiting.append(entry.path)
+    return FoundFiles(
+        tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(skipped)),
+        tuple(sorted(unreadable)),
+    )  # fmt: skip
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that cannot be followed
+        return False
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a link, or on Windows a junction (Python 3.12 tells these)."""
+    return entry.is_symlink() or (hasattr(entry, "is_junction") and bool(entry.is_junction()))
+
+
+def _is_hidden(name: str, *, is_folder: bool) -> bool:
+    """Return whether a name is hidden or made by a program, on any system."""
+    return name.startswith(".") or name.lower() in (_JUNK if is_folder else _JUNK_FILES)
+
+
+def _first_visit(link: str, linked: set[str]) -> bool:
+    """Return whether the target of a link is new, and remember it."""
+    target, here = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    above = here == target or here.startswith(os.path.join(target, ""))
+    new = target not in linked and not above
+    linked.add(target)
+    return new
+
+
+def equal_files(paths: Iterable[str | os.PathLike[str]]) -> list[list[int]]:
+    """Return which files have the same bytes.
+
+    Only files of one size are opened, and read whole only if their last 64 KB agree as well.
+
+    Parameters
+    ----------
+    paths : iterable of path-like
+        Files; those that cannot be read are equal to none.
+
+    Returns
+    -------
+    list of list of int
+        Positions in `paths`, one list per group of two or more.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> for name, text in {"a": "one", "b": "two", "c": "one"}.items():
+    ...     _ = (folder / name).write_text(text)
+    >>> equal_files([folder / "a", folder / "b", folder / "c"])
+    [[0, 2]]
+    """
+    names = [os.fspath(path) for path in paths]
+    groups: list[list[int]] = [list(range(len(names)))]
+    for key in (_size, _tail, sha256):
+        finer: dict[tuple[int, Any], list[int]] = defaultdict(list)
+        for number, group in enumerate(groups):
+            for at in group:
+                with suppress(OSError, ValueError):
+                    finer[number, key(names[at])].append(at)
+        groups = [group for group in finer.values() if len(group) > 1]
+    return sorted(groups)
+
+
+def _size(path: str) -> int:
+    """Return the bytes of an ordinary file; a pipe would wait for ever."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(path)
+    return os.path.getsize(path)
+
+
+def _tail(path: str) -> bytes:
+    """Return the last 64 KB of a file."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - (1 << 16)))
+        return file.read()

@@ -269,7 +269,7 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
     for table, given, words in (
         (studies, ["--sensitivity", "95"], "--sensitivity is 95; give a share"),
         (three, ["--sensitivity", "0.9"], "between two classes, and here are 4"),
-        (one, [], "all images of split 'val' are of class 'normal'"),
+        (one, [], "split 'val' has no image of class 'pneumonia'"),
         (studies[studies["label"] == "normal"], [], "learn from are of class 'normal'"),
         (studies[studies["split"] != "train"], [], "no image is in split 'train'"),
     ):
@@ -331,7 +331,7 @@ def _bad_inputs(tmp_path, folder):
         for n in range(12):
             path = text / label / f"{n}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (40, 40), n * 9).save(path)
+            Image.new("L", (40, 40), n * 9 + (label == "ill")).save(path)
     (text / "ill" / "letter.dcm").write_text("Dear colleague")
     cut = tmp_path / "cut"
     for label in ("normal", "ill"):

@@ -1,10 +1,9 @@
 """Study tables, splits and decoded arrays."""
 
+import errno
 import os
-import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ def _png(path, rng, size=(9, 12)):
 
 
 def _table(**columns):
-    base = {"image_id": list("abcd"), "path": list("abcd"), "label": list("npnp"),
+    base = {"image_id": list("abcd"), "path": list("abcd"), "label": ["normal", "ill"] * 2,
             "split": ["train", "train", "val", "test"], "patient_id": list("wxyz")}  # fmt: skip
     return pd.DataFrame(base | columns)
 
@@ -55,9 +54,17 @@ def test_from_folder_of_splits_knows_the_usual_names(tmp_path, rng):
     assert studies["split"].tolist() == ["train", "train", "test", "test", "val", "val"]
 
 
-def test_from_folder_warns_when_no_patient_is_known(folder, caplog):
-    datasets.from_folder(folder)
-    assert "No patient is known" in caplog.text
+def test_unknown_patients_stay_unknown(folder, tmp_path):
+    studies = datasets.load(folder)
+    assert not datasets.patients_known(studies)
+    assert "patients: not known; each image counted as one" in str(datasets.summary(studies))
+    data = datasets.decode(studies, size=16)
+    assert data.patient_ids is None
+    studies.to_csv(tmp_path / "t.csv", index=False)  # as `fit` keeps it beside the network
+    assert not datasets.patients_known(datasets.from_csv(tmp_path / "t.csv"))
+    told = datasets.load(folder, patient_pattern=r"(p\d+)_")
+    assert datasets.patients_known(told)
+    assert datasets.decode(told, size=16).patient_ids.tolist() == told["patient_id"].tolist()
 
 
 def test_from_folder_takes_the_patient_of_dicom_files(tmp_path):
@@ -96,8 +103,10 @@ def test_two_files_of_one_name_keep_their_suffix(tmp_path, rng):
     make_dicom(tmp_path / "ill" / "a.dcm", np.arange(12, dtype=np.uint16).reshape(3, 4))
     found = datasets.from_folder(tmp_path)["image_id"].tolist()
     assert found == ["ill/a.dcm", "ill/a.png", "ill/b", "normal/a", "normal/b"]
-    (tmp_path / "t.csv").write_text("path,label\na.png,n\na.dcm,p\n1.2.7,n\na.png.dcm,p\n")
-    found = datasets.from_csv(tmp_path / "t.csv")["image_id"].tolist()
+    table = tmp_path / "elsewhere" / "t.csv"
+    table.parent.mkdir()
+    table.write_text("path,label\na.png,n\na.dcm,p\n1.2.7,n\na.png.dcm,p\n")
+    found = datasets.from_csv(table)["image_id"].tolist()
     assert found == ["a.png", "a.dcm", "1.2.7", "a.png.dcm"]
 
 
@@ -118,30 +127,34 @@ def test_from_folder_refuses(tmp_path, make, message):
 def test_from_folder_refuses_a_pattern_that_does_not_match(folder):
     with pytest.raises(StudyTableError, match=r"p0_0\.png: the patient pattern 'x\+' does not"):
         datasets.from_folder(folder, patient_pattern="x+")
-    with pytest.raises(StudyTableError, match=r"pattern '\(\[' is no regular expression"):
+    with pytest.raises(StudyTableError, match=r"pattern '\(\[' is not a regular expression"):
         datasets.from_folder(folder, patient_pattern="([")
 
 
-def test_from_csv_makes_paths_absolute_and_fills_in(tmp_path, caplog):
+def test_from_csv_makes_paths_absolute_and_fills_in(tmp_path):
     (tmp_path / "t.csv").write_text("path,label,mask_path\na.png,normal,\nb/b.png,ill,m.png\n")
     studies = datasets.from_csv(tmp_path / "t.csv")
     assert studies["path"].tolist() == [str(tmp_path / "a.png"), str(tmp_path / "b/b.png")]
     assert studies["mask_path"].tolist() == ["", str(tmp_path / "m.png")]
     assert studies["image_id"].tolist() == ["a", "b/b"]
     assert studies["patient_id"].tolist() == ["a", "b/b"]
-    assert "no column 'patient_id'" in caplog.text
+    assert not datasets.patients_known(studies)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "no such file"),
-        ("", "no CSV table"),
+        ("", "not a CSV table"),
         ("path,name\na.png,b\n", "column 'label' is missing; found path, name"),
         ("path,label\n", "no rows"),
         ("path,label\na.png,\n", "'label' is empty in row 1"),
-        ("image_id,path,label\na,a.png,n\na,b.png,n\n", "'a' stands in two rows"),
-        ("path,label,split\na.png,n,training\n", "unknown split 'training'"),
+        ("image_id,path,label\na,a.png,n\na,b.png,n\n", "image_id 'a' stands in 2 rows"),
+        ("path,label,split\na.png,n,external_test\n", "unknown split 'external_test'"),
+        ("path,label,split\na.png,n,train\nb.png,n,\n", "1 of 2 rows have no split, the first in"),
+        ("path,label\na.png,n\n./a.png,n\n", "path '.*a.png' stands in 2 rows"),
+        ("path,label\n,n\n", "'path' is empty in row 1"),
+        ("path,label\na,b,n\n", "its rows have more fields than its header line"),
         ("path,label,split,patient_id\na,n,train,p7\nb,n,test,p7\n", "'p7' is in more than one"),
     ],
 )
@@ -170,8 +183,8 @@ def test_from_csv_takes_the_word_none_for_a_label(tmp_path):
         (datasets.decode, "image_id"),
         (datasets.class_names, "label"),
         (lambda t: datasets.split_by_patient(t, rng=np.random.default_rng(0)), "patient_id"),
-        (lambda t: datasets.draw(t, {"train": 1}, rng=np.random.default_rng(0)), "label"),
-        (lambda t: datasets.draw_few(t, images=2, rng=np.random.default_rng(0)), "split"),
+        (lambda t: datasets.subsample(t, {"train": 1}, rng=np.random.default_rng(0)), "label"),
+        (datasets.summary, "split"),
     ],
 )
 def test_a_table_without_a_column_is_refused_by_its_name(use, column):
@@ -209,18 +222,58 @@ def test_class_names_put_the_healthy_first(labels, expected, caplog):
 
 
 @pytest.mark.parametrize(
-    ("labels", "expected", "word"),
+    ("labels", "expected"),
     [
-        (["b", "a"], ("a", "b"), "None"),
-        (["nodule", "mass"], ("mass", "nodule"), "None"),
-        (["not ill", "no pain"], ("no pain", "not ill"), "Each"),
+        ([str(k) for k in range(12)], tuple(str(k) for k in range(12))),
+        (["Mild", "Moderate", "No_DR", "Proliferate_DR", "Severe"],
+         ("No_DR", "Mild", "Moderate", "Severe", "Proliferate_DR")),
+        (["Mild", "Moderate", "NonDemented", "VeryMild"],
+         ("NonDemented", "VeryMild", "Mild", "Moderate")),
+        (["MildDemented", "ModerateDemented", "NonDemented", "VeryMildDemented"],
+         ("NonDemented", "VeryMildDemented", "MildDemented", "ModerateDemented")),
+        (["3Moderate", "0Normal", "4Severe", "1Doubtful", "2Mild"],
+         ("0Normal", "1Doubtful", "2Mild", "3Moderate", "4Severe")),
+        (["stage 10", "stage 9", "stage 1"], ("stage 1", "stage 9", "stage 10")),
+        (["Grade IV", "Grade I", "Grade III", "Grade II"],
+         ("Grade I", "Grade II", "Grade III", "Grade IV")),
+    ],
+)  # fmt: skip
+def test_grades_keep_their_order(labels, expected):
+    table = pd.DataFrame({"label": labels})
+    assert datasets.class_names(table) == expected
+    assert datasets.class_names(table, ordinal=True) == expected
+
+
+def test_ordinal_needs_a_known_order():
+    tumours = pd.DataFrame({"label": ["glioma", "notumor", "meningioma", "class_02"]})
+    with pytest.raises(StudyTableError, match="the order of the grades notumor, class_02, glioma"):
+        datasets.class_names(tumours, ordinal=True)
+    tumours.attrs["classes"] = ["notumor", "meningioma", "class_02", "glioma"]
+    assert datasets.class_names(tumours, ordinal=True) == tuple(tumours.attrs["classes"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["b", "a"], "neither of the classes 'a' and 'b' reads"),
+        (["nodule", "mass"], "neither of the classes 'mass' and 'nodule' reads"),
+        (["2", "1"], "neither of the classes '1' and '2' reads"),
+        (["not ill", "no pain"], "both of the classes 'no pain' and 'not ill' read as"),
     ],
 )
-def test_class_names_say_which_is_taken_for_healthy_in_doubt(labels, expected, word, caplog):
-    assert datasets.class_names(pd.DataFrame({"label": labels})) == expected
-    first, second = expected
-    assert f"{word} of the classes '{first}' and '{second}' reads as healthy" in caplog.text
-    assert "call the healthy one 'normal'" in caplog.text
+def test_class_names_ask_which_of_two_is_healthy(labels, words):
+    table = pd.DataFrame({"label": labels})
+    with pytest.raises(StudyTableError, match=words + ".*--classes"):
+        datasets.class_names(table)
+    table.attrs["classes"] = labels
+    assert datasets.class_names(table) == tuple(labels)
+
+
+def test_benign_comes_before_malignant_and_after_normal():
+    names = datasets.class_names(pd.DataFrame({"label": ["malignant", "benign"]}))
+    assert names == ("benign", "malignant")
+    names = datasets.class_names(pd.DataFrame({"label": ["malignant", "benign", "normal"]}))
+    assert names == ("normal", "benign", "malignant")
 
 
 # --- splits ---------------------------------------------------------------------------------
@@ -269,40 +322,39 @@ def test_split_by_patient_refuses(rng):
         datasets.split_by_patient(_many(6), rng=rng)
 
 
-def test_draw_sizes_and_balance(rng):
+def test_subsample_sizes_and_balance(rng):
     studies = datasets.split_by_patient(_many(200), rng=rng)
-    drawn = datasets.draw(studies, {"train": 30, "test": 11}, rng=rng, balanced=True)
+    drawn = datasets.subsample(studies, {"train": 30, "test": 11}, rng=rng, balanced=True)
     assert drawn.groupby("split").size().to_dict() == {"test": 11, "train": 30}
     assert drawn[drawn["split"] == "train"]["label"].value_counts().to_dict() == {"n": 15, "p": 15}
-    kept = datasets.draw(studies, {"train": 40}, rng=rng)
+    kept = datasets.subsample(studies, {"train": 40}, rng=rng)
     share = (studies[studies["split"] == "train"]["label"] == "p").mean()
     assert abs((kept["label"] == "p").sum() - 40 * share) <= 1
 
 
-def test_draw_takes_many_patients_before_a_second_image(rng):
+def test_subsample_takes_many_patients_before_a_second_image(rng):
     studies = datasets.split_by_patient(_many(200), rng=rng)
-    drawn = datasets.draw(studies, {"train": 30}, rng=rng)
+    drawn = datasets.subsample(studies, {"train": 30}, rng=rng)
     assert drawn["patient_id"].nunique() == 30
 
 
-def test_draw_refuses_a_split_that_is_not_there(rng):
-    with pytest.raises(StudyTableError, match="cannot draw 3 images of split 'other'"):
-        datasets.draw(_table(), {"other": 3}, rng=rng)
+def test_subsample_refuses_a_split_that_is_not_there(rng):
+    with pytest.raises(StudyTableError, match="cannot take 3 images of split 'other'"):
+        datasets.subsample(_table(), {"other": 3}, rng=rng)
 
 
-def test_draw_few_learns_from_few_and_tests_on_others(rng):
-    studies = datasets.split_by_patient(_many(200), rng=rng)
-    few = datasets.draw_few(studies, images=40, test=25, rng=rng)
-    assert (few["split"] == "test").sum() == 25
-    learn = few[few["split"] != "test"]
-    assert learn["label"].value_counts().to_dict() == {"n": 20, "p": 20}
-    assert set(learn["split"]) == {"train", "val"}
-    assert not set(learn["patient_id"]) & set(few[few["split"] == "test"]["patient_id"])
-    assert len(datasets.draw_few(studies, rng=rng)) == len(studies)
-    large = datasets.draw_few(studies, images=40, test=250, rng=rng)  # more than the test split
-    assert (large["split"] == "test").sum() == 250
-    homes = large.assign(test=large["split"] == "test").groupby("patient_id")["test"].nunique()
-    assert homes.max() == 1
+def test_equal_files_stay_in_one_split(tmp_path, rng):
+    """Copies under other names would else be learned from and tested on."""
+    for number in range(40):
+        _png(tmp_path / ("normal", "ill")[number % 2] / f"{number}.png", rng)
+    for number in range(0, 40, 2):
+        image = tmp_path / "normal" / f"{number}.png"
+        (tmp_path / "normal" / f"copy{number}.png").write_bytes(image.read_bytes())
+    studies = datasets.load(tmp_path)
+    home = dict(zip(studies["image_id"], studies["split"], strict=True))
+    assert all(home[f"normal/{n}"] == home[f"normal/copy{n}"] for n in range(0, 40, 2))
+    assert set(home.values()) == {"train", "val", "test"}
+    assert any("20 files repeat another" in text for text in datasets.summary(studies).suspicious)
 
 
 # --- arrays ---------------------------------------------------------------------------------
@@ -332,6 +384,9 @@ def test_decode_of_the_same_size_is_exact(tmp_path, rng):
     image = rng.integers(0, 256, (16, 16), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
     studies = _table(path=[str(tmp_path / "a.png")] * 4)
+    with pytest.raises(StudyTableError, match="1 group"):
+        datasets.decode(studies, size=16)
+    studies["label"], studies["split"] = "normal", "train"
     np.testing.assert_array_equal(datasets.decode(studies, size=16).images[2], image)
 
 
@@ -351,18 +406,100 @@ def test_subset_by_split_mask_and_index(folder):
         decoded.subset("val")
 
 
-def test_cache_is_mapped_reused_and_renewed(folder, tmp_path, monkeypatch):
+def test_cache_is_mapped_and_reused(folder, tmp_path, monkeypatch):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
     first = datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert isinstance(first.images, np.memmap)
     np.testing.assert_array_equal(first.images, datasets.decode(studies, size=16).images)
-    calls = []
-    monkeypatch.setattr("medimg.datasets.cache.fill", lambda *a, progress: calls.append(a))
-    datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    assert calls == []
-    Image.new("L", (3, 5)).save(studies["path"][0])
-    datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    assert len(calls) == 1
+    monkeypatch.setattr("medimg.datasets.arrays.read_image", None)
+    again = datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(again.images, first.images)
+
+
+def test_cache_sees_a_file_that_changed_with_the_same_size_and_time(tmp_path):
+    file = tmp_path / "a.bmp"
+    Image.fromarray(np.full((16, 16), 10, np.uint8)).save(file)
+    studies = _table(path=[str(file)] * 4).head(1)
+    before, stat = datasets.decode(studies, size=16, cache=tmp_path / "c").images.max(), file.stat()
+    Image.fromarray(np.full((16, 16), 99, np.uint8)).save(file)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    after = datasets.decode(studies, size=16, cache=tmp_path / "c").images.max()
+    assert (before, after) == (10, 99)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b"",
+        lambda b: b[: len(b) // 2],
+        lambda b: b[:200] + bytes([b[200] ^ 255]) + b[201:],
+        lambda b: b"PK\x03\x04" + b[4:],
+        lambda b: b[:-1] + bytes([b[-1] ^ 1]),
+        lambda b: b"\x93NUMPY\x01\x00v\x00" + b"{" * 118,
+    ],
+)
+def test_a_damaged_cache_is_made_again(folder, tmp_path, damage):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    right = np.array(datasets.decode(studies, size=16, cache=tmp_path / "cache").images)
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
+    np.testing.assert_array_equal(found, right)
+    assert list((tmp_path / "cache").iterdir()) == [file]
+
+
+def _no_room(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _not_here(*args):
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+
+def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    monkeypatch.setattr(os, "posix_fallocate", _no_room, raising=False)
+    with pytest.raises(StudyTableError, match="no room for the cache of 0 MB"):
+        datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["missing", "unsupported"])
+def test_space_is_written_where_it_cannot_be_reserved(folder, tmp_path, monkeypatch, way):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    if way == "missing":
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", _not_here, raising=False)
+    found = datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(found.images, datasets.decode(studies, size=16).images)
+
+
+def test_a_cache_folder_that_is_a_file_is_named(folder, tmp_path):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(StudyTableError, match="cache cannot be written there"):
+        datasets.decode(studies, size=16, cache=tmp_path / "cache")
+
+
+def test_two_processes_may_make_one_cache(folder, tmp_path):
+    code = (
+        "import sys, numpy as np; from medimg import datasets; "
+        "s = datasets.from_folder(sys.argv[1], patient_pattern=r'(p\\d+)_'); "
+        "print(int(datasets.decode(s, size=16, cache=sys.argv[2]).images.sum()))"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(folder), str(tmp_path / "cache")],
+            stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    sums = {run.communicate()[0].strip() for run in runs}
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    assert sums == {str(int(datasets.decode(studies, size=16).images.sum()))}
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_a_split_of_a_mapped_file_stays_mapped(folder, tmp_path):
@@ -374,15 +511,6 @@ def test_a_split_of_a_mapped_file_stays_mapped(folder, tmp_path):
         assert np.shares_memory(part.images, decoded.images)
         np.testing.assert_array_equal(part.images, decoded.images[rows])
     assert not np.shares_memory(decoded.subset(np.array([0, 2])).images, decoded.images)
-
-
-def test_cache_of_another_size_is_named(folder, tmp_path):
-    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    (file,) = (tmp_path / "cache").glob("*.npy")
-    np.save(file, np.zeros((12, 20, 20), np.uint8))
-    with pytest.raises(StudyTableError, match=r"\(12, 20, 20\), expected uint8 \(12, 16, 16\)"):
-        datasets.decode(studies, size=16, cache=tmp_path / "cache")
 
 
 def test_an_interrupted_decode_leaves_no_cache(folder, tmp_path):
@@ -398,18 +526,96 @@ def test_what_a_killed_decode_left_behind_is_removed(folder, tmp_path):
     datasets.decode(studies, size=16, cache=tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()
     file.unlink()
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    start = file.parent / f".{file.name}.{platform.node()}"
-    left, running, elsewhere = (
-        Path(f"{start}.{gone.pid}"),
-        Path(f"{start}.{os.getppid()}"),
-        file.parent / f".{file.name}.another-machine.{gone.pid}",
-    )
-    for partial in (left, running, elsewhere):
+    old, new = (file.with_name(f".{file.name}.{end}") for end in ("old", "new"))
+    for partial in (old, new):
         partial.write_bytes(b"half")
+    os.utime(old, (0, 0))  # the other may be at work
     datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    assert set(file.parent.iterdir()) == {file, running, elsewhere}
+    assert set(file.parent.iterdir()) == {file, new}
+
+
+def test_decode_keeps_colour_and_shape_when_asked(tmp_path):
+    image = np.zeros((10, 20, 3), np.uint8)
+    image[..., 0], image[..., 2] = 200, 40
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(image[..., 0]).save(tmp_path / "b.png")
+    paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    studies = _table().head(2).assign(path=paths)
+    colour = datasets.decode(studies, size=20, channels=3, keep_aspect=True)
+    assert colour.images.shape == (2, 20, 20, 3)
+    assert colour.channels == 3
+    assert colour.images[0, 10, 10].tolist() == [200, 0, 40]
+    assert colour.images[1, 10, 10].tolist() == [200, 200, 200]
+    assert colour.images[0, 0, 0].tolist() == [0, 0, 0]  # padded
+    assert repr(colour) == "ImageSet(2 RGB images of 20 x 20: 1 normal, 1 ill)"
+    grey = datasets.decode(studies, size=20)
+    assert grey.channels == 1
+    assert grey.images[0, 0, 0] == grey.images[0, 10, 10] > 0
+    one = datasets.decode_file(paths[0], 20, channels=3, keep_aspect=True)
+    np.testing.assert_array_equal(one, colour.images[0])
+
+
+def test_decode_passes_on_the_frame_and_the_stretch(monkeypatch, tmp_path):
+    asked = []
+
+    def read(path, *, window, frame, colour):
+        asked.append((window, frame, colour))
+        return np.zeros((4, 4), np.float32)
+
+    monkeypatch.setattr("medimg.datasets.arrays.read_image", read)
+    (tmp_path / "v.nii").write_bytes(b"x")
+    studies = _table(path=[str(tmp_path / "v.nii")] * 4, frame=[3, 0, 1, 2])
+    datasets.decode(studies, size=8, stretch=True)
+    assert sorted(asked) == [("full", k, False) for k in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": np.zeros((2, 8, 8))}, "images are float64"),
+        ({"images": np.zeros((2, 8, 8, 4), np.uint8)}, r"expected uint8 \(N, H, W\)"),
+        ({"images": np.zeros((3, 8, 8), np.uint8)}, "one row per image"),
+        ({"ids": np.array(["a"])}, "one row per image"),
+        ({"labels": np.array([0, 2])}, "whole numbers from 0 to 1"),
+        ({"labels": np.array([0, -1])}, "whole numbers from 0 to 1"),
+        ({"labels": np.array([0.0, 1.0])}, "whole numbers from 0 to 1"),
+        ({"classes": ("n", "n")}, "named twice"),
+    ],
+)
+def test_an_image_set_is_checked_once_on_making(change, message):
+    names = np.array(["a", "b"])
+    good = {"images": np.zeros((2, 8, 8), np.uint8), "labels": np.array([0, 1], np.int32),
+            "ids": names, "patients": names, "splits": names, "classes": ("n", "p")}  # fmt: skip
+    assert datasets.ImageSet(**good).labels.dtype == np.int64
+    with pytest.raises(StudyTableError, match=message):
+        datasets.ImageSet(**good | change)
+
+
+def test_ordinal_and_healthy_belong_to_the_loaded_set(tmp_path, rng):
+    for grade in ("10", "2", "0", "1"):
+        for number in range(3):
+            _png(tmp_path / grade / f"{number}.png", rng)
+    studies = datasets.load(tmp_path)
+    data = datasets.decode(studies, size=8)
+    assert data.classes == ("0", "1", "2", "10")
+    assert data.ordinal
+    assert data.healthy == "0"
+    assert data.subset("train").ordinal
+    found = datasets.summary(studies)
+    assert found.to_dict()["ordinal"] is True
+    assert str(found).startswith("grades, lowest first: 0, 1, 2, 10\nhealthy: 0 (the lowest grade)")
+
+
+def test_a_fingerprint_is_of_every_byte():
+    films = np.zeros((5000, 3, 4), np.uint8)
+    seen = {datasets.fingerprint(films)}
+    for row in (0, 1, 2500, 4999):
+        changed = films.copy()
+        changed[row, 1, 2] = 1
+        seen.add(datasets.fingerprint(changed))
+    assert len(seen) == 5
+    assert datasets.fingerprint(films) == datasets.fingerprint(films[::1].copy())
+    assert datasets.fingerprint(films, films[:1]) != datasets.fingerprint(films)
 
 
 def test_decode_refuses(tmp_path):
@@ -417,6 +623,10 @@ def test_decode_refuses(tmp_path):
         datasets.decode(_table(path=[str(tmp_path / "gone.png")] * 4))
     with pytest.raises(StudyTableError, match="size 4 is too small"):
         datasets.decode(_table(), size=4)
+    with pytest.raises(StudyTableError, match="size 100000 is too large"):
+        datasets.decode(_table(), size=100_000)
+    with pytest.raises(StudyTableError, match="channels=2; give 1 for grey or 3"):
+        datasets.decode(_table(), channels=2)
 
 
 def test_decode_masks(tmp_path):
@@ -528,6 +738,6 @@ def test_sample_is_split_by_patient():
 
 
 def test_sample_that_is_not_there(monkeypatch, tmp_path):
-    monkeypatch.setattr("medimg.datasets.catalogue.__file__", str(tmp_path / "a" / "b" / "c.py"))
+    monkeypatch.setattr("medimg.datasets.layouts.__file__", str(tmp_path / "a" / "b" / "c.py"))
     with pytest.raises(StudyTableError, match="clone the repository"):
         datasets.load("sample")

@@ -1,7 +1,10 @@
 """Downloads against a server on loopback: whole, broken off, resumed, wrong."""
 
+import contextlib
 import hashlib
 import io
+import os
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -104,7 +107,7 @@ def test_fetch_names_a_server_that_is_not_there(tmp_path):
 
 def test_pneumoniamnist_becomes_a_study_table(server, tmp_path, rng, monkeypatch):
     server.body, arrays = _npz(rng)
-    monkeypatch.setattr("medimg.sources.pneumonia.pneumoniamnist", lambda size: _source(server))
+    monkeypatch.setattr("medimg.sources.pneumoniamnist", lambda size: _source(server))
     for _ in range(2):
         folder = sources.fetch_pneumoniamnist(tmp_path, size=28)
     assert '"licence": "CC BY 4.0"' in (folder / "SOURCE.json").read_text()
@@ -115,21 +118,129 @@ def test_pneumoniamnist_becomes_a_study_table(server, tmp_path, rng, monkeypatch
     np.testing.assert_array_equal(decoded.images[0], arrays["val_images"][3])
 
 
-def test_unpack_refuses_another_file(tmp_path):
-    file = tmp_path / "file.npz"
-    np.savez(file, other=np.zeros(3))
-    with pytest.raises(DownloadError, match="no MedMNIST archive"):
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"other": np.zeros(3)}, "cannot be unpacked"),
+        ({"labels": np.zeros((4, 14), np.uint8)}, "14 findings per image"),
+        ({"images": np.zeros((4, 8, 8, 8), np.uint8)}, "not 2-D pictures"),
+        ({"images": np.zeros((4, 8, 8), float)}, "not 2-D pictures"),
+        ({"labels": np.full((4, 1), 7, np.uint8)}, "cannot be unpacked"),
+        ({"images": np.zeros((3, 8, 8), np.uint8)}, "cannot be unpacked"),
+    ],
+)
+def test_unpack_refuses_another_file(tmp_path, arrays, words):
+    kinds = {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros((4, 1), np.uint8)}
+    whole = {
+        f"{s}_{k}": arrays.get(k, v) for s in ("train", "val", "test") for k, v in kinds.items()
+    }
+    file = tmp_path / "pneumoniamnist.npz"
+    np.savez(file, **({"other": arrays["other"]} if "other" in arrays else whole))
+    with pytest.raises(DownloadError, match=words):
         sources.unpack_npz(file, tmp_path / "out")
-    assert [p.name for p in tmp_path.iterdir()] == ["file.npz"]
+    assert [p.name for p in tmp_path.iterdir()] == ["pneumoniamnist.npz"]
 
 
-@pytest.mark.parametrize(("size", "ending"), [(28, "pneumoniamnist.npz"), (224, "_224.npz")])
-def test_pneumoniamnist_address_is_that_of_medmnist(size, ending):
+@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 junk", b"\x93NUMPY", b"<html>"])
+def test_unpack_refuses_what_is_no_archive(tmp_path, data):
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(DownloadError, match=r"x\.npz: it cannot be unpacked"):
+        sources.unpack_npz(tmp_path / "x.npz", tmp_path / "out")
+
+
+def test_a_left_temporary_folder_of_the_same_process_does_no_harm(tmp_path, rng):
+    body, _ = _npz(rng)
+    (tmp_path / "f.npz").write_bytes(body)
+    left = tmp_path / f".out.{os.getpid()}"
+    (left / "train" / "normal").mkdir(parents=True)
+    folder = sources.unpack_npz(tmp_path / "f.npz", tmp_path / "out")
+    assert sorted(p.name for p in folder.iterdir()) == ["test", "train", "val"]
+    assert {p.name for p in tmp_path.iterdir()} == {"f.npz", "out", left.name}
+
+
+@pytest.mark.parametrize(
+    ("size", "ending", "md5"),
+    [
+        (28, "pneumoniamnist.npz?download=1", "28209eda62fecd6e6a2d98b1501bb15f"),
+        (64, "pneumoniamnist_64.npz?download=1", "8f4eceb4ccffa70c672198ea285246c6"),
+        (128, "pneumoniamnist_128.npz?download=1", "05b46931834c231683c68f40c47b2971"),
+        (224, "pneumoniamnist_224.npz?download=1", "d6a3c71de1b945ea11211b03746c1fe1"),
+    ],
+)
+def test_pneumoniamnist_address_is_that_of_its_publisher(size, ending, md5):
     source = sources.pneumoniamnist(size)
-    assert ending in source.url
-    assert len(source.md5) == 32
+    assert source.url == f"https://zenodo.org/records/10519652/files/{ending}"
+    assert source.md5 == md5
 
 
 def test_pneumoniamnist_has_four_sizes():
     with pytest.raises(DownloadError, match="use 28, 64, 128, 224"):
         sources.pneumoniamnist(100)
+
+
+# --- servers that break the rules -----------------------------------------------------------
+
+
+def _raw_server(answer, *, endless=False):
+    """Answer one request with these bytes, whatever they are; `endless` repeats the last piece."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        client, _ = listener.accept()
+        with client, listener, contextlib.suppress(OSError):
+            client.recv(65536)
+            client.sendall(answer)
+            while endless:
+                client.sendall(b"x" * 65536)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"http://127.0.0.1:{listener.getsockname()[1]}/file"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"what is this\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nbody\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nbody\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbo",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+        b"HTTP/1.1 302 Found\r\nLocation: ftp://\r\n\r\n",
+        b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ],
+)
+def test_odd_answers_are_one_error(tmp_path, answer):
+    source = sources.Source(_raw_server(answer), "0" * 32, "", "")
+    with pytest.raises(DownloadError, match=r"the download broke off .* run the same command"):
+        sources.fetch(source, tmp_path, "file")
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("length", [b"abc", b"-1", b"1e3"])
+def test_an_odd_length_is_no_length(tmp_path, length):
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nbody"
+    source = sources.Source(_raw_server(answer), hashlib.md5(b"body").hexdigest(), "", "")
+    assert sources.fetch(source, tmp_path, "file").read_bytes() == b"body"
+
+
+@pytest.mark.parametrize("limit", ["_MAX_BYTES", "_MAX_SECONDS"])
+def test_a_body_without_end_is_stopped(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(sources, limit, {"_MAX_BYTES": 1 << 20, "_MAX_SECONDS": 0.3}[limit])
+    url = _raw_server(b"HTTP/1.1 200 OK\r\n\r\n", endless=True)
+    with pytest.raises(DownloadError, match=r"stopped after .* more than any file of the course"):
+        sources.fetch(sources.Source(url, "0" * 32, "", ""), tmp_path, "file")
+    assert not (tmp_path / "file").exists()
+    left = tmp_path / "file.part"
+    assert not left.exists() or left.stat().st_size < 3 << 20
+
+
+def test_another_range_than_asked_begins_anew(tmp_path):
+    (tmp_path / "file.part").write_bytes(b"old")
+    answer = (b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-3/4\r\nContent-Length: 4\r\n\r\n"
+              b"body")  # fmt: skip
+    source = sources.Source(_raw_server(answer), hashlib.md5(b"body").hexdigest(), "", "")
+    assert sources.fetch(source, tmp_path, "file").read_bytes() == b"body"

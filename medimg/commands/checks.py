@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from medimg import datasets
 from medimg.errors import MetricsError, ModelError, StudyTableError
+from medimg.storage import equal_files
 
 if TYPE_CHECKING:
     from medimg.models import MedicalNet, ModelInfo
@@ -34,7 +37,7 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
     Raises
     ------
     StudyTableError
-        When there is one class only, train or val has no image, or all of val are of one class.
+        When there is one class only, or train or val lacks a class.
     MetricsError
         When the sensitivity is no share above 0, or there are more than two classes.
     """
@@ -59,10 +62,11 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
                 f"no image is in split '{split}'; a network needs images to learn from (train) and "
                 "others to choose the epoch and the threshold by (val)."
             )
-        if split == "val" and len(classes) == 2 and len(labels) == 1:
+        lacking = [name for name in classes if name not in labels]
+        if lacking:
             raise StudyTableError(
-                f"all images of split 'val' are of class '{labels.pop()}', so no threshold can be "
-                "chosen there; move patients of the other class into it."
+                f"split '{split}' has no image of class '{lacking[0]}', so nothing can be learned "
+                "or chosen for it there; move patients of that class into it."
             )
 
 
@@ -144,11 +148,11 @@ def check_unseen(
                 "a name, give them another patient_id). --split train measures what it learned."
             )
         log.warning("%s: this measures its memory, not how it does on new patients.", words)
-    alike = int((studies["image_id"].isin(learned["image_id"]) & ~again).sum())
-    if alike:
+    alike = studies["image_id"].isin(learned["image_id"]) | _same_bytes(studies, learned)
+    if (alike & ~again).any():
         log.warning(
-            "%d of these images are named like images that the network learned from; if they are "
-            "copies of these, this is no test.", alike,
+            "%d of these images are named like images that the network learned from, or have the "
+            "same bytes; if they are copies, this is not a test.", int((alike & ~again).sum()),
         )  # fmt: skip
     validation = _same_files(studies, known[known["split"] == "val"])
     return frozenset(studies.loc[validation, "image_id"])
@@ -157,3 +161,12 @@ def check_unseen(
 def _same_files(studies: pd.DataFrame, others: pd.DataFrame) -> pd.Series[bool]:
     """Tell of each image whether its very file is among the others."""
     return studies["path"].map(os.path.realpath).isin(others["path"].map(os.path.realpath))
+
+
+def _same_bytes(studies: pd.DataFrame, others: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell of each image whether another file with its bytes is among the others."""
+    found = np.zeros(len(studies), bool)
+    for group in equal_files([*studies["path"], *others["path"]]):
+        if group[-1] >= len(studies):
+            found[[row for row in group if row < len(studies)]] = True
+    return found

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medimg import datasets, images
+from medimg import datasets
 from medimg.commands.checks import beside, check_classes, check_fit, check_size, check_unseen
 from medimg.commands.data import named_studies, save_table
 from medimg.storage import atomic_write
@@ -46,7 +46,10 @@ def fit(args: argparse.Namespace) -> None:
         )
         check_size(model, args.size)
         model.classes = classes
-        data = datasets.decode(learn, size=args.size, cache=args.cache, classes=classes)
+        data = datasets.decode(
+            learn, size=args.size, keep_aspect=args.keep_aspect, cache=args.cache, classes=classes,
+            allow_duplicates=args.allow_duplicates,
+        )  # fmt: skip
         train, val = data.subset("train"), data.subset("val")
         result = training.fit(
             model, train, val, settings=_settings(args, len(train), model), resume=args.resume,
@@ -73,8 +76,9 @@ def evaluate(args: argparse.Namespace) -> None:
             "on single ones; expect other sensitivity and specificity than on validation."
         )
     data = datasets.decode(
-        studies, size=info.image_size, keep_aspect=info.keep_aspect, classes=info.classes
-    )
+        studies, size=info.image_size, keep_aspect=info.keep_aspect, classes=info.classes,
+        allow_duplicates=args.allow_duplicates,
+    )  # fmt: skip
     predictions = training.predict(
         model, data, tta=args.tta or info.tta, temperature=info.temperature
     )
@@ -151,6 +155,7 @@ def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.N
 
     sidecar = {
         "image_size": args.size,
+        "keep_aspect": args.keep_aspect,
         "data_fingerprint": result.fingerprint,
         "settings": result.settings.to_json(),
         "tta": result.settings.tta,
@@ -172,7 +177,7 @@ def _calibrated(
 
     def predictions(temperature: float) -> metrics.Predictions:
         scores = training.to_scores(logits, temperature=temperature)
-        return metrics.Predictions(val.ids, val.labels, scores, val.patients, val.classes)
+        return metrics.Predictions(val.ids, val.labels, scores, val.patient_ids, val.classes)
 
     temperature = metrics.fit_temperature(predictions(1.0)).value
     scored = predictions(temperature)
@@ -211,8 +216,6 @@ def _called(
 
 def _read(paths: Sequence[str], info: ModelInfo) -> npt.NDArray[np.uint8]:
     """Read files as the network's images: uint8 (N, H, W)."""
-    read = [
-        images.resize(images.read_image(p), info.image_size, keep_aspect=info.keep_aspect)
-        for p in paths
-    ]
-    return np.round(np.stack(read) * 255).astype(np.uint8)
+    return np.stack([
+        datasets.decode_file(path, info.image_size, keep_aspect=info.keep_aspect) for path in paths
+    ])  # fmt: skip

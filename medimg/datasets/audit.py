@@ -1,12 +1,14 @@
 """Can the label be told without looking at the disease? An audit before any network is trained.
 
-A file's size, the mean brightness, a strip of border or a header field must not tell the healthy
-from the ill. Where they do, a network will learn them, and fail in the next hospital.
+A file's size, the mean brightness, a strip of border or a header field must not tell one class
+from the others. Where they do, a network will learn them, and fail in the next hospital.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,44 +20,56 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from medimg.datasets.classes import class_names, ranked
+from medimg.datasets.names import healthy_class, ranked
 from medimg.datasets.tables import require_columns
-from medimg.errors import StudyTableError
+from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import read_header, read_image, resize
-from medimg.images.files import check_file
+from medimg.metrics import Predictions, auc
 from medimg.progress import tqdm
 
+log = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
-_SIDE, _STRIP, _RESAMPLES = 224, 8, 400
+_SIDE, _STRIP = 224, 8
 # scikit-learn has no types
 _Folds: Any = StratifiedGroupKFold
 _Forest: Any = RandomForestClassifier
 _Tree: Any = DecisionTreeClassifier
-_NEVER = {"image_id", "path", "label", "split", "patient_id"}
+_NEVER = {"image_id", "path", "label", "split", "patient_id", "frame"}
+# Words by which a column says that it holds the diagnosis.
+_LABEL_WORDS = re.compile(
+    r"label|class|target|diagnos|finding|grade|severity|stage|disease|outcome|patholog|\bdx", re.I
+)
 
 
-def audit_shortcuts(studies: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> pd.DataFrame:
-    """Measure how well the label can be told by what is not disease.
+def audit_shortcuts(
+    studies: pd.DataFrame, *, exclude: Collection[str] = (), folds: int = 5, seed: int = 0
+) -> pd.DataFrame:
+    """Measure how well each class can be told from the rest by what is not disease.
 
     Every shortcut gets a classifier of its own (a random forest on numbers of the image, a small
-    tree on one number, the share of the ill for one category), scored out of fold with patients
-    kept together.
+    tree on one number, the frequency of the classes for one category), scored out of fold with
+    patients kept together.
 
     Parameters
     ----------
     studies : DataFrame
-        A study table. With `dicom_path`, every header field is audited too. A column that is
-        empty (or "none", or 0) for all the healthy describes the disease and is left out.
+        A study table. With `dicom_path`, every header field is audited too. Left out by itself,
+        with a line in the log, is a column that describes the disease: one that is empty (or
+        "none", or 0) for all images of the healthy class, or that by its name or its values holds
+        the label and settles it.
+    exclude : collection of str
+        Further columns to leave out.
     folds : int
-        Of the cross-validation.
+        How many folds the cross-validation has.
     seed : int
-        Of folds, forests and intervals.
+        Seed for the folds and the forests.
 
     Returns
     -------
     DataFrame
-        `shortcut`, `auc`, `low` and `high` (95 % interval, bootstrap by patient), `n`; the most
-        telling first. 0.5 is chance.
+        `shortcut`, `class` (told from the rest; of two classes only the second), `auc`, `low` and
+        `high` (95 % interval, DeLong by patient), `n`; the most telling first. 0.5 is chance.
+        ``attrs["left_out"]`` maps each column that was left out to the reason.
 
     Raises
     ------
@@ -74,37 +88,76 @@ def audit_shortcuts(studies: pd.DataFrame, *, folds: int = 5, seed: int = 0) -> 
     --------
     >>> table = audit_shortcuts(studies)  # doctest: +SKIP
     >>> list(table.columns)  # doctest: +SKIP
-    ['shortcut', 'auc', 'low', 'high', 'n']
+    ['shortcut', 'class', 'auc', 'low', 'high', 'n']
     """
-    ill, patients = _answers(studies, folds)
+    names, labels, patients = _answers(studies, exclude, folds)
+    left_out = _left_out(studies, names, exclude)
+    for column, why in left_out.items():
+        log.info("column '%s' is not audited: %s", column, why)
     cut = _Folds(folds, shuffle=True, random_state=seed)
-    parts = list(cut.split(ill, ill, patients))
-    rows: list[tuple[str, float, float, float, int]] = []
-    for name, values in _shortcuts(studies):
-        score = _out_of_fold(values, ill, parts, seed)
-        low, high = _interval(score, ill, patients, seed)
-        rows.append((name, _auc(score, ill), low, high, len(ill)))
-    table = pd.DataFrame(rows, columns=["shortcut", "auc", "low", "high", "n"])
-    return table.sort_values("auc", ascending=False, kind="stable", ignore_index=True)
+    parts = list(cut.split(labels, labels, patients))
+    judged = range(1 if len(names) == 2 else 0, len(names))
+    rows: list[dict[str, object]] = []
+    for name, values in _shortcuts(studies.drop(columns=list(left_out))):
+        scores = _out_of_fold(values, labels, parts, seed, len(names))
+        for k in judged:
+            truth = (labels == k).astype(int)
+            found = auc(Predictions(range(len(truth)), truth, scores[:, k], patients))  # type: ignore[arg-type]
+            rows.append({"shortcut": name, "class": names[k], "auc": found.value,
+                         "low": found.low, "high": found.high, "n": len(truth)})  # fmt: skip
+    table = pd.DataFrame(rows).sort_values("auc", ascending=False, kind="stable", ignore_index=True)
+    table.attrs["left_out"] = left_out
+    return table
 
 
-def _answers(studies: pd.DataFrame, folds: int) -> tuple[Array, Array]:
-    """Return who is ill and the patients' numbers, or say why there can be no audit."""
-    require_columns(studies, ("path", "label", "patient_id"))
-    names = class_names(studies)
-    if len(names) < 2:
+def _answers(
+    studies: pd.DataFrame, exclude: Collection[str], folds: int
+) -> tuple[tuple[str, ...], Array, Array]:
+    """Return classes, labels and patients as numbers, or say why there can be no audit."""
+    require_columns(studies, ("path", "label", "patient_id", *exclude))
+    names = tuple(studies.attrs.get("classes", ())) or ranked(studies["label"])
+    labels = studies["label"].astype(str).map({n: k for k, n in enumerate(names)}).to_numpy()
+    present = np.unique(labels)
+    if len(present) < 2:
         raise StudyTableError(
-            f"the study table has one class only ({', '.join(names)}); an audit needs two"
+            f"the study table has one class only ({studies['label'].iloc[0]}); an audit needs two"
         )
-    ill = (studies["label"].astype(str) != names[0]).to_numpy().astype(int)
     patients = pd.factorize(studies["patient_id"].astype(str))[0]
-    fewest = min(len(np.unique(patients[ill == k])) for k in (0, 1))
+    fewest = min(len(np.unique(patients[labels == k])) for k in present)
     if not 2 <= folds <= fewest:
         raise StudyTableError(
-            f"folds={folds} cannot be: the smaller class has {fewest} patients; choose 2 to "
+            f"folds={folds} cannot be: the smallest class has {fewest} patients; choose 2 to "
             f"{fewest} folds or add patients"
         )
-    return ill, patients
+    return names, labels, patients
+
+
+def _left_out(
+    studies: pd.DataFrame, names: tuple[str, ...], exclude: Collection[str]
+) -> dict[str, str]:
+    """Return which columns describe the disease, and how that was told."""
+    healthy = names[0] if len(names) == 2 else healthy_class(names)
+    is_healthy = studies["label"].astype(str) == healthy
+    found = dict.fromkeys(exclude, "excluded by you")
+    for name in studies.columns.difference([*_NEVER, *found], sort=False):
+        if name.endswith("_path"):
+            continue
+        if is_healthy.any() and _empty(studies.loc[is_healthy, name]):
+            found[name] = f"empty for every image of class {healthy}, so it describes the disease"
+        elif _holds_label(studies[name], studies["label"], names):
+            found[name] = "it holds the label"
+    return found
+
+
+def _holds_label(values: pd.Series[Any], labels: pd.Series[str], names: tuple[str, ...]) -> bool:
+    """Return whether a column settles the label, and is one by its name or by its values."""
+    text = _text(values)
+    kinds = text.nunique()
+    settles = kinds > 1 and bool((labels.groupby(text).agg(lambda of: len(set(of))) < 2).all())
+    plain = {re.sub(r"[\W_]+", "", name).lower() for name in names}
+    said = {re.sub(r"[\W_]+", "", value).lower() for value in text.unique()}
+    named = bool(_LABEL_WORDS.search(str(values.name))) and kinds <= max(20, 2 * len(names))
+    return settles and (named or bool(plain & said))
 
 
 def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
@@ -122,16 +175,17 @@ def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
         for name in sorted(map(str, headers)):
             if len(headers[name].drop_duplicates()) > 1:
                 yield f"header: {name}", _column(headers[name])
-    healthy = (studies["label"].astype(str) == ranked(studies["label"])[0]).to_numpy()
-    for name in studies.columns:
-        told = name in _NEVER or name.endswith("_path") or _empty(studies.loc[healthy, name])
-        if not told and len(studies[name].drop_duplicates()) > 1:
+    for name in studies.columns.difference([*_NEVER], sort=False):
+        if not name.endswith("_path") and len(studies[name].drop_duplicates()) > 1:
             yield f"column: {name}", _column(studies[name])
 
 
 def _size(path: str | Path) -> int:
     """Return the bytes of a file, or raise an ImageReadError that says what is wrong with it."""
-    return check_file(path).stat().st_size
+    try:
+        return Path(path).stat().st_size
+    except OSError as error:
+        raise ImageReadError(f"{path}: there is no such file; correct the study table.") from error
 
 
 def _empty(values: pd.Series[Any]) -> bool:
@@ -169,15 +223,18 @@ def _text(values: pd.Series[Any]) -> pd.Series[str]:
     return values.astype(object).where(values.notna(), "").astype(str)
 
 
-def _out_of_fold(values: Array, ill: Array, parts: list[Any], seed: int) -> Array:
-    """Return scores from models that never saw the patient, as ranks within their fold."""
-    score = np.zeros(len(ill))
+def _out_of_fold(values: Array, labels: Array, parts: list[Any], seed: int, count: int) -> Array:
+    """Return (N, K) scores of models that never saw the patient, as ranks within their fold."""
+    scores = np.zeros((len(labels), count))
     for train, test in parts:
         if values.ndim == 1:
-            known = pd.Series(ill[train]).groupby(values[train]).agg(["sum", "count"])
-            prior = ill[train].mean()
-            share = (known["sum"] + 2 * prior) / (known["count"] + 2)
-            raw = pd.Series(values[test]).map(share).fillna(prior).to_numpy()
+            truth = np.eye(count)[labels[train]]
+            prior = truth.mean(axis=0)
+            known = pd.DataFrame(truth).groupby(values[train]).agg(["sum", "count"])
+            raw = np.tile(prior, (len(test), 1))
+            for k in range(count):
+                share = (known[k, "sum"] + 2 * prior[k]) / (known[k, "count"] + 2)
+                raw[:, k] = pd.Series(values[test]).map(share).fillna(prior[k])
         else:
             model: Any = (
                 _Forest(150, min_samples_leaf=3, random_state=seed)
@@ -186,26 +243,8 @@ def _out_of_fold(values: Array, ill: Array, parts: list[Any], seed: int) -> Arra
                     max_depth=4, min_samples_leaf=max(len(train) // 20, 2), random_state=seed
                 )
             )
-            raw = model.fit(values[train], ill[train]).predict_proba(values[test])[:, 1]
-        score[test] = (stats.rankdata(raw) - 0.5) / len(test)
-    return score
-
-
-def _auc(score: Array, ill: Array) -> float:
-    """Return the area under the ROC curve by ranks."""
-    ranks, sick = stats.rankdata(score), int(ill.sum())
-    above = ranks[ill == 1].sum() - sick * (sick + 1) / 2
-    return float(above / (sick * (len(ill) - sick)))
-
-
-def _interval(score: Array, ill: Array, patients: Array, seed: int) -> tuple[float, float]:
-    """Return the 95 % interval of the AUC, patients drawn with replacement."""
-    rng = np.random.default_rng(seed)
-    of = [np.flatnonzero(patients == p) for p in range(patients.max() + 1)]
-    values = []
-    for _ in range(_RESAMPLES):
-        drawn = np.concatenate([of[i] for i in rng.integers(len(of), size=len(of))])
-        if 0 < ill[drawn].sum() < len(drawn):
-            values.append(_auc(score[drawn], ill[drawn]))
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
+            raw = np.zeros((len(test), count))
+            model.fit(values[train], labels[train])
+            raw[:, model.classes_] = model.predict_proba(values[test])
+        scores[test] = (stats.rankdata(raw, axis=0) - 0.5) / len(test)
+    return scores

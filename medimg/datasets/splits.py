@@ -1,4 +1,4 @@
-"""Split by patient, never by image; draw small sets without tearing patients apart."""
+"""Split by patient, never by image; take small sets without tearing patients apart."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from medimg.datasets.classes import ranked
-from medimg.datasets.tables import COLUMNS, SPLITS, check_studies, require_columns
+from medimg.datasets.names import ranked
+from medimg.datasets.tables import SPLITS, note, require_columns
 from medimg.errors import StudyTableError
+from medimg.storage import equal_files
+
+_TRAIN_AND_VAL = (0.85, 0.15, 0.0)
+_SEED = 2018  # every reader of a set without published splits gets the same ones
 
 
 def split_by_patient(
-    studies: pd.DataFrame,
-    *,
-    rng: np.random.Generator,
+    studies: pd.DataFrame, *, rng: np.random.Generator,
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Divide a study table into train, val and test so that no patient is in two of them.
 
     Patients are shuffled within each class (a patient with images of several classes counts as
@@ -77,14 +79,72 @@ def _deal(n: int, fractions: tuple[float, float, float]) -> list[str]:
     return [name for name, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
 
 
-def draw(
-    studies: pd.DataFrame,
-    sizes: Mapping[str, int],
-    *,
-    rng: np.random.Generator,
+def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
+    """Split a table by patient, always in the same way, as far as it has no splits of its own.
+
+    Where only val is missing, as in many public sets, it is taken from train, because the epoch
+    and the threshold must be chosen on it; unless train has too few patients. Equal files stay in
+    one split, as if they were of one patient.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        A study table.
+
+    Returns
+    -------
+    DataFrame
+        The table with ``split`` filled in; what was done is noted for :func:`summary`.
+
+    Raises
+    ------
+    StudyTableError
+        As :func:`split_by_patient`.
+    """
+    part = studies["split"].isin(("", "train"))
+    unsplit = (studies["split"] == "").all()
+    if not unsplit and ((studies["split"] == "val").any() or not part.any()):
+        return studies
+    learn, rng = studies[part], np.random.default_rng(_SEED)
+    fractions = (0.7, 0.15, 0.15) if unsplit else _TRAIN_AND_VAL
+    try:
+        together = learn.assign(patient_id=_joined(learn))
+        dealt = split_by_patient(together, rng=rng, fractions=fractions)["split"]
+    except StudyTableError:
+        if not unsplit:
+            return studies  # equal files may be too many to keep together: `decode` names them
+        dealt = split_by_patient(learn, rng=rng, fractions=fractions)["split"]
+    done = studies.assign(split=dealt.reindex(studies.index, fill_value="").where(
+        part, studies["split"]))  # fmt: skip
+    how = "no splits given: split by patient, 70 : 15 : 15" if unsplit else \
+        "no val given: 15 % of the patients of train became val"  # fmt: skip
+    return note(done, how)
+
+
+def _joined(studies: pd.DataFrame) -> list[str]:
+    """Return the patient of each image, one name for all patients who share equal files."""
+    patients = studies["patient_id"].tolist()
+    other: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while name in other:
+            name = other[name]
+        return name
+
+    for group in equal_files(studies["path"]):
+        first = root(patients[group[0]])
+        for row in group[1:]:
+            name = root(patients[row])
+            if name != first:
+                other[name] = first
+    return [root(name) for name in patients]
+
+
+def subsample(
+    studies: pd.DataFrame, sizes: Mapping[str, int], *, rng: np.random.Generator,
     balanced: bool = False,
-) -> pd.DataFrame:
-    """Draw a smaller set: so many images of each split, of as many patients as possible.
+) -> pd.DataFrame:  # fmt: skip
+    """Take a smaller set: so many images of each split, of as many patients as possible.
 
     Parameters
     ----------
@@ -96,12 +156,12 @@ def draw(
     rng : numpy.random.Generator
         The source of randomness.
     balanced : bool
-        Draw the same number from each class instead of keeping the class frequencies.
+        Take the same number from each class instead of keeping the class frequencies.
 
     Returns
     -------
     DataFrame
-        The drawn rows, in the order of the input.
+        The chosen rows, in the order of the input.
 
     Raises
     ------
@@ -114,7 +174,7 @@ def draw(
         rows = studies[studies["split"] == split]
         if size < 0 or rows.empty:
             raise StudyTableError(
-                f"cannot draw {size} images of split '{split}': the table has {len(rows)} there; "
+                f"cannot take {size} images of split '{split}': the table has {len(rows)} there; "
                 "ask for a split that exists and a size of 0 or more."
             )
         labels = sorted(set(rows["label"]))
@@ -133,49 +193,3 @@ def _spread(rows: pd.DataFrame, count: int, rng: np.random.Generator) -> list[in
     shuffled = rows.iloc[rng.permutation(len(rows))]
     turn = shuffled.groupby("patient_id").cumcount()
     return list(turn.sort_values(kind="stable").index[:count])
-
-
-def draw_few(
-    studies: pd.DataFrame,
-    *,
-    images: int | None = None,
-    test: int | None = None,
-    rng: np.random.Generator,
-) -> pd.DataFrame:
-    """Make a small experiment of a large set: few images to learn from, others to test on.
-
-    Parameters
-    ----------
-    studies : DataFrame
-        A study table with splits.
-    images : int, optional
-        Images to learn from, as many of each class, drawn from train and val; a fifth of their
-        patients becomes the new val. All of train and val by default.
-    test : int, optional
-        Images to test on, drawn from the test split and, where that has too few, from patients of
-        train and val that were not drawn to learn from. The whole test split by default.
-    rng : numpy.random.Generator
-        The source of randomness.
-
-    Returns
-    -------
-    DataFrame
-        A study table with splits.
-
-    Raises
-    ------
-    StudyTableError
-        As :func:`draw` and :func:`split_by_patient`.
-    """
-    require_columns(studies, COLUMNS)
-    learn = studies[studies["split"] != "test"]
-    if images is not None:
-        learn = draw(learn.assign(split="train"), {"train": images}, rng=rng, balanced=True)
-        learn = split_by_patient(learn, rng=rng, fractions=(0.8, 0.2, 0.0))
-    held_out = studies[studies["split"] == "test"]
-    if test is not None:
-        if images is not None and len(held_out) < test:
-            unused = ~studies["patient_id"].isin(learn["patient_id"])
-            held_out = studies[unused].assign(split="test")
-        held_out = draw(held_out, {"test": test}, rng=rng)
-    return check_studies(pd.concat([learn, held_out], ignore_index=True))

@@ -156,7 +156,7 @@ def predict(
         ids=np.asarray(images.ids),
         y_true=np.asarray(images.labels),
         y_score=scores,
-        patient_ids=np.asarray(images.patients),
+        patient_ids=images.patients if getattr(images, "patients_known", True) else None,
         classes=tuple(images.classes),
     )
 

@@ -709,7 +709,7 @@ for extra in ("", ",\nwith copies"):
 # each header field and each further column, with patients kept apart.
 
 # %%
-audited = datasets.draw(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
+audited = datasets.subsample(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
 audit = datasets.audit_shortcuts(audited)
 audit.head(8).round(2)
 
@@ -722,7 +722,7 @@ audit.head(8).round(2)
 
 # %%
 famous = {"file size": 0.900, "global statistics": 0.965, "border strips": 0.971}
-basic = audit.set_index("shortcut").loc[list(famous)]
+basic = audit.drop_duplicates("shortcut").set_index("shortcut").loc[list(famous)]
 error = [basic["auc"] - basic["low"], basic["high"] - basic["auc"]]
 fig, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
 ax.errorbar(basic["auc"], basic.index, xerr=error, fmt="o", capsize=4, label="the data set here")

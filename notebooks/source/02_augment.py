@@ -47,7 +47,7 @@ rng = np.random.default_rng(0)
 # notebook stays quick; the sample stays whole. 128 pixels are enough here.
 
 # %% tags=["nbval-check-output"]
-studies = datasets.draw(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
+studies = datasets.subsample(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
 films = datasets.decode(studies, size=128)
 print(f"{len(films)} films of {films.images.shape[1]} x {films.images.shape[2]} pixels, "
       f"{len(set(films.patients))} patients")

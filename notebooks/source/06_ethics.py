@@ -365,7 +365,7 @@ exercises.check("06-pointing", pointing)
 # %%
 rng = np.random.default_rng(0)
 studies = datasets.load()
-studies = datasets.draw(studies, {"train": 120, "val": 60, "test": 120}, rng=rng)
+studies = datasets.subsample(studies, {"train": 120, "val": 60, "test": 120}, rng=rng)
 on_sample = "sex" in studies
 data = datasets.decode(studies, progress=False)
 network = models.build_model("efficientnet_lite0", num_classes=2)

@@ -46,11 +46,11 @@ rng = np.random.default_rng(7)
 # %% [markdown]
 # `datasets.load` returns a *study table*: one row an image, with its file, its label, and the
 # **patient** it came from. The last column matters more than it seems, as you will see in a minute.
-# `datasets.draw` takes at most so many of each split from a large set; ours has 70, 15 and 15 in all.
+# `datasets.subsample` takes at most so many of each split from a large set; ours has 70, 15 and 15 in all.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load()
-studies = datasets.draw(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
+studies = datasets.subsample(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
 studies[["image_id", "label", "split", "patient_id"]].head(4)
 
 # %% [markdown]
@@ -104,7 +104,7 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except where dise
 
 # %% tags=["nbval-check-output"]
 shown = studies[studies["split"] == "train"].assign(title=studies["label"])
-if "grade" in shown:  # the sample knows how strongly a disease was drawn: two faint ones first
+if "subtle" in set(shown.get("grade", ())):  # the sample says how strong a lesion is: two faint ones
     faint = shown["grade"] == "subtle"
     shown = shown[~faint | (faint.cumsum() <= 2)].assign(strong=~faint)
     shown = shown.sort_values("strong", kind="stable")
@@ -319,8 +319,8 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 
 # %%
 path = rows["path"].iloc[0]
-own = images.resize(images.read_image(path), 224)  # float (224, 224) in [0, 1]
-logits = training.predict_logits(result.model, np.round(own * 255).astype(np.uint8)[None])
+own = datasets.decode_file(path, 224)  # uint8 (224, 224), just as `decode` made the others
+logits = training.predict_logits(result.model, own[None])
 score = training.to_scores(logits)[0]
 verdict = classes[1] if score >= threshold.value else classes[0]
 display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
