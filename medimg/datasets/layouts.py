@@ -19,7 +19,12 @@ from medimg.sources import default_folder, unpack_npz
 from medimg.storage import sha256, walk_files
 
 PathLike = str | os.PathLike[str]
-SAMPLES = {"sample": "studies.csv", "sample_ct": "ct/studies.csv", "sample_mr": "mr/studies.csv"}
+SAMPLES = {
+    "sample": "studies.csv",
+    "sample_ct": "ct/studies.csv",
+    "sample_mr": "mr/studies.csv",
+    "sample_retina": "retina/studies.csv",
+}
 KERMANY_URL = "https://data.mendeley.com/datasets/rscbjbr9sj/3"
 BRAIN_MRI_URL = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset"
 # One child may be filed as IM-0927 and NORMAL2-IM-0927: the number alone is the patient, which
@@ -60,7 +65,7 @@ def load(
     ----------
     name : str or path-like, optional
         ``"sample"`` (100 simulated chest radiographs), ``"sample_ct"``, ``"sample_mr"``,
-        ``"pneumoniamnist"`` (after ``python -m medimg fetch pneumoniamnist``), ``"kermany"`` or
+        ``"sample_retina"`` (180 photographs of eyes), ``"pneumoniamnist"`` (after ``python -m medimg fetch pneumoniamnist``), ``"kermany"`` or
         ``"brain-mri"`` (folders that you bring), or the path of a folder, a CSV study table or a
         MedMNIST ``.npz``. Defaults to the environment variable ``MEDIMG_DATASET``, else
         ``"sample"``.
