@@ -45,7 +45,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, cost in costs(Path(folder)):
             seconds, megabytes, said = cost["seconds"], cost["megabytes"], cost["said"]
-            print(f"{name:28} {seconds:6.2f} s {megabytes:6.0f} MB  {said}", flush=True)
+            sys.stdout.write(f"{name:28} {seconds:6.2f} s {megabytes:6.0f} MB  {said}\n")
+            sys.stdout.flush()
 
 
 def costs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -68,7 +69,6 @@ def look(path: Path) -> None:
         ImageReadError,
         is_image_file,
         open_dicom,
-        read_header,
         read_image,
         read_series,
         scan,
@@ -80,8 +80,8 @@ def look(path: Path) -> None:
     alone.parent.mkdir(exist_ok=True)
     path.replace(alone)
     before, seconds, said = peak(), 0.0, ""
-    ways = [is_image_file, read_header, read_image, read_series]
-    ways += [open_dicom] if alone.stat().st_size < 50e6 else []
+    ways = [is_image_file, read_image]
+    ways += [open_dicom, read_series] if alone.stat().st_size < 50e6 else []
     for way in [*ways, lambda _: scan(alone.parent, progress=False)]:
         begun = time.process_time()
         try:
@@ -90,7 +90,8 @@ def look(path: Path) -> None:
         except ImageReadError as error:
             said = said or (str(error).removeprefix(f"{alone}: ") if way is read_image else "")
         seconds = max(seconds, time.process_time() - begun)
-    print(json.dumps({"seconds": seconds, "megabytes": peak() - before, "said": said}))
+    cost = {"seconds": seconds, "megabytes": peak() - before, "said": said}
+    sys.stdout.write(json.dumps(cost))
     alone.unlink()
 
 

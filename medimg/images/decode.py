@@ -410,7 +410,7 @@ def _inspect_j2k(path: PathLike, data: bytes) -> tuple[Stream, bytes]:
             f"{path}: its JPEG 2000 stream is cut into more tiles than any real one; "
             "it is damaged or made to harm, so export it again."
         )
-    at, transformed = 4, None
+    at, transformed = 2, None
     while data[at] == 0xFF and data[at + 1] not in (0x90, 0x93):
         if data[at + 1] == 0x52:
             transformed = True if data[at + 8] == 1 else None

@@ -23,6 +23,7 @@ from medimg.progress import tqdm
 
 _log = logging.getLogger(__name__)
 _Vector = NDArray[np.float64]
+_MOST_FRAMES = 20_000  # of a file that is part of a series
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,8 @@ def _slices(path: Path, header: Dataset) -> list[_Slice]:
     offsets = np.array(numbers(header, "GridFrameOffsetVector"))
     series, modality = text(header, "SeriesInstanceUID"), text(header, "Modality")
     shape = (integer(header, "Rows") or 0, integer(header, "Columns") or 0)
-    for frame in range(max(1, integer(header, "NumberOfFrames") or 1)):
+    frames = max(1, integer(header, "NumberOfFrames") or 1)
+    for frame in range(frames if frames <= _MOST_FRAMES else 0):
         placed = frame_group(header, frame, "PlanePositionSequence")
         turned = frame_group(header, frame, "PlaneOrientationSequence")
         sized = frame_group(header, frame, "PixelMeasuresSequence")
@@ -352,9 +354,8 @@ def _gaps(steps: _Vector, thickness: _Vector) -> tuple[int, ...]:
     covered = 1.1 * np.maximum(thickness[:-1], thickness[1:])
     suspects = (steps > 1.5 * usual) & (steps > covered)
     alike = np.abs(np.diff(steps)) < 0.1 * usual
-    in_zone = np.zeros(len(steps), bool)
-    for at in np.flatnonzero(alike[:-1] & alike[1:]):
-        in_zone[at : at + 3] = True
+    zones = steps[2:][alike[:-1] & alike[1:]]
+    in_zone = (np.abs(steps[:, None] - zones) < 0.1 * usual).any(axis=1)
     return tuple(np.flatnonzero(suspects & ~in_zone).tolist())
 
 
