@@ -447,7 +447,7 @@ def _decode_stream(data: bytes, stream: Stream, photometric: str) -> tuple[Pixel
         "JPEG 2000": [openjpeg.utils.decode, imagecodecs.jpeg2k_decode],
     }
     first, second = attempts[stream.codec]
-    if stream.codec == "JPEG" and (stream.lossy or stream.samples > 1) or not data.endswith(_EOI):
+    if (stream.codec == "JPEG" and (stream.lossy or stream.samples > 1)) or not data.endswith(_EOI):
         return first(data), is_rgb
     with suppress(Exception):
         return first(data), is_rgb

@@ -7,7 +7,6 @@ import logging
 import math
 import struct
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -67,17 +66,8 @@ class OpenDicom:
 
 def parse(path: PathLike, stream: BinaryIO) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
-    size, seen = Path(path).stat().st_size, itertools.count()
-
-    def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-        if next(seen) > _MAX_ELEMENTS:
-            raise ImageReadError(
-                f"{path}: the header holds more than {_MAX_ELEMENTS:,} elements, as no real file "
-                "does; it is damaged or made to harm, so export it again from its source."
-            )
-        return int(tag) in _PIXELS
-
-    dataset, inflated = _read(path, stream, at_pixels)
+    size = Path(path).stat().st_size
+    dataset, inflated = _read(path, stream, header_only=True)
     if inflated is not None:
         stream, size = inflated, inflated.getbuffer().nbytes
     if not len(dataset):
@@ -92,13 +82,23 @@ def parse(path: PathLike, stream: BinaryIO) -> OpenDicom:
 
 
 def _read(
-    path: PathLike, stream: BinaryIO, stop: Callable[[BaseTag, str | None, int], bool] | None
+    path: PathLike, stream: BinaryIO, *, header_only: bool
 ) -> tuple[FileDataset, BytesIO | None]:
-    """Read a data set up to where `stop` says, and inflate it first, up to a limit."""
+    """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
+    seen = itertools.count()
+
+    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+        if next(seen) > _MAX_ELEMENTS:
+            raise ImageReadError(
+                f"{path}: the header holds more than {_MAX_ELEMENTS:,} elements, as no real file "
+                "does; it is damaged or made to harm, so export it again from its source."
+            )
+        return header_only and int(tag) in _PIXELS
+
     start = _deflated_start(stream)
     stream.seek(start)
     if not start:  # large private elements are passed over when only the header is wanted
-        return read_partial(stream, stop, _LARGE_ELEMENT if stop else None, force=True), None
+        return read_partial(stream, stop, _LARGE_ELEMENT if header_only else None, True), None
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     body = BytesIO(inflater.decompress(stream.read(), _MAX_INFLATED))
     if inflater.unconsumed_tail:
@@ -179,7 +179,7 @@ def open_dicom(path: PathLike) -> FileDataset:
     262144
     """
     with as_image_error(path), open(_require_dicom(path), "rb") as stream:
-        return _read(path, stream, None)[0]
+        return _read(path, stream, header_only=False)[0]
 
 
 def read_header(path: PathLike) -> Dataset:
