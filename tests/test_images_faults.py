@@ -680,7 +680,7 @@ def test_burned_in_text_is_warned_of_and_no_value_is_logged(target, caplog):
 def test_unstated_burned_in_text_is_warned_of(target, caplog):
     from medimg.images import reader
 
-    reader._warn_once.cache_clear()
+    reader._warn_unstated.cache_clear()
     read_image(make_dicom(target, RAMP, BurnedInAnnotation=None))
     assert "does not say whether text is burned" in caplog.text
 

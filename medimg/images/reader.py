@@ -199,15 +199,15 @@ def _warn_burned_in(source: dicom.OpenDicom) -> None:
     if flag == "YES":
         _log.warning("%s: its pixels hold burned-in text, which may name a patient", source.path)
     elif flag != "NO":
-        _warn_once(
-            "a DICOM file does not say whether text is burned into its pixels; "
-            "look before you share it (said once)"
-        )
+        _warn_unstated()
 
 
 @functools.cache
-def _warn_once(message: str) -> None:
-    _log.warning(message)
+def _warn_unstated() -> None:
+    _log.warning(
+        "a DICOM file does not say whether text is burned into its pixels; "
+        "look before you share it (said once)"
+    )
 
 
 def read_values(

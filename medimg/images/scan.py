@@ -14,17 +14,9 @@ import pandas as pd
 from pydicom.uid import UID
 
 from medimg.errors import ImageReadError
+from medimg.images import dicom, files
 from medimg.images.decode import read_layout, stored_frames
-from medimg.images.dicom import integer, parse, text
-from medimg.images.files import (
-    MAX_PIXELS,
-    PathLike,
-    Pixels,
-    as_image_error,
-    check_file,
-    check_size,
-    require_kind,
-)
+from medimg.images.files import MAX_PIXELS, PathLike, Pixels
 from medimg.images.nifti import open_nifti
 from medimg.images.pictures import picture_frames
 from medimg.progress import tqdm
@@ -104,9 +96,9 @@ def _row(path: Path, max_pixels: int) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(_COLUMNS, "")
     row |= {"path": str(path), "readable": False, "rows": 0, "columns": 0, "frames": 0}
     try:
-        with as_image_error(path):
-            check_file(path)
-            row["kind"] = require_kind(path)
+        with files.as_image_error(path):
+            files.check_file(path)
+            row["kind"] = files.require_kind(path)
             describe = {"DICOM": _describe_dicom, "NIfTI": _describe_nifti}
             describe.get(row["kind"], _describe_picture)(path, row, max_pixels)
             row["readable"] = True
@@ -117,17 +109,17 @@ def _row(path: Path, max_pixels: int) -> dict[str, Any]:
 
 def _describe_dicom(path: Path, row: dict[str, Any], max_pixels: int) -> None:
     with open(path, "rb") as stream:
-        source = parse(path, stream)
+        source = dicom.parse(path, stream)
         header = source.dataset
         row |= {
-            "modality": text(header, "Modality"),
-            "rows": integer(header, "Rows") or 0,
-            "columns": integer(header, "Columns") or 0,
-            "frames": integer(header, "NumberOfFrames") or 1,
+            "modality": dicom.text(header, "Modality"),
+            "rows": dicom.integer(header, "Rows") or 0,
+            "columns": dicom.integer(header, "Columns") or 0,
+            "frames": dicom.integer(header, "NumberOfFrames") or 1,
             "syntax": UID(source.syntax).name,
-            "photometric": text(header, "PhotometricInterpretation"),
+            "photometric": dicom.text(header, "PhotometricInterpretation"),
             "patient_id": str(header.get("PatientID") or ""),
-            "burned_in": text(header, "BurnedInAnnotation"),
+            "burned_in": dicom.text(header, "BurnedInAnnotation"),
         }
         layout = read_layout(source, max_pixels)
         large = _is_large(layout.frames, layout.rows * layout.columns * layout.samples)
@@ -144,7 +136,7 @@ def _describe_nifti(path: Path, row: dict[str, Any], max_pixels: int) -> None:
     volume = open_nifti(path)
     frames, rows, columns = volume.voxels.shape
     row |= {"rows": rows, "columns": columns, "frames": frames, "photometric": "grey"}
-    check_size(path, rows, columns, max_pixels)
+    files.check_size(path, rows, columns, max_pixels)
     digest = hashlib.sha256(repr((volume.slope, volume.intercept)).encode())
     if _is_large(frames, rows * columns):
         with open(path, "rb") as stream:
