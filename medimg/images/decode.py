@@ -435,11 +435,10 @@ def _decode_stream(data: bytes, stream: Stream, photometric: str) -> tuple[Pixel
     elif stream.codec == "JPEG 2000":
         is_rgb = bool(stream.rgb) or photometric in ("YBR_ICT", "YBR_RCT")
     out = space and "RGB"
+    if stream.codec == "JPEG":
+        return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=out), is_rgb
+    # Other decoders of lossless JPEG crash on damaged data, so there is no second one for JPEG.
     attempts: dict[str, list[Callable[[bytes], Any]]] = {
-        "JPEG": [
-            lambda part: imagecodecs.jpeg8_decode(part, colorspace=space, outcolorspace=out),
-            imagecodecs.ljpeg_decode,
-        ],
         "JPEG-LS": [
             imagecodecs.jpegls_decode,
             lambda part: jpeg_ls.decode(np.frombuffer(part, "u1")),
@@ -447,8 +446,8 @@ def _decode_stream(data: bytes, stream: Stream, photometric: str) -> tuple[Pixel
         "JPEG 2000": [openjpeg.utils.decode, imagecodecs.jpeg2k_decode],
     }
     first, second = attempts[stream.codec]
-    if (stream.codec == "JPEG" and (stream.lossy or stream.samples > 1)) or not data.endswith(_EOI):
-        return first(data), is_rgb
-    with suppress(Exception):
-        return first(data), is_rgb
-    return second(data), is_rgb
+    if data.endswith(_EOI) and (stream.codec == "JPEG 2000" or stream.samples == 1):
+        with suppress(Exception):
+            return first(data), is_rgb
+        return second(data), is_rgb
+    return first(data), is_rgb
