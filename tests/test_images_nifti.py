@@ -59,7 +59,7 @@ def test_oblique_volume_is_placed_as_nibabel_places_it(tmp_path):
     along = np.cross(row, column)
     for k, j, i in ((0, 0, 0), (3, 2, 1), (1, 0, 1)):
         mm = np.array(volume.origin) + i * 0.5 * row + j * 2 * column + k * 3 * along
-        stored = np.argwhere(VALUES == volume.values[k, j, i])[0]
+        stored = np.argwhere(volume.values[k, j, i] == VALUES)[0]
         expected = nibabel.affines.apply_affine(turned, stored) * [-1, -1, 1]
         np.testing.assert_allclose(mm, expected, atol=1e-5)
 
