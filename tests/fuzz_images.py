@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from bombs import peak
 from fuzz_seeds import seeds
 
 from medimg.images import ImageReadError, is_image_file, read_header, read_image, read_values
@@ -101,7 +101,7 @@ def child(first: int, last: int, seed: int, folder: Path) -> None:
     logging.disable(logging.CRITICAL)
     files = seeds(folder)
     target, note = folder / "case.dcm", folder / "number"
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = peak()
     for number in range(first, last):
         note.write_text(str(number))
         target.write_bytes(case(files, seed, number))
@@ -111,7 +111,7 @@ def child(first: int, last: int, seed: int, folder: Path) -> None:
         seconds = time.process_time() - begun
         if seconds > SECONDS:
             raise TimeoutError(f"case {number} took {seconds:.1f} s")
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024
+        grown = peak() - start
         if grown > MEGABYTES:
             raise MemoryError(f"case {number} took {grown:.0f} MB")
         sys.stdout.write(f"{outcome}\t{files[number % len(files)][0]}\t{seconds}\t{grown}\n")

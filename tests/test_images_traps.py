@@ -353,14 +353,13 @@ def test_slice_beside_the_others_is_named(tmp_path, caplog):
     read_series(tmp_path, progress=False)
     assert "1 slice(s) lie up to 5.0 mm beside the line of the others" in caplog.text
     assert "tilted" not in caplog.text
-    with pytest.raises(ImageReadError, match="may be of another scan: 2"):
-        read_series(tmp_path, strict=True, progress=False)
+    assert "may be of another scan: 2" in caplog.text
 
 
 def test_tilted_gantry_is_told_from_a_slice_beside(tmp_path, caplog):
     for z in range(4):
         add_slice(tmp_path, f"{z}", z, ImagePositionPatient=[0, 0.3 * z, z])
-    assert read_series(tmp_path, strict=True, progress=False).gaps == ()
+    assert read_series(tmp_path, progress=False).gaps == ()
     assert "shifted sideways by 0.9 mm (a tilted gantry)" in caplog.text
     assert "beside" not in caplog.text
 

@@ -1,20 +1,29 @@
-"""Stack the slices of a CT or MR series into a volume, in their order in space."""
+"""Stack the slices of a CT or MR series, or of a NIfTI file, into a volume, in order in space."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
-from medimg.images.files import Floats, PathLike, as_image_error
-from medimg.images.placement import check_placement
-from medimg.images.slices import Slice, check_alike, choose_series, find_slices
-from medimg.images.values import MAX_PIXELS, frame_values
+from medimg.images.decode import read_layout
+from medimg.images.dicom import frame_group, integer, number, numbers, parse, text, texts
+from medimg.images.files import MAX_PIXELS, Floats, PathLike, as_image_error, check_file, kind_of
+from medimg.images.nifti import open_nifti
+from medimg.images.reader import frame_values
 from medimg.progress import tqdm
+
+_log = logging.getLogger(__name__)
+_Vector = NDArray[np.float64]
+_MOST_FRAMES = 20_000  # of a file that is part of a series
 
 
 @dataclass(frozen=True)
@@ -31,89 +40,75 @@ class Volume:
     places : numpy.ndarray
         float64 (D,), each slice's place along the normal in mm, growing.
     orientation : tuple of float
-        Directions of a row and of a column (ImageOrientationPatient).
+        Directions of a row and of a column (ImageOrientationPatient), in DICOM's coordinates,
+        which grow to the patient's left, to the back and to the head. (1, 0, 0, 0, 1, 0) is
+        axial, the patient's right side on the left, the front at the top.
+    origin : tuple of float
+        Where the first voxel lies in mm, in the same coordinates.
     gaps : tuple of int
         Slices after which at least one is missing.
     files : tuple of Path
         The file of each slice.
     modality : str
-        For example "CT".
+        For example "CT"; "" for NIfTI, which does not say.
     """
 
     values: Floats = field(repr=False)
     spacing: tuple[float, float, float]
     places: NDArray[np.float64] = field(repr=False)
     orientation: tuple[float, ...] = field(repr=False)
+    origin: tuple[float, ...] = field(default=(), repr=False)
     gaps: tuple[int, ...] = ()
     files: tuple[Path, ...] = field(default=(), repr=False)
     modality: str = ""
 
-    def resampled(self, mm: float) -> Volume:
-        """Return the volume on an isotropic grid, linearly interpolated.
 
-        Slices are taken from where they really lie, so that uneven distances do not bend the
-        anatomy; what falls into a gap is interpolated across it. NaN spreads to its neighbours.
+@dataclass(frozen=True)
+class _Slice:
+    """One frame of one file, and where its first pixel's centre lies, in mm (C.7.6.2)."""
 
-        Parameters
-        ----------
-        mm : float
-            Distance of voxels in mm along all three axes.
+    path: Path
+    frame: int
+    series: str
+    position: _Vector
+    orientation: tuple[float, ...]
+    pixel_spacing: tuple[float, ...]
+    thickness: float
+    shape: tuple[int, int]
+    modality: str
 
-        Returns
-        -------
-        Volume
-            Values of shape (D', H', W'), first voxel where the first one was.
+    @property
+    def normal(self) -> _Vector:
+        """The unit vector across the slice."""
+        normal: _Vector = np.cross(self.orientation[:3], self.orientation[3:])
+        return normal / np.linalg.norm(normal)
 
-        Raises
-        ------
-        ImageReadError
-            When `mm` is not positive or would make more than 2**31 voxels.
-        """
-        extents = [float(self.places[-1] - self.places[0])]
-        extents += [
-            (n - 1) * step for n, step in zip(self.values.shape[1:], self.spacing[1:], strict=True)
-        ]
-        if not mm > 0 or np.prod([extent / mm + 1 for extent in extents]) > 2**31:
-            raise ImageReadError(
-                f"mm={mm}: a volume of {' x '.join(f'{extent:.0f}' for extent in extents)} mm "
-                "cannot be resampled to that; give a distance such as 1.0."
-            )
-        counts = [int(np.floor(extent / mm + 1e-6)) + 1 for extent in extents]
-        new_places = self.places[0] + mm * np.arange(counts[0])
-        axes = [np.interp(new_places, self.places, np.arange(len(self.places)))]
-        axes += [
-            mm / step * np.arange(n) for n, step in zip(counts[1:], self.spacing[1:], strict=True)
-        ]
-        values = np.empty(counts, np.float32)
-        plane = np.meshgrid(axes[1], axes[2], indexing="ij")
-        for at, depth in enumerate(axes[0]):  # slice by slice, to need little memory
-            grid = [np.full_like(plane[0], depth), *plane]
-            values[at] = map_coordinates(self.values, grid, order=1, mode="nearest")
-        return Volume(values, (mm, mm, mm), new_places, self.orientation, (), (), self.modality)
+    @property
+    def along(self) -> float:
+        """How far the slice lies along its own normal, in mm."""
+        return float(self.normal @ self.position)
 
 
 def read_series(
     folder: PathLike,
     *,
     series: str | None = None,
-    strict: bool = False,
     max_pixels: int = MAX_PIXELS,
     progress: bool = True,
 ) -> Volume:
-    """Read the slices of one CT or MR series, in their order in space.
+    """Read the slices of one CT or MR series, or a NIfTI volume, in their order in space.
 
-    Slices are sorted by their position along the normal of the slices, not by file name or
-    instance number, which need not follow the anatomy. Enhanced files count frame by frame.
+    DICOM slices are sorted by their position along the normal of the slices, not by file name or
+    instance number, which need not follow the anatomy. Enhanced files count frame by frame. A
+    NIfTI volume is turned the way that axial DICOM slices lie, whatever the order of its axes.
 
     Parameters
     ----------
     folder : str or path-like
-        A folder with DICOM slices; subfolders are searched, other files are passed over.
+        A folder with DICOM slices (subfolders are searched, other files are passed over), one
+        DICOM file of several frames, or a NIfTI file (.nii, .nii.gz).
     series : str, optional
         The Series Instance UID to read when the folder holds several.
-    strict : bool
-        Raise when slices are missing or lie beside the others, instead of logging a warning and
-        filling `Volume.gaps`.
     max_pixels : int
         The largest slice to accept.
     progress : bool
@@ -122,44 +117,272 @@ def read_series(
     Returns
     -------
     Volume
-        Values, spacing in mm, gaps and files.
+        Values, spacing in mm, orientation, gaps and files.
 
     Raises
     ------
     ImageReadError
         When series, sizes, spacings or orientations are mixed, two slices lie at one place, or
-        any slice cannot be read; the message names the files.
+        any slice cannot be read; the message names the files. When a NIfTI file has more than
+        three axes.
 
     References
     ----------
     DICOM PS3.3, C.7.6.2.1.1 (image position and orientation).
     """
     with as_image_error(folder):
-        slices = choose_series(folder, find_slices(folder), series)
-        slices = sorted(check_alike(folder, slices), key=lambda item: item.along)
-        gaps = check_placement(folder, slices, strict)
+        root = Path(folder)
+        if not root.is_dir() and kind_of(check_file(folder)) == "NIfTI":
+            return _nifti_volume(root)
+        slices = _choose_series(folder, _find_slices(root), series)
+        slices = sorted(_check_alike(folder, slices), key=lambda item: item.along)
+        gaps = _check_placement(folder, slices)
         places = np.array([item.along for item in slices])
-        step = float(np.median(np.diff(places))) if len(places) > 1 else 1.0
+        step = float(np.median(np.diff(places))) if len(places) > 1 else slices[0].thickness or 1.0
         return Volume(
             values=_values(slices, max_pixels, progress),
-            spacing=(step, *slices[0].pixel_spacing),
+            spacing=(step, slices[0].pixel_spacing[0], slices[0].pixel_spacing[1]),
             places=places,
             orientation=slices[0].orientation,
+            origin=tuple(slices[0].position.tolist()),
             gaps=gaps,
             files=tuple(item.path for item in slices),
             modality=slices[0].modality,
         )
 
 
-def _values(slices: list[Slice], max_pixels: int, progress: bool) -> Floats:
+def _nifti_volume(path: Path) -> Volume:
+    volume = open_nifti(path)
+    steps = volume.affine[:3, :3]
+    lengths = np.linalg.norm(steps, axis=0)
+    row, column = steps[:, 0] / lengths[0], steps[:, 1] / lengths[1]
+    origin, normal = volume.affine[:3, 3], np.cross(row, column)
+    values = np.empty(volume.voxels.shape, np.float32)
+    for index in range(len(values)):
+        values[index] = volume.values(index)
+    return Volume(
+        values=values,
+        spacing=(float(lengths[2]), float(lengths[1]), float(lengths[0])),
+        places=origin @ normal + np.arange(len(values)) * (steps[:, 2] @ normal),
+        orientation=(*row.tolist(), *column.tolist()),
+        origin=tuple(origin.tolist()),
+        files=(path,) * len(values),
+    )
+
+
+def _values(slices: list[_Slice], max_pixels: int, progress: bool) -> Floats:
     """Read the slices, each file once, and stack them in the order given."""
-    frames: dict[Path, list[int]] = {}
+    places: defaultdict[Path, list[int]] = defaultdict(list)
     for place, item in enumerate(slices):
-        frames.setdefault(item.path, []).append(place)
+        places[item.path].append(place)
     values = np.empty((len(slices), *slices[0].shape), np.float32)
     with tqdm(total=len(slices), desc="slices", unit="slice", disable=not progress) as bar:
-        for path, places in frames.items():
-            wanted = [slices[place].frame for place in places]
-            values[places] = frame_values(path, wanted, max_pixels=max_pixels)
-            bar.update(len(places))
+        for path, mine in places.items():
+            with as_image_error(path), open(path, "rb") as stream:
+                source = parse(path, stream)
+                wanted = [slices[place].frame for place in mine]
+                found = frame_values(source, read_layout(source, max_pixels), wanted)
+                for place, frame in zip(mine, found, strict=True):
+                    values[place] = frame
+            bar.update(len(mine))
     return values
+
+
+def _find_slices(root: Path) -> list[_Slice]:
+    """Return the placed slices of all DICOM images in a folder, or raise naming what is amiss."""
+    found: list[_Slice] = []
+    unplaced: list[str] = []
+    volumes: list[str] = []
+    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+        header, slices = Dataset(), []
+        try:
+            with as_image_error(path):
+                kind = kind_of(path) if path.is_file() else ""
+                volumes += [path.name] if kind == "NIfTI" else []
+                if kind != "DICOM":  # PNG and the like have no place in space
+                    continue
+                with open(path, "rb") as stream:
+                    source = parse(path, stream)
+                header = source.dataset
+                slices = _slices(path, header) if source.keyword else []
+        except ImageReadError:
+            _log.info("%s: not a slice that can be read", path)
+        if "MOSAIC" in texts(header, "ImageType"):
+            raise ImageReadError(
+                f"{path}: this is a Siemens mosaic: all slices of a volume are tiles of one "
+                "picture; convert it to NIfTI, for example with dcm2niix, and read that."
+            )
+        found += slices
+        # A report, a DICOMDIR or another thing without pixels is not missed.
+        what = getattr(header.get("SOPClassUID"), "name", "Image Storage")
+        other = "DirectoryRecordSequence" in header or "Image Storage" not in what
+        unplaced += [] if slices or other else [path.name]
+    if not found:
+        what = "there is no DICOM image in it"
+        if unplaced:
+            what = "none says where its slice lies (Image Position and Orientation, Pixel Spacing)"
+        elif volumes:
+            what = f"it holds NIfTI volumes; give the path of one of them ({_shorten(volumes)})"
+        raise ImageReadError(
+            f"{root}: no series can be read, since {what}; choose a folder of CT or MR slices."
+        )
+    if unplaced:
+        _log.warning(
+            "%s: %d file(s) are damaged or do not say where they lie, and are passed over; if "
+            "they are slices, the volume lacks them: %s", root, len(unplaced), _shorten(unplaced),
+        )  # fmt: skip
+    return found
+
+
+def _slices(path: Path, header: Dataset) -> list[_Slice]:
+    """Return a file's frames, [] if it does not say where they lie."""
+    slices: list[_Slice] = []
+    # The frames of an RT Dose lie at offsets from the first (C.8.8.3.2).
+    offsets = np.array(numbers(header, "GridFrameOffsetVector"))
+    series, modality = text(header, "SeriesInstanceUID"), text(header, "Modality")
+    shape = (integer(header, "Rows") or 0, integer(header, "Columns") or 0)
+    frames = max(1, integer(header, "NumberOfFrames") or 1)
+    for frame in range(frames if frames <= _MOST_FRAMES else 0):
+        placed = frame_group(header, frame, "PlanePositionSequence")
+        turned = frame_group(header, frame, "PlaneOrientationSequence")
+        sized = frame_group(header, frame, "PixelMeasuresSequence")
+        position = np.array(numbers(placed, "ImagePositionPatient"))
+        orientation = tuple(numbers(turned, "ImageOrientationPatient"))
+        spacing = tuple(numbers(sized, "PixelSpacing"))
+        if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or min(spacing) <= 0:
+            return []
+        across = np.cross(orientation[:3], orientation[3:])
+        if not np.linalg.norm(across) > 0:
+            return []
+        if frame < len(offsets):
+            position += (offsets[frame] - offsets[0]) * across / np.linalg.norm(across)
+        thickness = number(sized, "SliceThickness") or 0.0
+        slices.append(
+            _Slice(path, frame, series, position, orientation, spacing, thickness, shape, modality)
+        )
+    return slices
+
+
+def _choose_series(folder: PathLike, slices: list[_Slice], series: str | None) -> list[_Slice]:
+    """Return the slices of one series, or raise listing the series that there are."""
+    groups: defaultdict[str, list[_Slice]] = defaultdict(list)
+    for item in slices:
+        groups[item.series].append(item)
+    if series is None and len(groups) == 1:
+        return slices
+    if series is not None and series in groups:
+        return groups[series]
+    known = "; ".join(
+        f"{name or '(no UID)'}: {group[0].modality or '?'}, {len(group)} slices"
+        for name, group in sorted(groups.items())
+    )
+    what = f"there is no series {series!r}" if series else "several series are mixed"
+    raise ImageReadError(
+        f"{folder}: {what}; choose one of them with series=, or put each into its own folder "
+        f"({known})."
+    )
+
+
+def _check_alike(folder: PathLike, slices: Sequence[_Slice]) -> list[_Slice]:
+    """Refuse slices of another kind, size, spacing or direction, naming the odd ones out.
+
+    Returns the slices with the orientation of the first: a difference in the fourth digit would
+    misplace a slice that lies half a metre from the origin.
+    """
+    # The median is what most slices have, and rounding would part values that hardly differ.
+    turned = np.array([item.orientation for item in slices])
+    spaced = np.array([item.pixel_spacing for item in slices])
+    kinds = Counter(item.modality for item in slices).most_common(1)[0][0]
+    sizes = Counter(item.shape for item in slices).most_common(1)[0][0]
+    for name, differs in (
+        ("modalities", [item.modality != kinds for item in slices]),
+        ("orientations", (np.abs(turned - np.median(turned, axis=0)) > 1e-3).any(axis=1)),
+        ("pixel spacings", (np.abs(spaced - np.median(spaced, axis=0)) > 1e-4).any(axis=1)),
+        ("sizes", [item.shape != sizes for item in slices]),
+    ):
+        odd = {item.path.name for item, is_odd in zip(slices, differs, strict=True) if is_odd}
+        if odd:
+            raise ImageReadError(
+                f"{folder}: slices of different {name} make no volume; take away the odd ones, "
+                f"which may be a localiser: {_shorten(sorted(odd))}."
+            )
+    return [replace(item, orientation=slices[0].orientation) for item in slices]
+
+
+def _check_placement(folder: PathLike, slices: Sequence[_Slice]) -> tuple[int, ...]:
+    """Return the slices, in their order, after which others are missing.
+
+    Two slices at one place are refused; missing, uneven, shifted and sheared ones are logged.
+    """
+    for first, second in pairwise(slices):
+        if second.along - first.along < 1e-3:
+            raise ImageReadError(
+                f"{folder}: two slices lie at the same place ({first.path.name} frame "
+                f"{first.frame} and {second.path.name} frame {second.frame}); the folder holds a "
+                "copy or several time points, so keep one of each."
+            )
+    along = np.array([item.along for item in slices])
+    steps = np.diff(along)
+    gaps = _gaps(steps, np.array([item.thickness for item in slices]))
+    if gaps:
+        at = gaps[0]
+        _log.warning(
+            "%s: slices are missing at %d place(s), the first between %s at %.1f mm and %s at "
+            "%.1f mm; resampling would interpolate across", folder, len(gaps),
+            slices[at].path.name, along[at], slices[at + 1].path.name, along[at + 1],
+        )  # fmt: skip
+    elif len(steps) > 1 and np.ptp(steps) > 0.1 * np.median(steps):
+        _log.warning(
+            "%s: neighbouring slices lie %.2f to %.2f mm apart, as in a series of several zones; "
+            "resample by Volume.places before measuring", folder, steps.min(), steps.max(),
+        )  # fmt: skip
+    if len(slices) > 1:
+        _report_sideways(folder, slices, along)
+    return gaps
+
+
+def _gaps(steps: _Vector, thickness: _Vector) -> tuple[int, ...]:
+    """Return the slices after which one or more are missing.
+
+    A step is a gap when it is far longer than usual, unless the slices are as thick as it is
+    long, or three such steps follow each other: then the scanner was set to another distance
+    there, as for a head, where slices are thin at the base and thick above it.
+    """
+    if len(steps) < 2:
+        return ()
+    usual = float(np.median(steps))
+    covered = 1.1 * np.maximum(thickness[:-1], thickness[1:])
+    suspects = (steps > 1.5 * usual) & (steps > covered)
+    alike = np.abs(np.diff(steps)) < 0.1 * usual
+    zones = steps[2:][alike[:-1] & alike[1:]]
+    in_zone = (np.abs(steps[:, None] - zones) < 0.1 * usual).any(axis=1)
+    return tuple(np.flatnonzero(suspects & ~in_zone).tolist())
+
+
+def _report_sideways(folder: PathLike, slices: Sequence[_Slice], along: _Vector) -> None:
+    """Say when slices are sheared, as by a tilted gantry, or some lie beside the others."""
+    normal, way = slices[0].normal, along - along[0]
+    aside = np.array([item.position for item in slices]) - slices[0].position
+    aside = aside - (aside @ normal)[:, None] * normal
+    # A tilt moves every slice by the same amount per millimetre; the median is that of most.
+    share = np.median(np.diff(aside, axis=0) / np.diff(way)[:, None], axis=0)
+    off = aside - np.outer(way, share)
+    off = np.linalg.norm(off - np.median(off, axis=0), axis=1)
+    shear = float(np.linalg.norm(share) * way[-1])
+    if shear > 0.01 * way[-1] + 0.1:
+        _log.warning(
+            "%s: the slices are shifted sideways by %.1f mm (a tilted gantry); "
+            "the volume is sheared by as much", folder, shear,
+        )  # fmt: skip
+    odd = sorted({slices[at].path.name for at in np.flatnonzero(off > 0.5).tolist()})
+    if odd:
+        _log.warning(
+            "%s: %d slice(s) lie up to %.1f mm beside the line of the others, so they may be of "
+            "another scan: %s", folder, len(odd), off.max(), _shorten(odd),
+        )  # fmt: skip
+
+
+def _shorten(names: list[str]) -> str:
+    """Return at most five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
