@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -12,6 +13,8 @@ from io import BytesIO
 import pydicom
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     PYDICOM_IMPLEMENTATION_UID,
@@ -22,7 +25,7 @@ from pydicom.uid import (
 )
 
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-SEQUENCE = "SQ"
+LIMIT = 1 << 27  # bytes that an inflated data set, or the decoded frames of an image, may take
 
 
 class RefusedError(Exception):
@@ -43,21 +46,48 @@ def quietly() -> Iterator[None]:
         logger.disabled = before
 
 
-def read(source: str | os.PathLike[str] | BytesIO, *, large: bool = True) -> Dataset:
-    """Read a file; without ``large``, values over 64 KB are left on the disk.
+def inflate(data: bytes, limit: int = LIMIT) -> bytes:
+    """Inflate a raw deflate stream of at most ``limit`` bytes; what follows its end is dropped.
 
     Raises
     ------
     RefusedError
-        When the bytes are no DICOM object.
+        When it is damaged, ends early or holds more.
+    """
+    stream = zlib.decompressobj(-15)
+    try:
+        found = stream.decompress(data, limit)
+    except zlib.error:
+        raise RefusedError("holds deflated data that are damaged") from None
+    if not stream.eof and stream.unconsumed_tail:
+        raise RefusedError("holds deflated data that are too large to inflate")
+    if not stream.eof:
+        raise RefusedError("holds deflated data that end early")
+    return found
+
+
+def read(source: str | os.PathLike[str] | BytesIO) -> Dataset:
+    """Read a file; large values of a file on the disk stay there until they are asked for.
+
+    Raises
+    ------
+    RefusedError
+        When the bytes are not a DICOM object.
     """
     try:
-        dataset = pydicom.dcmread(source, force=True, defer_size=None if large else 65536)
+        inflated = None if isinstance(source, BytesIO) else _inflated(source)
+        if inflated is not None or isinstance(source, BytesIO):
+            dataset = pydicom.dcmread(inflated or source, force=True)
+        else:
+            dataset = pydicom.dcmread(source, force=True, defer_size=65536)
+    except RefusedError:
+        raise
     except Exception as error:  # pydicom raises whatever its parser stumbled on
         raise RefusedError(f"cannot be parsed as DICOM ({type(error).__name__})") from None
     if not _is_object(dataset):
-        if not len(dataset) and _is_object(_header(source)):  # pydicom gave up in the pixels
-            raise RefusedError("has pixel data that end early: the file is cut short")
+        if not len(dataset) and not isinstance(source, BytesIO):  # pydicom gave up in the pixels
+            if _is_object(pydicom.dcmread(source, force=True, stop_before_pixels=True)):
+                raise RefusedError("has pixel data that end early: the file is cut short")
         raise RefusedError("is not a DICOM object (neither a SOP class nor an image size)")
     return dataset
 
@@ -66,17 +96,27 @@ def _is_object(dataset: Dataset) -> bool:
     return "SOPClassUID" in dataset or {"Rows", "Columns"} <= set(dataset.dir())
 
 
-def _header(source: str | os.PathLike[str] | BytesIO) -> Dataset:
-    if isinstance(source, BytesIO):
-        source.seek(0)
-    return pydicom.dcmread(source, force=True, stop_before_pixels=True)
+def _inflated(path: str | os.PathLike[str]) -> BytesIO | None:
+    """Return a deflated file as an uncompressed one; None when it is not deflated."""
+    with open(path, "rb") as file:
+        read_preamble(file, True)
+        meta = _read_file_meta_info(file)
+        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return None
+        data = inflate(file.read())
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    whole = BytesIO()
+    whole.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(whole, meta, enforce_standard=False)
+    whole.write(data)
+    whole.seek(0)
+    return whole
 
 
 def write(dataset: Dataset) -> bytes:
     """Return the bytes of a file with a fresh preamble and file meta information.
 
     The old ones may name the sender (Source Application Entity Title, private information).
-    Deflated files become uncompressed ones, so that their bytes can be searched.
     """
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if syntax is None:
@@ -84,9 +124,7 @@ def write(dataset: Dataset) -> bytes:
         syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         syntax = syntax if little else ExplicitVRBigEndian
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = (
-        ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax
-    )
+    meta.TransferSyntaxUID = syntax
     whole = bool(dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID"))
     if whole:
         meta.MediaStorageSOPClassUID = dataset.SOPClassUID
@@ -100,7 +138,7 @@ def write(dataset: Dataset) -> bytes:
 
 
 def elements(dataset: Dataset) -> Iterator[tuple[Dataset, BaseTag, str, bytes]]:
-    """Walk a freshly read file, items of sequences included: (dataset, tag, VR, value bytes).
+    """Walk a freshly read file, items of sequences included: (data set, tag, VR, value bytes).
 
     The values are the bytes as they lie in the file, so that every hit of a byte search can be
     traced to an element.
@@ -108,10 +146,10 @@ def elements(dataset: Dataset) -> Iterator[tuple[Dataset, BaseTag, str, bytes]]:
     for tag in list(dataset.keys()):
         raw = dataset.get_item(tag)
         vr = raw.VR if raw is not None else None
-        if vr in (None, "UN", SEQUENCE):
+        if vr in (None, "UN", "SQ"):
             element = dataset[tag]
             vr = element.VR
-            if vr == SEQUENCE:
+            if vr == "SQ":
                 for item in element.value:
                     yield from elements(item)
                 continue
