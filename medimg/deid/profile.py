@@ -196,7 +196,7 @@ class Treatment:
         dummies : bool
             Replace every text and number, as in a sequence that the table marks D.
         """
-        known = _known_code(dataset)
+        known = known_code(dataset)
         for tag in list(dataset.keys()):
             why = _never(tag, top)
             if not why:
@@ -351,7 +351,7 @@ def _refuse_longer(dataset: Dataset, table: DataElement) -> None:
         raise RefusedError("has a lookup table with bytes beyond its entries")
 
 
-def _known_code(dataset: Dataset) -> str:
+def known_code(dataset: Dataset) -> str:
     """Return the meaning of a coded entry of the standard's context groups; "" otherwise."""
     scheme, value = (str(dataset.get(k, "")) for k in ("CodingSchemeDesignator", "CodeValue"))
     if scheme in ("SRT", "SNM3", "99SDM"):

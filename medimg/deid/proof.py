@@ -35,6 +35,7 @@ from medimg.deid.profile import (
     is_foreign,
     is_standard,
     kept_tags,
+    known_code,
     over_89,
     shift,
     values_of,
@@ -107,9 +108,10 @@ class Inventory:
         meta = getattr(dataset, "file_meta", None)
         if meta is not None:
             self.add(meta, days=days)
+        coded = CODES if known_code(dataset) else frozenset()
         for tag in list(dataset.keys()):
             raw = dataset.get_item(tag)
-            if tag in dicomfile.PIXELS or (raw is not None and _is_deferred(raw)):
+            if tag in dicomfile.PIXELS | coded or (raw is not None and _is_deferred(raw)):
                 continue
             try:
                 element = dataset[tag]
@@ -387,7 +389,7 @@ def _in_binary(one: Identifier, pattern: bytes, wide: bool) -> str | None:
     """Judge a hit in pixels or another block of numbers."""
     data = pattern.replace(b"\0", b"") if wide else pattern
     steps = {b - a for a, b in pairwise(data)}
-    if (len(steps) == 1 and steps <= {-1, 0, 1}) or len(set(data)) < 4:
+    if steps <= {-1, 0, 1} or len(set(data)) < 4:
         return "as plain as a run of equal or neighbouring pixels"
     enough = IN_PIXELS_DIGITS if data.isdigit() or one.is_number else IN_PIXELS_LETTERS
     return None if len(data) >= enough else "too short to tell from chance in pixels"
