@@ -1,9 +1,9 @@
 """Decide about every element of a data set: keep, replace or remove.
 
-PS3.15 Annex E, table E.1-1, comes from dicom-anonymizer, with what each action does to a value. That
-library looks at the top level only, leaves 0001-01-01 where a date is to go, draws UIDs at random,
-and keeps everything outside the table. So this module walks every level itself, and outside the
-table it keeps numbers, and texts that are made of the standard's own words; the rest is removed.
+PS3.15 Annex E, table E.1-1, comes from dicom-anonymizer, with what each action does to a value.
+That library looks at the top level only, leaves 0001-01-01 where a date is to go, draws UIDs at
+random, and keeps everything outside the table. So this module walks every level itself, and outside
+the table it keeps numbers, and texts that are made of the standard's own words; the rest is removed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
-from importlib.resources import files as package_files
 
 from dicomanonymizer.simpledicomanonymizer import initialize_actions, replace
 from pydicom import DataElement, Dataset
@@ -28,86 +27,43 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr._snomed_dict import mapping
 from pydicom.tag import BaseTag
 
-from medimg.deid.dicomfile import PIXELS, RefusedError
+from medimg.deid.dicomfile import PIXELS, RULES, RefusedError, package_text
 from medimg.deid.options import DeidOptions, Key
 
-Action = Callable[[Dataset, tuple[int, int]], None]
-
-EDITION = "dicomfields_2026c"  # the newest edition of table E.1-1 that the library carries
-METHOD = "medimg.deid: PS3.15 Annex E Basic Profile"
-MEANINGS = {
-    "113100": "Basic Application Confidentiality Profile",
-    "113101": "Clean Pixel Data Option",
-    "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
-    "113108": "Retain Patient Characteristics Option",
-    "113109": "Retain Device Identity Option",
-}
 DATES = frozenset({"DA", "DT", "TM"})
 SHORT = frozenset({"CS", "LO", "SH"})
 TEXTS = SHORT | {"AE", "AS", "LT", "PN", "ST", "UC", "UR", "UT"}
 NUMBERS = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
-# The library's year 1 is refused by validators and lies before what pandas can hold.
-DUMMY_DATES = {"DA": "19000101", "DT": "19000101000000", "TM": "000000"}
-TYPE_2 = frozenset({0x00400555})  # "X unless Z is required": Acquisition Context must be present
-BIRTH = frozenset({0x00100030, 0x00100032, 0x00100033, 0x00100034})
-CODES = frozenset({0x00080100, 0x00080102, 0x00080103, 0x00080104, 0x00080119, 0x00080120})
-# What an image cannot be shown without: lookup tables, each with the tag that states its length;
-# packed tables, points of surfaces and spectra, which state none.
-TABLES = {0x00281201: 0x00281101, 0x00281202: 0x00281102, 0x00281203: 0x00281103,
-          0x00283006: 0x00283002}  # fmt: skip
-ARRAYS = frozenset({0x00281221, 0x00281222, 0x00281223, 0x00660016, 0x00660040, 0x00660041,
-                    0x00660042, 0x56000020})  # fmt: skip
-# Pictures and signatures of other images, and what describes a person beyond the table.
-NEVER = frozenset({0x00880200, 0xFFFAFFFA, 0x54000100, 0x7FE00001, 0x7FE00002, 0x00282000})
-# Words in the name of an element whose text is a label of one thing, so that it points to it.
+CODES, BIRTH = frozenset(RULES["elements"]["codes"]), frozenset(RULES["elements"]["birth"])
+TABLES = {int(table, 16): describes for table, describes in RULES["tables"].items()}
+# What the keyword of an element holds whose text points to one person or thing.
 POINTING = re.compile(r"ID(s|Type)?$|Identif|Number|Order|Serial|Address|Owner|Birth|Death|Creator|"
                       r"Telephone|URL|Issuer|Authority|Operator|Lot|Stock")  # fmt: skip
-# The library carries the Basic Profile's column of table E.1-1 only. These are the attributes that
-# two of the options' columns mark K (keep). Left out: those marked C (clean by hand), and dates
-# of calibration, which are treated as all dates are.
-CHARACTERISTICS = (
-    "PatientSex PatientAge PatientSize PatientWeight EthnicGroup EthnicGroupCodeSequence "
-    "PatientSexNeutered PregnancyStatus SmokingStatus"
-)
-DEVICE = (
-    "CassetteID DetectorID DeviceDescription DeviceLabel DeviceSerialNumber DeviceUID GantryID "
-    "GeneratorID LensMake LensModel LensSerialNumber LensSpecification "
-    "ManufacturerDeviceClassUID ManufacturerDeviceIdentifier ModifyingDeviceID ModifyingSystem "
-    "PerformedStationName PlateID ScheduledStationName SourceManufacturer SourceSerialNumber "
-    "StationName TransducerIdentificationSequence TreatmentMachineName UDISequence "
-    "UniqueDeviceIdentifier XRayDetectorID XRayDetectorLabel XRaySourceID"
-)
 DAY = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")
-TIME = re.compile(r"(\d{0,6}(\.\d{1,6})?([+-]\d{4})?)\s*")
+TIME = re.compile(r"\d{0,6}(\.\d{1,6})?([+-]\d{4})?\s*")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-AGE = re.compile(r"\D*0*(\d{1,4})\s*(?:([dwmy])\w*)?\W*", re.IGNORECASE)
+AGE = re.compile(r"\D*0*(\d{1,3})\s*(?:([dwmy])\w*)?\W*", re.IGNORECASE)
+BY_TABLE = "elements emptied, replaced or removed by the table"
 
 
 @cache
-def _table() -> tuple[dict[tuple[int, ...], Action], list[tuple[tuple[int, ...], Action]]]:
-    """Return the library's single-tag rules and its rules for repeating groups."""
-    every = initialize_actions(EDITION)
-    single = {tag: action for tag, action in every.items() if len(tag) == 2}
-    return single, [(tag, action) for tag, action in every.items() if len(tag) == 4]
-
-
-def action_for(tag: BaseTag) -> Action | None:
+def action_for(tag: BaseTag) -> Callable[[Dataset, tuple[int, int]], None] | None:
     """Return the Basic Profile's action for a tag; None when the table does not hold it."""
-    single, repeating = _table()
-    found = single.get((tag.group, tag.element))
-    if found is not None:
-        return found
-    for (group, element, group_mask, element_mask), action in repeating:
-        if (tag.group & group_mask, tag.element & element_mask) == (group, element):
+    for rule, action in _table().items():
+        mask = rule[2:] or (0xFFFF, 0xFFFF)
+        if (tag.group & mask[0], tag.element & mask[1]) == rule[:2]:
             return action
     return None
+
+
+_table = cache(lambda: initialize_actions(RULES["edition"]))
 
 
 @cache
 def kept_tags(options: DeidOptions) -> frozenset[int]:
     """Return the tags of the table that the options keep."""
-    words = CHARACTERISTICS.split() if options.retain_characteristics else []
-    words += DEVICE.split() if options.retain_device else []
+    words = RULES["keep"]["characteristics"].split() * options.retain_characteristics
+    words += RULES["keep"]["device"].split() * options.retain_device
     return frozenset(tag for word in words if (tag := tag_for_keyword(word)) is not None)
 
 
@@ -122,10 +78,10 @@ def vocabulary() -> frozenset[str]:
     names = [entry[2] for entry in DicomDictionary.values()]
     names += [entry[0] for entry in UID_dictionary.values()]
     words = {word for name in names for word in re.findall(r"[a-z]{2,}", name.lower())}
-    ours = package_files("medimg.deid").joinpath("words.txt").read_text(encoding="utf-8")
-    return frozenset(words | set(re.split(r"[\s_-]+", ours)))
+    return frozenset(words | set(re.split(r"[\s_-]+", package_text("words.txt"))))
 
 
+@cache
 def is_standard(text: str) -> bool:
     """Whether a text is made of words that the standard itself uses, and a few small numbers.
 
@@ -136,35 +92,25 @@ def is_standard(text: str) -> bool:
     >>> is_standard("Head of Grunwald"), is_standard("10.20.30.40"), is_standard("95 years")
     (False, False, False)
     """
-    text = text.strip()
-    if not text.isascii() or not text.isprintable() or len(text) > 64:
-        return False
-    known = vocabulary()
-    odd = [word for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in known]
-    small = all(
-        (word.isdigit() and len(word) < 3 and int(word) < 90)
-        or re.fullmatch(r"[a-z]{1,2}|[a-z]\d{1,2}[a-z]?", word)
-        for word in odd
-    )
-    return small and sum(letter.isdigit() for word in odd for letter in word) < 5
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    odd = [word for word in words if word not in vocabulary()]
+    small = re.compile(r"[0-8]?\d|[a-z]{1,2}|[a-z]\d{1,2}[a-z]?")
+    return (text.isascii() and text.strip().isprintable() and len(text) <= 64
+            and all(small.fullmatch(word) for word in odd)
+            and sum(letter.isdigit() for word in odd for letter in word) < 5)  # fmt: skip
 
 
-def years_of(text: str) -> tuple[int, str] | None:
-    """Return an age and its unit (D, W, M, Y), however written; None when it is not an age.
+def years(text: str) -> float | None:
+    """Return an age in years, however it is written; None when it is not an age.
 
     Examples
     --------
-    >>> years_of("095Y"), years_of("95 years"), years_of("1100M"), years_of("old")
-    ((95, 'Y'), (95, 'Y'), (1100, 'M'), None)
+    >>> years("095Y"), years("95 years"), years("95"), years("018M"), years("old")
+    (95.0, 95.0, 95.0, 1.5, None)
     """
     match = AGE.fullmatch(text.strip())
-    return (int(match[1]), (match[2] or "y").upper()) if match else None
-
-
-def over_89(text: str) -> bool:
-    """Whether a text is an age of 90 or more."""
-    age = years_of(text)
-    return age is not None and age[0] >= {"D": 32850, "W": 4680, "M": 1080, "Y": 90}[age[1]]
+    parts = {"D": 365.0, "W": 52.0, "M": 12.0, "Y": 1.0}
+    return int(match[1]) / parts[(match[2] or "y").upper()] if match else None
 
 
 def values_of(element: DataElement) -> list[str]:
@@ -176,7 +122,11 @@ def values_of(element: DataElement) -> list[str]:
 
 @dataclass
 class Treatment:
-    """What one file's data set is treated with, and a count of what was done."""
+    """What one file's data set is treated with, and a count of what was done.
+
+    ``unaccounted`` counts the bytes of elements that were kept although their value is neither a
+    number nor made of the standard's words.
+    """
 
     key: Key
     options: DeidOptions
@@ -196,31 +146,28 @@ class Treatment:
         dummies : bool
             Replace every text and number, as in a sequence that the table marks D.
         """
-        known = known_code(dataset)
+        meaning = "" if dummies else known_code(dataset)
         for tag in list(dataset.keys()):
-            why = _never(tag, top)
-            if not why:
+            if why := _never(tag, top):
+                self._remove(dataset, tag, why)
+            elif tag not in PIXELS and not (meaning and tag in CODES):
                 try:
                     element = dataset[tag]
                 except Exception:  # a value that cannot even be parsed cannot be cleaned either
-                    why = "unreadable elements removed"
-            if why:
-                self._remove(dataset, tag, why)
-            elif tag in PIXELS or (known and tag in CODES and not dummies):
-                continue
-            else:
-                self._treat(dataset, element, dummies)
-        if known and not dummies and not is_standard(str(dataset.get("CodeMeaning", ""))):
-            dataset.CodeMeaning = known
+                    self._remove(dataset, tag, "unreadable elements removed")
+                else:
+                    self._treat(dataset, element, dummies)
+        if meaning and not is_standard(str(dataset.get("CodeMeaning", ""))):
+            dataset.CodeMeaning = meaning
 
     def _remove(self, dataset: Dataset, tag: BaseTag, why: str) -> None:
         del dataset[tag]
         self.done[why] += 1
 
     def _treat(self, dataset: Dataset, element: DataElement, dummies: bool) -> None:
-        tag, action = element.tag, action_for(element.tag)
-        name = "replace" if dummies else action.__name__ if action else ""
-        if tag in kept_tags(self.options):
+        action = replace if dummies else action_for(element.tag)
+        name = action.__name__ if action else ""
+        if element.tag in kept_tags(self.options):
             self._keep(dataset, element)
         elif element.VR == "SQ":
             self._sequence(dataset, element, name)
@@ -228,63 +175,58 @@ class Treatment:
             self._uids(element)
         elif element.VR in DATES:
             self._date(dataset, element, name)
-        elif action is None and not dummies:
+        elif action is None:
             self._outside(dataset, element)
         else:
+            self.done[BY_TABLE] += 1
             try:
-                (action if action and not dummies else replace)(dataset, (tag.group, tag.element))
+                action(dataset, (element.tag.group, element.tag.element))
             except NotImplementedError:
-                del dataset[tag]
-            self.done["elements emptied, replaced or removed by the table"] += 1
+                del dataset[element.tag]
 
     def _outside(self, dataset: Dataset, element: DataElement) -> None:
         """Keep an element that the table does not name only when its value is accounted for."""
-        if element.tag in ARRAYS:
+        tag = element.tag
+        if tag in TABLES:
+            _refuse_longer(element, dataset.get(TABLES[tag]))
+        elif tag in RULES["elements"]["unstated"]:
             self.unaccounted[element.keyword] += len(element.value)
-            return
-        if element.tag in TABLES:
-            _refuse_longer(dataset, element)
-            return
-        if accounted(element):
-            return
-        if element.tag in CODES:
-            element.value = "REMOVED"
-            self.done["codes that are not the standard's replaced"] += 1
-        elif element.VR == "CS" and isinstance(
-            element.value, MultiValue
-        ):  # its places have meanings
-            element.value = [v if is_standard(v) else "OTHER" for v in values_of(element)]
-            self.done["code words that are not the standard's replaced"] += 1
-        else:
-            self._remove(dataset, element.tag, "elements beyond the table removed")
+        elif not accounted(element):
+            self.done["elements beyond the table removed or replaced"] += 1
+            values = values_of(element)
+            if tag in CODES:
+                element.value = "REMOVED"
+            elif element.VR == "CS" and len(values) > 1:  # the place of each has a meaning
+                element.value = [one if is_standard(one) else "OTHER" for one in values]
+            else:
+                del dataset[tag]
 
     def _keep(self, dataset: Dataset, element: DataElement) -> None:
+        """Keep an element by an option: ages capped, characteristics checked, devices as they are."""
         self.done["elements kept by an option"] += 1
         texts = values_of(element)
         if element.VR == "SQ":
             for item in element.value:
                 self.run(item, top=False)
-        elif element.VR == "AS" or element.keyword == "PatientAge":
-            age = years_of(texts[0])
-            if age is None or age[0] > 999 or len(texts) > 1:
-                del dataset[element.tag]
-            else:
-                element.value = "090Y" if over_89(texts[0]) else f"{age[0]:03}{age[1]}"
-        elif element.keyword in CHARACTERISTICS.split() and not accounted(element, pointing=True):
-            self._remove(dataset, element.tag, "elements beyond the table removed")
-        elif element.VR not in NUMBERS and not all(map(is_standard, texts)):
+        elif element.keyword == "PatientAge":
+            age = years(texts[0]) if len(texts) == 1 else None
+            number, unit = re.sub(r"\D", "", texts[0]), re.sub(r"[^DWMY]", "", texts[0].upper())[:1]
+            fresh = "090Y" if (age or 0) >= 90 else f"{int(number or 0):03}{unit or 'Y'}"
+            element.value = fresh if age is not None else ""
+        elif element.keyword in RULES["keep"]["characteristics"]:
+            if not accounted(element):
+                element.value = None
+        elif not all(map(is_standard, texts)):
             self.unaccounted[element.keyword] += sum(map(len, texts))
 
     def _sequence(self, dataset: Dataset, element: DataElement, name: str) -> None:
         if name in ("", "replace", "delete_or_empty_or_replace_UID"):
             for item in element.value:
                 self.run(item, top=False, dummies=name == "replace")
-            return
-        if name.startswith("delete") and element.tag not in TYPE_2:
-            del dataset[element.tag]
+        elif name.startswith("delete") and element.keyword != "AcquisitionContextSequence":  # type 2
+            self._remove(dataset, element.tag, BY_TABLE)
         else:
             element.value = Sequence([])
-        self.done["elements emptied, replaced or removed by the table"] += 1
 
     def _uids(self, element: DataElement) -> None:
         values = values_of(element)
@@ -296,35 +238,34 @@ class Treatment:
         if self.options.retain_dates and element.tag not in BIRTH:
             values = values_of(element)
             if element.VR == "TM":
-                values = [v if TIME.fullmatch(v) else "" for v in values]
+                values = [one if TIME.fullmatch(one) else "" for one in values]
             else:
-                values = [shift(value, self.days) for value in values]
+                values = [shift(one, self.days) for one in values]
             element.value = values if len(values) > 1 else values[0]
             self.done["dates shifted"] += element.VR != "TM"
-            return
-        self.done["dates and times removed"] += 1
-        if name in ("", "delete"):
-            del dataset[element.tag]
+        elif name in ("", "delete"):
+            self._remove(dataset, element.tag, "dates and times removed")
         else:
+            self.done["dates and times removed"] += 1
             empty = name in ("empty", "delete_or_empty")
-            element.value = "" if empty else DUMMY_DATES[element.VR]
+            element.value = "" if empty else RULES["dummies"][element.VR]
 
 
 def _never(tag: BaseTag, top: bool) -> str:
     """Return why an element is removed unseen; "" when it is not."""
     if is_foreign(tag):
         return f"{'private' if tag.is_private else 'unknown'} elements removed"
-    if 0x6000 <= tag.group <= 0x60FF or 0x5000 <= tag.group <= 0x50FF:
+    if tag.group >> 8 in (0x50, 0x60):
         return "overlay and curve elements removed"
     if tag.element == 0 or tag.group < 8 or tag == 0xFFFCFFFC:
         return "group lengths, commands and padding removed"
-    if tag in NEVER or (tag in PIXELS and not top):
+    if tag in RULES["elements"]["never"] or (tag in PIXELS and not top):
         return "icons, profiles, signatures and waveforms removed"
     return ""
 
 
-def accounted(element: DataElement, *, pointing: bool = False) -> bool:
-    """Whether a value outside the table is of a closed vocabulary, or a number that is one."""
+def accounted(element: DataElement) -> bool:
+    """Whether a value is of a closed vocabulary, or a number that is one."""
     values, vr = values_of(element), element.VR
     most = dictionary_VM(element.tag).split("-")[-1]
     if most.isdigit() and len(values) > int(most):
@@ -332,22 +273,19 @@ def accounted(element: DataElement, *, pointing: bool = False) -> bool:
     if element.tag == 0x00080005:
         return all(one in python_encoding for one in values)
     if vr in ("DS", "IS"):
-        return all(len(v) <= 16 and NUMBER.fullmatch(v) for v in values if v)
+        return all(len(one) <= 16 and NUMBER.fullmatch(one) for one in values if one)
     if vr in SHORT:
-        points = vr != "CS" and not pointing and element.keyword != "StackID"
-        points = points and POINTING.search(element.keyword) is not None
-        return all(is_standard(one) and not points for one in values if one)
+        points = vr != "CS" and element.keyword != "StackID" and POINTING.search(element.keyword)
+        return not any(values) or (not points and all(map(is_standard, values)))
     return vr in NUMBERS or not any(values)
 
 
-def _refuse_longer(dataset: Dataset, table: DataElement) -> None:
+def _refuse_longer(table: DataElement, describes: DataElement | None) -> None:
     """Raise RefusedError for a lookup table that is longer than its descriptor states."""
-    described = dataset.get(TABLES[table.tag])
-    entries, bits = (
-        (int(described.value[0]) or 65536, int(described.value[2])) if described else (0, 8)
-    )
+    entries, _, bits = [int(one) for one in describes.value] if describes else (1, 0, 8)
     length = len(table.value) * (1 if isinstance(table.value, bytes) else 2)
-    if length > 2 * entries or (bits <= 8 and length not in (entries + entries % 2, 2 * entries)):
+    words = 2 * (entries or 65536)
+    if length > words or (bits <= 8 and length not in (words // 2 + entries % 2, words)):
         raise RefusedError("has a lookup table with bytes beyond its entries")
 
 
@@ -392,13 +330,12 @@ def stamp(dataset: Dataset, *, pseudonym: str, codes: tuple[str, ...]) -> None:
     # it means that the attributes and the pixels are free of identity (PS3.3 C.7.1.1)
     legible = str(dataset.get("BurnedInAnnotation", "")).upper() == "YES"
     dataset.PatientIdentityRemoved = "NO" if legible else "YES"
-    dataset.DeidentificationMethod = METHOD
-    items = []
+    dataset.DeidentificationMethod = RULES["method"]
+    dataset.DeidentificationMethodCodeSequence = Sequence()
     for code in codes:
         item = Dataset()
         item.CodeValue, item.CodingSchemeDesignator = code, "DCM"
-        item.CodeMeaning = MEANINGS[code]
-        items.append(item)
-    dataset.DeidentificationMethodCodeSequence = Sequence(items)
+        item.CodeMeaning = RULES["meanings"][code]
+        dataset.DeidentificationMethodCodeSequence.append(item)
     modified = "113107" in codes
     dataset.LongitudinalTemporalInformationModified = "MODIFIED" if modified else "REMOVED"

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files as package_files
+from dataclasses import dataclass, fields
 from io import StringIO
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
+from medimg.deid.dicomfile import RULES, package_text
 from medimg.deid.options import DeidOptions
-from medimg.deid.profile import MEANINGS
 from medimg.storage import atomic_write
-
-TABLES = ("files", "leaks", "unaccounted", "accepted", "searched", "done", "hipaa")
-
-
-def _data(name: str) -> str:
-    return package_files("medimg.deid").joinpath(name).read_text(encoding="utf-8")
 
 
 def hipaa_table(
-    options: DeidOptions,
-    counts: Mapping[str, int],
-    *,
-    found: Mapping[str, int] | None = None,
-    text_in_pixels: bool = False,
+    options: DeidOptions, counts: Mapping[str, int], found: Mapping[str, int], *, legible: bool
 ) -> pd.DataFrame:
     """Return a row for each identifier of 45 CFR 164.514(b)(2)(i).
 
@@ -37,11 +27,9 @@ def hipaa_table(
     ----------
     options : DeidOptions
         What was retained.
-    counts : mapping
-        Distinct values of the input, by kind, that were searched for in the output.
-    found : mapping, optional
-        Hits in the output without an explanation, by kind.
-    text_in_pixels : bool
+    counts, found : mapping
+        By kind: distinct values of the input that were searched for, and hits without explanation.
+    legible : bool
         Whether the pixels of some output may show text, which can be any identifier.
 
     Returns
@@ -57,39 +45,25 @@ def hipaa_table(
 
     Examples
     --------
-    >>> table = hipaa_table(DeidOptions(), {"patient name": 3})
+    >>> table = hipaa_table(DeidOptions(), {"patient name": 3}, {}, legible=False)
     >>> len(table), int(table.values_in_input[0]), table.settled[0]
     (18, 3, 'yes')
-    >>> hipaa_table(DeidOptions(), {}, text_in_pixels=True).settled[0]
-    'in the header'
     """
-    gone = "removed, emptied or replaced by a dummy, nested sequences included"
-    dates = (
-        "shifted by one secret offset per patient: still dates, so no Safe Harbor; needs an expert"
-    )
-    words = {
-        "gone": gone,
-        "dates": dates if options.retain_dates else gone,
-        "ages": "ages kept, 90+ as 090Y" if options.retain_characteristics else "ages removed",
-        "device": "kept by option" if options.retain_device else gone,
-    }
-    header = "in the header" if text_in_pixels else "yes"
-    settled = {
-        "yes": "yes",
-        "header": header,
-        "person": "a person decides",
-        "dates": "no" if options.retain_dates else header,
-        "device": "no" if options.retain_device else header,
-    }
-    table = pd.read_csv(StringIO(_data("hipaa.csv")), keep_default_na=False)
-    kinds = [[kind for kind in row.split("|") if kind] for row in table.pop("kinds")]
+    gone, header = "removed, emptied or replaced by a dummy", "in the header" if legible else "yes"
+    dates = "shifted by a secret offset per patient: still dates, so not Safe Harbor; ask an expert"
+    ages = "ages kept, 90+ as 090Y" if options.retain_characteristics else "ages removed"
+    words = {"gone": gone, "dates": dates if options.retain_dates else gone, "ages": ages,
+             "device": "kept by option" if options.retain_device else gone}  # fmt: skip
+    settled = {"yes": "yes", "header": header, "person": "a person decides",
+               "dates": "no" if options.retain_dates else header,
+               "device": "no" if options.retain_device else header}  # fmt: skip
+    table = pd.read_csv(StringIO(package_text("hipaa.csv")), keep_default_na=False)
+    kinds = table.pop("kinds").str.split("|")
     table.insert(0, "number", range(1, len(table) + 1))
     table["done"] = [text.format(**words) for text in table["done"]]
-    table.insert(4, "values_in_input", [sum(counts.get(k, 0) for k in row) for row in kinds])
-    hits = found or {}
-    table.insert(5, "found", [sum(hits.get(k, 0) for k in row) for row in kinds])
-    table["settled"] = table["settled"].map(settled)
-    table.loc[table["found"] > 0, "settled"] = "no"
+    for at, (name, by_kind) in enumerate((("values_in_input", counts), ("found", found)), 4):
+        table.insert(at, name, [sum(by_kind.get(kind, 0) for kind in row) for row in kinds])
+    table["settled"] = table["settled"].map(settled).where(table["found"] == 0, "no")
     return table
 
 
@@ -108,13 +82,13 @@ class DeidReport:
         ``output, kind, element, count``: identifiers of the input found in what was to be written.
         Such copies are not in the output folder.
     unaccounted : DataFrame
-        ``element, files, bytes, why``: what a copy holds that a program cannot account for.
+        ``element, files, bytes``: what copies hold that a program cannot account for.
     accepted : DataFrame
         ``kind, element, reason, files, count``: hits that are no leak, and why.
     searched : DataFrame
         ``kind, searched, not_searched``: distinct values searched for; values left out.
     done : DataFrame
-        ``what, count``: elements treated.
+        ``what, files, count``: elements treated.
     hipaa : DataFrame
         The 18 identifiers, see `hipaa_table`.
     """
@@ -142,24 +116,19 @@ class DeidReport:
 
     def summary(self) -> str:
         """Return the outcome in one line."""
-        status = self.files["status"].value_counts()
-        written = int(status.get("written", 0) + status.get("kept", 0))
+        status = Counter(self.files["status"])
         flagged = int((self.files["look_at"].map(len).gt(0) & (self.files["output"] != "")).sum())
-        known = int(self.searched["searched"].sum())
+        known, odd = int(self.searched["searched"].sum()), self.unaccounted
         proof = f"none of {known} known identifiers found in their bytes"
-        if len(self.unaccounted):
-            proof = (
-                f"{int(self.unaccounted['bytes'].sum())} bytes in {len(self.unaccounted)} elements "
-                f"could not be accounted for and must be read by a person; in all other bytes, no "
-                f"hit for {known} known identifiers"
-            )
+        if len(odd):
+            proof = (f"{int(odd['bytes'].sum())} bytes in {len(odd)} elements could not be accounted "
+                     f"for and must be read by a person; no hit for {known} known identifiers")  # fmt: skip
         if not self.ok:
-            proof = f"IDENTIFIERS FOUND in {len(set(self.leaks['output']))} copies, not written"
+            proof = f"IDENTIFIERS FOUND in {self.leaks['output'].nunique()} copies, not written"
         return (
-            f"{written} of {len(self.files)} files de-identified "
-            f"({int(status.get('kept', 0))} by an earlier run), "
-            f"{int(status.get('refused', 0))} refused and not copied; {proof}; "
-            f"a person must look at {flagged}."
+            f"{status['written'] + status['kept']} of {len(self.files)} files de-identified "
+            f"({status['kept']} by an earlier run), {status['refused']} refused and not copied; "
+            f"{proof}; a person must look at {flagged}."
         )
 
     def __repr__(self) -> str:
@@ -176,28 +145,19 @@ class DeidReport:
         suffix = Path(path).suffix
         if suffix not in (".json", ".html"):
             raise ValueError(f'A report is saved as .json or .html, not "{suffix}".')
-        text = self._json() if suffix == ".json" else self._html()
         with atomic_write(path, "w") as file:
-            file.write(text)
+            file.write(self._json() if suffix == ".json" else self._html())
 
     def _json(self) -> str:
-        tables = {name: getattr(self, name).to_dict(orient="records")
-                  for name in (*TABLES, "look_at")}  # fmt: skip
+        names = [*(one.name for one in fields(self) if one.name != "options"), "look_at"]
+        tables = {name: getattr(self, name).to_dict(orient="records") for name in names}
         head = {"ok": self.ok, "summary": self.summary(), "codes": list(self.options.codes)}
         return json.dumps({**head, **tables}, indent=1, default=int)
 
     def _html(self) -> str:
-        page = jinja2.Environment(autoescape=True).from_string(_data("report.html"))
-        kept = [code for code in self.options.codes if code != "113100"]
-        return page.render(
-            report=self,
-            options=", ".join(MEANINGS[code] for code in kept) or "none",
-            codes=", ".join(f"{code} {MEANINGS[code]}" for code in self.options.codes),
-            refused=self.files.loc[self.files["status"] == "refused", ["number", "reason"]],
-            changed=self.files.loc[self.files["scrubbed"].map(len) + self.files["pixels"].map(len) > 0,
-                                   ["number", "output", "scrubbed", "pixels"]],
-            html=_html_table,
-        )  # fmt: skip
+        page = jinja2.Environment(autoescape=True).from_string(package_text("report.html"))
+        changed = self.files["scrubbed"].map(len) + self.files["pixels"].map(len) > 0
+        return page.render(report=self, meanings=RULES["meanings"], changed=changed, html=_html_table)
 
 
 def _html_table(table: pd.DataFrame) -> str:

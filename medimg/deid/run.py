@@ -10,9 +10,9 @@ import os
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -21,20 +21,17 @@ from pydicom import Dataset
 from medimg.deid import dicomfile, pixels
 from medimg.deid.options import DeidOptions, Key
 from medimg.deid.profile import Treatment, stamp
-from medimg.deid.proof import DUMMIES, Inventory, Verdict, Verifier, scrub
+from medimg.deid.proof import NOBODY, Inventory, Verdict, Verifier, scrub
 from medimg.deid.report import DeidReport, hipaa_table
 from medimg.errors import DeidentifyError
 from medimg.progress import tqdm
 from medimg.storage import atomic_write, sha256
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 logger = logging.getLogger(__name__)
 REPORTS = ("report.json", "report.html")
+SHOWN = ("number", "status", "reason", "output", "look_at", "pixels", "scrubbed")
 COLUMNS = ("number", "input", "status", "reason", "output", "sha256", "key", "details")
+DETAILS = ("pixels", "scrubbed", "done", "unaccounted")
 
 
 @dataclass
@@ -57,8 +54,14 @@ class InputFile:
     unaccounted: dict[str, int] = field(default_factory=dict)
 
     def refuse(self, reason: str) -> None:
-        """Note that the file is not copied."""
+        """Note that the file is not copied, and why."""
         self.status, self.reason, self.output = "refused", reason, ""
+
+    @property
+    def row(self) -> list[object]:
+        """The file's row of the private table."""
+        details = json.dumps({name: getattr(self, name) for name in DETAILS})
+        return [*(getattr(self, name) for name in COLUMNS[:-1]), details]
 
 
 def deidentify(
@@ -120,23 +123,20 @@ def deidentify(
         raise DeidentifyError(f'The input folder "{in_dir}" holds no file; give another.')
     private = target.with_name(f"{target.name}.private")
     with dicomfile.quietly(), _alone(private, target):
-        crosswalk = _Crosswalk(private, target, options)
-        inventory = Inventory(options)
-        new_uids: set[str] = set()
+        crosswalk, inventory = _Crosswalk(private, target, options), Inventory(options)
         for file in _bar(files, "taking stock", progress):
             _take_stock(file, crosswalk, inventory)
-        new_uids = {crosswalk.key.uid(one.text) for one in inventory.found if one.kind == "UID"}
         crosswalk.begin(files)
-        verifier, verdicts = Verifier(inventory, new_uids), {}
+        uids = {crosswalk.key.uid(text) for kind, text in inventory.found if kind == "UID"}
+        verifier, verdicts = Verifier(inventory, uids), {}
         for file in _bar(files, "de-identifying and proving", progress):
-            if file.status == "planned":
-                verdicts[file.number] = _one(file, crosswalk, verifier)
-                crosswalk.add(file)
-        report = DeidReport(options, **_tables(options, inventory, files, verdicts))
+            verdicts[file.number] = _one(file, crosswalk, verifier)
+            crosswalk.add(file)
+        report = _report(options, inventory, files, verdicts)
         crosswalk.end(files, report)
     if not report.ok:
         raise DeidentifyError(
-            f"Identifiers of the input were found in {len(set(report.leaks['output']))} copies, "
+            f"Identifiers of the input were found in {report.leaks['output'].nunique()} copies, "
             f'which were not written; read "{target / "report.html"}".'
         )
     return report
@@ -145,15 +145,13 @@ def deidentify(
 def _checked_folders(source: Path, target: Path) -> tuple[Path, Path]:
     """Return both folders resolved, links followed."""
     if not source.is_dir():
-        raise DeidentifyError(
-            f'The input "{source}" is not a folder; give a folder of DICOM files.'
-        )
+        raise DeidentifyError(f'The input "{source}" is not a folder; give a folder of DICOM files.')
     source, target = source.resolve(), target.resolve()
     if target.exists() and not target.is_dir():
         raise DeidentifyError(f'The output "{target}" is a file; give a folder.')
     private = target.with_name(f"{target.name}.private")
-    mixed = source == target or source in target.parents or target in source.parents
-    if mixed or private == source or private in source.parents:
+    within = {source, *source.parents} & {target, private} or source in target.parents
+    if within:
         raise DeidentifyError(
             f'The output folder "{target}" is, holds or lies in the input folder, which would mix '
             "originals with copies; give a folder elsewhere."
@@ -162,20 +160,23 @@ def _checked_folders(source: Path, target: Path) -> tuple[Path, Path]:
 
 
 def _listed(source: Path) -> Iterator[InputFile]:
-    """Yield every file below a folder, and every folder that cannot be entered."""
-    skipped: list[tuple[str, str]] = []
-    paths = []
-    walk = os.walk(source, onerror=lambda e: skipped.append((str(e.filename), "cannot be opened")))
-    for place, folders, names in walk:
-        paths += [Path(place, name) for name in names]
-        links = [os.path.join(place, one) for one in folders if Path(place, one).is_symlink()]
-        skipped += [(one, "is a link to a folder, which is not followed") for one in links]
-    every = [(path, "") for path in sorted(paths)] + [(Path(p), why) for p, why in sorted(skipped)]
-    for number, (path, why) in enumerate(every, 1):
+    """Yield every file below a folder, and as refused every folder that cannot be entered."""
+    found: dict[Path, str] = {}
+
+    def closed(error: OSError) -> None:
+        found[Path(error.filename)] = "is a folder that cannot be opened"
+
+    for place, folders, names in os.walk(source, onerror=closed):
+        for path in (Path(place, name) for name in [*names, *folders]):
+            if path.is_symlink() and path.is_dir():
+                found[path] = "is a link to a folder, which is not followed"
+            elif path.name in names:
+                found[path] = "" if path.is_file() else "is not an ordinary file"
+    for number, path in enumerate(sorted(found), 1):
         name = path.relative_to(source).as_posix().encode("utf-8", "backslashreplace").decode()
         file = InputFile(number, path, name)
-        if why or not path.is_file():
-            file.refuse(why or "is not an ordinary file")
+        if found[path]:
+            file.refuse(found[path])
         yield file
 
 
@@ -183,16 +184,17 @@ def _listed(source: Path) -> Iterator[InputFile]:
 def _alone(private: Path, target: Path) -> Iterator[None]:
     """Hold a lock on the private folder, which a killed process gives up as well."""
     if not private.exists() and target.exists() and any(target.iterdir()):
-        raise DeidentifyError(
-            f'The output folder "{target}" holds files from elsewhere, which cannot be '
-            "vouched for; give a new or empty folder."
-        )
+        raise _foreign(target)
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(private / "lock", "a", encoding="utf-8") as file:
         try:
             if sys.platform == "win32":
+                import msvcrt
+
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
             else:
+                import fcntl
+
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DeidentifyError(
@@ -201,11 +203,18 @@ def _alone(private: Path, target: Path) -> Iterator[None]:
         yield
 
 
+def _foreign(target: Path) -> DeidentifyError:
+    return DeidentifyError(
+        f'The output folder "{target}" holds files from elsewhere, which cannot be vouched for; '
+        "move them away or give another folder."
+    )
+
+
 class _Crosswalk:
     """The private folder: the secret, and ``files.csv``, which says which file became which.
 
     A row is added for each finished file, so that a stopped run goes on where it was. Nothing
-    that such a row does not name is ever removed from the output.
+    that no row names is ever removed from the output.
     """
 
     def __init__(self, folder: Path, target: Path, options: DeidOptions) -> None:
@@ -213,38 +222,35 @@ class _Crosswalk:
         for left in folder.glob(".part.*"):  # of a run that was killed while it wrote
             left.unlink()
         self.key = Key(self._secret(options.secret))
-        self._path = folder / "files.csv"
-        self.rows: dict[str, dict[str, str]] = {}
+        self._path, self.rows = folder / "files.csv", dict[str, dict[str, str]]()
         if self._path.exists():
             with open(self._path, encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
-                    if row.get("output") and row.get("details"):  # a torn last row has none
+                    if row["output"] and row["details"]:  # a torn last row has none
                         self.rows[row["output"]] = row
 
     def _secret(self, given: str | None) -> str:
         path, mark = self.folder / "secret.key", self.folder / "secret.check"
-        if given is None:
-            if not path.exists():
-                self._write(path, secrets.token_hex(32))
-            given = path.read_text(encoding="utf-8")
-        elif path.exists():
-            path.unlink()  # the caller keeps the secret; a second copy would only be a risk
+        if given is not None:
+            path.unlink(missing_ok=True)  # the caller keeps it; a second copy would only be a risk
+        elif not path.exists():
+            self.write(path, secrets.token_hex(32).encode())
+        given = path.read_text(encoding="utf-8") if given is None else given
         check = Key(given).letters("check", "", 20)
         if mark.exists() and mark.read_text(encoding="utf-8") != check:
             raise DeidentifyError(
                 f'The folder "{self.folder}" was made with another secret, so that pseudonyms '
                 "would not match; give that secret, or a new output folder."
             )
-        self._write(mark, check)
+        self.write(mark, check.encode())
         return given
 
-    def _write(self, path: Path, data: bytes | str) -> None:
+    def write(self, path: Path, data: bytes) -> None:
         """Write a file here and then move it, so that the output never holds half of one."""
         part = self.folder / "part"
-        with atomic_write(part, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-        if path.parent == self.folder:
-            os.chmod(part, 0o600)
+        with atomic_write(part) as file:
+            file.write(data)
+        os.chmod(part, 0o600 if path.parent == self.folder else part.stat().st_mode)
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(part, path)
 
@@ -253,59 +259,35 @@ class _Crosswalk:
         ours = {file.output for file in files} | set(self.rows) | set(REPORTS)
         for place, folders, names in os.walk(self.target):
             folders[:] = [one for one in folders if not one.startswith(".")]
-            links = [one for one in folders if Path(place, one).is_symlink()]
-            for name in [*links, *(one for one in names if not one.startswith("."))]:
-                path = Path(place, name)
-                if path.relative_to(self.target).as_posix() not in ours or path.is_symlink():
-                    raise DeidentifyError(
-                        f'The output folder "{self.target}" holds files from elsewhere, which '
-                        "cannot be vouched for; move them away or give another folder."
-                    )
+            for path in (Path(place, name) for name in [*folders, *names]):
+                name = path.relative_to(self.target).as_posix()
+                strange = path.is_symlink() or (path.name in names and name not in ours)
+                if strange and not path.name.startswith("."):
+                    raise _foreign(self.target)
         self.target.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self._path, "w") as out:
-            os.chmod(out.name, 0o600)
-            writer = csv.writer(out)
-            writer.writerow(COLUMNS)
-            writer.writerows([row.get(name, "") for name in COLUMNS] for row in self.rows.values())
-            writer.writerows(_row(file) for file in files if file.output not in self.rows)
-        os.chmod(self._path, 0o600)
+        self._table(*([row[name] for name in COLUMNS] for row in self.rows.values()),
+                    *(file.row for file in files if file.output not in self.rows))  # fmt: skip
+
+    def _table(self, *rows: Iterable[object]) -> None:
+        with open(self.folder / "part", "w", encoding="utf-8", newline="") as out:
+            csv.writer(out).writerows([COLUMNS, *rows])
+        self.write(self._path, (self.folder / "part").read_bytes())
 
     def add(self, file: InputFile) -> None:
         """Append the row of a finished file."""
         with open(self._path, "a", encoding="utf-8", newline="") as out:
-            csv.writer(out).writerow(_row(file))
-
-    def write_copy(self, name: str, data: bytes) -> None:
-        """Write one copy, whole or not at all."""
-        self._write(self.target / name, data)
-
-    def remove_copy(self, name: str) -> None:
-        """Remove a copy that a row of ours names."""
-        path = self.target / name
-        if path.is_file():
-            path.unlink()
-        with suppress(OSError):
-            path.parent.rmdir()
+            csv.writer(out).writerow(file.row)
 
     def end(self, files: list[InputFile], report: DeidReport) -> None:
         """Remove copies whose input is gone, write the reports, and the table in order."""
-        for name in set(self.rows) - {file.output for file in files if file.status != "leaking"}:
-            self.remove_copy(name)
+        for name in set(self.rows) - {f.output for f in files if f.status in ("written", "kept")}:
+            (self.target / name).unlink(missing_ok=True)
+            with suppress(OSError):  # not empty
+                (self.target / name).parent.rmdir()
         for name in REPORTS:
             report.save(self.folder / name)
             os.replace(self.folder / name, self.target / name)
-        with atomic_write(self._path, "w") as out:
-            writer = csv.writer(out)
-            writer.writerow(COLUMNS)
-            writer.writerows(_row(file) for file in files)
-        os.chmod(self._path, 0o600)
-
-
-def _row(file: InputFile) -> list[object]:
-    record = asdict(file)
-    names = ("pixels", "scrubbed", "done", "unaccounted")
-    record["details"] = json.dumps({name: record[name] for name in names})
-    return [record[name] for name in COLUMNS]
+        self._table(*(file.row for file in files))
 
 
 def _bar(files: list[InputFile], title: str, progress: bool) -> Iterable[InputFile]:
@@ -315,26 +297,23 @@ def _bar(files: list[InputFile], title: str, progress: bool) -> Iterable[InputFi
 def _identity(dataset: Dataset) -> str:
     """Return what makes two files one patient's: ID and issuer, else name and birth date."""
 
-    def told(keyword: str) -> str:
-        return str(dataset.get(keyword, "") or "").strip().casefold()
+    def told(*keywords: str) -> str:
+        """Return values, case ignored; "" when the first stands for nobody."""
+        values = [str(dataset.get(word, "") or "").strip().casefold() for word in keywords]
+        letters = "".join(letter for letter in values[0] if letter.isalnum())
+        return "\0".join(values) if len(set(letters)) > 1 and letters not in NOBODY else ""
 
-    def somebody(text: str) -> bool:
-        letters = "".join(letter for letter in text if letter.isalnum())
-        return len(set(letters)) > 1 and letters not in DUMMIES
-
-    if somebody(told("PatientID")):
-        return f"id\0{told('PatientID')}\0{told('IssuerOfPatientID')}"
-    if somebody(told("PatientName")) and somebody(told("PatientBirthDate")):
-        return f"name\0{told('PatientName')}\0{told('PatientBirthDate')}"
-    return f"study\0{told('StudyInstanceUID') or told('SOPInstanceUID')}"
+    born = told("PatientBirthDate") and told("PatientName", "PatientBirthDate")
+    study = dataset.get("StudyInstanceUID") or dataset.get("SOPInstanceUID", "")
+    return f"{told('PatientID', 'IssuerOfPatientID') or born or study}"
 
 
 def _take_stock(file: InputFile, crosswalk: _Crosswalk, inventory: Inventory) -> None:
     """Give a file its names and add its identifiers; refuse it when it cannot be read."""
-    if file.status == "refused":
-        return
     key = crosswalk.key
     try:
+        if file.status == "refused":
+            return
         own = f"{file.input}\0{sha256(file.path)}"
         dataset = dicomfile.read(file.path)
         file.identity = _identity(dataset)
@@ -351,6 +330,8 @@ def _take_stock(file: InputFile, crosswalk: _Crosswalk, inventory: Inventory) ->
 
 def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
     """Say what became of a file: done by an earlier run, written now, refused or leaking."""
+    if file.status == "refused":
+        return Verdict()
     known, path = crosswalk.rows.get(file.output, {}), crosswalk.target / file.output
     try:
         if known.get("key") == file.key and path.is_file() and sha256(path) == known["sha256"]:
@@ -358,11 +339,7 @@ def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
             verdict = verifier.check(path.read_bytes(), file.output)
         else:
             data, verdict = _treated(file, crosswalk, verifier)
-            if not verdict.leaks:
-                crosswalk.write_copy(file.output, data)
-                file.status, file.sha256 = "written", hashlib.sha256(data).hexdigest()
-    except OSError:
-        raise  # the disk, not the file
+            file.status, file.sha256 = "written", hashlib.sha256(data).hexdigest()
     except dicomfile.RefusedError as refusal:
         file.refuse(str(refusal))
         return Verdict()
@@ -372,6 +349,8 @@ def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
         return Verdict()
     if verdict.leaks:
         file.status = "leaking"
+    elif file.status == "written":
+        crosswalk.write(path, data)
     return verdict
 
 
@@ -380,15 +359,11 @@ def _treated(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> tupl
     options, key = crosswalk.options, crosswalk.key
     dataset = dicomfile.read(file.path)
     pixels.refuse_what_cannot_be_cleaned(dataset)
-    file.pixels = list(pixels.clean(dataset, options.blank))
+    file.pixels = pixels.clean(dataset, options.blank)
     treatment = Treatment(key, options, key.days(file.identity))
     treatment.run(dataset)
-    blanked = ("113101",) if any("box" in text for text in file.pixels) else ()
-    stamp(
-        dataset,
-        pseudonym=key.patient(file.identity),
-        codes=tuple(sorted((*options.codes, *blanked))),
-    )
+    codes = [*options.codes, *["113101"] * any("box" in text for text in file.pixels)]
+    stamp(dataset, pseudonym=key.patient(file.identity), codes=tuple(sorted(codes)))
     data = dicomfile.write(dataset)
     verdict = verifier.check(data, file.output)
     if verdict.places and verdict.dataset is not None:
@@ -399,44 +374,34 @@ def _treated(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> tupl
     return data, verdict
 
 
-def _tables(
-    options: DeidOptions,
-    inventory: Inventory,
-    files: list[InputFile],
-    verdicts: Mapping[int, Verdict],
-) -> dict[str, pd.DataFrame]:
-    """Return the tables of a `DeidReport` by name, without a value of the input."""
-    columns = ["number", "status", "reason", "output", "look_at", "pixels", "scrubbed"]
-    by_number = {file.number: file for file in files}
-    leaks = [(by_number[n].output, kind, element, count) for n, verdict in verdicts.items()
-             for (kind, element), count in verdict.leaks.items()]  # fmt: skip
-    accepted: Counter[tuple[str, str, str]] = Counter()
-    seen_in: Counter[tuple[str, str, str]] = Counter()
-    done: Counter[str] = Counter()
-    odd, odd_in, found = Counter[str](), Counter[str](), Counter[str]()
-    for verdict in verdicts.values():
-        accepted.update(verdict.accepted)
-        seen_in.update(verdict.accepted.keys())
+def _report(
+    options: DeidOptions, inventory: Inventory, files: list[InputFile], verdicts: dict[int, Verdict]
+) -> DeidReport:
+    """Return the report, without a value of the input."""
+
+    def summed(counts: list[dict[str, int]] | list[Counter[tuple[str, str, str]]], *names: str) -> pd.DataFrame:
+        """Return how many files hold each key, and the sum of its counts."""
+        total, held = Counter[object](), Counter[object]()
+        for one in counts:
+            total.update(one)
+            held.update(one.keys())
+        rows = [(*(key if isinstance(key, tuple) else (key,)), held[key], total[key]) for key in sorted(total, key=str)]
+        return pd.DataFrame(rows, columns=[*names])
+
+    leaks = [(file.output, *what, n) for file in files for what, n in verdicts[file.number].leaks.items()]
+    found: Counter[str] = Counter()
     for _, kind, _, count in leaks:
         found[kind] += count
-    for file in files:
-        done.update(file.done)
-        odd.update(file.unaccounted)
-        odd_in.update(file.unaccounted.keys())
-    counts = Counter(one.kind for one in inventory.found)
-    kinds = sorted(counts | inventory.unsearched)
+    counts = Counter(kind for kind, _ in inventory.found)
+    rows = [(kind, counts[kind], inventory.unsearched[kind]) for kind in sorted(counts | inventory.unsearched)]
     legible = any(pixels.may_show_text(file.look_at) for file in files if file.output)
-    why = "kept by an option as free text, or a block of numbers whose length nothing states"
-    tables = {
-        "files": ([[getattr(file, name) for name in columns] for file in files], columns),
-        "leaks": (leaks, ["output", "kind", "element", "count"]),
-        "unaccounted": ([(e, odd_in[e], size, why) for e, size in sorted(odd.items())],
-                        ["element", "files", "bytes", "why"]),
-        "accepted": ([(*what, seen_in[what], n) for what, n in sorted(accepted.items())],
-                     ["kind", "element", "reason", "files", "count"]),
-        "searched": ([(kind, counts[kind], inventory.unsearched[kind]) for kind in kinds],
-                     ["kind", "searched", "not_searched"]),
-        "done": (sorted(done.items()), ["what", "count"]),
-    }  # fmt: skip
-    made = {name: pd.DataFrame(rows, columns=names) for name, (rows, names) in tables.items()}
-    return {**made, "hipaa": hipaa_table(options, counts, found=found, text_in_pixels=legible)}
+    return DeidReport(
+        options,
+        pd.DataFrame([[getattr(file, name) for name in SHOWN] for file in files], columns=[*SHOWN]),
+        pd.DataFrame(leaks, columns=["output", "kind", "element", "count"]),
+        summed([file.unaccounted for file in files], "element", "files", "bytes"),
+        summed([one.accepted for one in verdicts.values()], "kind", "element", "reason", "files", "count"),
+        pd.DataFrame(rows, columns=["kind", "searched", "not_searched"]),
+        summed([file.done for file in files], "what", "files", "count"),
+        hipaa_table(options, counts, found, legible=legible),
+    )
