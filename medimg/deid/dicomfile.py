@@ -18,7 +18,6 @@ from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import BaseTag
 
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
@@ -120,21 +119,3 @@ def write(dataset: Dataset) -> bytes:
     dataset.save_as(buffer, enforce_file_format=whole)
     return buffer.getvalue()
 
-
-def elements(dataset: Dataset) -> Iterator[tuple[Dataset, BaseTag, str, bytes]]:
-    """Walk a freshly read file, items of sequences included: (data set, tag, VR, value bytes).
-
-    The values are the bytes as they lie in the file, so that every hit of a byte search can be
-    traced to an element.
-    """
-    for tag in list(dataset.keys()):
-        raw = dataset.get_item(tag)
-        vr = getattr(raw, "VR", None)
-        if vr in (None, "UN", "SQ"):
-            vr = dataset[tag].VR
-        if vr == "SQ":
-            for item in dataset[tag].value:
-                yield from elements(item)
-        else:
-            value = getattr(raw, "value", None)
-            yield dataset, tag, str(vr), value if isinstance(value, bytes) else b""

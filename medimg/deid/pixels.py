@@ -124,8 +124,14 @@ def clean(dataset: Dataset, boxes: tuple[Box, ...]) -> list[str]:
     if syntax is not None and not syntax.is_transfer_syntax:
         raise RefusedError("has a transfer syntax that this version of pydicom does not know")
     packed = syntax is not None and syntax.is_encapsulated
-    done = _encapsulated(dataset, syntax, shape) if packed else _native(dataset, tag, shape)
-    if picked := [box for box in boxes if box.picks(dataset)]:
+    picked = [box for box in boxes if box.picks(dataset)]
+    if (picked or syntax == RLELossless) and shape.count * shape.frames * shape.bits > 16 * LIMIT:
+        raise RefusedError("is too large to be decoded")
+    if syntax == RLELossless:
+        done = ["run lengths written uncompressed", *_unpacked(dataset, tag, shape)]
+    else:
+        done = _encapsulated(dataset, syntax, shape) if packed else _native(dataset, tag, shape)
+    if picked:
         _blank(dataset, picked, shape)
         done.append("box blanked, written uncompressed" if packed else "box blanked")
     return done
@@ -165,6 +171,15 @@ def _native(dataset: Dataset, tag: int, shape: _Shape) -> list[str]:
     return ["bytes after the last frame cut"] * cut + ["bits beside the stored ones cleared"] * cleared
 
 
+def _unpacked(dataset: Dataset, tag: int, shape: _Shape) -> list[str]:
+    """Decode run lengths, whose segments and padding no decoder reads to the end."""
+    try:
+        dataset.decompress(as_rgb=False, generate_instance_uid=False)
+    except Exception as error:  # decoders raise whatever they like
+        raise RefusedError(f"cannot be decoded ({type(error).__name__})") from None
+    return _native(dataset, tag, shape)
+
+
 def _encapsulated(dataset: Dataset, syntax: UID, shape: _Shape) -> list[str]:
     """Clean each frame of compressed pixels, and pack them with a fresh table of offsets."""
     table = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
@@ -188,8 +203,6 @@ def _frame(data: bytes, syntax: UID, shape: _Shape) -> bytes:
     kind = next((kind for root, kind in RULES["streams"].items() if syntax.startswith(root)), "")
     if shape.count * shape.bits > 8 * LIMIT:
         raise RefusedError("has frames that are too large to be decoded")
-    if syntax == RLELossless:
-        return _run_lengths(data, shape)
     if not kind:
         raise RefusedError("is compressed in a way that cannot be cleaned (video or the like)")
     try:
@@ -214,37 +227,6 @@ def _decoded(data: bytes, kind: str) -> NDArray[np.generic]:
         return np.asarray(DECODERS[kind](data))
     except Exception as error:  # decoders raise whatever they like
         raise RefusedError(f"cannot be decoded to compare it ({type(error).__name__})") from None
-
-
-def _run_lengths(data: bytes, shape: _Shape) -> bytes:
-    """Unpack the planes of a run-length frame and pack what the image needs of them (PS3.5 G)."""
-    header = np.frombuffer(data[:64].ljust(64, b"\0"), "<u4").astype(np.int64)
-    width = max(shape.bits // 8, 1)  # bytes of a sample; each is a plane, the highest first
-    planes, count = shape.samples * width, shape.rows * shape.columns * min(shape.bits, 8) // 8
-    starts = header[1 : planes + 1]
-    if header[0] != planes or len(starts) < planes or np.any(np.diff(starts) <= 0):
-        raise RefusedError("has a run-length frame with another number of segments")
-    words = np.empty((count, shape.samples, width), np.uint8)
-    for n, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True)):
-        try:
-            plane = np.frombuffer(imagecodecs.packbits_decode(data[start:end]), np.uint8)
-        except Exception:  # as above
-            raise RefusedError("has a run-length frame that cannot be unpacked") from None
-        if len(plane) < count:
-            raise RefusedError("has truncated pixel data")
-        words[:, n // width, n % width] = plane[:count]
-    if shape.bits > 1:
-        samples = words.view(f">u{width}").astype(f"u{width}")
-        words = _mask(samples, shape).astype(f">u{width}").view(np.uint8)
-    packed = []
-    for plane in np.ascontiguousarray(words.reshape(count, planes).T):
-        rows = plane.reshape(shape.rows if shape.bits > 1 else 1, -1)
-        one = bytes(imagecodecs.packbits_encode(rows, axis=-1))
-        packed.append(one + b"\0" * (len(one) % 2))
-    fresh = np.zeros(16, "<u4")
-    fresh[0] = planes
-    fresh[1 : planes + 1] = 64 + np.cumsum([0, *map(len, packed[:-1])])
-    return fresh.tobytes() + b"".join(packed)
 
 
 def _segment(data: bytes, at: int) -> tuple[int, bytes, int]:
@@ -300,8 +282,8 @@ def _kept(marker: int, body: bytes) -> bytes:
 
 def _jpeg2000(data: bytes) -> tuple[bytes, Size]:
     """Return the bare codestream of a JPEG 2000 stream without comments, and its size."""
-    if data[4:8] == b"jP  ":
-        data = _codestream(data)
+    box = data.find(b"jp2c") if data[4:8] == b"jP  " else -4  # of a JP2 file: after its last header
+    data = data[box + 4 :]
     if data[:4] != b"\xff\x4f\xff\x51":
         raise RefusedError("has a compressed stream that does not begin as one")
     width, height, left, top = (int.from_bytes(data[at : at + 4]) for at in (8, 12, 16, 20))
@@ -334,26 +316,10 @@ def _j2k_header(data: bytes, at: int, stop: int) -> tuple[bytes, int, bool]:
     return bytes(out), at, tabled
 
 
-def _codestream(data: bytes) -> bytes:
-    """Return what lies in the codestream box of a JP2 file."""
-    at = 0
-    while at + 8 <= len(data):
-        length, start = int.from_bytes(data[at : at + 4]), at + 8
-        if length == 1:
-            length, start = int.from_bytes(data[at + 8 : at + 16]), at + 16
-        end = at + length if length else len(data)
-        if data[at + 4 : at + 8] == b"jp2c":
-            return data[start:end]
-        at = max(end, start)
-    raise RefusedError("has a JP2 file without a codestream")
-
-
 def _blank(dataset: Dataset, boxes: list[Box], shape: _Shape) -> None:
     """Decode, set the boxes to black, and store as Explicit VR Little Endian."""
     if shape.bits not in (8, 16, 32) or "PixelData" not in dataset:
         raise RefusedError("has a box to blank in pixels that are not 8, 16 or 32 bits")
-    if shape.count * shape.frames * shape.bits > 16 * LIMIT:
-        raise RefusedError("is too large to blank a box in it")
     try:
         values = pixel_array(dataset)
     except Exception as error:  # as above

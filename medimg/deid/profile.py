@@ -124,6 +124,7 @@ def values_of(element: DataElement) -> list[str]:
 class Treatment:
     """What one file's data set is treated with, and a count of what was done.
 
+    ``known`` holds identifiers in lower case: no element may keep one of them as a value or word.
     ``unaccounted`` counts the bytes of elements that were kept although their value is neither a
     number nor made of the standard's words.
     """
@@ -131,6 +132,7 @@ class Treatment:
     key: Key
     options: DeidOptions
     days: int
+    known: frozenset[str] = frozenset()
     done: Counter[str] = field(default_factory=Counter)
     unaccounted: Counter[str] = field(default_factory=Counter)
 
@@ -191,7 +193,7 @@ class Treatment:
             _refuse_longer(element, dataset.get(TABLES[tag]))
         elif tag in RULES["elements"]["unstated"]:
             self.unaccounted[element.keyword] += len(element.value)
-        elif not accounted(element):
+        elif not accounted(element) or self._names(element):
             self.done["elements beyond the table removed or replaced"] += 1
             values = values_of(element)
             if tag in CODES:
@@ -200,6 +202,11 @@ class Treatment:
                 element.value = [one if is_standard(one) else "OTHER" for one in values]
             else:
                 del dataset[tag]
+
+    def _names(self, element: DataElement) -> bool:
+        texts = [one.strip().lower() for one in values_of(element) if element.VR not in NUMBERS]
+        words = {word for one in texts for word in (one, *re.split(r"[\s^=,;]+", one))}
+        return not self.known.isdisjoint(words)
 
     def _keep(self, dataset: Dataset, element: DataElement) -> None:
         """Keep an element by an option: ages capped, characteristics checked, devices as they are."""
@@ -213,9 +220,10 @@ class Treatment:
             number, unit = re.sub(r"\D", "", texts[0]), re.sub(r"[^DWMY]", "", texts[0].upper())[:1]
             fresh = "090Y" if (age or 0) >= 90 else f"{int(number or 0):03}{unit or 'Y'}"
             element.value = fresh if age is not None else ""
-        elif element.keyword in RULES["keep"]["characteristics"]:
-            if not accounted(element):
-                element.value = None
+        elif self._names(element) or not (
+            element.keyword in RULES["keep"]["device"] or accounted(element)
+        ):
+            element.value = None
         elif not all(map(is_standard, texts)):
             self.unaccounted[element.keyword] += sum(map(len, texts))
 

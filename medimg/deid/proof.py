@@ -17,9 +17,7 @@ from itertools import pairwise, permutations
 
 import ahocorasick
 from pydicom import DataElement, Dataset
-from pydicom.datadict import keyword_for_tag
-from pydicom.tag import BaseTag
-from pydicom.uid import UID_dictionary
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID_dictionary
 
 from medimg.deid import dicomfile, profile
 from medimg.deid.dicomfile import RULES
@@ -32,6 +30,7 @@ NOBODY = frozenset(RULES["search"]["nobody"].split())
 IN_PIXELS_LETTERS, IN_PIXELS_DIGITS = 6, 8
 ENCODINGS = RULES["search"]["encodings"].split()
 ESCAPES = re.compile(rb"\x1b[$(-/][()]?[@-Z]|[\x0e\x0f]")  # of ISO 2022
+MEASURED = re.compile(r"[+-]?\d{1,5}|[+-]?\d*\.\d*(e[+-]?\d+)?", re.IGNORECASE)
 LONGER = "part of a longer word or number"
 Identifier = tuple[str, str]  # its kind, and the text that must not be found again
 
@@ -75,6 +74,10 @@ class Inventory:
             elif element is not None and element.VR in TEXTS | DATES | {"UI", "UN", "OB"}:
                 self._element(element, days)
 
+    def words(self) -> frozenset[str]:
+        """Return every spelling of every identifier, as values of elements are compared with."""
+        return frozenset(form for one in self.found for form in spellings(*one))
+
     def _element(self, element: DataElement, days: int) -> None:
         pieces, kind = texts_of(element), kind_of(element)
         if element.VR == "AS":
@@ -82,9 +85,10 @@ class Inventory:
         elif element.tag in profile.kept_tags(self.options):
             return
         elif element.VR == "UI":
-            pieces = [one for one in pieces if one not in UID_dictionary]
+            known = {*UID_dictionary, PYDICOM_IMPLEMENTATION_UID}
+            pieces = [one for one in pieces if one not in known]
         elif element.VR not in DATES | {"PN"}:
-            pieces = [one for one in pieces if not is_standard(one)]
+            pieces = [one for one in pieces if not (is_standard(one) or MEASURED.fullmatch(one))]
         elif self.options.retain_dates and kind in ("date", "time") and element.tag not in profile.BIRTH:
             self.shifted.update(profile.shift(one, days)[:8] for one in pieces)
             pieces = [] if kind == "time" else pieces
@@ -205,24 +209,22 @@ def patterns(kind: str, text: str) -> Iterator[tuple[bytes, bool]]:
                     yield data, encoding.startswith("utf-16")
 
 
+Hit = tuple[int, bytes, bool, str, str]  # offset, pattern, UTF-16, kind and text of an identifier
+
+
 @dataclass
 class Verdict:
-    """What the search of one file found: (kind, element) and (kind, element, reason), counted."""
+    """What the search of one file found: (kind, place) and (kind, place, reason), counted."""
 
     leaks: Counter[tuple[str, str]] = field(default_factory=Counter)
     accepted: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    places: list[tuple[Dataset, BaseTag, str]] = field(default_factory=list)
-    dataset: Dataset | None = None
-
-
-Hit = tuple[int, bytes, bool, str, str]  # offset, pattern, UTF-16, kind and text of an identifier
 
 
 class Verifier:
     """The search for all identifiers of an inventory, ready to be run over many files."""
 
-    def __init__(self, inventory: Inventory, new_uids: set[str]) -> None:
-        self._inventory, self._new_uids = inventory, new_uids
+    def __init__(self, inventory: Inventory) -> None:
+        self._shifted = inventory.shifted
         wanted: dict[str, set[tuple[bytes, bool, str, str]]] = {}
         for kind, text in inventory.found:
             for data, wide in patterns(kind, text):
@@ -241,57 +243,32 @@ class Verifier:
                 hits |= {(begin + end + 1 - len(owner[0]), *owner) for owner in owners}
         return sorted(hits)
 
-    def check(self, data: bytes, name: str = "") -> Verdict:
-        """Judge the bytes of one output file, and its name."""
-        verdict, hits = Verdict(), self.find(data)
-        for hit in self.find(name.encode()):
-            if _stands_alone(name.encode(), hit):
-                verdict.leaks[hit[3], "file name"] += 1
-        outside = Counter(hit[1:] for hit in hits)
-        if not hits:
-            return verdict
-        verdict.dataset = dicomfile.read(BytesIO(data))
-        for whole in (verdict.dataset.file_meta, verdict.dataset):
-            for dataset, tag, vr, value in dicomfile.elements(whole):
-                within = self.find(value)
-                outside.subtract(hit[1:] for hit in within)
-                for hit in within:
-                    self._judge(verdict, dataset, tag, vr, value, hit)
-        for (pattern, wide, kind, _), count in outside.items():
-            if count > 0 and not _in_binary(pattern, wide):
-                verdict.leaks[kind, "bytes outside any element"] += count
+    def check(self, data: bytes, name: str) -> Verdict:
+        """Judge the bytes of one file to be written, the texts in it, and its name."""
+        verdict, dataset = Verdict(), dicomfile.read(BytesIO(data))
+        texts = {"file name": [name]}
+        for element in dataset.iterall():
+            if element.VR in TEXTS | DATES | {"DS", "IS"}:
+                texts.setdefault(element.keyword, []).extend(values_of(element))
+        places = [("all bytes", data), *((place, "\n".join(some).encode("utf-8"))
+                                         for place, some in texts.items())]  # fmt: skip
+        for place, value in places:
+            for hit in self.find(value):
+                kind, text = hit[3:]
+                reason = _in_binary(*hit[1:3]) if value is data else None
+                if reason is None and not _stands_alone(value, hit):
+                    reason = LONGER
+                if reason is None and kind == "date" and text in self._shifted:
+                    reason = "a shifted date that equals another original date"
+                if reason is None:
+                    verdict.leaks[kind, place] += 1
+                else:
+                    verdict.accepted[kind, place, reason] += 1
         return verdict
-
-    def _judge(self, verdict: Verdict, dataset: Dataset, tag: BaseTag, vr: str, value: bytes, hit: Hit) -> None:  # fmt: skip
-        reason, kind = self._reason(tag, vr, value, hit), hit[3]
-        keyword = keyword_for_tag(tag) or "unknown element"
-        if reason is None:
-            verdict.leaks[kind, keyword] += 1
-            verdict.places += [(dataset, tag, vr)] * (tag not in dicomfile.PIXELS and tag.group > 2)
-        elif reason:
-            verdict.accepted[kind, "any" if reason == LONGER else keyword, reason] += 1
-
-    def _reason(self, tag: BaseTag, vr: str, value: bytes, hit: Hit) -> str | None:
-        """Say why a hit is no leak; "" when it needs no mention; None when it is one."""
-        _, pattern, wide, kind, text = hit
-        if vr not in TEXTS | DATES | {"DS", "IS", "UI"}:
-            return _in_binary(pattern, wide)
-        if not _stands_alone(value, hit):
-            return LONGER
-        held = value.rstrip(b"\0 ").decode("latin-1").split("\\")
-        if vr == "UI" and all(one in self._new_uids or one in UID_dictionary for one in held):
-            return ""
-        if tag in RULES["elements"]["ours"] or (tag in CODES and is_standard(text)):
-            return "a word of the standard"
-        if vr in ("DS", "IS") and (len(pattern) < 6 or kind in ("private text", "description")):
-            return "equals a measured number"
-        if vr in ("DA", "DT") and all(one[:8] in self._inventory.shifted for one in held):
-            return "a shifted date that equals another original date"
-        return None
 
 
 def _in_binary(pattern: bytes, wide: bool) -> str | None:
-    """Say why a hit in pixels or another block of numbers is no leak; None when it is one."""
+    """Say why a hit among all bytes proves nothing, if it does; texts are searched once more."""
     data = pattern.replace(b"\0", b"") if wide else pattern
     if {b - a for a, b in pairwise(data)} <= {-1, 0, 1} or len(set(data)) < 4:
         return "as plain as a run of equal or neighbouring pixels"
@@ -308,13 +285,3 @@ def _stands_alone(value: bytes, hit: Hit) -> bool:
     if kind in ("date", "time", "age over 89"):
         return not before.isdigit()
     return wide or len(pattern) >= 6 or not (before.isalnum() or after.isalnum())
-
-
-def scrub(verdict: Verdict) -> list[str]:
-    """Empty the elements in which an identifier stood all the same; return their keywords."""
-    for dataset, tag, _ in verdict.places:
-        if tag in CODES:
-            dataset[tag].value = "REMOVED"
-        elif tag in dataset:
-            del dataset[tag]
-    return sorted({keyword_for_tag(tag) or "unknown element" for _, tag, _ in verdict.places})

@@ -76,7 +76,7 @@ class DeidReport:
     options : DeidOptions
         What was asked for.
     files : DataFrame
-        A row per input file: ``number, status, reason, output, look_at, pixels, scrubbed``.
+        A row per input file: ``number, status, reason, output, look_at, pixels``.
         ``status`` is "written", "kept" (done by an earlier run), "refused" or "leaking".
     leaks : DataFrame
         ``output, kind, element, count``: identifiers of the input found in what was to be written.
@@ -156,8 +156,7 @@ class DeidReport:
 
     def _html(self) -> str:
         page = jinja2.Environment(autoescape=True).from_string(package_text("report.html"))
-        changed = self.files["scrubbed"].map(len) + self.files["pixels"].map(len) > 0
-        return page.render(report=self, meanings=RULES["meanings"], changed=changed, html=_html_table)
+        return page.render(report=self, meanings=RULES["meanings"], html=_html_table)
 
 
 def _html_table(table: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydicom import Dataset
@@ -21,7 +22,7 @@ from pydicom import Dataset
 from medimg.deid import dicomfile, pixels
 from medimg.deid.options import DeidOptions, Key
 from medimg.deid.profile import Treatment, stamp
-from medimg.deid.proof import NOBODY, Inventory, Verdict, Verifier, scrub
+from medimg.deid.proof import NOBODY, Inventory, Verdict, Verifier
 from medimg.deid.report import DeidReport, hipaa_table
 from medimg.errors import DeidentifyError
 from medimg.progress import tqdm
@@ -29,9 +30,9 @@ from medimg.storage import atomic_write, sha256
 
 logger = logging.getLogger(__name__)
 REPORTS = ("report.json", "report.html")
-SHOWN = ("number", "status", "reason", "output", "look_at", "pixels", "scrubbed")
+SHOWN = ("number", "status", "reason", "output", "look_at", "pixels")
 COLUMNS = ("number", "input", "status", "reason", "output", "sha256", "key", "details")
-DETAILS = ("pixels", "scrubbed", "done", "unaccounted")
+DETAILS = ("pixels", "done", "unaccounted")
 
 
 @dataclass
@@ -49,7 +50,6 @@ class InputFile:
     identity: str = ""
     look_at: list[str] = field(default_factory=list)
     pixels: list[str] = field(default_factory=list)
-    scrubbed: list[str] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
     unaccounted: dict[str, int] = field(default_factory=dict)
 
@@ -127,10 +127,9 @@ def deidentify(
         for file in _bar(files, "taking stock", progress):
             _take_stock(file, crosswalk, inventory)
         crosswalk.begin(files)
-        uids = {crosswalk.key.uid(text) for kind, text in inventory.found if kind == "UID"}
-        verifier, verdicts = Verifier(inventory, uids), {}
+        verifier, words, verdicts = Verifier(inventory), inventory.words(), {}
         for file in _bar(files, "de-identifying and proving", progress):
-            verdicts[file.number] = _one(file, crosswalk, verifier)
+            verdicts[file.number] = _one(file, crosswalk, verifier, words)
             crosswalk.add(file)
         report = _report(options, inventory, files, verdicts)
         crosswalk.end(files, report)
@@ -328,18 +327,20 @@ def _take_stock(file: InputFile, crosswalk: _Crosswalk, inventory: Inventory) ->
         file.key = key.letters("file", f"{own}\0{crosswalk.options.fingerprint}", 24)
 
 
-def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
+def _one(
+    file: InputFile, crosswalk: _Crosswalk, verifier: Verifier, words: frozenset[str]
+) -> Verdict:
     """Say what became of a file: done by an earlier run, written now, refused or leaking."""
     if file.status == "refused":
         return Verdict()
     known, path = crosswalk.rows.get(file.output, {}), crosswalk.target / file.output
     try:
         if known.get("key") == file.key and path.is_file() and sha256(path) == known["sha256"]:
-            vars(file).update(json.loads(known["details"]), status="kept", sha256=known["sha256"])
-            verdict = verifier.check(path.read_bytes(), file.output)
+            vars(file).update(json.loads(known["details"]), status="kept")
+            data = path.read_bytes()
         else:
-            data, verdict = _treated(file, crosswalk, verifier)
-            file.status, file.sha256 = "written", hashlib.sha256(data).hexdigest()
+            file.status, data = "written", _treated(file, crosswalk, words)
+        verdict = verifier.check(data, file.output)
     except dicomfile.RefusedError as refusal:
         file.refuse(str(refusal))
         return Verdict()
@@ -347,6 +348,7 @@ def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
         logger.warning("file %d refused: %s", file.number, type(error).__name__)
         file.refuse(f"cannot be de-identified ({type(error).__name__})")
         return Verdict()
+    file.sha256 = hashlib.sha256(data).hexdigest()
     if verdict.leaks:
         file.status = "leaking"
     elif file.status == "written":
@@ -354,24 +356,18 @@ def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
     return verdict
 
 
-def _treated(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> tuple[bytes, Verdict]:
-    """De-identify one file in memory, and search what would be written."""
+def _treated(file: InputFile, crosswalk: _Crosswalk, words: frozenset[str]) -> bytes:
+    """De-identify one file in memory."""
     options, key = crosswalk.options, crosswalk.key
     dataset = dicomfile.read(file.path)
     pixels.refuse_what_cannot_be_cleaned(dataset)
     file.pixels = pixels.clean(dataset, options.blank)
-    treatment = Treatment(key, options, key.days(file.identity))
+    treatment = Treatment(key, options, key.days(file.identity), words)
     treatment.run(dataset)
     codes = [*options.codes, *["113101"] * any("box" in text for text in file.pixels)]
     stamp(dataset, pseudonym=key.patient(file.identity), codes=tuple(sorted(codes)))
-    data = dicomfile.write(dataset)
-    verdict = verifier.check(data, file.output)
-    if verdict.places and verdict.dataset is not None:
-        file.scrubbed = scrub(verdict)
-        data = dicomfile.write(verdict.dataset)
-        verdict = verifier.check(data, file.output)
     file.done, file.unaccounted = dict(treatment.done), dict(treatment.unaccounted)
-    return data, verdict
+    return dicomfile.write(dataset)
 
 
 def _report(
@@ -379,28 +375,29 @@ def _report(
 ) -> DeidReport:
     """Return the report, without a value of the input."""
 
-    def summed(counts: list[dict[str, int]] | list[Counter[tuple[str, str, str]]], *names: str) -> pd.DataFrame:
+    def summed(counts: Iterable[Counter[Any] | dict[Any, int]], *names: str) -> pd.DataFrame:
         """Return how many files hold each key, and the sum of its counts."""
-        total, held = Counter[object](), Counter[object]()
+        total, held = Counter[Any](), Counter[Any]()
         for one in counts:
             total.update(one)
             held.update(one.keys())
-        rows = [(*(key if isinstance(key, tuple) else (key,)), held[key], total[key]) for key in sorted(total, key=str)]
+        keys = sorted(total)
+        rows = [(*([key] if isinstance(key, str) else key), held[key], total[key]) for key in keys]
         return pd.DataFrame(rows, columns=[*names])
 
-    leaks = [(file.output, *what, n) for file in files for what, n in verdicts[file.number].leaks.items()]
-    found: Counter[str] = Counter()
-    for _, kind, _, count in leaks:
-        found[kind] += count
-    counts = Counter(kind for kind, _ in inventory.found)
-    rows = [(kind, counts[kind], inventory.unsearched[kind]) for kind in sorted(counts | inventory.unsearched)]
+    leaks = [(file.output, *what, count) for file in files
+             for what, count in verdicts[file.number].leaks.items()]  # fmt: skip
+    counts, missed = Counter(kind for kind, _ in inventory.found), inventory.unsearched
+    found = Counter(kind for _, kind, _, _ in leaks)
+    rows = [(kind, counts[kind], missed[kind]) for kind in sorted(counts | missed)]
     legible = any(pixels.may_show_text(file.look_at) for file in files if file.output)
+    accepted = [verdict.accepted for verdict in verdicts.values()]
     return DeidReport(
         options,
         pd.DataFrame([[getattr(file, name) for name in SHOWN] for file in files], columns=[*SHOWN]),
         pd.DataFrame(leaks, columns=["output", "kind", "element", "count"]),
         summed([file.unaccounted for file in files], "element", "files", "bytes"),
-        summed([one.accepted for one in verdicts.values()], "kind", "element", "reason", "files", "count"),
+        summed(accepted, "kind", "element", "reason", "files", "count"),
         pd.DataFrame(rows, columns=["kind", "searched", "not_searched"]),
         summed([file.done for file in files], "what", "files", "count"),
         hipaa_table(options, counts, found, legible=legible),
