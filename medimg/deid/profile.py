@@ -124,7 +124,7 @@ def values_of(element: DataElement) -> list[str]:
 class Treatment:
     """What one file's data set is treated with, and a count of what was done.
 
-    ``known`` holds identifiers in lower case: no element may keep one of them as a value or word.
+    ``names`` tells whether a text holds a known identifier: no element may keep such a text.
     ``unaccounted`` counts the bytes of elements that were kept although their value is neither a
     number nor made of the standard's words.
     """
@@ -132,7 +132,7 @@ class Treatment:
     key: Key
     options: DeidOptions
     days: int
-    known: frozenset[str] = frozenset()
+    names: Callable[[str], bool] = lambda text: False
     done: Counter[str] = field(default_factory=Counter)
     unaccounted: Counter[str] = field(default_factory=Counter)
 
@@ -204,9 +204,7 @@ class Treatment:
                 del dataset[tag]
 
     def _names(self, element: DataElement) -> bool:
-        texts = [one.strip().lower() for one in values_of(element) if element.VR not in NUMBERS]
-        words = {word for one in texts for word in (one, *re.split(r"[\s^=,;]+", one))}
-        return not self.known.isdisjoint(words)
+        return element.VR not in NUMBERS and any(map(self.names, values_of(element)))
 
     def _keep(self, dataset: Dataset, element: DataElement) -> None:
         """Keep an element by an option: ages capped, characteristics checked, devices as they are."""

@@ -74,10 +74,6 @@ class Inventory:
             elif element is not None and element.VR in TEXTS | DATES | {"UI", "UN", "OB"}:
                 self._element(element, days)
 
-    def words(self) -> frozenset[str]:
-        """Return every spelling of every identifier, as values of elements are compared with."""
-        return frozenset(form for one in self.found for form in spellings(*one))
-
     def _element(self, element: DataElement, days: int) -> None:
         pieces, kind = texts_of(element), kind_of(element)
         if element.VR == "AS":
@@ -243,6 +239,11 @@ class Verifier:
                 hits |= {(begin + end + 1 - len(owner[0]), *owner) for owner in owners}
         return sorted(hits)
 
+    def names(self, text: str) -> bool:
+        """Whether a text holds an identifier."""
+        data = text.encode("utf-8")
+        return any(_stands_alone(data, hit) for hit in self.find(data))
+
     def check(self, data: bytes, name: str) -> Verdict:
         """Judge the bytes of one file to be written, the texts in it, and its name."""
         verdict, dataset = Verdict(), dicomfile.read(BytesIO(data))
@@ -280,7 +281,7 @@ def _stands_alone(value: bytes, hit: Hit) -> bool:
     """Whether a hit is no part of a longer number or, when short, of a longer word."""
     offset, pattern, wide, kind, _ = hit
     before, after = value[max(offset - 1, 0) : offset], value[offset + len(pattern) :][:1]
-    if kind == "UID" or (pattern.isdigit() and kind != "date"):
+    if kind == "UID" or (kind != "date" and re.fullmatch(rb"[\d.]+", pattern)):
         return not (before.isdigit() or before == b"." or after.isdigit() or after == b".")
     if kind in ("date", "time", "age over 89"):
         return not before.isdigit()

@@ -127,9 +127,9 @@ def deidentify(
         for file in _bar(files, "taking stock", progress):
             _take_stock(file, crosswalk, inventory)
         crosswalk.begin(files)
-        verifier, words, verdicts = Verifier(inventory), inventory.words(), {}
+        verifier, verdicts = Verifier(inventory), {}
         for file in _bar(files, "de-identifying and proving", progress):
-            verdicts[file.number] = _one(file, crosswalk, verifier, words)
+            verdicts[file.number] = _one(file, crosswalk, verifier)
             crosswalk.add(file)
         report = _report(options, inventory, files, verdicts)
         crosswalk.end(files, report)
@@ -327,9 +327,7 @@ def _take_stock(file: InputFile, crosswalk: _Crosswalk, inventory: Inventory) ->
         file.key = key.letters("file", f"{own}\0{crosswalk.options.fingerprint}", 24)
 
 
-def _one(
-    file: InputFile, crosswalk: _Crosswalk, verifier: Verifier, words: frozenset[str]
-) -> Verdict:
+def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
     """Say what became of a file: done by an earlier run, written now, refused or leaking."""
     if file.status == "refused":
         return Verdict()
@@ -339,7 +337,7 @@ def _one(
             vars(file).update(json.loads(known["details"]), status="kept")
             data = path.read_bytes()
         else:
-            file.status, data = "written", _treated(file, crosswalk, words)
+            file.status, data = "written", _treated(file, crosswalk, verifier)
         verdict = verifier.check(data, file.output)
     except dicomfile.RefusedError as refusal:
         file.refuse(str(refusal))
@@ -356,13 +354,13 @@ def _one(
     return verdict
 
 
-def _treated(file: InputFile, crosswalk: _Crosswalk, words: frozenset[str]) -> bytes:
+def _treated(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> bytes:
     """De-identify one file in memory."""
     options, key = crosswalk.options, crosswalk.key
     dataset = dicomfile.read(file.path)
     pixels.refuse_what_cannot_be_cleaned(dataset)
     file.pixels = pixels.clean(dataset, options.blank)
-    treatment = Treatment(key, options, key.days(file.identity), words)
+    treatment = Treatment(key, options, key.days(file.identity), verifier.names)
     treatment.run(dataset)
     codes = [*options.codes, *["113101"] * any("box" in text for text in file.pixels)]
     stamp(dataset, pseudonym=key.patient(file.identity), codes=tuple(sorted(codes)))
