@@ -393,8 +393,10 @@ def j2k_tile_comment(frame: bytes, data: bytes) -> bytes:
 
 
 def jp2_box(frame: bytes, data: bytes) -> bytes:
-    boxes = b"\0\0\0\x0cjP  \r\n\x87\n" + (8 + len(data)).to_bytes(4) + b"xml " + data
-    return boxes + (8 + len(frame)).to_bytes(4) + b"jp2c" + frame
+    """The stream in a JP2 file, with a box of text behind the first two."""
+    whole = imagecodecs.jpeg2k_encode(imagecodecs.jpeg2k_decode(frame), level=0, codecformat="jp2")
+    at = 12 + int.from_bytes(whole[12:16])
+    return whole[:at] + (8 + len(data)).to_bytes(4) + b"xml " + data + whole[at:]
 
 
 def rle_header(frame: bytes, data: bytes) -> bytes:
@@ -548,7 +550,11 @@ def plant(case: Case, folder: Path, hidden: bool = True) -> None:
     case.path = folder / person.family / name
     case.path.parent.mkdir(parents=True, exist_ok=True)
     with pydicom.config.disable_value_validation():
-        ds.save_as(case.path, enforce_file_format=True)
+        try:
+            ds.save_as(case.path, enforce_file_format=True)
+        except (TypeError, UnicodeEncodeError):  # a text that the character set does not hold
+            ds.SpecificCharacterSet = "ISO_IR 192"
+            ds.save_as(case.path, enforce_file_format=True)
     if tail:
         with open(case.path, "ab") as file:
             file.write(tail)

@@ -283,7 +283,8 @@ def accounted(element: DataElement) -> bool:
     if vr in SHORT:
         points = vr != "CS" and element.keyword != "StackID" and POINTING.search(element.keyword)
         return not any(values) or (not points and all(map(is_standard, values)))
-    return vr in NUMBERS or not any(values)
+    numbers = vr in NUMBERS or (vr.startswith("US or") and not isinstance(element.value, bytes))
+    return numbers or not any(values)
 
 
 def _refuse_longer(table: DataElement, describes: DataElement | None) -> None:

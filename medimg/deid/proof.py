@@ -28,6 +28,7 @@ LONGEST = 64  # characters of a long text that are searched for, line by line
 NOBODY = frozenset(RULES["search"]["nobody"].split())
 # Shorter ones occur in pixels by chance: a given run of 6 bytes once in 280 TB, of 4 once in 4 GB.
 IN_PIXELS_LETTERS, IN_PIXELS_DIGITS = 6, 8
+PUBLIC_UIDS = frozenset({*UID_dictionary, PYDICOM_IMPLEMENTATION_UID})
 ENCODINGS = RULES["search"]["encodings"].split()
 ESCAPES = re.compile(rb"\x1b[$(-/][()]?[@-Z]|[\x0e\x0f]")  # of ISO 2022
 MEASURED = re.compile(r"[+-]?\d{1,5}|[+-]?\d*\.\d*(e[+-]?\d+)?", re.IGNORECASE)
@@ -81,8 +82,7 @@ class Inventory:
         elif element.tag in profile.kept_tags(self.options):
             return
         elif element.VR == "UI":
-            known = {*UID_dictionary, PYDICOM_IMPLEMENTATION_UID}
-            pieces = [one for one in pieces if one not in known]
+            pieces = [one for one in pieces if one not in PUBLIC_UIDS]
         elif element.VR not in DATES | {"PN"}:
             pieces = [one for one in pieces if not (is_standard(one) or MEASURED.fullmatch(one))]
         elif self.options.retain_dates and kind in ("date", "time") and element.tag not in profile.BIRTH:
