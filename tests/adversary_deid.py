@@ -433,7 +433,7 @@ PLACES = {
     "original attributes": _nested("OriginalAttributesSequence", "ModifiedAttributesSequence"),
     "person's code": _nested("PersonIdentificationCodeSequence", leaf="CodeMeaning"),
     "unknown element": _odd(0x00080003, "LO"), "unknown group": _odd(0x00120999, "UT"),
-    "group length": _odd(0x00100000, "LO"), "retired element": _odd(0x00184000, "LT"),
+    "retired element": _odd(0x00184000, "LT"),
     "trailing padding": _odd(0xFFFCFFFC, "OB"), "digital signature": _odd(0x04000120, "OB"),
     "text in numbers": _odd(0x00281050, "DS"), "text in an integer": _odd(0x00200012, "IS"),
     "numbers too many": _odd(0x00280034, "FD"), "text as UN": _odd(0x00181030, "UN"),
@@ -521,15 +521,25 @@ def plant(case: Case, folder: Path, hidden: bool = True) -> None:
     """Write the case's file, with its identifiers hidden or (the clean twin) not."""
     warnings.simplefilter("ignore")
     person = case.person
-    ds = header(case.kind, person, case.syntax)
     spelled = person.spellings()
     case.marker = f"zq{person.number:04}kx"
     texts = [spelled[(person.number + n) % len(spelled)] for n in range(3)]
     text = " ".join([*texts[:1], case.marker, *texts[1:]])
+    named = hidden and case.place == "file name"
+    name = f"{person.family}_{person.mrn}_{person.number:04}.dcm" if named else f"{person.number:04}.dcm"
+    case.path = folder / person.family / name
+    case.path.parent.mkdir(parents=True, exist_ok=True)
+    with pydicom.config.disable_value_validation():
+        try:
+            _save(case, text, hidden)
+        except (TypeError, UnicodeEncodeError):  # a text that the character set does not hold
+            _save(case, text.encode("ascii", "ignore").decode(), hidden)
+
+
+def _save(case: Case, text: str, hidden: bool) -> None:
+    ds = header(case.kind, case.person, case.syntax)
     data = text.encode("utf-8")
     data += b" " * (len(data) % 2)
-    tail = b""
-    name = f"{person.number:04}.dcm"
     if hidden and case.place in PLACES:
         PLACES[case.place](ds, text)
     elif hidden and case.place in STREAM_PLACES:
@@ -537,27 +547,16 @@ def plant(case: Case, folder: Path, hidden: bool = True) -> None:
         frames[0] = STREAM_PLACES[case.place][1](frames[0], data)
         ds.PixelData = encapsulate([one + b"\0" * (len(one) % 2) for one in frames])
     elif hidden and case.place == "extra fragment":
-        end = ds.PixelData[:-8] if ds.PixelData[-8:-4] == b"\xfe\xff\xdd\xe0" else ds.PixelData
-        ds.PixelData = end + b"\xfe\xff\x00\xe0" + len(data).to_bytes(4, "little") + data
+        ds.PixelData += b"\xfe\xff\x00\xe0" + len(data).to_bytes(4, "little") + data
     elif hidden and case.place == "offset table":
         size = int.from_bytes(ds.PixelData[4:8], "little")
-        table = ds.PixelData[8 : 8 + size] + data.ljust(-len(data) % 4 + len(data), b"\0")
-        ds.PixelData = b"\xfe\xff\x00\xe0" + len(table).to_bytes(4, "little") + table + ds.PixelData[8 + size :]
-    elif hidden and case.place in ("after the data set", "after the deflated data"):
-        tail = data
-    elif hidden and case.place == "file name":
-        name = f"{person.family}_{person.mrn}_{person.number:04}.dcm"
-    case.path = folder / person.family / name
-    case.path.parent.mkdir(parents=True, exist_ok=True)
-    with pydicom.config.disable_value_validation():
-        try:
-            ds.save_as(case.path, enforce_file_format=True)
-        except (TypeError, UnicodeEncodeError):  # a text that the character set does not hold
-            ds.SpecificCharacterSet = "ISO_IR 192"
-            ds.save_as(case.path, enforce_file_format=True)
-    if tail:
+        table = ds.PixelData[8 : 8 + size] + data + b"\0" * (-len(data) % 4)
+        head = b"\xfe\xff\x00\xe0" + len(table).to_bytes(4, "little")
+        ds.PixelData = head + table + ds.PixelData[8 + size :]
+    ds.save_as(case.path, enforce_file_format=True)
+    if hidden and case.place in ("after the data set", "after the deflated data"):
         with open(case.path, "ab") as file:
-            file.write(tail)
+            file.write(data)
 
 
 def forms(case: Case) -> dict[str, set[bytes]]:
@@ -703,10 +702,10 @@ def main() -> None:
         every = attack(Path(scratch) / "a", long=arguments.long, options=tuple(rest))
         alarms, _ = false_alarms(Path(scratch) / "b", long=arguments.long)
     places = list(dict.fromkeys(case.place for case in every))
-    print(f"{'place':32}planted found refused leaking other-pixels")
+    print(f"{'place':40}planted found refused leaking other-pixels")
     for place in places:
         of = [case for case in every if case.place == place]
-        print(f"{place:32}{len(of):7}{sum(bool(c.found) for c in of):6}"
+        print(f"{place:40}{len(of):7}{sum(bool(c.found) for c in of):6}"
               f"{sum(c.status.startswith('refused') for c in of):8}"
               f"{sum(c.status == 'leaking' for c in of):8}"
               f"{sum(c.same_pixels is False for c in of):13}")  # fmt: skip

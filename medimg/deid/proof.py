@@ -48,12 +48,13 @@ def kind_of(element: DataElement) -> str:
 
 @dataclass
 class Inventory:
-    """All identifiers of the input, and the dates that shifting them makes."""
+    """All identifiers of the input, dates made by shifting, and texts kept by an option."""
 
     options: DeidOptions
     found: Counter[Identifier] = field(default_factory=Counter)
     unsearched: Counter[str] = field(default_factory=Counter)
     shifted: set[str] = field(default_factory=set)
+    kept: set[str] = field(default_factory=set)
 
     def add(self, dataset: Dataset, *, days: int) -> None:
         """Take in one file: its data set, file meta information, and all items."""
@@ -80,6 +81,7 @@ class Inventory:
         if element.VR == "AS":
             pieces = [str(int(age)) for one in pieces if (age := profile.years(one) or 0) >= 90]
         elif element.tag in profile.kept_tags(self.options):
+            self.kept.update(pieces)
             return
         elif element.VR == "UI":
             pieces = [one for one in pieces if one not in PUBLIC_UIDS]
@@ -223,6 +225,8 @@ class Verifier:
         self._shifted = inventory.shifted
         wanted: dict[str, set[tuple[bytes, bool, str, str]]] = {}
         for kind, text in inventory.found:
+            if kind == "device" and text in inventory.kept:  # an option keeps it
+                continue
             for data, wide in patterns(kind, text):
                 wanted.setdefault(data.decode("latin-1"), set()).add((data, wide, kind, text))
         self._machine, self._longest = ahocorasick.Automaton(), max(map(len, wanted), default=0)
