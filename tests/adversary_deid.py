@@ -3,8 +3,8 @@
     python tests/adversary_deid.py [--long]
 
 Each file gets identifiers of one invented person in one hiding place, and their ordinary elements
-in the header. The command runs as a user would run it. The search shares no code with medimg.deid: it
-looks at decoded elements, raw bytes, decompressed streams, bit planes, file names and reports.
+in the header. The command runs as a user would run it. The search shares no code with medimg.deid:
+it looks at decoded elements, raw bytes, decompressed streams, bit planes, file names and reports.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +99,20 @@ class Person:
     def spellings(self) -> list[str]:
         """Return the identifiers as an adversary writes them, one of each kind and more."""
         family, given = self.script[2].split("^")
-        month = ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()[self.month - 1]
+        month = [
+            "Jan",
+            "Feb",
+            "Mar",
+            "Apr",
+            "May",
+            "Jun",
+            "Jul",
+            "Aug",
+            "Sep",
+            "Oct",
+            "Nov",
+            "Dec",
+        ][self.month - 1]
         return [
             f"{self.family}^{self.given}", f"{self.given} {self.family}".upper(),
             self.given + self.family, self.family.lower(), self.mrn, self.mrn.replace("-", ""),
@@ -362,7 +374,9 @@ def float_tail(ds: Dataset, text: str) -> None:
     for keyword in ("BitsStored", "HighBit", "PixelRepresentation"):
         delattr(ds, keyword)
     frames = int(ds.get("NumberOfFrames", 1))
-    ds.FloatPixelData = np.zeros(16 * 24 * frames, "<f4").tobytes() + text.encode().ljust(128, b"\0")
+    ds.FloatPixelData = np.zeros(16 * 24 * frames, "<f4").tobytes() + text.encode().ljust(
+        128, b"\0"
+    )
 
 
 def _segment(marker: int, prefix: bytes = b""):
@@ -526,7 +540,11 @@ def plant(case: Case, folder: Path, hidden: bool = True) -> None:
     texts = [spelled[(person.number + n) % len(spelled)] for n in range(3)]
     text = " ".join([*texts[:1], case.marker, *texts[1:]])
     named = hidden and case.place == "file name"
-    name = f"{person.family}_{person.mrn}_{person.number:04}.dcm" if named else f"{person.number:04}.dcm"
+    name = (
+        f"{person.family}_{person.mrn}_{person.number:04}.dcm"
+        if named
+        else f"{person.number:04}.dcm"
+    )
     case.path = folder / person.family / name
     case.path.parent.mkdir(parents=True, exist_ok=True)
     with pydicom.config.disable_value_validation():
@@ -563,7 +581,9 @@ def forms(case: Case) -> dict[str, set[bytes]]:
     """Return, for each identifier, the bytes that betray it: every spelling, in every codec."""
     person, wanted = case.person, {}
     codecs = ("utf-8", "latin-1", "utf-16-le", "utf-16-be", person.script[1])
-    month = ("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec").split()[person.month - 1]
+    month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"][
+        person.month - 1
+    ]
     texts = [*person.spellings(), person.given, case.marker,
              f"{person.day} {month} {person.year}", person.script[2].split("^")[0] * 1]  # fmt: skip
     for text in texts:
@@ -592,7 +612,10 @@ def decoded(ds: Dataset) -> np.ndarray:
 def layers(path: Path) -> dict[str, bytes]:
     """Return every reading of a file that an adversary could think of, as bytes."""
     raw = path.read_bytes()
-    views = {"raw bytes": raw, "file name": str(path.name).encode() + str(path.parent.name).encode()}
+    views = {
+        "raw bytes": raw,
+        "file name": str(path.name).encode() + str(path.parent.name).encode(),
+    }
     if path.suffix != ".dcm":
         return {**views, "text": raw.replace(b"&amp;", b"&")}
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():

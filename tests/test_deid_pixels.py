@@ -174,7 +174,10 @@ def test_what_cannot_be_cleaned_is_refused(uid, reason):
 def test_an_ophthalmic_image_is_no_secondary_capture():
     ds = plain()
     ds.BurnedInAnnotation = "NO"
-    for uid, flagged in (("1.2.840.10008.5.1.4.1.1.77.1.5.1", False), ("1.2.840.10008.5.1.4.1.1.7.4", True)):
+    for uid, flagged in (
+        ("1.2.840.10008.5.1.4.1.1.77.1.5.1", False),
+        ("1.2.840.10008.5.1.4.1.1.7.4", True),
+    ):
         ds.SOPClassUID = uid
         assert ("text: secondary capture" in risks(ds)) == flagged
 

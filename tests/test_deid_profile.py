@@ -178,7 +178,8 @@ def test_an_age_over_89_is_capped_in_every_spelling(age):
 
 
 @pytest.mark.parametrize(
-    ("age", "kept"), [("089Y", "089Y"), ("7Y", "007Y"), ("018M", "018M"), ("3", "003Y"), ("old", "")]
+    ("age", "kept"),
+    [("089Y", "089Y"), ("7Y", "007Y"), ("018M", "018M"), ("3", "003Y"), ("old", "")],
 )
 def test_other_ages_are_kept_as_the_standard_writes_them(age, kept):
     ds = plain()
@@ -226,8 +227,12 @@ def test_one_value_of_an_image_type_is_replaced_at_its_place():
     [
         ("DCM", "113076", "Segmentation", ("113076", "Segmentation")),
         # the standard's own meaning replaces another
-        ("SCT", "51185008", "Chest of Grunwald",
-         ("51185008", "Thoracic structure (body structure)")),
+        (
+            "SCT",
+            "51185008",
+            "Chest of Grunwald",
+            ("51185008", "Thoracic structure (body structure)"),
+        ),
         ("SRT", "T-D3000", "Chest", ("T-D3000", "Chest")),
         ("99HOME", "MRN778120", "Grunwald", ("REMOVED", "REMOVED")),
     ],
@@ -309,6 +314,8 @@ def test_words_of_the_standard(text):
     assert is_standard(text)
 
 
-@pytest.mark.parametrize("text", ["王", "95", "14/09/21", "083157", "10.126.138.1", "Nachbar", "A-1 GRUNWALD"])
+@pytest.mark.parametrize(
+    "text", ["王", "95", "14/09/21", "083157", "10.126.138.1", "Nachbar", "A-1 GRUNWALD"]
+)
 def test_what_is_no_word_of_the_standard(text):
     assert not is_standard(text)

@@ -37,7 +37,9 @@ def test_the_same_files_with_nothing_hidden_raise_no_alarm(tmp_path):
 def test_the_adversary_sees_what_it_hides(tmp_path):
     for case in adversary_deid.cases(long=False)[::7]:
         adversary_deid.plant(case, tmp_path)
-        adversary_deid.search(case, {"raw bytes": case.path.read_bytes(), "file name": case.path.name.encode()})
+        adversary_deid.search(
+            case, {"raw bytes": case.path.read_bytes(), "file name": case.path.name.encode()}
+        )
         assert case.found or case.syntax == adversary_deid.DeflatedExplicitVRLittleEndian
 
 

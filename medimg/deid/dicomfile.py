@@ -18,6 +18,7 @@ from pydicom import Dataset, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import BaseTag
 
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
@@ -58,11 +59,11 @@ def read(source: str | os.PathLike[str] | BytesIO) -> Dataset:
     """
     early = False
     try:
-        on_disk = not isinstance(source, BytesIO)
-        buffer = _inflated(source) if on_disk else source
+        is_file = not isinstance(source, BytesIO)
+        buffer = _inflated(source) if is_file else source
         defer = 65536 if buffer is None else None
         dataset = pydicom.dcmread(buffer or source, force=True, defer_size=defer)
-        if on_disk and not len(dataset):  # pydicom gave up in the pixels
+        if is_file and not len(dataset):  # pydicom gave up in the pixels
             dataset = pydicom.dcmread(source, force=True, stop_before_pixels=True)
             early = len(dataset) > 0
     except RefusedError:
@@ -76,7 +77,13 @@ def read(source: str | os.PathLike[str] | BytesIO) -> Dataset:
     return dataset
 
 
-def _inflated(path: str | os.PathLike[str]) -> BytesIO | None:
+def on_disk(dataset: Dataset, tag: BaseTag, over: int = 0) -> bool:
+    """Whether a value of more than ``over`` bytes was left on the disk."""
+    raw = dataset._dict.get(tag)  # `get_item` would read it
+    return getattr(raw, "value", b"") is None and getattr(raw, "length", 0) > over
+
+
+def _inflated(path: Any) -> BytesIO | None:
     """Return a deflated file as an uncompressed one; None when it is not deflated."""
     with open(path, "rb") as file:
         read_preamble(file, True)
@@ -89,7 +96,7 @@ def _inflated(path: str | os.PathLike[str]) -> BytesIO | None:
         early = "end early" if not stream.unconsumed_tail else "are too large to inflate"
         raise RefusedError(f"holds deflated data that {early}")
     meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    whole = BytesIO()
+    whole: Any = BytesIO()
     whole.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(whole, meta, enforce_standard=False)
     whole.write(data)
@@ -118,4 +125,3 @@ def write(dataset: Dataset) -> bytes:
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=whole)
     return buffer.getvalue()
-

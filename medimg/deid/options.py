@@ -23,8 +23,8 @@ LETTERS = "bcdfghjklmnpqrstvwxz"
 class Box:
     """A rectangle of pixels to blank, in the files that a rule picks.
 
-    Give boxes only after looking at the images: a file that they pick is marked as free of burned-in text
-    (Burned In Annotation NO, Clean Pixel Data Option; PS3.15 E.3.1).
+    Give boxes only after looking at the images: a file that they pick is marked as free of
+    burned-in text (Burned In Annotation NO, Clean Pixel Data Option; PS3.15 E.3.1).
 
     Parameters
     ----------

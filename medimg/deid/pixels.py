@@ -1,8 +1,8 @@
 """Account for every byte of the pixels: samples stay, everything beside them goes.
 
-Compressed streams are cleaned segment by segment without being encoded anew; run-length frames, which
-are lossless, are packed again. Where bytes were dropped, the stream before and after must decode to
-the same samples, or the file is refused.
+Compressed streams are cleaned segment by segment without being encoded anew; run lengths are
+written uncompressed. Where bytes were dropped, the stream before and after must decode to the same samples,
+or the file is refused.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom._uid_dict import UID_dictionary
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, UID_dictionary
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from medimg.deid.dicomfile import LIMIT, PIXELS, RULES, RefusedError
 from medimg.deid.options import Box
@@ -120,10 +121,11 @@ def clean(dataset: Dataset, boxes: tuple[Box, ...]) -> list[str]:
     if tag is None:
         return []
     shape = _Shape(dataset, tag)
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is not None and not syntax.is_transfer_syntax:
+    meta = getattr(dataset, "file_meta", None)
+    syntax = UID(getattr(meta, "TransferSyntaxUID", None) or ExplicitVRLittleEndian)
+    if not syntax.is_transfer_syntax:
         raise RefusedError("has a transfer syntax that this version of pydicom does not know")
-    packed = syntax is not None and syntax.is_encapsulated
+    packed = syntax.is_encapsulated
     picked = [box for box in boxes if box.picks(dataset)]
     if (picked or syntax == RLELossless) and shape.count * shape.frames * shape.bits > 16 * LIMIT:
         raise RefusedError("is too large to be decoded")
@@ -168,7 +170,8 @@ def _native(dataset: Dataset, tag: int, shape: _Shape) -> list[str]:
         new = _mask(np.frombuffer(new, dtype), shape).astype(dtype).tobytes()
     dataset[tag].value = new + b"\0" * (len(new) % 2)
     cut, cleared = len(data) > len(new) + len(new) % 2, data[: len(new)] != new
-    return ["bytes after the last frame cut"] * cut + ["bits beside the stored ones cleared"] * cleared
+    done = {"bytes after the last frame cut": cut, "bits beside the stored ones cleared": cleared}
+    return [text for text, holds in done.items() if holds]
 
 
 def _unpacked(dataset: Dataset, tag: int, shape: _Shape) -> list[str]:
@@ -305,7 +308,7 @@ def _jpeg2000(data: bytes) -> tuple[bytes, Size]:
 
 
 def _j2k_header(data: bytes, at: int, stop: int) -> tuple[bytes, int, bool]:
-    """Return the kept segments up to a marker, its place, and whether a table of lengths is there."""
+    """Return the kept segments up to a marker, its place, and whether it holds tables of lengths."""
     out, tabled = bytearray(), False
     while data[at + 1] != stop:
         marker, body, at = _segment(data, at)

@@ -2,8 +2,8 @@
 
 PS3.15 Annex E, table E.1-1, comes from dicom-anonymizer, with what each action does to a value.
 That library looks at the top level only, leaves 0001-01-01 where a date is to go, draws UIDs at
-random, and keeps everything outside the table. So this module walks every level itself, and outside
-the table it keeps numbers, and texts that are made of the standard's own words; the rest is removed.
+random, and keeps everything outside the table. So this module walks every level itself, and
+outside the table it keeps numbers, and texts made of the standard's own words; the rest goes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
+from typing import Any
 
 from dicomanonymizer.simpledicomanonymizer import initialize_actions, replace
 from pydicom import DataElement, Dataset
@@ -27,9 +28,10 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr._snomed_dict import mapping
 from pydicom.tag import BaseTag
 
-from medimg.deid.dicomfile import PIXELS, RULES, RefusedError, package_text
+from medimg.deid.dicomfile import LIMIT, PIXELS, RULES, RefusedError, on_disk, package_text
 from medimg.deid.options import DeidOptions, Key
 
+Action = Callable[[Dataset, tuple[int, int]], None]
 DATES = frozenset({"DA", "DT", "TM"})
 SHORT = frozenset({"CS", "LO", "SH"})
 TEXTS = SHORT | {"AE", "AS", "LT", "PN", "ST", "UC", "UR", "UT"}
@@ -47,7 +49,7 @@ BY_TABLE = "elements emptied, replaced or removed by the table"
 
 
 @cache
-def action_for(tag: BaseTag) -> Callable[[Dataset, tuple[int, int]], None] | None:
+def action_for(tag: BaseTag) -> Action | None:
     """Return the Basic Profile's action for a tag; None when the table does not hold it."""
     for rule, action in _table().items():
         mask = rule[2:] or (0xFFFF, 0xFFFF)
@@ -56,7 +58,9 @@ def action_for(tag: BaseTag) -> Callable[[Dataset, tuple[int, int]], None] | Non
     return None
 
 
-_table = cache(lambda: initialize_actions(RULES["edition"]))
+@cache
+def _table() -> dict[tuple[int, ...], Action]:
+    return dict(initialize_actions(RULES["edition"]))
 
 
 @cache
@@ -152,6 +156,8 @@ class Treatment:
         for tag in list(dataset.keys()):
             if why := _never(tag, top):
                 self._remove(dataset, tag, why)
+            elif tag not in PIXELS and on_disk(dataset, tag, over=LIMIT):
+                self._remove(dataset, tag, "elements too large to be checked removed")
             elif tag not in PIXELS and not (meaning and tag in CODES):
                 try:
                     element = dataset[tag]
@@ -207,7 +213,7 @@ class Treatment:
         return element.VR not in NUMBERS and any(map(self.names, values_of(element)))
 
     def _keep(self, dataset: Dataset, element: DataElement) -> None:
-        """Keep an element by an option: ages capped, characteristics checked, devices as they are."""
+        """Keep an element by an option: ages capped, characteristics checked, devices as is."""
         self.done["elements kept by an option"] += 1
         texts = values_of(element)
         if element.VR == "SQ":
@@ -229,7 +235,7 @@ class Treatment:
         if name in ("", "replace", "delete_or_empty_or_replace_UID"):
             for item in element.value:
                 self.run(item, top=False, dummies=name == "replace")
-        elif name.startswith("delete") and element.keyword != "AcquisitionContextSequence":  # type 2
+        elif name.startswith("delete") and element.tag != 0x00400555:  # which is of type 2
             self._remove(dataset, element.tag, BY_TABLE)
         else:
             element.value = Sequence([])
@@ -306,7 +312,7 @@ def known_code(dataset: Dataset) -> str:
 
 @cache
 def _meanings(scheme: str) -> dict[str, str]:
-    found = concepts.get(scheme, {}).values()
+    found: Any = concepts.get(scheme, {}).values()
     return {code: meaning for entry in found for code, (meaning, _) in entry.items()}
 
 

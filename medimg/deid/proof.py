@@ -11,13 +11,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise, permutations
 
 import ahocorasick
 from pydicom import DataElement, Dataset
-from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID_dictionary
+from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from medimg.deid import dicomfile, profile
 from medimg.deid.dicomfile import RULES
@@ -32,6 +34,7 @@ PUBLIC_UIDS = frozenset({*UID_dictionary, PYDICOM_IMPLEMENTATION_UID})
 ENCODINGS = RULES["search"]["encodings"].split()
 ESCAPES = re.compile(rb"\x1b[$(-/][()]?[@-Z]|[\x0e\x0f]")  # of ISO 2022
 MEASURED = re.compile(r"[+-]?\d{1,5}|[+-]?\d*\.\d*(e[+-]?\d+)?", re.IGNORECASE)
+NEVER, SHORT_NUMBER = re.compile("(?!)"), re.compile(rb"[\d.]{1,5}")
 LONGER = "part of a longer word or number"
 Identifier = tuple[str, str]  # its kind, and the text that must not be found again
 
@@ -39,7 +42,7 @@ Identifier = tuple[str, str]  # its kind, and the text that must not be found ag
 def kind_of(element: DataElement) -> str:
     """Name the kind of an element's value, after its keyword and value representation."""
     by_vr = {"DA": "date", "DT": "date", "TM": "time", "UI": "UID", "AS": "age over 89",
-             "PN": "patient name" if element.tag.group == 0x10 else "other person's name"}  # fmt: skip
+             "PN": "patient name" if element.tag.group == 16 else "other person's name"}  # fmt: skip
     if profile.is_foreign(element.tag):
         return "private text"
     rules = (kind for kind, words in RULES["kinds"].items() if re.search(words, element.keyword))
@@ -62,12 +65,12 @@ class Inventory:
         self._add(dataset, days)
 
     def _add(self, dataset: Dataset, days: int) -> None:
-        skipped = dicomfile.PIXELS | {0x00080005} | (CODES if profile.known_code(dataset) else set())
+        coded = CODES if profile.known_code(dataset) else frozenset[int]()
+        skipped = dicomfile.PIXELS | {0x00080005} | coded
         for tag in list(dataset.keys()):
-            raw = dataset.get_item(tag)
-            deferred = getattr(raw, "value", b"") is None and getattr(raw, "length", 0)
             try:
-                element = None if deferred or tag in skipped else dataset[tag]
+                unread = tag in skipped or dicomfile.on_disk(dataset, tag)
+                element = None if unread else dataset[tag]
             except Exception:  # unreadable: the profile removes it
                 continue
             if element is not None and element.VR == "SQ":
@@ -86,8 +89,9 @@ class Inventory:
         elif element.VR == "UI":
             pieces = [one for one in pieces if one not in PUBLIC_UIDS]
         elif element.VR not in DATES | {"PN"}:
-            pieces = [one for one in pieces if not (is_standard(one) or MEASURED.fullmatch(one))]
-        elif self.options.retain_dates and kind in ("date", "time") and element.tag not in profile.BIRTH:
+            number = MEASURED if kind in ("private text", "description", "code") else NEVER
+            pieces = [one for one in pieces if not (is_standard(one) or number.fullmatch(one))]
+        elif self.options.retain_dates and element.VR in DATES and element.tag not in profile.BIRTH:
             self.shifted.update(profile.shift(one, days)[:8] for one in pieces)
             pieces = [] if kind == "time" else pieces
         for text in (part for piece in pieces for part in parts_of(kind, piece)):
@@ -144,11 +148,11 @@ def name_spellings(text: str) -> set[str]:
 
 
 def date_spellings(day: str) -> set[str]:
-    """Return YYYYMMDD as people write it, with and without leading zeros, months in English.
+    """Return YYYYMMDD as people write it, with and without leading zeros, in lower case.
 
     Examples
     --------
-    >>> {"2021-9-14", "14/09/21", "14-Sep-2021", "September 14, 2021"} <= date_spellings("20210914")
+    >>> {"2021-9-14", "14/09/21", "14-sep-2021", "september 14, 2021"} <= date_spellings("20210914")
     True
     """
     if not re.fullmatch(r"\d{4}(0[1-9]|1[0-2])\d\d", day):
@@ -194,7 +198,8 @@ def spellings(kind: str, text: str) -> set[str]:
         texts = number_spellings(text)
     bare = {"".join(x for x in unicodedata.normalize("NFKD", one) if not unicodedata.combining(x))
             for one in texts}  # fmt: skip
-    return {form for one in texts | bare for form in (one.lower(), unicodedata.normalize("NFC", one))}
+    both = texts | bare
+    return {form for one in both for form in (one.lower(), unicodedata.normalize("NFC", one))}
 
 
 def patterns(kind: str, text: str) -> Iterator[tuple[bytes, bool]]:
@@ -202,9 +207,10 @@ def patterns(kind: str, text: str) -> Iterator[tuple[bytes, bool]]:
     for one in spellings(kind, text):
         for shape in {one} if one.isascii() else {one, one.upper(), one.title()}:
             for encoding in ENCODINGS[: 3 if one.isascii() else None]:
-                data = ESCAPES.sub(b"", shape.encode(encoding, "ignore")).lower()
-                if len(data) >= 4 and shape.encode(encoding, "replace") == shape.encode(encoding, "ignore"):
-                    yield data, encoding.startswith("utf-16")
+                with suppress(UnicodeEncodeError):
+                    data = ESCAPES.sub(b"", shape.encode(encoding)).lower()
+                    if len(data) >= 4:
+                        yield data, encoding.startswith("utf-16")
 
 
 Hit = tuple[int, bytes, bool, str, str]  # offset, pattern, UTF-16, kind and text of an identifier
@@ -246,7 +252,8 @@ class Verifier:
     def names(self, text: str) -> bool:
         """Whether a text holds an identifier."""
         data = text.encode("utf-8")
-        return any(_stands_alone(data, hit) for hit in self.find(data))
+        return any(_stands_alone(data, hit) and not SHORT_NUMBER.fullmatch(hit[1])
+                   for hit in self.find(data))  # fmt: skip
 
     def check(self, data: bytes, name: str) -> Verdict:
         """Judge the bytes of one file to be written, the texts in it, and its name."""
@@ -263,6 +270,8 @@ class Verifier:
                 reason = _in_binary(*hit[1:3]) if value is data else None
                 if reason is None and not _stands_alone(value, hit):
                     reason = LONGER
+                if reason is None and SHORT_NUMBER.fullmatch(hit[1]):
+                    reason = "too short a number to tell from a measured one"
                 if reason is None and kind == "date" and text in self._shifted:
                     reason = "a shifted date that equals another original date"
                 if reason is None:

@@ -121,8 +121,8 @@ class DeidReport:
         known, odd = int(self.searched["searched"].sum()), self.unaccounted
         proof = f"none of {known} known identifiers found in their bytes"
         if len(odd):
-            proof = (f"{int(odd['bytes'].sum())} bytes in {len(odd)} elements could not be accounted "
-                     f"for and must be read by a person; no hit for {known} known identifiers")  # fmt: skip
+            proof = f"no hit for {known} known identifiers, but {int(odd['bytes'].sum())} bytes in "
+            proof += f"{len(odd)} elements could not be accounted for: a person must read them"
         if not self.ok:
             proof = f"IDENTIFIERS FOUND in {self.leaks['output'].nunique()} copies, not written"
         return (

@@ -112,9 +112,9 @@ def deidentify(
 
     Examples
     --------
-    >>> deidentify("no/such/folder", "out")
+    >>> deidentify("no/folder", "out")
     Traceback (most recent call last):
-    medimg.errors.DeidentifyError: The input "no/such/folder" is not a folder; give a folder ...
+    medimg.errors.DeidentifyError: The input "no/folder" is not a folder; give one of DICOM files.
     """
     source, target = _checked_folders(Path(in_dir), Path(out_dir))
     options = options or DeidOptions()
@@ -144,7 +144,7 @@ def deidentify(
 def _checked_folders(source: Path, target: Path) -> tuple[Path, Path]:
     """Return both folders resolved, links followed."""
     if not source.is_dir():
-        raise DeidentifyError(f'The input "{source}" is not a folder; give a folder of DICOM files.')
+        raise DeidentifyError(f'The input "{source}" is not a folder; give one of DICOM files.')
     source, target = source.resolve(), target.resolve()
     if target.exists() and not target.is_dir():
         raise DeidentifyError(f'The output "{target}" is a file; give a folder.')
