@@ -36,7 +36,8 @@ run._take_stock, run._one = map(timed, one)
 options = DeidOptions(blank=(Box(0, 1, 0, 1),) if sys.argv[3] == "box" else ())
 report = deidentify(sys.argv[1], sys.argv[2], options=options, progress=False)
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f"{sum(took):5.2f} s {memory:6.0f} MB  {report.files['status'][0]} {report.files['reason'][0]}")
+status, reason = report.files.loc[0, ["status", "reason"]]
+print(f"{sum(took):5.2f} s {memory:6.0f} MB  {status} {reason}")
 """
 
 
@@ -55,10 +56,8 @@ def deflated(path: Path) -> None:
     ds.save_as(path, enforce_file_format=True)
     data = path.read_bytes()
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    zeros = [packer.compress(b"\0" * (1 << 24)) for _ in range(128)]
-    path.write_bytes(
-        data[: 144 + int.from_bytes(data[140:144], "little")] + b"".join(zeros) + packer.flush()
-    )
+    zeros = [packer.compress(b"\0" * (1 << 24)) for _ in range(128)] + [packer.flush()]
+    path.write_bytes(data[: 144 + int.from_bytes(data[140:144], "little")] + b"".join(zeros))
 
 
 def jpeg(

@@ -87,7 +87,7 @@ def main() -> None:
         begun, used = time.perf_counter(), os.times().children_user
         subprocess.run([*command[:-1], str(out) + "2"], capture_output=True, check=True)
         used = os.times().children_user - used
-        print(f"one run from the start: {time.perf_counter() - begun:.1f} s, {used:.1f} s of processor "
+        print(f"one run from the start: {time.perf_counter() - begun:.1f} s, {used:.1f} s of CPU "
               f"time, largest memory of a run {largest_memory()}")  # fmt: skip
         print(done.stdout.strip().splitlines()[0] if done.stdout else done.stderr[-600:])
         files = [path for path in out.rglob("*") if path.is_file()]

@@ -1,6 +1,6 @@
 """An adversary of `medimg.deid`: hides identifiers in files and searches the copies for them.
 
-    python tests/adversary_deid.py [--long]
+    python tests/adversary_deid.py [--turns 10]
 
 Each file gets identifiers of one invented person in one hiding place, and their ordinary elements
 in the header. The command runs as a user would run it. The search shares no code with medimg.deid:
@@ -504,12 +504,12 @@ class Case:
     same_pixels: bool | None = None
 
 
-def cases(long: bool) -> list[Case]:
-    """Return a case for each place; in the long run for each place, kind and syntax."""
+def cases(turns: int) -> list[Case]:
+    """Return a case for each place; with more turns several, in other kinds and syntaxes."""
     every, number = [], 0
     kinds = list(CLASSES)
     for place in [*PLACES, *STREAM_PLACES, *RAW_PLACES]:
-        for turn in range(10 if long else 1):
+        for turn in range(turns):
             number += 1
             kind = kinds[(number + turn) % 10]
             syntax = (PLAIN + PACKED)[(number + turn // 2) % 9]
@@ -621,11 +621,10 @@ def layers(path: Path) -> dict[str, bytes]:
     with warnings.catch_warnings(), pydicom.config.disable_value_validation():
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(path)
-        texts = []
-        for element in [*ds.file_meta, *ds.iterall()]:
-            if element.tag != 0x7FE00010 and element.VR != "SQ":
-                texts.append(str(element.value) if not isinstance(element.value, bytes) else
-                             element.value.decode("latin-1"))  # fmt: skip
+        held = [one for one in [*ds.file_meta, *ds.iterall()]
+                if one.tag != 0x7FE00010 and one.VR != "SQ"]  # fmt: skip
+        texts = [one.value.decode("latin-1") if isinstance(one.value, bytes) else str(one.value)
+                 for one in held]  # fmt: skip
         views["decoded elements"] = "\n".join(texts).encode("utf-8")
         if "PixelData" in ds:
             values = decoded(ds)
@@ -683,11 +682,11 @@ def run(folder: Path, out: Path, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def attack(scratch: Path, *, long: bool = False, options: tuple[str, ...] = ()) -> list[Case]:
+def attack(scratch: Path, *, turns: int = 1, options: tuple[str, ...] = ()) -> list[Case]:
     """Plant every case, run the command once, search what it wrote."""
     import csv
 
-    every = cases(long)
+    every = cases(turns)
     for case in every:
         plant(case, scratch / "in")
     _, said = run(scratch / "in", scratch / "out", *options)
@@ -707,9 +706,9 @@ def attack(scratch: Path, *, long: bool = False, options: tuple[str, ...] = ()) 
     return every
 
 
-def false_alarms(scratch: Path, *, long: bool = False) -> tuple[int, str]:
+def false_alarms(scratch: Path, *, turns: int = 1) -> tuple[int, str]:
     """Run the command on the same files with nothing hidden; return how many were not written."""
-    every = cases(long)
+    every = cases(turns)
     for case in every:
         plant(case, scratch / "in", hidden=False)
     _, said = run(scratch / "in", scratch / "out")
@@ -718,12 +717,12 @@ def false_alarms(scratch: Path, *, long: bool = False) -> tuple[int, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--long", action="store_true", help="ten kinds of files for each place")
+    parser.add_argument("--turns", type=int, default=1, help="files for each place, of other kinds")
     parser.add_argument("options", nargs="*", help="of the command, such as --retain-dates")
     arguments, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as scratch:
-        every = attack(Path(scratch) / "a", long=arguments.long, options=tuple(rest))
-        alarms, _ = false_alarms(Path(scratch) / "b", long=arguments.long)
+        every = attack(Path(scratch) / "a", turns=arguments.turns, options=tuple(rest))
+        alarms, _ = false_alarms(Path(scratch) / "b", turns=arguments.turns)
     places = list(dict.fromkeys(case.place for case in every))
     print(f"{'place':40}planted found refused leaking other-pixels")
     for place in places:
@@ -733,7 +732,8 @@ def main() -> None:
               f"{sum(c.status == 'leaking' for c in of):8}"
               f"{sum(c.same_pixels is False for c in of):13}")  # fmt: skip
     print(f"\n{len(places)} places, {len(every)} files of {len({c.kind for c in every})} kinds and "
-          f"{len({c.syntax for c in every})} transfer syntaxes: found in {sum(bool(c.found) for c in every)}, "
+          f"{len({c.syntax for c in every})} transfer syntaxes: found in "
+          f"{sum(bool(c.found) for c in every)}, "
           f"false alarms {alarms}")  # fmt: skip
     print(Counter(case.status for case in every).most_common())
     for case in every:

@@ -108,7 +108,7 @@ def test_frames_and_fragments_beyond_the_stated_number_go(grey):
     assert len(list(generate_frames(ds.PixelData, number_of_frames=2))) == 2
     assert TEXT not in ds.PixelData
     ds.NumberOfFrames = 3
-    with pytest.raises(RefusedError, match="fewer frames|put together"):
+    with pytest.raises(RefusedError, match=r"fewer frames|put together"):
         clean(ds, ())
 
 

@@ -35,7 +35,7 @@ def test_the_same_files_with_nothing_hidden_raise_no_alarm(tmp_path):
 
 
 def test_the_adversary_sees_what_it_hides(tmp_path):
-    for case in adversary_deid.cases(long=False)[::7]:
+    for case in adversary_deid.cases(1)[::7]:
         adversary_deid.plant(case, tmp_path)
         adversary_deid.search(
             case, {"raw bytes": case.path.read_bytes(), "file name": case.path.name.encode()}
@@ -117,7 +117,7 @@ def test_names_dates_and_numbers_in_every_spelling_that_the_report_claims():
     assert {"LiWei", "Wei Li", "LI^WEI".title(), "Wei_Li"} <= name_spellings("Li^Wei")
     assert "Anna Maria Meier" in name_spellings("Meier^Anna^Maria")
     assert {"20210904", "04092021", "2021-9-4", "4.9.2021", "09/04/2021", "4-sep-2021", "04sep21",
-            "september 4, 2021", "4/9/21"} <= {one.lower() for one in date_spellings("20210904")}  # fmt: skip
+            "september 4, 2021", "4/9/21"} <= date_spellings("20210904")  # fmt: skip
     assert {"MRN778120", "mrn 778120".upper(), "778120"} <= number_spellings("MRN-778120")
     assert "123456" in number_spellings("000123456")
 

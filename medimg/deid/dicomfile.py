@@ -100,8 +100,7 @@ def _inflated(path: Any) -> BytesIO | None:
     whole.write(b"\0" * 128 + b"DICM")
     write_file_meta_info(whole, meta, enforce_standard=False)
     whole.write(data)
-    whole.seek(0)
-    return whole
+    return BytesIO(whole.getvalue())
 
 
 def write(dataset: Dataset) -> bytes:

@@ -1,8 +1,8 @@
 """Account for every byte of the pixels: samples stay, everything beside them goes.
 
 Compressed streams are cleaned segment by segment without being encoded anew; run lengths are
-written uncompressed. Where bytes were dropped, the stream before and after must decode to the same samples,
-or the file is refused.
+written uncompressed. Where bytes were dropped, the stream before and after must decode to the same
+samples, or the file is refused.
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ def _jpeg2000(data: bytes) -> tuple[bytes, Size]:
 
 
 def _j2k_header(data: bytes, at: int, stop: int) -> tuple[bytes, int, bool]:
-    """Return the kept segments up to a marker, its place, and whether it holds tables of lengths."""
+    """Return kept segments up to a marker, its place, and whether lengths are tabled."""
     out, tabled = bytearray(), False
     while data[at + 1] != stop:
         marker, body, at = _segment(data, at)

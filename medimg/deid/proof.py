@@ -42,7 +42,7 @@ Identifier = tuple[str, str]  # its kind, and the text that must not be found ag
 def kind_of(element: DataElement) -> str:
     """Name the kind of an element's value, after its keyword and value representation."""
     by_vr = {"DA": "date", "DT": "date", "TM": "time", "UI": "UID", "AS": "age over 89",
-             "PN": "patient name" if element.tag.group == 16 else "other person's name"}  # fmt: skip
+             "PN": ("other person's name", "patient name")[element.tag.group == 16]}  # fmt: skip
     if profile.is_foreign(element.tag):
         return "private text"
     rules = (kind for kind, words in RULES["kinds"].items() if re.search(words, element.keyword))
