@@ -57,7 +57,7 @@ def identifying(path: Path) -> set[tuple[str, bytes]]:
     """Return (keyword, bytes) of the values of a file that name somebody, of six bytes or more.
 
     Not what copies hold as dummies, words of the standard or the writer's own UID ("Anonymized", a
-    patient called "perfusion"), nor what equal pixels spell, such as 11111111.
+    patient called "perfusion patient"), nor what equal pixels spell, such as 11111111.
     """
     found = set()
     for element in dcmread(path, force=True).iterall():
@@ -67,7 +67,10 @@ def identifying(path: Path) -> set[tuple[str, bytes]]:
             continue
         for text in re.split(r"[\^=\\]", str(element.value)):
             text = text.strip().lower()
-            ours = text in ("anonymized", "perfusion") or text == PYDICOM_IMPLEMENTATION_UID[:-2]
+            ours = (
+                text in ("anonymized", "perfusion", "patient")
+                or text == PYDICOM_IMPLEMENTATION_UID[:-2]
+            )
             if len(text) >= 6 and len(set(text)) > 3 and not ours:
                 found.add((element.keyword, text.encode("utf-8")))
     return found

@@ -508,23 +508,23 @@ def cases(turns: int) -> list[Case]:
     """Return a case for each place; with more turns several, in other kinds and syntaxes."""
     every, number = [], 0
     kinds = list(CLASSES)
-    for place in [*PLACES, *STREAM_PLACES, *RAW_PLACES]:
+    for index, place in enumerate([*PLACES, *STREAM_PLACES, *RAW_PLACES]):
         for turn in range(turns):
             number += 1
-            kind = kinds[(number + turn) % 10]
-            syntax = (PLAIN + PACKED)[(number + turn // 2) % 9]
+            kind = kinds[(index + 3 * turn) % 10]
+            syntax = (PLAIN + PACKED)[(index + 4 * turn) % 9]
             if place in STREAM_PLACES:
                 syntax = STREAM_PLACES[place][0]
             elif place in ("bits above the stored", "after the last frame", "after float pixels"):
                 syntax = ExplicitVRLittleEndian
             elif place in ("extra fragment", "offset table"):
-                syntax = PACKED[number % 5]
+                syntax = PACKED[(index + turn) % 5]
             elif place == "after the deflated data":
                 syntax = DeflatedExplicitVRLittleEndian
             if place in ("bits above the stored", "RLE between segments"):
                 kind = ("CT", "DX", "MR", "PT")[turn % 4]
             if syntax == JPEGBaseline8Bit:
-                kind = ("US", "SC", "SEG")[(number + turn) % 3]
+                kind = ("US", "SC", "SEG")[(index + turn) % 3]
             elif syntax in PACKED and kind == "RT":
                 kind = "CT"
             every.append(Case(place, kind, syntax, Person(number)))
