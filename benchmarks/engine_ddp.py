@@ -23,7 +23,6 @@ from engine_films import arguments, arrays, machine
 
 from medimg import models, training
 from medimg.runtime import pick_precision
-from medimg.training.inference import run_batches
 
 
 def child(args) -> None:
@@ -42,14 +41,14 @@ def child(args) -> None:
             learning_rate=args.rate,
         )
         model = models.build_model(dropout=0.0)
-        judged = training.scores(
-            run_batches(models.build_model(), val.images, shared=True), val.labels
+        judged = training.validation_metrics(
+            training.run_model(models.build_model(), val.images, shared=True), val.labels
         )
         result = training.fit(model, train, val, settings=settings, out_dir=args.out)
         if training.is_main():
             history = result.history.drop(columns=["seconds", "images_per_second"])
             found = {
-                "processes": training.world()[1],
+                "processes": training.distributed.world()[1],
                 "judged": judged,
                 "history": json.loads(history.to_json(orient="records", double_precision=15)),
                 "files": sorted(path.name for path in args.out.iterdir()),

@@ -153,7 +153,7 @@ def judge(folder: Path, data: datasets.ImageSet, part: datasets.ImageSet, seed: 
 
     def score(films: Films) -> np.ndarray:
         logits = training.predict_logits(model, films, tta=info.tta)
-        return training.to_scores(logits, temperature=info.temperature)
+        return training.probabilities(logits, temperature=info.temperature)
 
     whole = score(data.images)
     rows["all, as they are"] = judged(whole, data.labels, info.threshold)

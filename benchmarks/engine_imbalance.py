@@ -66,7 +66,7 @@ def main() -> None:
         for name, change in ROWS.items():
             score_val, score = fitted(model, features, whole.labels, train, val, for_judging,
                                       seed, change)  # fmt: skip
-            auc = training.scores(np.stack([-score, score], 1), judged.labels)["auc"]
+            auc = training.validation_metrics(np.stack([-score, score], 1), judged.labels)["auc"]
             rows.append({"remedy": name, "AUC": auc, **rates(score, judged.labels, 0.5)})
             if name == "nothing":
                 cut = moved(score_val, whole.labels[val])
@@ -82,10 +82,10 @@ def main() -> None:
 
 def fitted(model, features, labels, train, val, judged, seed, change):
     """Solve a regularised linear head exactly; return P(ill) of validation and judged films."""
-    from medimg.training.data import class_weights, epoch_order
+    from medimg.training.optim import class_weights
 
     settings = replace(training.FitSettings(seed=seed), **change)
-    order = epoch_order(labels[train], 1, seed=seed, sampler=settings.sampler)
+    order = training.epoch_order(labels[train], 1, seed=seed, sampler=settings.sampler)
     centre, spread = features[train].mean(0), features[train].std(0) + 1e-6
     x = torch.from_numpy((features[train][order] - centre) / spread)
     y = torch.from_numpy(labels[train][order])
@@ -108,7 +108,7 @@ def fitted(model, features, labels, train, val, judged, seed, change):
     def score(values: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             logits = head(torch.from_numpy((values - centre) / spread)).numpy()
-        return training.to_scores(logits)
+        return training.probabilities(logits)
 
     return score(features[val]), score(judged)
 

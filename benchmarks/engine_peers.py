@@ -45,7 +45,9 @@ def engine(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
         training.fit(model, train, settings=settings)
 
     return Contestant(
-        epoch, lambda: training.to_scores(training.predict_logits(model, val.images)), prepared
+        epoch,
+        lambda: training.probabilities(training.predict_logits(model, val.images)),
+        prepared,
     )
 
 
@@ -54,12 +56,17 @@ def engine_by_recipe(films: Films, *, size: int, batch: int, seed: int) -> Conte
     train, val = _decoded(films, size)
     model = models.build_model(seed=seed)
     recipe = replace(training.recipe(len(train), seed=seed), batch_size=batch)
-    plans = iter(["frozen", *["all"] * 20])
+    epochs = iter([True, *[False] * 20])
 
     def epoch() -> None:
-        training.fit(model, train, settings=replace(recipe, strategy=next(plans), epochs=1))
+        if next(epochs):
+            training.fit_head(model, train, C=recipe.C, class_weights=recipe.class_weights)
+        else:
+            training.fit(model, train, settings=replace(recipe, strategy="all", epochs=1))
 
-    return Contestant(epoch, lambda: training.to_scores(training.predict_logits(model, val.images)))
+    return Contestant(
+        epoch, lambda: training.probabilities(training.predict_logits(model, val.images))
+    )
 
 
 def _decoded(films: Films, size: int) -> tuple[datasets.ImageSet, datasets.ImageSet]:
@@ -125,8 +132,7 @@ class _Folder(torch.utils.data.Dataset):
 def _plain_net(seed: int) -> nn.Module:
     """Build the network without our wrapper: three normalised channels in, two logits out."""
     ours = models.build_model(seed=seed)
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2))
-    return nn.Sequential(ours.backbone, pool, nn.Linear(1280, 2))
+    return nn.Sequential(ours.backbone, nn.Dropout(0.2), nn.Linear(1280, 2))
 
 
 def tutorial(films: Films, *, size: int, batch: int, seed: int) -> Contestant:

@@ -12,7 +12,7 @@ import torch
 from medimg.datasets import ImageSet, decode, decode_masks, from_csv, load
 from medimg.errors import ModelError
 from medimg.models import MedicalNet, build_model
-from medimg.training import FitSettings, fit, recipe
+from medimg.training import FitSettings, fit, fit_head, recipe
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def settings_for(origin: str, count: int, seed: int) -> FitSettings:
         return settings
     # without pretraining nothing is worth freezing, and there is more to learn: small films first
     return replace(
-        settings, strategy="all", freeze_norms=False, probe_strength=0.0, learning_rate=1e-3,
+        settings, strategy="all", freeze_norms=False, C=0.0, learning_rate=1e-3,
         epochs=12, patience=12, sizes=(0.5, 0.75, 1.0),
     )  # fmt: skip
 
@@ -94,15 +94,19 @@ def trained(
     if few:
         train = train.subset(np.random.default_rng(seed).permutation(len(train))[:few])
     settings = settings_for(origin, len(train), seed)
-    settings = replace(settings, strategy=strategy or settings.strategy)
     file = cache / f"{name}_{len(train)}_{strategy}{seed}.pt"
+    if strategy == "frozen" and not file.is_file():
+        fit_head(model, train, val, C=settings.C, class_weights=settings.class_weights)
+        torch.save(model.state_dict(), file)
+    elif strategy != "frozen":
+        settings = replace(settings, strategy=strategy or settings.strategy)
     return fitted(model, train, val, settings, file), origin
 
 
 def attentive(learn: ImageSet, cache: Path) -> MedicalNet:
     """Train an attention head on the frozen EfficientNet, or read the last time's weights."""
     train, val = learn.subset("train"), learn.subset("val")
-    settings = replace(recipe(len(train)), strategy="frozen", epochs=12, learning_rate=3e-3)
+    settings = replace(recipe(len(train)), strategy="head", epochs=12, learning_rate=3e-3)
     model = build_model(head="attention")
     return fitted(model, train, val, settings, cache / f"attention_{len(train)}.pt")
 

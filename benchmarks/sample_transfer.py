@@ -43,7 +43,7 @@ def judge(network: str, real: Path) -> None:
     """Print the AUC of a kept network on the real films, with its interval by patient."""
     images, truth, patients = kermany(real)
     model, info = models.load_model(network)
-    scores = training.to_scores(training.predict_logits(model, images, tta=info.tta))
+    scores = training.probabilities(training.predict_logits(model, images, tta=info.tta))
     ids = [str(i) for i in range(len(truth))]
     found = auc(Predictions(ids, truth, scores, patients, info.classes))
     print(f"fine-tuned by the recipe: AUC {found!r} on {len(truth)} real films")

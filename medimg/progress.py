@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from tqdm import auto
+from tqdm import auto, notebook
 
 
 def tqdm(*args: Any, **kwargs: Any) -> Any:
-    """Make a progress bar as `tqdm.auto` does; none when ``TQDM_DISABLE`` is set.
+    """Make a progress bar as `tqdm.auto` does, on terminals and in notebooks only.
 
-    tqdm itself heeds that variable on terminals, but not in notebooks, whose outputs are compared.
+    In a log file a bar would write hundreds of lines. ``TQDM_DISABLE`` switches all bars off;
+    tqdm itself heeds it on terminals only, and the outputs of notebooks are compared.
 
     Examples
     --------
@@ -20,4 +21,6 @@ def tqdm(*args: Any, **kwargs: Any) -> Any:
     """
     if os.environ.get("TQDM_DISABLE"):
         kwargs["disable"] = True
+    elif not issubclass(auto.tqdm, notebook.tqdm):
+        kwargs.setdefault("disable", None)  # tqdm's word for: unless it is a terminal
     return auto.tqdm(*args, **kwargs)

@@ -63,7 +63,7 @@ def test_a_fit_that_dies_leaves_the_last_table_beside_the_last_model(
     def die(*_, **__):
         raise TrainingError("out of memory")
 
-    monkeypatch.setattr(training, "fit", die)
+    monkeypatch.setattr(training, "fit_head", die)
     given = ["--data", str(folder), "--draw", "20", "--size", "32", "--out", str(tmp_path)]
     assert main(["fit", *given]) == 2
     assert "out of memory" in capsys.readouterr().err
@@ -238,7 +238,7 @@ def copied(fitted, path, **card):
 
 def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, monkeypatch, capsys):
     """Threshold and temperature belong to averaged views, so all commands must average."""
-    recipe = replace(training.recipe(70), strategy="frozen", tta=True)
+    recipe = replace(training.recipe(70), tta=True)
     monkeypatch.setattr(training, "recipe", lambda *_, **__: recipe)
     out = str(tmp_path / "run")
     given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--size", "32"]
@@ -252,7 +252,7 @@ def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, mo
     net, card = models.load_model(model)
     pixels = images.resize(images.read_image(film), 32, keep_aspect=False)[None]
     logits = training.predict_logits(net, np.round(pixels * 255).astype(np.uint8), tta=True)
-    expected = training.to_scores(logits, temperature=card.temperature)[0]
+    expected = training.probabilities(logits, temperature=card.temperature)[0]
     assert found == pytest.approx(expected, abs=1e-4)
 
 
@@ -262,7 +262,8 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
     def never(*_, **__):
         raise AssertionError("it trained")
 
-    monkeypatch.setattr(training, "fit", never)
+    for name in ("fit", "fit_head"):
+        monkeypatch.setattr(training, name, never)
     studies = datasets.load(folder, patient_pattern=r"(p\d+)_")
     one = studies[(studies["split"] != "val") | (studies["label"] == "normal")]
     three = studies.assign(label=[f"{label} {n % 2}" for n, label in enumerate(studies["label"])])
@@ -277,20 +278,6 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
         data = ["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run")]
         assert main(["fit", *data, "--size", "32", *given]) == 2
         assert words in capsys.readouterr().err
-
-
-def test_a_transformer_is_fitted_at_its_one_size(folder, tmp_path, monkeypatch, capsys):
-    """The recipe for many images begins with smaller ones, which a transformer cannot take."""
-    from test_training_fit import make_vit
-
-    whole = training.recipe
-    monkeypatch.setattr(training, "recipe", lambda _, **given: whole(600, **given))
-    monkeypatch.setattr(models, "build_model", lambda *_, **__: make_vit())
-    given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path)]
-    assert main(["fit", *given, "--size", "48"]) == 2
-    assert "give --size 32" in capsys.readouterr().err
-    assert main(["fit", *given, "--size", "32", "--epochs", "3"]) == 0
-    assert json.loads((tmp_path / "model.json").read_text())["settings"]["sizes"] == []
 
 
 def test_scan_lists_the_bad_file(tmp_path, capsys, rng):
@@ -311,6 +298,39 @@ def test_deidentify_writes_a_report(tmp_path, capsys):
     written = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert not any(b"Doe" in p.read_bytes() for p in written)
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_fit_of_four_classes_says_how_good_it_is_and_keeps_a_temperature(folder, tmp_path, capsys):
+    studies = datasets.load(folder, patient_pattern=r"(p\d+)_")
+    studies["label"] = [f"{label} {n % 2}" for n, label in enumerate(studies["label"])]
+    studies["split"] = ["train", "train", "val", "val"] * (len(studies) // 4)
+    studies["patient_id"] = studies["image_id"]
+    studies.to_csv(tmp_path / "t.csv", index=False)
+    data = ["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run"), "--size", "32"]
+    assert main(["fit", *data]) == 0
+    assert "loss" in (said := capsys.readouterr().out)
+    assert "validation on 20 images" in said
+    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert len(card["classes"]) == 4
+    assert card["temperature"] > 0
+    assert set(card["metrics"]) == {"val_loss", "val_auc", "val_accuracy"}
+    assert card["settings"]["strategy"] == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--size", "100000"], "--size is 100000; give a number of pixels from 8 to 4096"),
+        (["--seed", "-1"], "seed is -1; give a whole number from 0"),
+        (["--epochs", "0"], "epochs is 0; give 1 or more"),
+        (["--strategy", "frozen", "--epochs", "3"], "without epochs; leave out --epochs"),
+        (["--strategy", "magic"], "strategy is 'magic'; choose one of"),
+    ],
+)
+def test_a_setting_out_of_range_gives_one_line(folder, tmp_path, capsys, given, says):
+    data = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--out", str(tmp_path / "run")]
+    assert main(["fit", *data, "--size", "32", *given]) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_fetch_says_where_to_get_what_needs_an_account(tmp_path, capsys):

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import distributed, nn
 
+from medimg.errors import TrainingError
 from medimg.training import distributed as ours
-from medimg.training import is_main, process_group, world
+from medimg.training import is_main, process_group
+from medimg.training.distributed import world
 
 
 def test_alone_everything_is_itself():
@@ -25,6 +27,13 @@ def test_alone_everything_is_itself():
     assert ours.wrap(net, torch.device("cpu")) is net
     with process_group():
         assert not distributed.is_initialized()
+
+
+@pytest.mark.parametrize("value", ["abc", "-1", "", "2.0"])
+def test_a_world_size_that_is_no_number_gives_one_error(monkeypatch, value):
+    monkeypatch.setenv("WORLD_SIZE", value)
+    with pytest.raises(TrainingError, match=r"WORLD_SIZE is .*unset it"), process_group():
+        pass
 
 
 @pytest.fixture

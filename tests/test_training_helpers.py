@@ -17,18 +17,26 @@ from torch import nn
 
 from medimg.augment import Augment
 from medimg.errors import TrainingError
-from medimg.training import STRATEGIES, FitSettings, linear_probe, make_loss, plan, recipe, scores
-from medimg.training.checks import check_sets
-from medimg.training.data import (
-    Batches,
-    class_weights,
-    epoch_order,
-    fingerprint,
-    split_batches,
+from medimg.training import (
+    STRATEGIES,
+    FitSettings,
+    check_trainable,
+    linear_probe,
+    make_loss,
+    plan,
+    recipe,
+    validation_metrics,
 )
-from medimg.training.loop import memory_advice
-from medimg.training.optim import MovingAverage, make_optimizer, schedule, set_rates
-from medimg.training.strategies import set_trainable
+from medimg.training.data import Batches, epoch_order, fingerprint, split_batches
+from medimg.training.optim import (
+    class_weights,
+    make_average,
+    make_optimizer,
+    schedule,
+    set_rates,
+    set_trainable,
+)
+from medimg.training.predict import memory_advice
 
 
 class Net(nn.Module):
@@ -66,6 +74,11 @@ class Net(nn.Module):
         {"sizes": 0.7},
         {"sizes": ("small", 1.0)},
         {"monitor": "f1"},
+        {"strategy": "frozen"},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"learning_rate": math.inf},
+        {"C": math.nan},
     ],
 )
 def test_settings_refuse_values_out_of_range(wrong):
@@ -100,7 +113,7 @@ def test_recipe_grows_with_the_set():
 
 
 def test_frozen_trains_the_head_alone():
-    table = plan("frozen", ["a", "b"], epochs=2)
+    table = plan("head", ["a", "b"], epochs=2)
     assert table.to_numpy().tolist() == [[0, 0, 10], [0, 0, 10]]
     assert list(table.columns) == ["a", "b", "head"]
 
@@ -121,7 +134,7 @@ def test_discriminative_rates_fall_by_1_6_a_stage():
 def test_unknown_strategy_names_the_known():
     with pytest.raises(TrainingError, match="head_then_all"):
         plan("magic", ["a"], epochs=1)
-    assert set(STRATEGIES) == {"frozen", "head_then_all", "gradual", "discriminative", "all"}
+    assert set(STRATEGIES) == {"head", "head_then_all", "gradual", "discriminative", "all"}
 
 
 def test_set_trainable_freezes_weights_and_norms():
@@ -155,34 +168,35 @@ def test_decay_spares_norms_and_biases():
 
 
 def test_cosine_warms_up_linearly_then_falls_to_zero():
-    values = [schedule(s, 100, kind="cosine", warmup=0.1) for s in range(100)]
+    values = [schedule(s, 100, "cosine", 0.1) for s in range(100)]
     np.testing.assert_allclose(values[:10], np.arange(1, 11) / 10)
     assert values[55] == pytest.approx(0.5)  # half-way down
     assert values[99] == pytest.approx((1 + math.cos(math.pi * 89 / 90)) / 2)
     assert all(a >= b for a, b in itertools.pairwise(values[10:]))
 
 
-def test_one_cycle_and_constant():
-    one = [schedule(s, 100, kind="one_cycle", warmup=0.1) for s in range(100)]
-    assert max(one) == 1.0
-    assert one.index(1.0) == 29
-    assert one[14] == pytest.approx(0.5)
-    assert one[-1] < 0.002
-    assert schedule(50, 100, kind="constant", warmup=0.1) == 1.0
-    assert schedule(0, 10, kind="cosine", warmup=0.0) == 1.0
+def test_constant_stays_and_no_warm_up_starts_at_the_top():
+    assert schedule(50, 100, "constant", 0.1) == 1.0
+    assert schedule(4, 100, "constant", 0.1) == 0.5
+    assert schedule(0, 10, "cosine", 0.0) == 1.0
 
 
-def test_moving_average_follows_the_formula():
+def test_average_follows_the_formula():
     net = Net()
-    average = MovingAverage(net, 0.5)
+    average = make_average(net, 0.25)
     with torch.no_grad():
         net.head.weight.fill_(1.0)
-        average.module.head.weight.fill_(0.0)
-    average.update(net, 0)  # decay min(0.5, 1/10): 0.9 of the way
-    assert average.module.head.weight[0, 0].item() == pytest.approx(0.9)
-    average.update(net, 1000)  # decay 0.5
-    assert average.module.head.weight[0, 0].item() == pytest.approx(0.95)
-    assert not any(p.requires_grad for p in average.module.parameters())
+        average.update_parameters(net)  # the first one copies
+        assert average.module.head.weight[0, 0].item() == 1.0
+        net.head.weight.fill_(0.0)
+        net.stem[1].running_mean.fill_(2.0)
+        net.stem[1].num_batches_tracked.fill_(7)
+    average.update_parameters(net)  # decay min(0.25, 2/11)
+    assert average.module.head.weight[0, 0].item() == pytest.approx(2 / 11)
+    assert average.module.stem[1].running_mean[0].item() == pytest.approx(2 * 9 / 11)
+    assert average.module.stem[1].num_batches_tracked.item() == 7
+    average.update_parameters(net)  # decay 0.25, as min(0.25, 3/12)
+    assert average.module.head.weight[0, 0].item() == pytest.approx(2 / 11 / 4)
 
 
 # --- losses
@@ -214,10 +228,10 @@ def test_scores_agree_with_scikit_learn(rng):
     logits = rng.normal(size=(50, 3))
     labels = rng.integers(0, 3, 50)
     shares = torch.softmax(torch.from_numpy(logits), 1).numpy()
-    found = scores(logits, labels)
+    found = validation_metrics(logits, labels)
     assert found["loss"] == pytest.approx(log_loss(labels, shares))
     assert found["auc"] == pytest.approx(roc_auc_score(labels, shares, multi_class="ovr"))
-    assert math.isnan(scores(logits[:3], np.array([1, 1, 1]))["auc"])
+    assert math.isnan(validation_metrics(logits[:3], np.array([1, 1, 1]))["auc"])
 
 
 # --- data
@@ -277,29 +291,40 @@ def test_fingerprint_sees_one_pixel_and_one_label(rng):
 
 
 def _set(images, labels, classes=("normal", "ill"), patients=("a", "b")):
-    return SimpleNamespace(
+    class Part(SimpleNamespace):
+        def __len__(self):
+            return len(self.labels)
+
+    return Part(
         images=images, labels=np.array(labels), classes=classes, patients=np.array(patients)
     )
 
 
-def test_check_sets_names_what_is_wrong():
+def test_what_cannot_be_trained_on_is_named():
     good = _set(np.zeros((2, 4, 5), np.uint8), [0, 1])
-    check_sets(good, None, 2)
+    net = SimpleNamespace(num_classes=2, classes=("class 0", "class 1"), channels=1)
+    check_trainable(net, good)
     with pytest.raises(TrainingError, match="class 'normal'"):
-        check_sets(_set(good.images, [0, 0]), None, 2)
-    with pytest.raises(TrainingError, match="num_classes=3"):
-        check_sets(_set(good.images, [0, 2]), None, 2)
-    with pytest.raises(TrainingError, match="6 x 5"):
-        check_sets(good, _set(np.zeros((2, 6, 5), np.uint8), [0, 1]), 2)
-    with pytest.raises(TrainingError, match="float64"):
-        check_sets(_set(np.zeros((2, 4, 5)), [0, 1]), None, 2)
-    with pytest.raises(TrainingError, match="3 labels"):
-        check_sets(_set(good.images, [0, 1, 1]), None, 2)
-    check_sets(good, _set(good.images, [0, 1], patients=["c", "d"]), 2)
+        check_trainable(net, _set(good.images, [0, 0]))
+    for labels in ([0, 2], [-1, 0], [0, 1, 1]):
+        with pytest.raises(TrainingError, match="a number from 0 to 1"):
+            check_trainable(net, _set(good.images, labels))
+    with pytest.raises(TrainingError, match=r"classes=\['a', 'b', 'c'\]"):
+        check_trainable(net, _set(good.images, [0, 2], ("a", "b", "c")))
+    with pytest.raises(TrainingError, match=r"\(6, 5\)"):
+        check_trainable(net, good, _set(np.zeros((2, 6, 5), np.uint8), [0, 1]))
+    for wrong in (
+        np.zeros((2, 4, 5)),
+        np.zeros((2, 4, 5, 2), np.uint8),
+        np.zeros((2, 4), np.uint8),
+    ):
+        with pytest.raises(TrainingError, match=r"expected uint8 \(N, H, W\)"):
+            check_trainable(net, _set(wrong, [0, 1]))
+    check_trainable(net, good, _set(good.images, [0, 1], patients=["c", "d"]))
     with pytest.raises(TrainingError, match=r"classes are normal, ill .* classes ill, normal"):
-        check_sets(good, _set(good.images, [0, 1], ("ill", "normal"), ["c", "d"]), 2)
+        check_trainable(net, good, _set(good.images, [0, 1], ("ill", "normal"), ["c", "d"]))
     with pytest.raises(TrainingError, match=r"patient 'b' is in .* \(1 in all\)"):
-        check_sets(good, _set(good.images, [0, 1], patients=["c", "b"]), 2)
+        check_trainable(net, good, _set(good.images, [0, 1], patients=["c", "b"]))
 
 
 # --- probe
@@ -310,7 +335,7 @@ def test_probe_is_scikit_learns_pipeline_folded_into_one_layer(rng):
     labels = (features[:, 2] > 3).astype(np.int64)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, tol=1e-6))
     reference.fit(features, labels)
-    logits = linear_probe(features, labels, strength=0.01).logits(features)
+    logits = linear_probe(features, labels, C=0.01).logits(features)
     margin = reference.decision_function(features)
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], margin, atol=1e-5)
 
@@ -318,28 +343,48 @@ def test_probe_is_scikit_learns_pipeline_folded_into_one_layer(rng):
 def test_probe_of_three_classes_and_an_absent_one(rng):
     features = rng.normal(size=(60, 4)).astype(np.float32)
     labels = features[:, :3].argmax(axis=1)
-    probe = linear_probe(features, labels, num_classes=4, strength=1.0)
+    probe = linear_probe(features, labels, num_classes=4, C=1.0)
     logits = probe.logits(features)
     assert (logits.argmax(axis=1) == labels).mean() > 0.8
     assert (logits[:, 3] == -10).all()
-    with pytest.raises(TrainingError, match="two"):
+    with pytest.raises(TrainingError, match="two or more"):
         linear_probe(features, np.ones(60, np.int64))
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-def test_probe_weighs_the_classes_as_scikit_learn_does(rng, balanced):
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"labels": [0, 1, 2, 1]},
+            r"the labels are 0, 1, 2; expected .* from 0 to 1 .num_classes=2",
+        ),
+        ({"labels": [0, 1, -1, 1]}, "the labels are -1, 0, 1;"),
+        ({"labels": [0.0, 0.5, 1.0, 1.0]}, "whole numbers from 0 to 1"),
+        ({"labels": [0, 1, 1]}, r"labels \(3,\) cannot be fitted"),
+        ({"features": np.full((4, 2), np.nan)}, "finite numbers"),
+        ({"C": 0.0}, "C is 0.0; give a number above 0"),
+        ({"C": math.nan}, "C is nan"),
+    ],
+)
+def test_what_a_probe_cannot_be_fitted_to_is_named(changes, says):
+    given = {"features": np.eye(4)[:, :2], "labels": [0, 1, 0, 1], "C": 1.0} | changes
+    with pytest.raises(TrainingError, match=says):
+        linear_probe(given["features"], np.array(given["labels"]), C=given["C"])
+
+
+@pytest.mark.parametrize("weights", ["balanced", (1.0, 5.0)])
+def test_probe_weighs_the_classes_as_scikit_learn_does(rng, weights):
     features = rng.normal(0, 1, (40, 3))
     labels = (features[:, 0] + rng.normal(0, 1, 40) > 1).astype(np.int64)
-    even = len(labels) / (2 * np.bincount(labels)) if balanced else np.ones(2)
+    given = weights if weights == "balanced" else dict(enumerate(weights))
     reference = make_pipeline(
-        StandardScaler(),
-        LogisticRegression(tol=1e-6, class_weight={0: even[0], 1: 5 * even[1]}),
+        StandardScaler(), LogisticRegression(tol=1e-6, class_weight=given)
     ).fit(features, labels)
-    probe = linear_probe(features, labels, strength=1.0, balanced=balanced, weights=(1.0, 5.0))
+    probe = linear_probe(features, labels, C=1.0, class_weights=weights)
     margin = np.diff(probe.logits(features), axis=1)[:, 0]
     np.testing.assert_allclose(margin, reference.decision_function(features), atol=1e-4)
     with pytest.raises(TrainingError, match="3 numbers for 2 classes"):
-        linear_probe(features, labels, weights=(1.0, 2.0, 3.0))
+        linear_probe(features, labels, class_weights=(1.0, 2.0, 3.0))
 
 
 # --- memory

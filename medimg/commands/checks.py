@@ -17,7 +17,7 @@ from medimg.errors import MetricsError, ModelError, StudyTableError
 from medimg.storage import equal_files
 
 if TYPE_CHECKING:
-    from medimg.models import MedicalNet, ModelInfo
+    from medimg.models import ModelInfo
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +70,10 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
             )
 
 
-def check_size(model: MedicalNet, size: int) -> None:
-    """Refuse images of a size that the network cannot take, before they are decoded."""
-    if model.fixed_size not in (None, size):
-        raise ModelError(
-            f"{model.name} takes images of {model.fixed_size} x {model.fixed_size} pixels only, "
-            f"not {size}; give --size {model.fixed_size}."
-        )
+def check_size(size: int) -> None:
+    """Refuse a side of the images that no model card may have, before they are decoded."""
+    if not 8 <= size <= 4096:
+        raise ModelError(f"--size is {size}; give a number of pixels from 8 to 4096.")
 
 
 def check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import pandas as pd
 from medimg import datasets
 from medimg.commands.checks import beside, check_classes, check_fit, check_size, check_unseen
 from medimg.commands.data import named_studies, save_table
+from medimg.errors import TrainingError
 from medimg.storage import atomic_write
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from medimg.metrics import Predictions
     from medimg.models import MedicalNet, ModelInfo
-    from medimg.training import FitResult, FitSettings
+    from medimg.training import FitResult
 
 log = logging.getLogger(__name__)
 
@@ -40,21 +42,17 @@ def fit(args: argparse.Namespace) -> None:
     learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
     classes = datasets.class_names(learn)
     check_fit(learn, classes, args.sensitivity)
+    check_size(args.size)
     with training.process_group():
         model = models.build_model(
-            args.model, num_classes=len(classes), pretrained=args.weights or True, head=args.head
+            args.model, classes=classes, pretrained=args.weights or True, head=args.head
         )
-        check_size(model, args.size)
-        model.classes = classes
         data = datasets.decode(
             learn, size=args.size, keep_aspect=args.keep_aspect, cache=args.cache, classes=classes,
             allow_duplicates=args.allow_duplicates,
         )  # fmt: skip
         train, val = data.subset("train"), data.subset("val")
-        result = training.fit(
-            model, train, val, settings=_settings(args, len(train), model), resume=args.resume,
-            out_dir=job.checkpoints if job else out,
-        )  # fmt: skip
+        result = _trained(model, train, val, args, out=job.checkpoints if job else out)
         if training.is_main():
             _keep(result, val, out, args)
             save_table(studies, beside(out / "model"))  # with the model that it belongs to
@@ -139,14 +137,35 @@ def explain(args: argparse.Namespace) -> None:
         print(target)
 
 
-def _settings(args: argparse.Namespace, count: int, model: MedicalNet) -> FitSettings:
-    """Return the recipe for so many images, with what the arguments change."""
+def _trained(
+    model: MedicalNet,
+    train: datasets.ImageSet,
+    val: datasets.ImageSet,
+    args: argparse.Namespace,
+    *,
+    out: Path,
+) -> FitResult:
+    """Train by the recipe for so many images, with what the arguments change.
+
+    "frozen" leaves the backbone as it is: a linear head is solved, another one trained by steps.
+    """
     from medimg import training
 
-    given = {"strategy": args.strategy, "epochs": args.epochs}
-    changes = {name: value for name, value in given.items() if value is not None}
-    fixed = model.fixed_size is not None
-    return replace(training.recipe(count, seed=args.seed, fixed_size=fixed), **changes)
+    settings = training.recipe(len(train), seed=args.seed)
+    few = len(train) < training.FEW and args.epochs is None
+    strategy = args.strategy or ("frozen" if few else settings.strategy)
+    if strategy == "frozen" and not model.head.wants_map:
+        if args.epochs is not None:
+            raise TrainingError(
+                "--strategy frozen solves the head at once, without epochs; leave out --epochs"
+            )
+        given: dict[str, Any] = {"C": settings.C, "class_weights": settings.class_weights}
+        solved = training.fit_head(model, train, val, cache=out, **given)
+        return replace(solved, settings=solved.settings | {"tta": settings.tta})
+    strategy = "head" if strategy == "frozen" else strategy
+    epochs = settings.epochs if args.epochs is None else args.epochs
+    settings = replace(settings, strategy=strategy, epochs=epochs)
+    return training.fit(model, train, val, settings=settings, out_dir=out, resume=args.resume)
 
 
 def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.Namespace) -> None:
@@ -157,11 +176,10 @@ def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.N
         "image_size": args.size,
         "keep_aspect": args.keep_aspect,
         "data_fingerprint": result.fingerprint,
-        "settings": result.settings.to_json(),
-        "tta": result.settings.tta,
+        "settings": result.settings,
+        "tta": result.settings["tta"],
     }
-    if len(val.classes) == 2:
-        sidecar |= _calibrated(result, val, args)
+    sidecar |= _calibrated(result, val, args)
     models.save_model(result.model, out / "model", sidecar=sidecar)
     save_table(result.history.reset_index(), out / "history.csv")
     print(f"wrote {out / 'model.safetensors'}, {out / 'model.json'}, {out / 'history.csv'}")
@@ -170,17 +188,23 @@ def _keep(result: FitResult, val: datasets.ImageSet, out: Path, args: argparse.N
 def _calibrated(
     result: FitResult, val: datasets.ImageSet, args: argparse.Namespace
 ) -> dict[str, object]:
-    """Return temperature, threshold and validation AUC, of scores as `predict` will make them."""
+    """Return temperature, threshold and validation metrics of scores as `predict` makes them."""
     from medimg import metrics, training
 
-    logits = training.predict_logits(result.model, val.images, tta=result.settings.tta)
+    logits = training.predict_logits(result.model, val.images, tta=result.settings["tta"])
 
     def predictions(temperature: float) -> metrics.Predictions:
-        scores = training.to_scores(logits, temperature=temperature)
+        scores = training.probabilities(logits, temperature=temperature)
         return metrics.Predictions(val.ids, val.labels, scores, val.patient_ids, val.classes)
 
     temperature = metrics.fit_temperature(predictions(1.0)).value
     scored = predictions(temperature)
+    metric = training.validation_metrics(logits, val.labels)
+    if not scored.is_binary:
+        words = ", ".join(f"{name} {value:.3f}" for name, value in metric.items())
+        print(f"validation on {len(val)} images: {words}; temperature {temperature:.2f}")
+        found = {f"val_{name}": value for name, value in metric.items() if math.isfinite(value)}
+        return {"temperature": temperature, "metrics": found}
     if args.sensitivity is None:
         cut = metrics.choose_threshold(scored)
     else:
@@ -209,7 +233,7 @@ def _called(
     from medimg import training
 
     logits = training.predict_logits(model, pixels, tta=info.tta)
-    scores = training.to_scores(logits, temperature=info.temperature)
+    scores = training.probabilities(logits, temperature=info.temperature)
     called = scores >= info.threshold if scores.ndim == 1 else scores.argmax(axis=1)
     return scores, [info.classes[int(k)] for k in called]
 

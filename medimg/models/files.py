@@ -7,29 +7,39 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from medimg.errors import ModelError
-from medimg.models.backbones import build_model
+from medimg.models.build import build_model, load_weights
 from medimg.models.network import AttentionHead, MedicalNet
 from medimg.runtime import versions
 from medimg.storage import atomic_write
+
+_LARGEST_CARD = 1_000_000  # bytes; a card has some thousands
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """What a file of weights does not say itself.
 
+    ``medimg/models/card.schema.json`` says which values each field may have.
+
     Attributes
     ----------
     name, head : str
         As given to `build_model`.
     classes : tuple of str
-        The outputs, healthy first.
+        Names of the outputs, the healthy class first.
+    channels : int
+        1 for grey images, 3 for colour.
     image_size : int
         Side of the images that it was trained on, in pixels.
     keep_aspect : bool
@@ -37,7 +47,7 @@ class ModelInfo:
     mean, std : tuple of float
         Normalisation of the three channels; the network applies it itself.
     threshold : float
-        From this P(disease) on, an image is called diseased.
+        An image is called diseased if P(disease) is at least this.
     threshold_rule : str
         How the threshold was chosen, and on what.
     temperature : float
@@ -45,19 +55,24 @@ class ModelInfo:
     tta : bool
         Whether threshold and temperature belong to scores averaged over several views of an
         image (test-time augmentation), so that it must be scored in the same way.
+    ordinal : bool
+        Whether the classes are grades, in rising order.
+    by : {"image", "patient"}
+        Whether the threshold belongs to scores of images or of patients.
     data_fingerprint : str
-        Of the training images and labels.
+        Fingerprint of the training images and labels.
     settings, metrics : dict
-        How it was trained, what it reached on validation.
+        How it was trained, and what it reached on validation.
     versions : dict
-        Of Python and the packages that trained it.
+        Versions of Python and of the packages that trained it.
     weights_sha256 : str
-        Sum of the file of weights that the card was written with; empty in cards of before.
+        SHA-256 of the file of weights that the card was written with; empty in older cards.
     """
 
     name: str
     classes: tuple[str, ...]
     head: str = "linear"
+    channels: int = 1
     image_size: int = 224
     keep_aspect: bool = False
     mean: tuple[float, ...] = ()
@@ -66,6 +81,8 @@ class ModelInfo:
     threshold_rule: str = "default"
     temperature: float = 1.0
     tta: bool = False
+    ordinal: bool = False
+    by: str = "image"
     data_fingerprint: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -81,8 +98,8 @@ def save_model(
 ) -> ModelInfo:
     """Write ``PATH.safetensors`` and, beside it, ``PATH.json``, each atomically.
 
-    The card holds the sum of the weights, so that `load_model` can tell when the two are not of
-    one writing.
+    The card holds the SHA-256 of the weights, so that `load_model` can tell when the two were not
+    written together.
 
     Parameters
     ----------
@@ -101,7 +118,7 @@ def save_model(
     Raises
     ------
     ModelError
-        When the sidecar has a field that `ModelInfo` lacks.
+        When the sidecar has a field that `ModelInfo` lacks, or a value that a card cannot have.
     """
     known = {f.name for f in fields(ModelInfo)}
     extra = dict(sidecar or {})
@@ -109,9 +126,10 @@ def save_model(
         raise ModelError(
             f"the sidecar has unknown fields {sorted(set(extra) - known)}; known: {sorted(known)}"
         )
-    own = {
+    own: dict[str, Any] = {
         "name": model.name,
         "classes": tuple(model.classes),
+        "channels": model.channels,
         "head": "attention" if isinstance(model.head, AttentionHead) else "linear",
         "mean": tuple(round(float(v), 6) for v in model.mean.flatten()),
         "std": tuple(round(float(v), 6) for v in model.std.flatten()),
@@ -120,11 +138,15 @@ def save_model(
     content = save({key: value.cpu().contiguous() for key, value in model.state_dict().items()})
     sums = {"weights_sha256": hashlib.sha256(content).hexdigest()}
     info = ModelInfo(**(own | extra | sums))
+    try:
+        text = json.dumps(asdict(info), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{card}: the card cannot be written ({error})") from error
+    _parse(text, card)
     with atomic_write(weights) as file:
         file.write(content)
     with atomic_write(card, "w") as file:
-        json.dump(asdict(info), file, indent=2, sort_keys=True)
-        file.write("\n")
+        file.write(text)
     return info
 
 
@@ -134,7 +156,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
     Parameters
     ----------
     path : path
-        Of the ``.safetensors`` file, with or without that ending.
+        Path of the ``.safetensors`` file, with or without that ending.
 
     Returns
     -------
@@ -146,7 +168,8 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
     Raises
     ------
     ModelError
-        When a file is missing or damaged, or the two do not belong together.
+        When a file is missing or damaged, the two do not belong together, the card holds a value
+        that a card cannot have, or a weight is not finite.
     """
     weights, card = _paths(path)
     for part in (weights, card):
@@ -159,25 +182,19 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
     content = weights.read_bytes()
     try:
         tensors = load(content)
-    except SafetensorError as error:
-        raise ModelError(
-            f"{weights} is not a safetensors file, or is cut short ({error})"
-        ) from error
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        why = f"{weights} is not a safetensors file, or is cut short ({error})"
+        raise ModelError(why) from error
     if info.weights_sha256 not in ("", hashlib.sha256(content).hexdigest()):
         raise ModelError(
             f"{card} was not written with the weights in {weights}: their SHA-256 is not the one "
-            "it names, so its threshold and temperature are of another network; bring the pair "
-            "that belongs together, or fit again"
+            "it names, so its threshold and temperature are those of another network; bring the "
+            "pair that belongs together, or fit again"
         )
-    model = build_model(info.name, num_classes=len(info.classes), pretrained=False, head=info.head)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ModelError(
-            f"the weights in {weights.name} are not those of the {info.name} with "
-            f"{len(info.classes)} classes and a {info.head} head that {card.name} describes"
-        ) from error
-    model.classes = info.classes
+    model = build_model(
+        info.name, classes=info.classes, channels=info.channels, pretrained=False, head=info.head
+    )
+    load_weights(model, tensors, f"{info.name} ({weights.name})")
     return model.eval(), info
 
 
@@ -188,12 +205,40 @@ def _paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 
 def _read_card(card: Path) -> ModelInfo:
+    if card.stat().st_size > _LARGEST_CARD:
+        raise ModelError(
+            f"{card} is not the sidecar of a model: it is over {_LARGEST_CARD:,} bytes"
+        )
+    content = _parse(card.read_bytes(), card)
+    for key in {"classes", "mean", "std"} & set(content):
+        content[key] = tuple(content[key])
+    return ModelInfo(**content)
+
+
+@cache
+def _schema() -> Draft202012Validator:
+    text = files("medimg.models").joinpath("card.schema.json").read_text(encoding="utf-8")
+    return Draft202012Validator(json.loads(text))
+
+
+def _parse(text: str | bytes, card: Path) -> dict[str, Any]:
+    """Return a card's fields, or refuse it and name the field."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number that JSON has")
+
     try:
-        content = json.loads(card.read_text(encoding="utf-8"))
-        for key in ("classes", "mean", "std"):
-            content[key] = tuple(content[key])
-        return ModelInfo(**content)
-    except (ValueError, TypeError, KeyError) as error:
+        content = json.loads(text, parse_constant=refuse)
+        found = best_match(_schema().iter_errors(content))
+    except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{card} is not the sidecar of a model ({error}); write it with save_model"
         ) from error
+    if found is None:
+        return dict(content)
+    where = ".".join(str(part) for part in found.absolute_path)
+    if where and "description" in found.schema:
+        reason = f"{where} is {repr(found.instance)[:40]}; expected {found.schema['description']}"
+    else:
+        reason = " ".join(found.message.split())[:200]
+    raise ModelError(f"{card} is not the sidecar of a model ({reason}); write it with save_model")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,84 +84,102 @@ class AttentionHead(nn.Module):
 
 
 class MedicalNet(nn.Module):
-    """A pretrained backbone with a new head, for images in [0, 1] of one or three channels.
+    """A backbone with a new head, for grey or colour images in [0, 1].
 
     Parameters
     ----------
-    backbone : nn.Sequential
-        Its children are the stages, first to last; the last one yields a feature map (B, C, h, w)
-        or, for transformers, tokens (B, 1 + h*w, C), the class token first.
+    backbone : nn.Module
+        A timm network, or a Sequential of named stages that ends in a feature map (B, C, h, w).
     head : LinearHead or AttentionHead
         From features to logits.
     name : str
         The backbone's name in `build_model`.
     mean, std : tuple of float
         The three-channel normalisation that the backbone was pretrained with.
+    channels : {1, 3}
+        Channels of the images: 1 for grey, 3 for colour.
+    classes : sequence of str, optional
+        Names of the outputs, the healthy class first; "class 0", "class 1", ... by default.
 
     Attributes
     ----------
     classes : tuple of str
-        Names of the outputs, healthy first.
+        Names of the outputs.
     num_classes : int
-        Outputs, K.
+        Number of outputs, K.
     """
 
     def __init__(
         self,
-        backbone: nn.Sequential,
+        backbone: nn.Module,
         head: LinearHead | AttentionHead,
         *,
         name: str,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        channels: int = 1,
+        classes: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.head = head
-        self.name = name
+        self.name, self.channels = name, channels
         self.num_classes = head.linear.out_features
-        self.classes = tuple(f"class {k}" for k in range(self.num_classes))
+        self.classes = unnamed(self.num_classes) if classes is None else tuple(classes)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
-    @property
-    def fixed_size(self) -> int | None:
-        """Side of the only images that it takes, in pixels (a transformer); None for any size."""
-        return getattr(self.backbone[0], "image_size", None)
-
     def stages(self) -> dict[str, nn.Module]:
         """Return the backbone's parts by name, from input to output."""
-        return dict(self.backbone.named_children())
+        return {name: _together(parts) for name, parts in _parts(self.backbone).items()}
 
     def normalize(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) in [0, 1] -> (B, 3, H, W) as in pretraining.
 
-        A single channel is repeated by broadcasting against the three means.
+        A single channel is repeated by broadcasting against the three means. A network for grey
+        images refuses colour ones.
         """
-        if images.ndim != 4 or images.shape[1] not in (1, 3):
+        if images.ndim != 4 or images.shape[1] not in (1, self.channels):
+            wanted = "(B, 1, H, W)" if self.channels == 1 else "(B, 1, H, W) or (B, 3, H, W)"
             raise ModelError(
-                f"{self.name} takes images (B, 1, H, W) or (B, 3, H, W) in [0, 1], "
-                f"got {tuple(images.shape)}; add the missing axis"
+                f"{self.name} takes images {wanted} in [0, 1], got {tuple(images.shape)}; add the "
+                "missing axis, or build the network with channels=3 for colour"
             )
         return (images - self.mean) / self.std
 
     def _trunk(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.backbone(self.normalize(images)))
+        # A timm network ends in features of every place; called as a whole, it would pool them.
+        run = getattr(self.backbone, "forward_features", self.backbone)
+        some = images if len(images) else images.new_zeros(1, *images.shape[1:])
+        return cast(Tensor, run(self.normalize(some)))[: len(images)]  # transformers need an image
+
+    def _pooled(self, trunk: Tensor) -> Tensor:
+        if hasattr(self.backbone, "forward_head"):
+            return cast(Tensor, self.backbone.forward_head(trunk, pre_logits=True))
+        return trunk.mean(dim=(2, 3))
+
+    def _as_map(self, trunk: Tensor, images: Tensor) -> Tensor:
+        if trunk.ndim == 4:
+            return trunk
+        patch = self.backbone.patch_embed.patch_size  # a transformer's tokens, row by row
+        height, width = (-(-side // p) for side, p in zip(images.shape[2:], patch, strict=True))
+        tokens = trunk[:, self.backbone.num_prefix_tokens :].transpose(1, 2)  # (B, C, h*w)
+        return tokens.reshape(*tokens.shape[:2], height, width)
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) -> (B, C, h, w), before pooling."""
-        return _as_map(self._trunk(images))
+        return self._as_map(self._trunk(images), images)
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) -> (B, C) pooled features (a transformer's class token)."""
-        return _pooled(self._trunk(images))
+        return self._pooled(self._trunk(images))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) in [0, 1] -> (B, K) logits."""
-        trunk = self._trunk(images)
-        return cast(Tensor, self.head(_as_map(trunk) if self.head.wants_map else _pooled(trunk)))
+        features = self.feature_map(images) if self.head.wants_map else self.embed(images)
+        return cast(Tensor, self.head(features))
 
     def attention(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) -> (B, h, w) weights of the attention head, summing to one.
@@ -178,16 +197,48 @@ class MedicalNet(nn.Module):
         return self.head.weights(self.feature_map(images))
 
 
-def _as_map(trunk: Tensor) -> Tensor:
-    if trunk.ndim == 4:
-        return trunk
-    tokens = trunk[:, 1:].transpose(1, 2)  # (B, C, h*w), without the class token
-    side = round(tokens.shape[2] ** 0.5)
-    return tokens.reshape(len(tokens), tokens.shape[1], side, side)
+def unnamed(count: int) -> tuple[str, ...]:
+    """Return the names of classes that nobody named.
+
+    Examples
+    --------
+    >>> unnamed(2)
+    ('class 0', 'class 1')
+    """
+    return tuple(f"class {k}" for k in range(count))
 
 
-def _pooled(trunk: Tensor) -> Tensor:
-    return trunk.mean(dim=(2, 3)) if trunk.ndim == 4 else trunk[:, 0]
+def _parts(whole: Any) -> dict[str, list[nn.Module | nn.Parameter]]:
+    """Return the modules (and a transformer's lone parameters) of each stage, input first."""
+    if isinstance(whole, nn.Sequential):
+        return {name: [part] for name, part in whole.named_children()}
+    if hasattr(whole, "features"):  # DenseNet
+        f = whole.features
+        blocks = [[f.denseblock1, f.transition1], [f.denseblock2, f.transition2]]
+        blocks += [[f.denseblock3, f.transition3], [f.denseblock4, f.norm5]]
+        found = [[f.conv0, f.norm0], *blocks]
+    elif hasattr(whole, "layer1"):  # ResNet
+        layers = (whole.layer1, whole.layer2, whole.layer3, whole.layer4)
+        found = [[whole.conv1, whole.bn1], *([layer] for layer in layers)]
+    elif hasattr(whole, "stages"):  # ConvNeXt, whose last norm lies behind the pooling
+        found = [[whole.stem], *([stage] for stage in whole.stages), [whole.head]]
+    elif hasattr(whole, "patch_embed"):  # vision transformer
+        first = [whole.cls_token, whole.pos_embed, whole.patch_embed]
+        found = [first, *([block] for block in whole.blocks), [whole.norm]]
+    else:  # EfficientNet
+        found = [[whole.conv_stem, whole.bn1], *([block] for block in whole.blocks)]
+        found.append([whole.conv_head, whole.bn2])
+    names = ["stem", *(f"stage{i}" for i in range(1, len(found)))]
+    return dict(zip(names, found, strict=True))
+
+
+def _together(parts: list[nn.Module | nn.Parameter]) -> nn.Module:
+    """Return the parts of a stage as one module; the parts themselves are not copied."""
+    stage = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
+    for number, part in enumerate(parts):
+        if isinstance(part, nn.Parameter):
+            stage.register_parameter(f"lone{number}", part)
+    return stage
 
 
 def target_layer(model: MedicalNet) -> nn.Module:
@@ -200,11 +251,12 @@ def target_layer(model: MedicalNet) -> nn.Module:
     Returns
     -------
     nn.Module
-        The last stage of a convolutional network, (B, C, h, w); in a transformer the first
-        normalisation of the last block, (B, 1 + h*w, C).
+        The layer of a convolutional network that puts out the feature map (B, C, h, w); in a
+        transformer the first normalisation of the last block, (B, 1 + h*w, C).
     """
-    last = list(model.backbone.children())[-1]
-    if isinstance(last, nn.LayerNorm):
-        blocks = [m for m in model.backbone.modules() if hasattr(m, "self_attention")]
-        return cast(nn.Module, blocks[-1].ln_1)
-    return last
+    whole = model.backbone
+    if hasattr(whole, "patch_embed"):
+        return cast(nn.Module, whole.blocks[-1].norm1)
+    if hasattr(whole, "stages"):
+        return cast(nn.Module, whole.stages[-1])
+    return cast(nn.Module, list(_parts(whole).values())[-1][-1])

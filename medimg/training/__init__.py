@@ -1,36 +1,24 @@
-"""Train, validate, keep and apply networks; networks and images come as arguments."""
+"""Train, validate, keep and apply networks."""
 
-from medimg.training.crossval import CrossValidation, cross_validate
-from medimg.training.distributed import is_main, process_group, world
-from medimg.training.fit import FitResult, fit
-from medimg.training.inference import predict, predict_ensemble, predict_logits, to_scores
-from medimg.training.loop import make_loss
-from medimg.training.mixed_precision import autocast
-from medimg.training.probe import Probe, extract_features, linear_probe
-from medimg.training.scores import scores
-from medimg.training.settings import FitSettings, recipe
-from medimg.training.strategies import STRATEGIES, plan
+from medimg.training.crossval import cross_validate, patient_folds
+from medimg.training.data import check_trainable, epoch_order
+from medimg.training.distributed import is_main, process_group
+from medimg.training.fit import fit
+from medimg.training.head import Probe, extract_features, fit_head, linear_probe
+from medimg.training.optim import STRATEGIES, make_loss, plan
+from medimg.training.predict import (
+    predict,
+    predict_logits,
+    probabilities,
+    run_model,
+    validation_metrics,
+)
+from medimg.training.settings import FEW, FitResult, FitSettings, recipe
+from medimg.training.speed import autocast
 
 __all__ = [
-    "STRATEGIES",
-    "CrossValidation",
-    "FitResult",
-    "FitSettings",
-    "Probe",
-    "autocast",
-    "cross_validate",
-    "extract_features",
-    "fit",
-    "is_main",
-    "linear_probe",
-    "make_loss",
-    "plan",
-    "predict",
-    "predict_ensemble",
-    "predict_logits",
-    "process_group",
-    "recipe",
-    "scores",
-    "to_scores",
-    "world",
-]
+    "FEW", "STRATEGIES", "FitResult", "FitSettings", "Probe", "autocast", "check_trainable",
+    "cross_validate", "epoch_order", "extract_features", "fit", "fit_head", "is_main",
+    "linear_probe", "make_loss", "patient_folds", "plan", "predict", "predict_logits",
+    "probabilities", "process_group", "recipe", "run_model", "validation_metrics",
+]  # fmt: skip

@@ -1,9 +1,8 @@
-"""Cross-validation by patient: how much a result owes to the split."""
+"""Cross-validation by patient: every image is scored by a model that never saw its patient."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,102 +11,93 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from medimg.errors import TrainingError
-from medimg.training.fit import fit
-from medimg.training.inference import predict_logits
-from medimg.training.scores import scores
-from medimg.training.settings import FitSettings
-from medimg.training.types import ImageSet, Network
+
+Rows = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class CrossValidation:
-    """What each fold gave, and what the folds give together.
-
-    Attributes
-    ----------
-    folds : DataFrame
-        One row a fold (index ``fold``, from 1): images, patients, loss, auc, accuracy, best_epoch.
-    logits : ndarray
-        float32 (N, K): each image judged by the network that never saw its patient.
-    mean_auc, spread_auc : float
-        Mean and standard deviation over the folds.
-    """
-
-    folds: pd.DataFrame = field(repr=False)
-    logits: NDArray[np.float32] = field(repr=False)
-    mean_auc: float
-    spread_auc: float
-
-
-def cross_validate(
-    make_model: Callable[[], Network],
-    images: ImageSet,
-    *,
-    settings: FitSettings | None = None,
-    folds: int = 5,
-    tta: bool = False,
-) -> CrossValidation:
-    """Train one network a fold, patients kept apart, and judge each on the patients it never saw.
-
-    Early stopping looks at one fold's worth of the training patients, never at the judged fold.
+def patient_folds(
+    labels: NDArray[Any], patients: NDArray[Any], *, folds: int = 5, seed: int = 0
+) -> list[tuple[Rows, Rows]]:
+    """Deal the patients out into parts, each with about the same share of each class.
 
     Parameters
     ----------
-    make_model : callable
-        Returns a fresh network each time.
-    images : ImageSet
-        All images, with their patients.
-    settings : FitSettings, optional
-        As for `fit`; its seed also deals the patients out.
+    labels : ndarray
+        int64 (N,).
+    patients : ndarray
+        (N,) names: images of one patient never part.
     folds : int
-        3 or more.
-    tta : bool
-        As for `predict_logits`.
+        Number of parts; 2 or more.
+    seed : int
+        Seed for the shuffling.
 
     Returns
     -------
-    CrossValidation
+    list of (ndarray, ndarray)
+        For each part the rows to learn from and the rows to judge.
 
     Raises
     ------
     TrainingError
-        When a class has fewer patients than there are folds.
+        When a class has fewer patients than there are parts.
+
+    Examples
+    --------
+    >>> labels, patients = np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "d"])
+    >>> [judge.tolist() for _, judge in patient_folds(labels, patients, folds=2)]
+    [[1, 2], [0, 3]]
     """
-    seed = 0 if settings is None else settings.seed
-    if folds < 3:
-        raise TrainingError(f"folds is {folds}; give 3 or more (train, stop, judge)")
-    pairs = pd.DataFrame({"label": images.labels, "patient": images.patients})
+    if folds < 2:
+        raise TrainingError(f"folds is {folds}; give 2 or more")
+    pairs = pd.DataFrame({"label": labels, "patient": patients})
     fewest = int(pairs.groupby("label")["patient"].nunique().min())
     if fewest < folds:
         raise TrainingError(
             f"a class has {fewest} patients, too few for {folds} folds; give folds={fewest} or "
             "fewer, or more patients"
         )
-    part = np.empty(len(images), int)
     make: Any = StratifiedGroupKFold
-    dealer = make(folds, shuffle=True, random_state=seed)
-    for number, (_, rows) in enumerate(dealer.split(pairs, images.labels, images.patients)):
-        part[rows] = number
-    rows_of, logits = [], np.empty((len(images), make_model().num_classes), np.float32)
-    for number in range(folds):
-        judged, stops = part == number, part == (number + 1) % folds
-        result = fit(
-            make_model(),
-            images.subset(np.flatnonzero(~judged & ~stops)),
-            images.subset(np.flatnonzero(stops)),
-            settings=settings,
-        )
-        logits[judged] = predict_logits(result.model, images.images[judged], tta=tta)
-        rows_of.append(
-            {
-                "fold": number + 1,
-                "images": int(judged.sum()),
-                "patients": len(np.unique(images.patients[judged])),
-                **scores(logits[judged], images.labels[judged]),
-                "best_epoch": result.best_epoch,
-            }
-        )
-    table = pd.DataFrame(rows_of).set_index("fold")
-    return CrossValidation(
-        table, logits, float(table["auc"].mean()), float(table["auc"].std(ddof=1))
-    )
+    return list(make(folds, shuffle=True, random_state=seed).split(pairs, labels, patients))
+
+
+def cross_validate(
+    score: Callable[[Rows, Rows], NDArray[Any]],
+    labels: NDArray[Any],
+    patients: NDArray[Any],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Return a score for each image, by a model that never saw its patient (out of fold).
+
+    Parameters
+    ----------
+    score : callable
+        Given the rows to learn from and the rows to judge, returns the scores of the latter:
+        (n,) or (n, K).
+    labels, patients, folds, seed
+        As for `patient_folds`.
+
+    Returns
+    -------
+    ndarray
+        float64 (N,) or (N, K).
+
+    Raises
+    ------
+    TrainingError
+        When a class has fewer patients than there are parts.
+
+    Examples
+    --------
+    >>> x, y = np.array([1.0, 2.0, 5.0, 6.0]), np.array([0, 0, 1, 1])
+    >>> cross_validate(lambda learn, judge: x[judge] - x[learn].mean(), y, np.arange(4), folds=2)
+    array([-2.5, -1.5,  1.5,  2.5])
+    """
+    found: NDArray[np.float64] | None = None
+    for learn, judge in patient_folds(labels, patients, folds=folds, seed=seed):
+        part = np.asarray(score(learn, judge))
+        if found is None:
+            found = np.empty((len(labels), *part.shape[1:]))
+        found[judge] = part
+    return np.empty(0) if found is None else found

@@ -1,4 +1,4 @@
-"""From uint8 arrays to batches on the device: order, balance, fingerprint."""
+"""From image sets to batches on the device: what is refused, order, fingerprint."""
 
 from __future__ import annotations
 
@@ -11,52 +11,142 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
+from medimg.models import MedicalNet
+from medimg.models.network import unnamed
 from medimg.runtime import mix
 
 Indices = NDArray[np.int64]
 
 
-class Batches:
-    """Rows of an array as float batches on a device.
-
-    On a GPU with room the whole uint8 array is put there once; otherwise each batch is copied, so
-    that a memory-mapped array never has to fit.
+def check_trainable(
+    model: MedicalNet, train: ImageSet, val: ImageSet | None = None, *, monitor: str = "last"
+) -> None:
+    """Refuse what cannot be trained on, or not honestly, and name what is wrong.
 
     Parameters
     ----------
-    array : ndarray
-        uint8 (N, H, W) images, or floating features (N, ...).
-    device : torch.device
-        Where batches shall be.
+    model : MedicalNet
+        The network to train.
+    train, val : ImageSet
+        What to learn from, and what to validate on (or None).
+    monitor : {"auc", "loss", "last"}
+        What early stopping looks at.
+
+    Raises
+    ------
+    TrainingError
+        For images of wrong shape or type, labels beyond the classes, one class only, two sets of
+        different sizes or classes, a patient who is in both, or classes that the model was not
+        built with.
     """
-
-    def __init__(self, array: NDArray[Any], device: torch.device) -> None:
-        self.array = array
-        self.device = device
-        self.resident: Tensor | None = None
-        if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
-            self.resident = torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def __call__(self, rows: Indices, *, size: int | None = None) -> Tensor:
-        """Return float32 (B, 1, H, W) in [0, 1] for images, float32 (B, ...) for features."""
-        if self.resident is not None:
-            batch = self.resident[torch.from_numpy(rows).to(self.device)]
-        else:
-            batch = torch.from_numpy(self.array[rows]).to(self.device)
-        if batch.dtype != torch.uint8:
-            return batch.float()
-        batch = batch[:, None].float() / 255  # (B, 1, H, W)
-        if size is not None:
-            height = round(size * batch.shape[-2] / batch.shape[-1])
-            batch = functional.interpolate(batch, (height, size), mode="bilinear", antialias=True)
-        return batch
+    for name, part in (("training", train), ("validation", val)):
+        if part is not None:
+            check_images(model, part.images, name)
+            _check_labels(part, name)
+    named, classes = model.classes != unnamed(model.num_classes), tuple(train.classes)
+    if len(classes) != model.num_classes or (named and model.classes != classes):
+        raise TrainingError(
+            f"the network tells {', '.join(model.classes)} apart, and the training images are of "
+            f"the classes {', '.join(classes)}; build it with classes={list(classes)}"
+        )
+    if len(present := np.unique(train.labels)) < 2:
+        raise TrainingError(
+            f"all {len(train)} training images are of class {classes[present[0]]!r}; training "
+            "needs images of at least two classes"
+        )
+    if val is not None:
+        _check_apart(train, val)
+        if monitor == "auc" and len(np.unique(val.labels)) < 2:
+            raise TrainingError(
+                f"all {len(val)} validation images are of one class, so there is no AUC to watch; "
+                "add images of another class or give monitor='loss'"
+            )
 
 
-def epoch_order(labels: Indices, epoch: int, *, seed: int, sampler: str | None) -> Indices:
+def check_images(model: MedicalNet, images: NDArray[Any], name: str = "given") -> None:
+    """Refuse images that a network cannot take.
+
+    Parameters
+    ----------
+    model : MedicalNet
+        Its ``channels`` count.
+    images : ndarray
+        Should be uint8 (N, H, W), or (N, H, W, 3) for a network with three channels.
+    name : str
+        What they are called in the error.
+
+    Raises
+    ------
+    TrainingError
+        When they are something else.
+    """
+    shape = np.shape(images)
+    if images.dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)):
+        raise TrainingError(
+            f"the {name} images are {images.dtype} {shape}; expected uint8 (N, H, W) or "
+            "(N, H, W, 3), as decode() makes them"
+        )
+    if len(shape) == 4 and getattr(model, "channels", 3) == 1:
+        raise TrainingError(
+            f"the {name} images are in colour {shape}, and the network is for grey ones; build it "
+            "with channels=3, or decode in grey"
+        )
+
+
+def _check_labels(part: ImageSet, name: str) -> None:
+    count, labels = len(part.classes), part.labels
+    fits = len(labels) == len(part.images) > 0 and labels.min() >= 0 and labels.max() < count
+    if not fits:
+        raise TrainingError(
+            f"the {name} set has {len(part.images)} images and {len(labels)} labels; expected one "
+            f"label per image, a number from 0 to {count - 1}, and more than none"
+        )
+
+
+def _check_apart(train: ImageSet, val: ImageSet) -> None:
+    """Refuse two sets of different sizes or classes, or with a patient in common."""
+    if val.images.shape[1:] != train.images.shape[1:]:
+        raise TrainingError(
+            f"the validation images are {val.images.shape[1:]} and the training images "
+            f"{train.images.shape[1:]} (height, width); decode both at one size"
+        )
+    if tuple(train.classes) != tuple(val.classes):
+        raise TrainingError(
+            f"the training classes are {', '.join(train.classes)} and the validation classes "
+            f"{', '.join(val.classes)}, so that one number means two things; decode both from "
+            "one table, or give decode() the classes"
+        )
+    both = np.intersect1d(np.asarray(train.patients, str), np.asarray(val.patients, str))
+    if len(both):
+        raise TrainingError(
+            f"patient {str(both[0])!r} is in the training and in the validation set "
+            f"({len(both)} in all), so validation would not be of unseen patients; split with "
+            "split_by_patient"
+        )
+
+
+def fingerprint(images: NDArray[Any], labels: NDArray[Any] | None = None) -> str:
+    """Return a short hash that changes with any byte of the images and any label.
+
+    Examples
+    --------
+    >>> a = np.zeros((2, 3, 4), np.uint8)
+    >>> fingerprint(a, np.array([0, 1])) == fingerprint(a, np.array([1, 0]))
+    False
+    """
+    digest = hashlib.sha256(repr((images.shape, str(images.dtype))).encode())
+    for start in range(0, len(images), 256):  # a memory-mapped array need not fit into memory
+        digest.update(np.ascontiguousarray(images[start : start + 256]).data)
+    if labels is not None:
+        digest.update(np.ascontiguousarray(labels, dtype=np.int64).data)
+    return digest.hexdigest()[:16]
+
+
+def epoch_order(
+    labels: NDArray[np.integer[Any]], epoch: int, *, seed: int, sampler: str | None = None
+) -> Indices:
     """Return the rows of an epoch in their order: the same for the same seed and epoch.
 
     Parameters
@@ -102,41 +192,37 @@ def split_batches(order: Indices, batch_size: int) -> list[Indices]:
     return np.array_split(order, -(-len(order) // batch_size))
 
 
-def class_weights(
-    labels: Indices, classes: int, how: str | tuple[float, ...] | None
-) -> Tensor | None:
-    """Return the weight of each class in the loss, float32 (K,), or None for equal weights.
+class Batches:
+    """Rows of an array as float batches on a device.
 
-    "balanced" is N / (K * count), so that every class weighs the same in sum.
+    On a GPU with room the whole uint8 array is put there once; otherwise each batch is copied, so
+    that a memory-mapped array never has to fit.
 
-    Examples
-    --------
-    >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced")
-    tensor([0.6667, 2.0000])
+    Parameters
+    ----------
+    array : ndarray
+        uint8 images (N, H, W) or (N, H, W, 3), or floating features (N, ...).
+    device : torch.device
+        Where batches go.
     """
-    if how is None:
-        return None
-    if isinstance(how, str):
-        counts = np.bincount(labels, minlength=classes)
-        return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
-    if len(how) != classes:
-        raise TrainingError(f"class_weights has {len(how)} numbers for {classes} classes")
-    return torch.tensor(how, dtype=torch.float32)
 
+    def __init__(self, array: NDArray[Any], device: torch.device) -> None:
+        self.array, self.device = array, device
+        self.resident: Tensor | None = None
+        if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
+            self.resident = torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-def fingerprint(images: NDArray[Any], labels: NDArray[Any] | None = None) -> str:
-    """Return a short sum that changes when images or labels change (up to 4,096 images read).
-
-    Examples
-    --------
-    >>> a = np.zeros((2, 3, 4), np.uint8)
-    >>> fingerprint(a, np.array([0, 1])) == fingerprint(a, np.array([1, 0]))
-    False
-    """
-    digest = hashlib.sha256(repr((images.shape, str(images.dtype))).encode())
-    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), 4096)).astype(int))
-    for start in range(0, len(rows), 256):
-        digest.update(np.ascontiguousarray(images[rows[start : start + 256]]).data)
-    if labels is not None:
-        digest.update(np.ascontiguousarray(labels, dtype=np.int64).data)
-    return digest.hexdigest()[:16]
+    def __call__(self, rows: Indices, *, size: int | None = None) -> Tensor:
+        """Return float32 (B, 1 or 3, H, W) in [0, 1] of images, float32 (B, ...) of features."""
+        if self.resident is not None:
+            batch = self.resident[torch.from_numpy(rows).to(self.device)]
+        else:
+            batch = torch.from_numpy(self.array[rows]).to(self.device)
+        if batch.dtype != torch.uint8:
+            return batch.float()
+        batch = batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()
+        batch = batch.float() / 255  # (B, 1 or 3, H, W)
+        if size is not None:
+            height = round(size * batch.shape[-2] / batch.shape[-1])
+            batch = functional.interpolate(batch, (height, size), mode="bilinear", antialias=True)
+        return batch

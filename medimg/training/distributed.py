@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medimg.training.types import Network
+from medimg.errors import TrainingError
 
 
 def world() -> tuple[int, int]:
@@ -48,13 +48,18 @@ def process_group() -> Iterator[None]:
     """Join the other processes when ``torchrun`` started this one; do nothing otherwise.
 
     nccl joins GPUs, gloo CPUs.
+
+    Raises
+    ------
+    TrainingError
+        When ``WORLD_SIZE`` or ``LOCAL_RANK`` is not a whole number.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
+    if _number("WORLD_SIZE", "1") < 2 or distributed.is_initialized():
         yield
         return
     gpu = torch.cuda.is_available()
     if gpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(_number("LOCAL_RANK", "0"))
     distributed.init_process_group("nccl" if gpu else "gloo")
     try:
         yield
@@ -62,18 +67,26 @@ def process_group() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def wrap(model: Network, device: torch.device) -> Any:
+def _number(name: str, default: str) -> int:
+    text = os.environ.get(name, default)
+    if not text.strip().isdecimal():
+        raise TrainingError(
+            f"the environment variable {name} is {text!r}; torchrun sets it to a whole number: "
+            "unset it, or start with torchrun"
+        )
+    return int(text)
+
+
+def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """Return the network whose backward pass averages gradients over all processes."""
     if world()[1] == 1:
         return model
-    return DistributedDataParallel(
-        cast("nn.Module", model),
-        device_ids=[device.index] if device.type == "cuda" else None,
-    )
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids)
 
 
 @torch.no_grad()
-def sync_buffers(model: Network | nn.Module) -> None:
+def sync_buffers(model: nn.Module) -> None:
     """Give every process the first one's running statistics, so that all judge alike."""
     if world()[1] > 1:
         for buffer in model.buffers():

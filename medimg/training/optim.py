@@ -1,24 +1,152 @@
-"""Optimiser groups, the schedule, and the moving average of the weights."""
+"""What trains when, how fast, and how wrong an answer is: strategies, schedule, average, loss."""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+from torchvision.ops import sigmoid_focal_loss
 
-from medimg.training.types import Network
+from medimg.errors import TrainingError
+from medimg.models import MedicalNet
+
+Rates = NDArray[np.float64]  # (epochs, stages + 1), the head last; 0 is frozen
 
 
-def make_optimizer(model: Network, *, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with two groups a stage: weights, which decay, and norms and biases, which do not.
+def head_alone(epochs: int, stages: int) -> Rates:
+    """Train the head alone, ten times as fast, on features that never change.
+
+    `medimg.training.fit_head` solves a linear head exactly instead.
+    """
+    rates = np.zeros((epochs, stages + 1))
+    rates[:, -1] = 10.0
+    return rates
+
+
+def head_then_all(epochs: int, stages: int) -> Rates:
+    """Train the head alone for an epoch, ten times as fast, then everything.
+
+    The large gradients of an untrained head would damage the pretrained features. `fit` solves a
+    linear head exactly in that epoch (`linear_probe`), unless ``FitSettings.C`` is 0.
+
+    References
+    ----------
+    Kumar et al., "Fine-tuning can distort pretrained features and underperform out of
+    distribution", ICLR 2022.
+    """
+    rates = np.ones((epochs, stages + 1))
+    rates[0, :-1] = 0.0
+    rates[0, -1] = 10.0
+    return rates
+
+
+def gradual(epochs: int, stages: int) -> Rates:
+    """Unfreeze from the head backwards, evenly over the first two thirds of the epochs.
+
+    References
+    ----------
+    Howard, Ruder, "Universal language model fine-tuning for text classification", ACL 2018.
+    """
+    open_after = np.maximum(1, np.ceil(2 / 3 * epochs))
+    reach = (np.arange(epochs) / open_after * (stages + 1)).astype(int)  # stages open, from the end
+    position = np.arange(stages + 1)
+    rates: Rates = (position[None, :] >= stages - reach[:, None]).astype(np.float64)
+    rates[-1] = 1.0
+    return rates
+
+
+def discriminative(epochs: int, stages: int) -> Rates:
+    """Train everything, each stage 1.6 times slower than the next: edges need little change.
+
+    References
+    ----------
+    Howard, Ruder, "Universal language model fine-tuning for text classification", ACL 2018.
+    """
+    rates: Rates = np.tile(np.power(1.6, -np.arange(stages, -1, -1.0)), (epochs, 1))
+    return rates
+
+
+def all_at_once(epochs: int, stages: int) -> Rates:
+    """Train everything at one rate from the start."""
+    return np.ones((epochs, stages + 1))
+
+
+STRATEGIES: dict[str, Callable[[int, int], Rates]] = {
+    "head": head_alone,
+    "head_then_all": head_then_all,
+    "gradual": gradual,
+    "discriminative": discriminative,
+    "all": all_at_once,
+}
+
+
+def plan(strategy: str, stages: Sequence[str], *, epochs: int) -> pd.DataFrame:
+    """Return what trains when, and at what multiple of the learning rate.
 
     Parameters
     ----------
-    model : Network
+    strategy : str
+        One of ``STRATEGIES``.
+    stages : sequence of str
+        The backbone's stages, from input to output (``model.stages()``).
+    epochs : int
+        Length of the run.
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch (index ``epoch``, from 1), one column per stage and ``head``; 0 is frozen.
+
+    Raises
+    ------
+    TrainingError
+        When the strategy is unknown.
+
+    Examples
+    --------
+    >>> plan("head_then_all", ["stem", "stage1"], epochs=3)
+           stem  stage1  head
+    epoch
+    1       0.0     0.0  10.0
+    2       1.0     1.0   1.0
+    3       1.0     1.0   1.0
+    """
+    if strategy not in STRATEGIES:
+        raise TrainingError(
+            f"no strategy is called {strategy!r}; choose one of {', '.join(STRATEGIES)}"
+        )
+    rates = STRATEGIES[strategy](epochs, len(stages))
+    index = pd.RangeIndex(1, epochs + 1, name="epoch")
+    return pd.DataFrame(rates, index=index, columns=[*stages, "head"])
+
+
+def set_trainable(model: MedicalNet, rates: Mapping[str, float], *, freeze_norms: bool) -> None:
+    """Put a row of the plan into force: gradients on or off, frozen parts in evaluation mode."""
+    model.train()
+    for name, part in [*model.stages().items(), ("head", model.head)]:
+        on = rates[name] > 0
+        part.requires_grad_(on)
+        part.train(on)
+    if freeze_norms:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def make_optimizer(model: MedicalNet, *, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with two groups per stage: weights, which decay, and norms and biases, which do not.
+
+    Parameters
+    ----------
+    model : MedicalNet
         Its stages and head name the groups.
     weight_decay : float
         For the weights.
@@ -46,16 +174,15 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float], rate
         group["lr"] = rate * float(rates[group["stage"]])
 
 
-def schedule(step: int, total: int, *, kind: str, warmup: float) -> float:
+def schedule(step: int, total: int, kind: str, warmup: float) -> float:
     """Return the share of the learning rate at a step: a pure function, nothing to restore.
 
     Parameters
     ----------
     step, total : int
         Steps done before this one, and in the whole run.
-    kind : {"cosine", "one_cycle", "constant"}
-        Cosine and constant rise linearly over the warm-up; one-cycle rises along a cosine over
-        at least 30 % of the run and falls to a ten-thousandth.
+    kind : {"cosine", "constant"}
+        What follows the linear rise over the warm-up.
     warmup : float
         Share of the run.
 
@@ -66,49 +193,108 @@ def schedule(step: int, total: int, *, kind: str, warmup: float) -> float:
 
     Examples
     --------
-    >>> [round(schedule(s, 10, kind="cosine", warmup=0.2), 2) for s in (0, 1, 2, 6, 9)]
+    >>> [round(schedule(s, 10, "cosine", 0.2), 2) for s in (0, 1, 2, 6, 9)]
     [0.5, 1.0, 1.0, 0.5, 0.04]
     """
-    rise = max(0.3, warmup) if kind == "one_cycle" else warmup
-    top = round(rise * total)
+    top = round(warmup * total)
     if step < top:
-        share = (step + 1) / top
-        return (1 - math.cos(math.pi * share)) / 2 if kind == "one_cycle" else share
-    if kind == "constant":
-        return 1.0
+        return (step + 1) / top
     fall = (step - top) / max(1, total - top)
-    floor = 1e-4 if kind == "one_cycle" else 0.0
-    return floor + (1 - floor) * (1 + math.cos(math.pi * fall)) / 2
+    return 1.0 if kind == "constant" else (1 + math.cos(math.pi * fall)) / 2
 
 
-class MovingAverage:
-    """An exponential moving average of a network's weights, used in its place to judge and keep.
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of a network's weights and running statistics.
 
     Parameters
     ----------
-    model : Network
-        Copied as it stands.
+    model : nn.Module
+        Copied as it is.
     decay : float
         Weight of the past; lower in the first steps, so that the start is soon forgotten.
+
+    Returns
+    -------
+    AveragedModel
+        torch's; the first ``update_parameters`` copies the network, later ones move towards it.
     """
 
-    def __init__(self, model: Network, decay: float) -> None:
-        self.decay = decay
-        copied = cast("nn.Module", copy.deepcopy(model))
-        self.module: Any = copied.requires_grad_(False).eval()
-
     @torch.no_grad()
-    def update(self, model: Network, step: int) -> None:
-        """Move towards the network after its ``step``-th step (from 0)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        mine: list[Tensor] = []
-        theirs: list[Tensor] = []
-        for own, new in zip(
-            self.module.state_dict().values(), model.state_dict().values(), strict=True
-        ):
-            if own.is_floating_point():
-                mine.append(own)
-                theirs.append(new)
-            else:
-                own.copy_(new)
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+    def blend(averaged: Any, current: Any, count: Any) -> None:
+        if not averaged[0].is_floating_point():  # counts of batches
+            torch._foreach_copy_(averaged, current)
+        else:
+            torch._foreach_lerp_(
+                averaged, current, 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+            )
+
+    return AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
+
+
+def make_loss(
+    kind: str, *, weights: Tensor | None, smoothing: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of each image: (B, K) logits, (B,) labels -> (B,).
+
+    Parameters
+    ----------
+    kind : {"cross_entropy", "focal"}
+        Focal is torchvision's, on the log-odds of the true class against all others, which makes
+        it the softmax focal loss for any number of classes (gamma 2; no smoothing).
+    weights : Tensor or None
+        (K,), the weight of each class.
+    smoothing : float
+        Share of each label spread over all classes.
+
+    Returns
+    -------
+    callable
+        Of float logits (B, K) and int64 labels (B,), the losses (B,).
+
+    References
+    ----------
+    Lin et al., "Focal loss for dense object detection", ICCV 2017.
+
+    Examples
+    --------
+    >>> loss = make_loss("cross_entropy", weights=None, smoothing=0.0)
+    >>> loss(torch.zeros(1, 2), torch.tensor([1]))
+    tensor([0.6931])
+    """
+
+    def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+        mine = None if weights is None else weights.to(logits.device)
+        return functional.cross_entropy(
+            logits, labels, weight=mine, label_smoothing=smoothing, reduction="none"
+        )
+
+    def focal(logits: Tensor, labels: Tensor) -> Tensor:
+        true = functional.one_hot(labels, logits.shape[1]).bool()
+        others = logits.masked_fill(true, -torch.inf).logsumexp(dim=1)
+        odds = logits[true] - others
+        losses = sigmoid_focal_loss(odds, torch.ones_like(odds), alpha=-1, gamma=2)
+        return losses if weights is None else losses * weights.to(logits.device)[labels]
+
+    return focal if kind == "focal" else cross_entropy
+
+
+def class_weights(
+    labels: NDArray[np.integer[Any]], classes: int, how: str | tuple[float, ...] | None
+) -> Tensor | None:
+    """Return the weight of each class in the loss, float32 (K,), or None for equal weights.
+
+    "balanced" is N / (K * count), so that every class has the same total weight.
+
+    Examples
+    --------
+    >>> class_weights(np.array([0, 0, 0, 1]), 2, "balanced")
+    tensor([0.6667, 2.0000])
+    """
+    if how is None:
+        return None
+    if isinstance(how, str):
+        counts = np.bincount(labels, minlength=classes)
+        return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
+    if len(how) != classes:
+        raise TrainingError(f"class_weights has {len(how)} numbers for {classes} classes")
+    return torch.tensor(how, dtype=torch.float32)

@@ -1,53 +1,60 @@
-"""Everything that decides a training run, in one frozen dataclass."""
+"""What decides a training run, and what comes out of it."""
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import pandas as pd
+
 from medimg.augment import Augment
 from medimg.errors import TrainingError
+from medimg.models import MedicalNet
 
 _CHOICES: dict[str, tuple[object, ...]] = {
-    "strategy": ("frozen", "head_then_all", "gradual", "discriminative", "all"),
-    "schedule": ("cosine", "one_cycle", "constant"),
+    "strategy": ("head", "head_then_all", "gradual", "discriminative", "all"),
+    "schedule": ("cosine", "constant"),
     "loss": ("cross_entropy", "focal"),
     "sampler": ("balanced", None),
     "monitor": ("auc", "loss", "last"),
 }
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("epochs", "batch_size", "patience"), lambda v: v >= 1, "1 or more"),
+    (("seed",), lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
     (("ema", "label_smoothing", "warmup"), lambda v: 0 <= v < 1, "0 up to below 1"),
-    (
-        ("learning_rate", "weight_decay", "min_gain", "probe_strength"),
-        lambda v: v >= 0,
-        "0 or more",
-    ),
+    (("learning_rate", "weight_decay"), lambda v: 0 <= v < math.inf, "a finite number, 0 or more"),
+    (("min_delta", "C"), lambda v: 0 <= v < math.inf, "a finite number, 0 or more"),
     (("sizes",), lambda v: 0 < v <= 1, "a tuple of shares of the side above 0 up to 1"),
 )
+FEW = 150
+"""Below so many training images, solve the head (`fit_head`) instead of training the network.
+
+Too few images are left for validation to tell whether fine-tuning helped, and the regularised
+head alone is as good (``benchmarks/small_sets.py``).
+"""
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """How to train. The same settings, data and seed on the same machine give the same weights.
 
-    Where a linear head is solved instead of trained (see `fit`), ``probe_strength``,
-    ``class_weights`` and ``sampler`` decide, and the other settings are not used.
-
     Attributes
     ----------
-    strategy : {"frozen", "head_then_all", "gradual", "discriminative", "all"}
-        Which part trains when; see `plan`.
+    strategy : {"head", "head_then_all", "gradual", "discriminative", "all"}
+        Which part trains when; see `plan`. "head" learns from features that are computed once, so
+        ``augment``, ``sizes`` and ``freeze_norms`` do not apply.
     epochs : int
-        Passes over the training images, at most.
+        Largest number of passes over the training images.
     batch_size : int
-        Images a step, over all processes together.
+        Images per step, over all processes together.
     learning_rate : float
-        Of the whole network at the schedule's top; a strategy may give a part more or less.
-    schedule : {"cosine", "one_cycle", "constant"}
+        Learning rate of the whole network at the schedule's top; a strategy may give a part more
+        or less.
+    schedule : {"cosine", "constant"}
         How the rate falls after the warm-up.
     warmup : float
         Share of all steps over which the rate rises from zero.
@@ -56,36 +63,37 @@ class FitSettings:
     label_smoothing : float
         Share of each label that is spread over all classes.
     ema : float
-        Decay of the moving average of the weights; 0 is off. The averaged weights are judged,
-        and kept.
+        Decay of the exponential moving average of the weights; 0 is off. The averaged weights are
+        validated and kept.
     loss : {"cross_entropy", "focal"}
-        Focal loss (torchvision's) turns the attention to the hard examples.
+        Focal loss (torchvision's) gives more weight to images that are still misjudged.
     class_weights : "balanced", tuple of float or None
         Weight of each class in the loss.
     sampler : {"balanced", None}
         Whether each class is drawn equally often.
     augment : Augment
-        How far batches are changed.
+        How much batches are changed.
     sizes : tuple of float
-        Shares of the images' side to train at, small to large, an equal part of the epochs each:
-        ``(0.7, 1.0)`` trains the first half at half the cost. Empty is full size throughout.
+        Shares of the images' side to train at, small to large, for an equal part of the epochs
+        each: ``(0.7, 1.0)`` trains the first half at half the cost. Empty is full size throughout.
     monitor : {"auc", "loss", "last"}
-        The validation metric that decides; with "last" none does, and the last weights are kept:
-        where nearly every validation image is right, what is left to choose by is chance.
+        The validation metric that early stopping watches; with "last" there is none, and the last
+        weights are kept: where nearly every validation image is right, a choice would be chance.
     patience : int
-        Epochs without a gain before stopping.
-    min_gain : float
-        The least that counts as a gain.
+        Epochs without improvement before stopping.
+    min_delta : float
+        The smallest change that counts as an improvement.
     freeze_norms : bool
-        Whether batch norms keep their pretrained statistics. The probe was solved with these;
-        and statistics of changed images would not suit images as they are.
-    probe_strength : float
-        scikit-learn's C of the linear probe that starts the head; 0 leaves the head random.
+        Whether batch norms keep their pretrained statistics. The solved head was fitted with
+        these; and statistics of augmented images would not suit images as they are.
+    C : float
+        Inverse strength of regularisation (scikit-learn's C) of the logistic regression that
+        gives a linear head its first weights in "head_then_all"; 0 trains that epoch by steps.
     tta : bool
         Whether the command line calibrates and keeps the network for scores that are averaged
         over several views of an image (test-time augmentation).
     seed : int
-        Of the order, the augmentation and the dropout.
+        Seed for shuffling, augmentation and dropout.
 
     Raises
     ------
@@ -114,9 +122,9 @@ class FitSettings:
     sizes: tuple[float, ...] = ()
     monitor: str = "auc"
     patience: int = 3
-    min_gain: float = 0.001
+    min_delta: float = 0.001
     freeze_norms: bool = False
-    probe_strength: float = 0.001
+    C: float = 0.001
     tta: bool = False
     seed: int = 0
 
@@ -143,8 +151,8 @@ class FitSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, for a sidecar or a checkpoint."""
-        plain = asdict(self)
-        return {key: _plain(value) for key, value in plain.items()}
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 def _whole(name: str, value: Any) -> int:
@@ -172,13 +180,7 @@ def _holds(rule: Callable[[float], bool], value: Any, *, many: bool) -> bool:
         return False
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return list(value) if isinstance(value, tuple) else value
-
-
-def recipe(count: int, *, seed: int = 0, fixed_size: bool = False) -> FitSettings:
+def recipe(count: int, *, seed: int = 0) -> FitSettings:
     """Return settings that suit the number of training images.
 
     Parameters
@@ -187,9 +189,6 @@ def recipe(count: int, *, seed: int = 0, fixed_size: bool = False) -> FitSetting
         Training images.
     seed : int
         Passed on.
-    fixed_size : bool
-        Whether the network takes images of one size only, as a vision transformer does, so that
-        it cannot begin with smaller ones.
 
     Returns
     -------
@@ -202,36 +201,41 @@ def recipe(count: int, *, seed: int = 0, fixed_size: bool = False) -> FitSetting
 
     Examples
     --------
-    >>> recipe(70).strategy, recipe(5000).strategy
-    ('frozen', 'head_then_all')
+    >>> recipe(70).freeze_norms, recipe(5000).augment == Augment.harsh()
+    (True, True)
     """
     if count < 2:
         raise TrainingError(f"{count} training images cannot train a network; give at least 2")
+    both = FitSettings(learning_rate=1e-4, freeze_norms=True, seed=seed)
     if count < 500:
-        few = FitSettings(
-            epochs=10,
-            batch_size=16,
-            learning_rate=1e-4,
-            freeze_norms=True,
-            monitor="loss",
-            min_gain=0.0,
-            probe_strength=0.01,
-            seed=seed,
-        )
-        # With some tens of images, too few are left for validation to tell whether fine-tuning
-        # helped, and the regularised head alone is as good (benchmarks/small_sets.py).
-        return replace(few, strategy="frozen") if count < 150 else few
-    # Thousands of images tell nearly all validation images right after an epoch: what is left to
-    # gain lies in images from elsewhere (benchmarks/engine_headline.py).
-    return FitSettings(
-        epochs=7,
-        augment=Augment.harsh(),
-        sizes=() if fixed_size else (0.7, 0.85, 1.0),
-        ema=0.99,
-        learning_rate=1e-4,
-        freeze_norms=True,
-        class_weights="balanced",
-        monitor="last",
-        tta=True,
-        seed=seed,
-    )
+        return replace(both, epochs=10, batch_size=16, monitor="loss", min_delta=0.0, C=0.01)
+    # With thousands of images nearly all validation images are right after an epoch: what is left
+    # to gain lies in images from elsewhere (benchmarks/engine_headline.py).
+    many = replace(both, epochs=7, augment=Augment.harsh(), sizes=(0.7, 0.85, 1.0), ema=0.99)
+    return replace(many, class_weights="balanced", monitor="last", tta=True)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained network and how it came about.
+
+    Attributes
+    ----------
+    model : MedicalNet
+        With the best weights, in evaluation mode.
+    history : DataFrame
+        One row per epoch (index ``epoch``, from 1): losses, validation metrics, seconds. A solved
+        head has one row.
+    best_epoch : int
+        Epoch whose weights these are; from 1.
+    fingerprint : str
+        Fingerprint of the training images and labels.
+    settings : dict
+        How it was trained, as plain values for a model card.
+    """
+
+    model: MedicalNet = field(repr=False)
+    history: pd.DataFrame = field(repr=False)
+    best_epoch: int
+    fingerprint: str
+    settings: dict[str, Any] = field(repr=False)

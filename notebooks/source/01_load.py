@@ -29,7 +29,6 @@ import pandas as pd
 import pydicom
 from IPython.display import Markdown, display
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold
 
 from medimg import datasets, exercises, images, metrics, models, plots, training
 
@@ -580,7 +579,7 @@ lab
 # `alike` holds the similarity of every film to every other.
 
 # %%
-model = models.build_model("efficientnet_lite0", num_classes=2)
+model = models.build_model("efficientnet_lite0")
 features = training.extract_features(model, np.concatenate([lab.images, copies]))
 unit = features - features.mean(axis=0)
 unit /= np.linalg.norm(unit, axis=1, keepdims=True)
@@ -663,13 +662,12 @@ display(Markdown(
 # %%
 def cross_validated(rows, units):
     """Return predictions for these rows, each from models fitted without its unit."""
-    scores = np.zeros(len(rows))
-    for seed in range(3):
-        cut = StratifiedGroupKFold(5, shuffle=True, random_state=seed)
-        for train, test in cut.split(rows, labels[rows], units):
-            probe = training.linear_probe(features[rows[train]], labels[rows[train]])
-            logits = probe.logits(features[rows[test]])
-            scores[test] += training.to_scores(logits) / 3
+    def score(train, test):
+        probe = training.linear_probe(features[rows[train]], labels[rows[train]])
+        return training.probabilities(probe.logits(features[rows[test]]))
+
+    scores = np.mean([training.cross_validate(score, labels[rows], units, seed=seed)
+                      for seed in range(3)], axis=0)
     return metrics.Predictions(
         ids[rows], labels[rows], np.clip(scores, 0, 1), patient_ids=patients[rows], classes=classes
     )

@@ -279,7 +279,7 @@ def cross_validated(copied, judged=plain):
         seen = np.concatenate([plain[learn], *copied[:, learn]])
         labels = np.tile(films.labels[learn], 1 + len(copied))
         probe = training.linear_probe(seen, labels)
-        scores[judge] = training.to_scores(probe.logits(judged[judge]))
+        scores[judge] = training.probabilities(probe.logits(judged[judge]))
     return metrics.Predictions(films.ids, films.labels, scores, films.patients, films.classes)
 
 

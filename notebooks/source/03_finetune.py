@@ -147,7 +147,7 @@ print("training.linear_probe gives the same as scikit-learn by hand")
 # of a film into two scores that sum to one, and we keep that of pneumonia.
 
 # %%
-probed = metrics.Predictions(val.ids, val.labels, training.to_scores(logits), val.patients, classes)
+probed = metrics.Predictions(val.ids, val.labels, training.probabilities(logits), val.patients, classes)
 probe_auc = metrics.auc(probed)
 display(Markdown(f"Logistic regression on frozen features: AUC **{probe_auc:.2f}** on {len(val)} "
                  "validation films (in brackets, the 95 % interval)."))
@@ -174,22 +174,20 @@ exercises.check("03-head", in_head)
 #
 # Everybody says that pretraining helps. We can measure it: the same network, once with the weights
 # from ImageNet and once with random ones; the same logistic regression on top. To use the few films
-# well, we **cross-validate** by patient, as in [notebook 2](/notebooks/02_augment.ipynb): the films
-# are dealt into five parts, no patient in two of them, and every part is judged by a model that
-# learned from the other four.
+# well, we **cross-validate** by patient. [Notebook 2](/notebooks/02_augment.ipynb) writes that out;
+# here `training.patient_folds` deals the films into five parts, no patient in two of them, and every
+# part is judged by a model that learned from the other four.
 
 # %%
-patients = np.unique(learn.patients)
-part_of = dict(zip(rng.permutation(patients), np.arange(len(patients)) % 5, strict=True))
-part = np.array([part_of[patient] for patient in learn.patients])
+folds = training.patient_folds(learn.labels, learn.patients)  # five pairs: rows to learn, to judge
+part = np.zeros(len(learn), int)
+for number, (_, judged) in enumerate(folds):
+    part[judged] = number  # the part that each film is judged in
 
 
 def out_of_fold(judge, *given):
     """Return every film's score by a model that never saw its patient."""
-    scores = np.zeros(len(learn))
-    for number in range(5):
-        seen, judged = np.flatnonzero(part != number), np.flatnonzero(part == number)
-        scores[judged] = judge(*given, seen, judged)
+    scores = training.cross_validate(lambda *rows: judge(*given, *rows), learn.labels, learn.patients)
     return metrics.Predictions(learn.ids, learn.labels, scores, learn.patients, classes)
 
 
@@ -197,7 +195,7 @@ def out_of_fold(judge, *given):
 def probe_on(described, seen, judged):
     """Fit a probe to the films `seen`, and score the films `judged`."""
     fitted = training.linear_probe(described[seen], learn.labels[seen])
-    return training.to_scores(fitted.logits(described[judged]))
+    return training.probabilities(fitted.logits(described[judged]))
 
 
 blind = models.build_model("efficientnet_lite0", pretrained=False)
@@ -262,7 +260,7 @@ def step(model, optimizer, images, labels):
 # %% tags=["nbval-check-output"]
 def batches_of(epoch, size=16):
     """Return the rows of each batch of an epoch: every film once, in a new order."""
-    order = training.data.epoch_order(train.labels, epoch, seed=0, sampler=None)
+    order = training.epoch_order(train.labels, epoch, seed=0)
     return np.array_split(order, -(-len(order) // size))  # -(-a // b) divides and rounds up
 
 
@@ -357,7 +355,7 @@ print("after one epoch, the loop by hand and training.fit have the same training
 # end. *Weight decay*, which pulls the weights gently towards zero. *Label smoothing*, which asks for
 # 97.5 % certainty instead of 100. A moving *average* of the weights, which is steadier than the last
 # ones. And *augmentation*, from notebook 2. You can read all of it in `medimg/training`; the file
-# `loop.py` holds the loop, on one screen.
+# `fit.py` holds the loop, early stopping and the checkpoint, in the order in which they run.
 #
 # ### Exercise: how many steps?
 #
@@ -403,16 +401,19 @@ plots.show(fig, alt="Four strategies over three epochs: the head first and then 
 # exactly.)
 #
 # Now we compare some of them, with all comforts on (`training.recipe` chooses settings for the
-# number of films) and few epochs. Frozen takes no steps at all: its head is the logistic regression
-# from above, solved exactly (now with class weights, hence the small difference), and the table
-# calls that epoch 1. The first epoch of *head, then all* is that as well.
+# number of films) and few epochs. *Frozen* takes no steps at all, so it has a function of its own:
+# `training.fit_head` solves the head exactly, as the logistic regression from above (now with class
+# weights, hence the small difference). The table calls that epoch 1. The first epoch of *head, then all*
+# is solved in the same way.
 
 # %%
 base = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
                class_weights="balanced")
 runs = {}
-for name in ("frozen", "head_then_all", "discriminative", "all"):
-    network = models.build_model("efficientnet_lite0", num_classes=len(classes))
+network = models.build_model("efficientnet_lite0", classes=classes)
+runs["frozen"] = training.fit_head(network, train, val, C=base.C, class_weights="balanced")
+for name in ("head_then_all", "discriminative", "all"):
+    network = models.build_model("efficientnet_lite0", classes=classes)
     runs[name] = training.fit(network, train, val, settings=replace(base, strategy=name))
 
 # %%
@@ -543,14 +544,14 @@ def judge_rare(remedy, seen, judged):
     """Train on the few pneumonias that were kept, with a remedy, and score the films judged."""
     rows = kept[part[judged[0]]]
     if remedy == "balanced sampler":
-        rows = rows[training.data.epoch_order(learn.labels[rows], 1, seed=0, sampler="balanced")]
+        rows = rows[training.epoch_order(learn.labels[rows], 1, seed=0, sampler="balanced")]
     share = np.bincount(learn.labels[rows]) / len(rows)
     weights = torch.tensor(0.5 / share).float() if remedy == "class weights" else None
     kind = "focal" if remedy == "focal loss" else "cross_entropy"
     loss_of = training.make_loss(kind, weights=weights, smoothing=0.0)
     head = train_head(standard[rows], torch.from_numpy(learn.labels[rows]), loss_of)
     logits = head(standard[judged]).detach().numpy()
-    return training.to_scores(logits - (remedy == "lower threshold") * np.log(share))
+    return training.probabilities(logits - (remedy == "lower threshold") * np.log(share))
 
 
 # %% tags=["headline"]
@@ -612,7 +613,7 @@ exercises.check("03-weights", balanced)
 
 # %% tags=["nbval-check-output"]
 folder = Path(tempfile.mkdtemp())
-too_long = replace(base, strategy="frozen", probe_strength=0.0, epochs=25, patience=25, ema=0.0,
+too_long = replace(base, strategy="head", epochs=25, patience=25, ema=0.0,
                    learning_rate=3e-4, schedule="constant", weight_decay=0.0, label_smoothing=0.0,
                    class_weights=None)
 watched = training.fit(models.build_model(), train, val, settings=too_long, out_dir=folder)
@@ -712,10 +713,9 @@ display(Markdown(
 # runs, unlike Python's pickle) and beside it a small JSON file with everything else.
 
 # %% tags=["nbval-check-output"]
-model.classes = classes
 sidecar = {"image_size": 128, "threshold": threshold.value, "threshold_rule": str(threshold),
            "data_fingerprint": runs[chosen].fingerprint,
-           "settings": runs[chosen].settings.to_json()}
+           "settings": runs[chosen].settings}
 models.save_model(model, folder / "pneumonia", sidecar=sidecar)
 again, info = models.load_model(folder / "pneumonia.safetensors")
 np.testing.assert_array_equal(training.predict_logits(again, val.images[:4]),

@@ -29,7 +29,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
-from sklearn.model_selection import StratifiedGroupKFold
 
 from medimg import datasets, exercises, metrics, models, plots, reports, training, widgets
 from medimg.runtime import Precision
@@ -56,7 +55,7 @@ print(f"{data}, of {len(people)} patients")
 
 # %% tags=["nbval-check-output"]
 model = models.build_model("efficientnet_lite0")
-features = training.inference.run_batches(
+features = training.run_model(
     model, data.images, output="pooled", precision=Precision()
 )
 features.shape
@@ -72,17 +71,17 @@ features.shape
 
 
 # %%
-def out_of_fold(strength):
+def out_of_fold(C):
     """Score each film by a model that never met its patient."""
-    logits = np.empty((len(data), 2))
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-    for learn, judge in folds.split(features, data.labels, groups=data.patients):
-        probe = training.linear_probe(features[learn], data.labels[learn], strength=strength)
-        logits[judge] = probe.logits(features[judge])
-    return np.clip(training.to_scores(logits).round(2), 0.01, 0.99)
+    def score(learn, judge):
+        probe = training.linear_probe(features[learn], data.labels[learn], C=C)
+        return training.probabilities(probe.logits(features[judge]))
+
+    scores = training.cross_validate(score, data.labels, data.patients)
+    return np.clip(scores.round(2), 0.01, 0.99)
 
 
-y_true, y_score = data.labels, out_of_fold(strength=0.001)
+y_true, y_score = data.labels, out_of_fold(C=0.001)
 
 # %% [markdown]
 # Before any number, look. Each film is one count in this histogram, at its score.
@@ -562,13 +561,13 @@ by_hand.round(2).style.format("{:g}").hide()
 # scores are ill less often than said, and those with high scores more often, the model is too
 # cautious; the other way round it is too bold.
 #
-# Our model is kept on a leash: its weights are pulled towards zero (*regularisation*), so that it cannot
-# learn every training film by heart. Now we let the same logistic regression off it, so that it fits its
-# training films to perfection. (Mind the name: `strength` is how strongly the *films* may pull. Our 0.001
-# is a short leash, 10 is hardly any.) One expects it to become bold. Does it?
+# Our model is strongly regularised: its weights are pulled towards zero, so that it cannot learn every
+# training film by heart. Now we fit the same logistic regression with almost no regularisation, so that it
+# fits its training films to perfection. (`C` is scikit-learn's: the *inverse* strength of regularisation.
+# Our 0.001 is strong, 10 is hardly any.) One expects it to become bold. Does it?
 
 # %%
-unleashed = predictions.with_scores(out_of_fold(strength=10.0))
+unleashed = predictions.with_scores(out_of_fold(C=10.0))
 both = {"leashed": predictions, "unleashed": unleashed}
 ax = plots.plot_reliability(both, bins=5, strategy="uniform")
 plots.show(

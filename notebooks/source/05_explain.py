@@ -201,7 +201,7 @@ plots.show(fig, alt="The same films and their maps by EigenCAM and occlusion; th
 
 # %% tags=["nbval-check-output"]
 attentive = models.build_model("efficientnet_lite0", head="attention")
-frozen = replace(settings, strategy="frozen", epochs=12, learning_rate=3e-3)
+frozen = replace(settings, strategy="head", epochs=12, learning_rate=3e-3)
 attentive = training.fit(attentive, train, val, settings=frozen).model
 with torch.inference_mode():
     batch = torch.from_numpy(unseen.images[some][:, None] / 255).float()
@@ -424,7 +424,7 @@ plots.show(fig, alt="Four ill films, each with a bright letter L in the upper co
            colours=48)
 
 # %%
-quick = replace(settings, strategy="all", epochs=5, learning_rate=1e-3, probe_strength=0.0,
+quick = replace(settings, strategy="all", epochs=5, learning_rate=1e-3, C=0.0,
                 freeze_norms=False, ema=0.0, augment=Augment.none(), patience=5)
 cheat = models.build_model("efficientnet_lite0")
 cheat = training.fit(cheat, tainted.subset("train"), tainted.subset("val"), settings=quick).model

@@ -32,7 +32,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
-from sklearn.model_selection import StratifiedGroupKFold
 
 # %%
 import pydicom
@@ -371,20 +370,21 @@ studies = datasets.load()
 studies = datasets.subsample(studies, {"train": 120, "val": 60, "test": 120}, rng=rng)
 on_sample = "sex" in studies
 data = datasets.decode(studies, progress=False)
-network = models.build_model("efficientnet_lite0", num_classes=2)
+network = models.build_model("efficientnet_lite0")
 features = training.extract_features(network, data.images)
-splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
-folds = list(splitter.split(features, data.labels, data.patients))
 
 # %% [markdown]
 # We fix the threshold at 0.5 *before* looking at any result, and give both classes the same weight.
 # A threshold chosen on these very films would flatter them.
 
 # %%
-scores = np.zeros(len(data))
-for learn, judge in folds:
-    probe = training.linear_probe(features[learn], data.labels[learn], balanced=True)
-    scores[judge] = training.to_scores(probe.logits(features[judge]))
+def score(learn, judge):
+    """Score the films `judge` by a classifier that learned from the films `learn`."""
+    probe = training.linear_probe(features[learn], data.labels[learn], class_weights="balanced")
+    return training.probabilities(probe.logits(features[judge]))
+
+
+scores = training.cross_validate(score, data.labels, data.patients)
 predictions = metrics.Predictions(data.ids, data.labels, scores, data.patients, data.classes)
 overall = metrics.evaluate(predictions, threshold=0.5)
 if on_sample:
@@ -504,16 +504,17 @@ place = rng.permutation(len(patients))[number] / len(patients)  # each patient's
 # %%
 def trained_with(share, copies=1):
     """Return Predictions on A and on B, when this share of the patients in training is B's."""
-    result = np.zeros((2, len(data)))
-    for learn, judge in folds:
+    def score(learn, judge):
         from_b = place[learn] < share
         x = np.where(from_b[:, None], features_b[learn], features[learn])
         times = np.where(from_b, copies, 1)
         learned = np.repeat(x, times, axis=0), np.repeat(data.labels[learn], times)
-        probe = training.linear_probe(*learned, balanced=True)
-        for row, tried in enumerate((features, features_b)):
-            result[row, judge] = training.to_scores(probe.logits(tried[judge]))
-    return [predictions.with_scores(row) for row in result]
+        probe = training.linear_probe(*learned, class_weights="balanced")
+        tried = [training.probabilities(probe.logits(f[judge])) for f in (features, features_b)]
+        return np.stack(tried, axis=1)  # (n, 2): on A and on B
+
+    result = training.cross_validate(score, data.labels, data.patients)
+    return [predictions.with_scores(column) for column in result.T]
 
 
 # %% [markdown]

@@ -189,7 +189,7 @@ plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirror
 # Epoch 1 has no training loss, because the head is not trained in steps: it is solved exactly.
 
 # %%
-model = models.build_model("efficientnet_lite0", num_classes=len(classes))
+model = models.build_model("efficientnet_lite0", classes=classes)
 settings = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
                    class_weights="balanced")
 result = training.fit(model, train, val, settings=settings)
@@ -321,7 +321,7 @@ plots.show(fig, alt="Above: four ill test films with their scores. Below: where 
 path = rows["path"].iloc[0]
 own = datasets.decode_file(path, 224)  # uint8 (224, 224), just as `decode` made the others
 logits = training.predict_logits(result.model, own[None])
-score = training.to_scores(logits)[0]
+score = training.probabilities(logits)[0]
 verdict = classes[1] if score >= threshold.value else classes[0]
 display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
 

@@ -1,0 +1,278 @@
+"""Logits, probabilities and features of many images, as fast as the hardware allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medimg.augment import apply, fixed_view
+from medimg.datasets import ImageSet
+from medimg.errors import TrainingError
+from medimg.metrics import Predictions
+from medimg.models import MedicalNet
+from medimg.progress import tqdm
+from medimg.runtime import Precision, pick_device, pick_precision
+from medimg.training.data import Batches, check_images
+from medimg.training.distributed import gather_rows, is_main, world
+from medimg.training.speed import autocast, fold
+
+BATCH = {"cpu": 8, "cuda": 64}  # no more than what a CPU's caches hold; a GPU wants to be filled
+VIEWS = ((0.0, 1.0), (0.0, 1.1), (-6.0, 1.05), (6.0, 1.05))  # (degrees, zoom); the first is plain
+
+
+@torch.inference_mode()
+def run_model(
+    model: nn.Module,
+    images: NDArray[Any],
+    *,
+    output: str = "logits",
+    batch_size: int | None = None,
+    tta: bool = False,
+    shared: bool = False,
+    precision: Precision | None = None,
+) -> NDArray[np.float32]:
+    """Run a network over an array, batch by batch.
+
+    Parameters
+    ----------
+    model : MedicalNet, or its head
+        Not changed.
+    images : ndarray
+        uint8 (N, H, W) or (N, H, W, 3); or float features (N, ...) for a head.
+    output : {"logits", "pooled", "map"}
+        What to return of each image: (K,), (C,) or (C, h, w).
+    batch_size : int, optional
+        Images at once; by default `BATCH` of the device.
+    tta : bool
+        Whether to average over four views of each image (test-time augmentation).
+    shared : bool
+        Whether the processes of `process_group` deal the rows out and all get all results.
+    precision : Precision, optional
+        By default what the hardware computes fastest.
+
+    Returns
+    -------
+    ndarray
+        float32 (N, ...).
+
+    Raises
+    ------
+    TrainingError
+        When the network cannot take these images, or memory runs out.
+
+    Examples
+    --------
+    >>> run_model(nn.Linear(3, 2), np.ones((5, 3), np.float32)).shape
+    (5, 2)
+    """
+    names = {"logits": "forward", "pooled": "embed", "map": "feature_map"}
+    if output not in names:
+        raise TrainingError(f"output is {output!r}; choose one of {', '.join(names)}")
+    pictures = images.dtype == np.uint8  # features are no pictures: not in [0, 1], no views
+    if pictures:
+        check_images(cast("MedicalNet", model), images)
+    device = pick_device()
+    precision = pick_precision(device) if precision is None else precision
+    batch_size = BATCH[device.type] if batch_size is None else batch_size
+    call = getattr(fold(model, device, precision), names[output])
+    batches, views = Batches(images, device), VIEWS if tta and pictures else VIEWS[:1]
+    rank, processes = world() if shared else (0, 1)
+    rows = np.arange(rank, len(images), processes)
+    found: list[Tensor] = []
+    starts = range(0, max(1, len(rows)), batch_size)  # of no images one empty batch: (0, K)
+    with memory_advice(batch_size):
+        bar = tqdm(starts, desc=output, leave=False, delay=2) if is_main() else starts
+        for start in bar:
+            batch = batches(rows[start : start + batch_size])  # (B, 1 or 3, H, W), or features
+            total = torch.zeros(())
+            for degrees, zoom in views:
+                seen = batch
+                if pictures:
+                    seen = apply(batch, fixed_view(len(batch), degrees=degrees, zoom=zoom))
+                with autocast(device, precision):
+                    total = total + call(seen).float().cpu() / len(views)
+            found.append(total)
+    whole = torch.cat(found)
+    whole = gather_rows(whole, len(images)) if shared else whole
+    return np.ascontiguousarray(whole.numpy())  # feature maps come channels last
+
+
+@contextmanager
+def memory_advice(batch_size: int) -> Iterator[None]:
+    """Turn an out-of-memory error of the block into one that says the batch size to try.
+
+    Raises
+    ------
+    TrainingError
+        Instead of torch's error.
+    """
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        short = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+        if not short and "can't allocate memory" not in text and "out of memory" not in text:
+            raise
+        way_out = f"try batch_size={batch_size // 2}" if batch_size > 1 else "decode smaller images"
+        raise TrainingError(f"out of memory at batch_size={batch_size}; {way_out}") from error
+
+
+def predict_logits(
+    model: MedicalNet,
+    images: NDArray[np.uint8],
+    *,
+    batch_size: int | None = None,
+    tta: bool = False,
+) -> NDArray[np.float32]:
+    """Return the logits of images, before temperature and softmax.
+
+    Parameters
+    ----------
+    model : MedicalNet
+        Left as it is.
+    images : ndarray
+        uint8 (N, H, W) or (N, H, W, 3).
+    batch_size : int, optional
+        Images at once; by default what suits the device.
+    tta : bool
+        Whether to average over four views (test-time augmentation): steadier, four times slower.
+
+    Returns
+    -------
+    ndarray
+        float32 (N, K).
+
+    Raises
+    ------
+    TrainingError
+        When the network cannot take these images, memory runs out, or an output is not a number.
+    """
+    logits = run_model(model, images, batch_size=batch_size, tta=tta)
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise TrainingError(
+            f"the network's output is not a finite number for {len(bad)} of {len(logits)} images "
+            f"(the first is row {bad[0]}); its weights are damaged: train again"
+        )
+    return logits
+
+
+def predict(
+    model: MedicalNet,
+    images: ImageSet,
+    *,
+    batch_size: int | None = None,
+    tta: bool = False,
+    temperature: float = 1.0,
+) -> Predictions:
+    """Return the probabilities of a set of images, with their names and true labels.
+
+    Parameters
+    ----------
+    model : MedicalNet
+        Left as it is.
+    images : ImageSet
+        What to predict.
+    batch_size, tta
+        As for `predict_logits`.
+    temperature : float
+        Logits are divided by it before softmax; above 1 makes the network less sure.
+
+    Returns
+    -------
+    Predictions
+        ``y_score`` is P(disease) (N,) for two classes, else (N, K).
+    """
+    logits = predict_logits(model, images.images, batch_size=batch_size, tta=tta)
+    return Predictions(
+        ids=np.asarray(images.ids),
+        y_true=np.asarray(images.labels),
+        y_score=probabilities(logits, temperature=temperature),
+        patient_ids=images.patient_ids,
+        classes=tuple(images.classes),
+    )
+
+
+def probabilities(
+    logits: NDArray[np.floating[Any]], *, temperature: float = 1.0
+) -> NDArray[np.float64]:
+    """Turn logits into probabilities: softmax with a temperature.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (N, K)
+        From `predict_logits`.
+    temperature : float
+        Divides the logits; above 1 it makes the probabilities more cautious.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,) or (N, K)
+        P(class 1) of two classes, else the probability of each.
+
+    Raises
+    ------
+    TrainingError
+        When the logits have another shape, or the temperature is not above 0.
+
+    Examples
+    --------
+    >>> probabilities(np.array([[0.0, 0.0], [0.0, 2.0]]), temperature=2.0).round(3)
+    array([0.5  , 0.731])
+    """
+    if np.ndim(logits) != 2:
+        raise TrainingError(
+            f"the logits have shape {np.shape(logits)}; expected (N, K), as predict_logits returns"
+        )
+    if not 0 < temperature < math.inf:  # a negative one would reverse every answer
+        raise TrainingError(f"temperature is {temperature}; give a number above 0")
+    scaled = torch.from_numpy(np.asarray(logits, dtype=np.float64)) / temperature
+    shares = torch.softmax(scaled, dim=1).numpy()
+    return cast("NDArray[np.float64]", shares[:, 1] if shares.shape[1] == 2 else shares)
+
+
+def validation_metrics(
+    logits: NDArray[np.floating[Any]], labels: NDArray[np.int64]
+) -> dict[str, float]:
+    """Return loss, AUC and accuracy of logits: what early stopping looks at.
+
+    Parameters
+    ----------
+    logits : ndarray
+        (N, K).
+    labels : ndarray
+        int64 (N,).
+
+    Returns
+    -------
+    dict
+        ``loss`` (mean cross-entropy, nats), ``auc`` (for more than two classes the mean over each
+        class against the rest; NaN with one class only) and ``accuracy`` of the largest logit.
+
+    Examples
+    --------
+    >>> validation_metrics(np.array([[0.0, 0.0], [0.0, 1.0]]), np.array([0, 1]))["auc"]
+    1.0
+    """
+    wide = torch.from_numpy(np.asarray(logits, dtype=np.float64))
+    loss = float(functional.cross_entropy(wide, torch.from_numpy(np.asarray(labels))))
+    ranks = torch.softmax(wide, dim=1).numpy()
+    kept = [k for k in np.unique(labels) if 0 < (labels == k).sum() < len(labels)]
+    if wide.shape[1] == 2:
+        ranks = (wide - wide[:, [1, 0]]).numpy()  # finer than the probability, which saturates
+        kept = kept[1:]
+    each = [roc_auc_score(labels == k, ranks[:, k]) for k in kept]
+    return {
+        "loss": loss,
+        "auc": float(np.mean(each)) if each else math.nan,
+        "accuracy": float((wide.argmax(dim=1).numpy() == labels).mean()),
+    }
