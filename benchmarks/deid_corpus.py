@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pydicom import dcmread
+from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from medimg.deid import DeidOptions, deidentify
 from medimg.errors import DeidentifyError
@@ -55,7 +56,8 @@ def errors(path: Path) -> Counter[str]:
 def identifying(path: Path) -> set[tuple[str, bytes]]:
     """Return (keyword, bytes) of the values of a file that name somebody, of six bytes or more.
 
-    Not "Anonymized", which copies hold as a dummy, nor what equal pixels spell, such as 11111111.
+    Not what copies hold as dummies, words of the standard or the writer's own UID ("Anonymized", a
+    patient called "perfusion patient"), nor what equal pixels spell, such as 11111111.
     """
     found = set()
     for element in dcmread(path, force=True).iterall():
@@ -65,7 +67,11 @@ def identifying(path: Path) -> set[tuple[str, bytes]]:
             continue
         for text in re.split(r"[\^=\\]", str(element.value)):
             text = text.strip().lower()
-            if len(text) >= 6 and len(set(text)) > 3 and text != "anonymized":
+            ours = (
+                text in ("anonymized", "perfusion", "patient")
+                or text == PYDICOM_IMPLEMENTATION_UID[:-2]
+            )
+            if len(text) >= 6 and len(set(text)) > 3 and not ours:
                 found.add((element.keyword, text.encode("utf-8")))
     return found
 

@@ -80,12 +80,16 @@ def main() -> None:
             wanted = rng.randrange(options.files * turn // options.kills,
                                    options.files * (turn + 1) // options.kills)  # fmt: skip
             print(killed(command, out, wanted, rng.random() / 50))
+        print(at_once(command))
         begun = time.perf_counter()
         done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
         print(f"last run: status {done.returncode}, {time.perf_counter() - begun:.1f} s")
+        begun, used = time.perf_counter(), os.times().children_user
+        subprocess.run([*command[:-1], str(out) + "2"], capture_output=True, check=True)
+        used = os.times().children_user - used
+        print(f"one run from the start: {time.perf_counter() - begun:.1f} s, {used:.1f} s of CPU "
+              f"time, largest memory of a run {largest_memory()}")  # fmt: skip
         print(done.stdout.strip().splitlines()[0] if done.stdout else done.stderr[-600:])
-        print("progress bars:", ", ".join(name for name in ("taking stock", "de-identifying",
-              "proving") if f"{name}: 100%" in done.stderr))  # fmt: skip
         files = [path for path in out.rglob("*") if path.is_file()]
         images = [path for path in files if path.suffix == ".dcm" and whole(path)]
         leaks = search(files, texts)
@@ -95,6 +99,24 @@ def main() -> None:
         print(f"input unchanged: {unchanged}")
         good = done.returncode == 0 and len(images) == options.files and not leaks and unchanged
         sys.exit(not good)
+
+
+def at_once(command: list[str]) -> str:
+    """Start two runs on the same folders; one must be refused in one line."""
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(2)]  # fmt: skip
+    said = [process.communicate()[1] for process in pair]
+    refused = sum("Another run is at work" in text for text in said)
+    return f"two runs at once: statuses {[p.returncode for p in pair]}, refused {refused}"
+
+
+def largest_memory() -> str:
+    """Return the largest resident memory of a process that ended; not measured on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return "not measured"
+    return f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.0f} MB"
 
 
 def killed(command: list[str], out: Path, wanted: int, late: float) -> str:

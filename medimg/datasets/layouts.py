@@ -65,10 +65,10 @@ def load(
     ----------
     name : str or path-like, optional
         ``"sample"`` (100 simulated chest radiographs), ``"sample_ct"``, ``"sample_mr"``,
-        ``"sample_retina"`` (180 photographs of eyes), ``"pneumoniamnist"`` (after ``python -m medimg fetch pneumoniamnist``), ``"kermany"`` or
-        ``"brain-mri"`` (folders that you bring), or the path of a folder, a CSV study table or a
-        MedMNIST ``.npz``. Defaults to the environment variable ``MEDIMG_DATASET``, else
-        ``"sample"``.
+        ``"sample_retina"`` (180 photographs of eyes), ``"pneumoniamnist"`` (after ``python -m
+        medimg fetch pneumoniamnist``), ``"kermany"`` or ``"brain-mri"`` (folders that you bring),
+        or the path of a folder, a CSV study table or a MedMNIST ``.npz``. Defaults to the
+        environment variable ``MEDIMG_DATASET``, else ``"sample"``.
     root : path-like, optional
         Where real data lie; see :func:`data_root`.
     patient_pattern : str, optional

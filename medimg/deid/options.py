@@ -1,25 +1,30 @@
-"""What to keep, what to blank, and the secret that pseudonyms hang on."""
+"""What to keep, what to blank, and the key from which pseudonyms are derived."""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
+import hmac
 import json
+import uuid
 from dataclasses import dataclass, field
 
 from pydicom import Dataset
 
 from medimg.errors import DeidentifyError
 
-RULES_VERSION = "2"  # raise it when the same options would write other files
+RULES_VERSION = "3"  # raise it when the same options would write other files
+
+# No vowel and no digit, so that no pseudonym can spell a name or look like a number or a date.
+LETTERS = "bcdfghjklmnpqrstvwxz"
 
 
 @dataclass(frozen=True)
 class Box:
     """A rectangle of pixels to blank, in the files that a rule picks.
 
-    Whoever gives boxes has looked: a file that they pick is marked as free of burned-in text
-    (Burned In Annotation NO, Clean Pixel Data Option; PS3.15 E.3.1).
+    Give boxes only after looking at the images: a file that they pick is marked as free of
+    burned-in text (Burned In Annotation NO, Clean Pixel Data Option; PS3.15 E.3.1).
 
     Parameters
     ----------
@@ -94,7 +99,8 @@ class DeidOptions:
         Pixels to blank.
     secret : str or None
         What pseudonyms, UIDs and date offsets are derived from. The same secret gives the same
-        pseudonyms in another run; whoever has it can test guesses, so keep it from the receivers.
+        pseudonyms in another run; anyone who has it can test guesses, so keep it from the
+        recipients.
         None: one is drawn and kept in the folder ``<out_dir>.private``.
 
     References
@@ -129,3 +135,46 @@ class DeidOptions:
         boxes = [[b.row0, b.row1, b.col0, b.col1, b.where] for b in self.blank]
         text = json.dumps([RULES_VERSION, self.codes, boxes])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Key:
+    """Pseudonyms, UIDs and date offsets, derived with HMAC-SHA256 from a secret.
+
+    A keyed hash and not a plain one: hospital numbers are few enough to try them all, which
+    needs the key.
+
+    Examples
+    --------
+    >>> key = Key("a secret")
+    >>> key.patient("0815") == key.patient("0815") != Key("another").patient("0815")
+    True
+    >>> key.uid("1.2.3")[:5], 365 <= key.days("0815") <= 3650
+    ('2.25.', True)
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def _digest(self, label: str, text: str) -> bytes:
+        return hmac.new(self._secret, f"{label}\0{text}".encode(), hashlib.sha256).digest()
+
+    def letters(self, label: str, text: str, count: int) -> str:
+        """Return ``count`` consonants (4.3 bits each)."""
+        number = int.from_bytes(self._digest(label, text))
+        chosen = []
+        for _ in range(count):
+            number, digit = divmod(number, len(LETTERS))
+            chosen.append(LETTERS[digit])
+        return "".join(chosen)
+
+    def patient(self, identity: str) -> str:
+        """Return the pseudonym of a patient."""
+        return "PT-" + self.letters("patient", identity, 12).upper()
+
+    def uid(self, original: str) -> str:
+        """Return the UID that stands for ``original`` everywhere (PS3.5 annex B.2)."""
+        return f"2.25.{uuid.UUID(bytes=self._digest('uid', original)[:16], version=4).int}"
+
+    def days(self, identity: str) -> int:
+        """Return by how many days all dates of a patient are moved back."""
+        return 365 + int.from_bytes(self._digest("days", identity)[:8]) % (3650 - 365 + 1)

@@ -197,7 +197,7 @@ def predict(
         ids=np.asarray(images.ids),
         y_true=np.asarray(images.labels),
         y_score=probabilities(logits, temperature=temperature),
-        patient_ids=np.asarray(images.patients),
+        patient_ids=images.patient_ids,
         classes=tuple(images.classes),
     )
 

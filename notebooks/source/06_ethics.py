@@ -140,11 +140,13 @@ print(f"pseudonym {pseudonym[:12]}... is {number}, found after {tried:,} guesses
 # `deid.deidentify` works in four steps, and the order matters:
 #
 # 1. take *stock* of every identifier in the whole input;
-# 2. *treat* each file after the DICOM table, sequences inside sequences included;
-# 3. *prove* it: search the files as they lie on the disk for every identifier of step 1;
-# 4. *report* what was done, and what only a person can decide.
+# 2. *treat* each file: the DICOM table says what to remove or replace, sequences inside sequences
+#    included. Of the rest, only numbers, words of the standard and samples of pixels stay;
+# 3. *prove* it: search every byte of each copy for every identifier of step 1, before it is written;
+# 4. *report* what was done, what was found, and what only a person can decide.
 #
-# It never writes to the input. Our delivery has the file with the nested name, two films whose
+# The principle is to account for every byte: what the program does not understand, it removes or
+# refuses. It never writes to the input. Our delivery has the file with the nested name, two films whose
 # *pixels* carry text, and some others.
 
 # %%
@@ -197,15 +199,16 @@ report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 # %% [markdown]
 # Read the column *settled* first. *In the header* means: the header is clean, but some picture may show
 # the same in plain letters, and a person must look. Where it says that *a person decides*, no program
-# could, and we come to both below. (A further column, `done`, says what was done.) The column
-# `values_in_input` is an upper bound. A header seldom says what kind of number it holds, so every
+# could, and we come to both below. (Further columns say what was `done`, what was `found` in the copies,
+# and what a program `cannot_know`.) The column `values_in_input` is an upper bound. A header seldom says what kind of number it holds, so every
 # personal number counts in rows 7, 8, 9 and 11, every address or telephone number in rows 2, 4, 5 and
 # 6, every device in rows 13 and 15, and every private text in rows 12 and 18.
 #
 # The proof has small print as well. "None found" means: none *without an explanation*. A short text may
 # turn up by accident, such as the digits of one number inside a longer one, or a text like "00000" in a
-# strip of equal pixels. Each such hit must be explained, or the file counts as leaking and is moved
-# away.
+# strip of equal pixels. Each such hit must be explained, or the copy counts as leaking and is not
+# written. The HTML report lists the spellings and character sets that were searched for. And if a copy
+# holds something that the program cannot account for, the sentence above does not say "none".
 
 # %%
 with pd.option_context("display.max_colwidth", None):
