@@ -179,13 +179,15 @@ methods = ("gradcam", "layercam", "eigencam", "occlusion")
 maps = {m: explain.explain(model, unseen.images[some], method=m, target=1) for m in methods}
 titles = [f"score {s:.2f}" for s in scores.y_score[some]]
 by_gradient = {m: maps[m] for m in ("gradcam", "layercam")}
-fig = plots.plot_map_grid(unseen.images[some], by_gradient, masks=truth[some], titles=titles)
+fig = plots.plot_map_grid(unseen.images[some], by_gradient, masks=truth[some], titles=titles,
+                          target=unseen.classes[1])
 plots.show(fig, alt="Three ill films and their maps by Grad-CAM and LayerCAM; the true lesion is "
            "outlined.", colours=64)
 
 # %% tags=["nbval-check-output"]
 without_gradient = {m: maps[m] for m in ("eigencam", "occlusion")}
-fig = plots.plot_map_grid(unseen.images[some], without_gradient, masks=truth[some], titles=titles)
+fig = plots.plot_map_grid(unseen.images[some], without_gradient, masks=truth[some], titles=titles,
+                          target=unseen.classes[1])
 plots.show(fig, alt="The same films and their maps by EigenCAM and occlusion; the true lesion is "
            "outlined.", colours=64)
 
@@ -486,7 +488,7 @@ on_letter = explain.pointing_game(heat[sick], near_letter, patient_ids=unseen.pa
 on_lesion = explain.pointing_game(heat[sick], truth[sick], patient_ids=unseen.patients[sick])
 share = explain.energy_inside(heat[sick], near_letter, patient_ids=unseen.patients[sick])
 fig = plots.plot_map_grid(marked.images[held][sick][:3], {"cheating network": heat[sick][:3]},
-                          masks=truth[sick][:3])
+                          masks=truth[sick][:3], target=films.classes[1])
 plots.show(fig, alt="Maps of the cheating network on three marked films, with the true lesion "
            "outlined.", colours=64)
 
@@ -533,7 +535,7 @@ found = {where: metrics.auc(training.predict(fooled, one)) for where, one in tri
 
 # %%
 fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
-                          masks=truth[sick][:3])
+                          masks=truth[sick][:3], target=films.classes[1])
 plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three films "
            "with the true lesion outlined.", colours=64)
 verdict = ("On the well, the electrode overrules the lungs." if found["on the well"].high < 0.5 else
