@@ -17,7 +17,7 @@ from medimg.explain.methods import (
     integrated_gradients,
     occlusion_maps,
 )
-from medimg.models import build_model
+from medimg.models import build_model, target_layer
 
 H, W = 24, 18
 
@@ -446,12 +446,12 @@ def test_no_images_no_maps(net):
 
 
 def test_medicalnet_needs_no_layer(rng):
-    net = build_model("efficientnet_lite0", pretrained=False, head="attention")
-    net.classes = ("normal", "pneumonia")
+    classes = ["normal", "pneumonia"]
+    net = build_model("efficientnet_lite0", classes=classes, pretrained=False, head="attention")
     films = rng.integers(0, 256, (2, 64, 96), dtype=np.uint8)
     maps = explain(net, films, target=1)
     assert maps.names == ("pneumonia", "pneumonia")
-    np.testing.assert_array_equal(maps, explain(net, films, target=1, layer=net.backbone[-1]))
+    np.testing.assert_array_equal(maps, explain(net, films, target=1, layer=target_layer(net)))
     attention = explain(net, films, method="attention").heat
     assert attention.shape == (2, 64, 96)
     with torch.no_grad():

@@ -55,6 +55,10 @@ class Films:
     patients: Any
     classes: tuple[str, ...] = ("normal", "ill")
 
+    @property
+    def patient_ids(self):
+        return self.patients
+
     def subset(self, rows):
         return replace(
             self,
