@@ -116,7 +116,7 @@ def main() -> None:
             size = (folder / "a.dcm").stat().st_blocks / 2048
             command = [sys.executable, "-c", RUN, str(folder), str(Path(scratch) / "out"),
                        "box" if "box" in name else ""]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
             said = done.stdout.strip() or done.stderr.strip().splitlines()[-1]
             print(f"{name:28} {size:5.1f} MB on the disk: {said}")
 

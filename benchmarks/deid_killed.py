@@ -103,7 +103,7 @@ def main() -> None:
 
 def at_once(command: list[str]) -> str:
     """Start two runs on the same folders; one must be refused in one line."""
-    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
             for _ in range(2)]  # fmt: skip
     said = [process.communicate()[1] for process in pair]
     refused = sum("Another run is at work" in text for text in said)

@@ -678,7 +678,7 @@ def compare(before: Path, after: Path) -> bool | None:
 def run(folder: Path, out: Path, *options: str) -> tuple[int, str]:
     """Run the command as a user would."""
     command = [sys.executable, "-m", "medimg", "deidentify", str(folder), str(out), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     return done.returncode, done.stdout + done.stderr
 
 

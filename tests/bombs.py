@@ -55,7 +55,7 @@ def costs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     build(folder)
     command = [sys.executable, __file__, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as child:
         for line in child.stdout or ():
             yield tuple(json.loads(line))
     if child.returncode:

@@ -103,7 +103,7 @@ def child(first: int, last: int, seed: int, folder: Path) -> None:
     target, note = folder / "case.dcm", folder / "number"
     start = peak()
     for number in range(first, last):
-        note.write_text(str(number))
+        note.write_text(str(number), encoding="utf-8")
         target.write_bytes(case(files, seed, number))
         faulthandler.dump_traceback_later(60, exit=True)
         begun = time.process_time()
@@ -145,11 +145,11 @@ def fuzz(mutations: int, seed: int = 0, first: int = 0) -> Outcome:
     with tempfile.TemporaryDirectory() as name:
         while first < last:
             command = [sys.executable, __file__, "child", str(first), str(last), str(seed), name]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
             found.take(done.stdout)
             if done.returncode == 0:
                 break
-            number = int((Path(name) / "number").read_text())
+            number = int((Path(name) / "number").read_text(encoding="utf-8"))
             found.failures.append(f"case {number}, status {done.returncode}: {done.stderr[-600:]}")
             first = number + 1
     return found

@@ -34,13 +34,15 @@ def sample(tmp_path):
     for table in TABLES:
         (tmp_path / table).parent.mkdir(exist_ok=True)
         pd.DataFrame(rows).to_csv(tmp_path / table, index=False)
-    (tmp_path / "README.md").write_text(f"before\n{cards.BEGIN}\nold\n{cards.END}\nafter\n")
+    (tmp_path / "README.md").write_text(
+        f"before\n{cards.BEGIN}\nold\n{cards.END}\nafter\n", encoding="utf-8"
+    )
     return tmp_path
 
 
 def test_counts_replace_the_old_ones_only(sample):
     cards.write_cards(sample)
-    text = (sample / "README.md").read_text()
+    text = (sample / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
@@ -50,7 +52,7 @@ def test_counts_replace_the_old_ones_only(sample):
 
 def test_croissant_has_sums_and_types_of_columns(sample):
     cards.write_cards(sample)
-    card = json.loads((sample / "croissant.json").read_text())
+    card = json.loads((sample / "croissant.json").read_text(encoding="utf-8"))
     files = [f for f in card["distribution"] if f.get("encodingFormat") == "text/csv"]
     sums = {f["@id"]: f["sha256"] for f in files}
     assert sums == {table: sha256(sample / table) for table in TABLES}
@@ -67,13 +69,13 @@ def test_writing_twice_changes_nothing(sample):
 
 
 def test_missing_table_readme_or_marks(sample, capsys):
-    (sample / "README.md").write_text("no marks")
+    (sample / "README.md").write_text("no marks", encoding="utf-8")
     with pytest.raises(SimulationError, match="lacks the marks"):
         cards.write_cards(sample)
     (sample / "README.md").unlink()
     with pytest.raises(SimulationError, match=r"README.md cannot be read"):
         cards.write_cards(sample)
-    (sample / "ct/studies.csv").write_text("image_id\nx\n")
+    (sample / "ct/studies.csv").write_text("image_id\nx\n", encoding="utf-8")
     with pytest.raises(SimulationError, match=r"lacks the columns .*label"):
         cards.write_cards(sample)
     (sample / "ct/studies.csv").unlink()
@@ -100,7 +102,7 @@ def test_committed_cards_are_true(tmp_path):
 @here
 def test_committed_card_credits_its_sources():
     for name in ("README.md", "LICENSE"):
-        text = (DATA / name).read_text()
+        text = (DATA / name).read_text(encoding="utf-8")
         for source in (
             "LIDC-IDRI-0001",
             "10.7937/K9/TCIA.2015.LO9QL9SX",

@@ -51,7 +51,7 @@ def fitted(folder, tmp_path_factory):
 def test_fit_keeps_all_that_evaluate_needs(fitted):
     studies = pd.read_csv(fitted / "studies.csv")
     assert studies.groupby("patient_id")["split"].nunique().max() == 1
-    info = json.loads((fitted / "model.json").read_text())
+    info = json.loads((fitted / "model.json").read_text(encoding="utf-8"))
     assert info["classes"] == ["normal", "pneumonia"]
     assert info["image_size"] == 32
     assert info["threshold_rule"] == "sensitivity at least 0.9"
@@ -95,8 +95,8 @@ def test_evaluate_tests_the_images_that_fit_set_aside(fitted, tmp_path, capsys):
     studies = pd.read_csv(fitted / "studies.csv")
     assert predictions["path"].tolist() == studies[studies["split"] == "test"]["path"].tolist()
     assert {"y_true", "y_score"} <= set(predictions)
-    assert json.loads((tmp_path / "report.json").read_text())
-    page = (tmp_path / "report.html").read_text()
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") + page.count("data:image/") >= 2
     assert "auc" in capsys.readouterr().out
 
@@ -184,7 +184,7 @@ def test_images_that_chose_the_threshold_are_counted_in_the_report(fitted, tmp_p
     model = str(fitted / "model.safetensors")
     out = tmp_path / "val"
     assert main(["evaluate", "--model", model, "--split", "val", "--out", str(out)]) == 0
-    assert "8 of these images were also used" in (out / "report.json").read_text()
+    assert "8 of these images were also used" in (out / "report.json").read_text(encoding="utf-8")
 
 
 def test_what_evaluate_cannot_know_or_must_not_mix_it_says(fitted, folder, tmp_path, caplog):
@@ -251,7 +251,7 @@ def test_a_network_kept_for_several_views_is_used_with_them(folder, tmp_path, mo
     given = ["--data", str(folder), "--patient-pattern", r"(p\d+)_", "--size", "32"]
     assert main(["fit", *given, "--out", out]) == 0
     model = f"{out}/model.safetensors"
-    info = json.loads((tmp_path / "run" / "model.json").read_text())
+    info = json.loads((tmp_path / "run" / "model.json").read_text(encoding="utf-8"))
     assert info["tta"]
     film = str(folder / "pneumonia" / "p15_1.png")
     assert main(["predict", "--model", model, "--out", str(tmp_path / "p.csv"), film]) == 0
@@ -297,7 +297,7 @@ def test_fit_of_four_classes_says_how_good_it_is_and_keeps_a_temperature(folder,
     assert main(["fit", *data]) == 0
     assert "loss" in (said := capsys.readouterr().out)
     assert "validation on 20 images" in said
-    card = json.loads((tmp_path / "run" / "model.json").read_text())
+    card = json.loads((tmp_path / "run" / "model.json").read_text(encoding="utf-8"))
     assert len(card["classes"]) == 4
     assert card["temperature"] > 0
     assert set(card["metrics"]) == {"val_loss", "val_auc", "val_accuracy"}
@@ -306,7 +306,7 @@ def test_fit_of_four_classes_says_how_good_it_is_and_keeps_a_temperature(folder,
 
 def test_scan_lists_the_bad_file(tmp_path, capsys, rng):
     Image.fromarray(rng.integers(0, 255, (8, 9), dtype=np.uint8)).save(tmp_path / "good.png")
-    (tmp_path / "bad.dcm").write_text("this is a letter")
+    (tmp_path / "bad.dcm").write_text("this is a letter", encoding="utf-8")
     assert main(["scan", str(tmp_path), "--out", str(tmp_path / "table.csv")]) == 0
     assert "bad.dcm" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "table.csv")) == 2
@@ -343,7 +343,7 @@ def _bad_inputs(tmp_path, folder):
             path = text / label / f"{n}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (40, 40), n * 9 + 5 * (label == "ill")).save(path)
-    (text / "ill" / "letter.dcm").write_text("Dear colleague")
+    (text / "ill" / "letter.dcm").write_text("Dear colleague", encoding="utf-8")
     cut = tmp_path / "cut"
     for label in ("normal", "ill"):
         for n in range(12):
@@ -352,7 +352,7 @@ def _bad_inputs(tmp_path, folder):
             path.write_bytes((text / label / f"{n}.png").read_bytes())
     whole = (folder / "normal" / "p00_0.png").read_bytes()
     (cut / "normal" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "t.csv").write_text("path,name\na.png,b\n")
+    (tmp_path / "t.csv").write_text("path,name\na.png,b\n", encoding="utf-8")
     return {
         "missing folder": (str(tmp_path / "none"), "neither a known data set nor a folder"),
         "empty class": (str(empty), "'ill' has no images"),
@@ -378,7 +378,7 @@ def test_bad_data_is_one_line(case, tmp_path, folder, capsys):
 
 def test_a_model_file_that_is_not_one_is_one_line(tmp_path, fitted, capsys):
     fake = tmp_path / "model.safetensors"
-    fake.write_text("not weights")
+    fake.write_text("not weights", encoding="utf-8")
     (tmp_path / "model.json").write_bytes((fitted / "model.json").read_bytes())
     assert main(["predict", "--model", str(fake), "a.png"]) == 2
     assert "is not a safetensors file" in capsys.readouterr().err
@@ -389,7 +389,9 @@ def test_a_model_file_that_is_not_one_is_one_line(tmp_path, fitted, capsys):
 def test_unknown_label_and_empty_split_are_named(fitted, folder, tmp_path, capsys):
     model = str(fitted / "model.safetensors")
     film = folder / "normal" / "p00_0.png"
-    (tmp_path / "t.csv").write_text(f"path,label,split,patient_id\n{film},fracture,test,p1\n")
+    (tmp_path / "t.csv").write_text(
+        f"path,label,split,patient_id\n{film},fracture,test,p1\n", encoding="utf-8"
+    )
     assert main(["evaluate", "--model", model, "--data", str(tmp_path / "t.csv")]) == 2
     assert "label 'fracture' is unknown" in capsys.readouterr().err
     arguments = ["evaluate", "--model", model, "--data", str(tmp_path / "t.csv"), "--split", "val"]

@@ -105,7 +105,7 @@ def test_two_files_of_one_name_keep_their_suffix(tmp_path, rng):
     assert found == ["ill/a.dcm", "ill/a.png", "ill/b", "normal/a", "normal/b"]
     table = tmp_path / "elsewhere" / "t.csv"
     table.parent.mkdir()
-    table.write_text("path,label\na.png,n\na.dcm,p\n1.2.7,n\na.png.dcm,p\n")
+    table.write_text("path,label\na.png,n\na.dcm,p\n1.2.7,n\na.png.dcm,p\n", encoding="utf-8")
     found = datasets.from_csv(table)["image_id"].tolist()
     assert found == ["a.png", "a.dcm", "1.2.7", "a.png.dcm"]
 
@@ -132,7 +132,9 @@ def test_from_folder_refuses_a_pattern_that_does_not_match(folder):
 
 
 def test_from_csv_makes_paths_absolute_and_fills_in(tmp_path):
-    (tmp_path / "t.csv").write_text("path,label,mask_path\na.png,normal,\nb/b.png,ill,m.png\n")
+    (tmp_path / "t.csv").write_text(
+        "path,label,mask_path\na.png,normal,\nb/b.png,ill,m.png\n", encoding="utf-8"
+    )
     studies = datasets.from_csv(tmp_path / "t.csv")
     assert studies["path"].tolist() == [str(tmp_path / "a.png"), str(tmp_path / "b/b.png")]
     assert studies["mask_path"].tolist() == ["", str(tmp_path / "m.png")]
@@ -160,19 +162,21 @@ def test_from_csv_makes_paths_absolute_and_fills_in(tmp_path):
 )
 def test_from_csv_refuses(tmp_path, text, message):
     if text is not None:
-        (tmp_path / "t.csv").write_text(text)
+        (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     with pytest.raises(StudyTableError, match=message):
         datasets.from_csv(tmp_path / "t.csv")
 
 
 def test_from_csv_takes_the_word_none_for_a_label(tmp_path):
     text = "path,label,patient_id,age\na.png,None,NA,40\nb.png,NA,null,\nc.png,ill,007,50\n"
-    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
     studies = datasets.from_csv(tmp_path / "t.csv")
     assert studies["label"].tolist() == ["None", "NA", "ill"]
     assert studies["patient_id"].tolist() == ["NA", "null", "007"]
     assert studies["age"].isna().tolist() == [False, True, False]
-    (tmp_path / "t.csv").write_text("path,label,patient_id\na.png,n,p1\nb.png,n\n")
+    (tmp_path / "t.csv").write_text(
+        "path,label,patient_id\na.png,n,p1\nb.png,n\n", encoding="utf-8"
+    )
     with pytest.raises(StudyTableError, match="'patient_id' is empty in row 2"):
         datasets.from_csv(tmp_path / "t.csv")
 
@@ -478,7 +482,7 @@ def test_space_is_written_where_it_cannot_be_reserved(folder, tmp_path, monkeypa
 
 def test_a_cache_folder_that_is_a_file_is_named(folder, tmp_path):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    (tmp_path / "cache").write_text("")
+    (tmp_path / "cache").write_text("", encoding="utf-8")
     with pytest.raises(StudyTableError, match="cache cannot be written there"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
 
@@ -492,7 +496,7 @@ def test_two_processes_may_make_one_cache(folder, tmp_path):
     runs = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(folder), str(tmp_path / "cache")],
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, encoding="utf-8",
         )
         for _ in range(2)
     ]  # fmt: skip
@@ -723,7 +727,7 @@ def test_a_patient_pattern_counts_wherever_the_folder_is_named(tmp_path, folder,
     studies = datasets.load(patient_pattern=r"(p\d+)_")
     assert studies["patient_id"].nunique() == 8
     monkeypatch.delenv("MEDIMG_DATASET")
-    (tmp_path / "t.csv").write_text("path,label\na.png,n\n")
+    (tmp_path / "t.csv").write_text("path,label\na.png,n\n", encoding="utf-8")
     for name in (None, "sample_ct", "kermany", tmp_path / "t.csv"):
         with pytest.raises(StudyTableError, match="a patient pattern is for the file names of"):
             datasets.load(name, patient_pattern="x")

@@ -146,12 +146,12 @@ def test_a_link_to_the_input_is_refused(folder, tmp_path):
 
 def test_an_output_folder_with_other_files_is_refused(folder, tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "mine.txt").write_text("x")
+    (tmp_path / "out" / "mine.txt").write_text("x", encoding="utf-8")
     with pytest.raises(DeidentifyError, match="holds files from elsewhere"):
         go(folder, tmp_path / "out")
     (tmp_path / "out" / "mine.txt").unlink()
     go(folder, tmp_path / "out")
-    (tmp_path / "out" / "mine.txt").write_text("x")
+    (tmp_path / "out" / "mine.txt").write_text("x", encoding="utf-8")
     with pytest.raises(DeidentifyError, match="holds files from elsewhere"):
         go(folder, tmp_path / "out")
 
@@ -182,7 +182,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(folder, tmp_pat
 
 def test_a_torn_last_row_and_a_half_written_file_do_no_harm(folder, tmp_path):
     go(folder, tmp_path / "out")
-    with open(tmp_path / "out.private" / "files.csv", "a") as file:
+    with open(tmp_path / "out.private" / "files.csv", "a", encoding="utf-8") as file:
         file.write('4,"torn')
     (tmp_path / "out.private" / ".part.x1").write_bytes(b"half of Grunwald")
     report = go(folder, tmp_path / "out")
@@ -195,10 +195,10 @@ def test_what_this_program_did_not_write_stays(folder, tmp_path):
     mine = [tmp_path / "out" / name for name in (".htaccess", ".git/config", ".half.dcm.x1")]
     for path in mine:
         path.parent.mkdir(exist_ok=True)
-        path.write_text("mine")
+        path.write_text("mine", encoding="utf-8")
     next(folder.iterdir()).unlink()
     go(folder, tmp_path / "out")
-    assert [path.read_text() for path in mine] == ["mine"] * 3
+    assert [path.read_text(encoding="utf-8") for path in mine] == ["mine"] * 3
     assert len(outputs(tmp_path / "out")) == 2
 
 
@@ -330,7 +330,7 @@ def test_the_drawn_secret_is_kept_private_and_another_is_refused(folder, tmp_pat
 
 def test_bad_files_are_refused_by_reason_and_not_copied(folder, tmp_path):
     (folder / "zero.dcm").touch()
-    (folder / "text.dcm").write_text("Grunwald was here, not DICOM at all. " * 20)
+    (folder / "text.dcm").write_text("Grunwald was here, not DICOM at all. " * 20, encoding="utf-8")
     cut = plain(7)
     cut.PixelData = cut.PixelData[:-20]
     save(cut, folder / "cut.dcm")
@@ -348,7 +348,7 @@ def test_bad_files_are_refused_by_reason_and_not_copied(folder, tmp_path):
         "is not a DICOM object (neither a SOP class nor an image size)",
     ]
     assert len(outputs(tmp_path / "out")) == 3
-    crosswalk = (tmp_path / "out.private" / "files.csv").read_text()
+    crosswalk = (tmp_path / "out.private" / "files.csv").read_text(encoding="utf-8")
     assert "cut.dcm,refused,has truncated pixel data" in crosswalk
 
 
@@ -366,7 +366,7 @@ def test_a_leak_fails_loudly_after_the_report_and_is_not_written(tmp_path, monke
     monkeypatch.setattr(run.Treatment, "run", leaky)
     with pytest.raises(DeidentifyError, match="found in 1 copies"):
         go(folder, tmp_path / "out")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["ok"] is False
     assert "IDENTIFIERS FOUND in 1 copies, not written" in report["summary"]
     found = {(row["kind"], row["element"], row["count"]) for row in report["leaks"]}
@@ -389,7 +389,7 @@ def test_a_name_inside_the_pixels_is_a_leak(tmp_path, encoding):
     save(ds, tmp_path / "in" / "a.dcm")
     with pytest.raises(DeidentifyError, match="found in 1 copies"):
         go(tmp_path / "in", tmp_path / "out")
-    leaks = json.loads((tmp_path / "out" / "report.json").read_text())["leaks"]
+    leaks = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["leaks"]
     assert {(leak["kind"], leak["element"]) for leak in leaks} == {("patient name", "all bytes")}
 
 
@@ -407,12 +407,15 @@ def test_neither_report_nor_log_nor_warning_nor_repr_quotes_a_value(
     odd = planted(9)
     odd["PatientBirthDate"]._value = "Tippfehler"  # a value that its VR forbids
     save(odd, folder / "odd.dcm")
-    (folder / "text.dcm").write_text("Grunwald")
+    (folder / "text.dcm").write_text("Grunwald", encoding="utf-8")
     with caplog.at_level(logging.DEBUG):
         report = go(folder, tmp_path / "out")
     said = caplog.text + repr(report) + "".join(str(w.message) for w in recwarn)
     said += "".join(capsys.readouterr())
-    said += "".join((tmp_path / "out" / f"report.{kind}").read_text() for kind in ("json", "html"))
+    said += "".join(
+        (tmp_path / "out" / f"report.{kind}").read_text(encoding="utf-8")
+        for kind in ("json", "html")
+    )
     for text in PLANTED:
         assert text.lower() not in said.lower()
     assert "Grunwald" not in said
@@ -426,7 +429,7 @@ def test_the_report_covers_the_18_identifiers(folder, tmp_path):
     reasons = report.look_at.set_index("reason")["files"]
     assert reasons["text: not excluded (Burned In Annotation absent)"] == 3
     assert reasons["overlays removed"] == 3
-    saved = json.loads((tmp_path / "out" / "report.json").read_text())
+    saved = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert [row["number"] for row in saved["hipaa"]] == list(range(1, 19))
     with pytest.raises(ValueError, match=r"\.json or \.html"):
         report.save(tmp_path / "report.txt")
@@ -549,7 +552,7 @@ def test_a_run_killed_at_any_moment_is_finished_by_the_next(tmp_path):
         for path in out.rglob("*.dcm"):
             assert dcmread(path).pixel_array.shape == (6, 10)
     assert interrupted > 1  # a busy machine may let one run end
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     files = [path for path in out.rglob("*") if path.is_file()]
     assert sum(path.suffix == ".dcm" for path in files) == count
@@ -572,7 +575,9 @@ def test_the_private_folder_may_not_be_the_input(tmp_path):
 def test_a_file_name_that_is_no_utf8_is_no_reason_to_stop(tmp_path):
     save(plain(), tmp_path / "in" / "b\udce9.dcm")
     assert go(tmp_path / "in", tmp_path / "out").ok
-    assert r"b\udce9.dcm,written" in (tmp_path / "out.private" / "files.csv").read_text()
+    assert r"b\udce9.dcm,written" in (tmp_path / "out.private" / "files.csv").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_what_cannot_be_accounted_for_takes_the_none_out_of_the_sentence(folder, tmp_path):

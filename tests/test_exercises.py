@@ -237,5 +237,5 @@ def test_unknown_names_get_words(name):
 
 def test_the_engine_needs_neither_torch_nor_matplotlib():
     code = "import sys, medimg.exercises; print(*sys.modules)"
-    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    loaded = subprocess.check_output([sys.executable, "-c", code], encoding="utf-8").split()
     assert not {"torch", "matplotlib", "pandas"} & set(loaded)

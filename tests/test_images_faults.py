@@ -573,7 +573,7 @@ def test_empty_file_is_refused(target):
 
 
 def test_text_with_a_dicom_name_is_refused(target):
-    target.write_text("See the attached report.\n" * 20)
+    target.write_text("See the attached report.\n" * 20, encoding="utf-8")
     refused(target, "not an image but a text file")
 
 
@@ -741,7 +741,7 @@ def test_scan_survives_everything(tmp_path):
     words = RAMP.astype(np.uint16)
     make_dicom(tmp_path / "b.dcm", words, syntax=ExplicitVRBigEndian)
     Image.fromarray(RAMP).save(tmp_path / "c.png")
-    (tmp_path / "d.txt").write_text("no image\n")
+    (tmp_path / "d.txt").write_text("no image\n", encoding="utf-8")
     (tmp_path / "e.dcm").touch()
     table = scan(tmp_path, progress=False)
     table.index = [Path(path).name for path in table["path"]]

@@ -161,6 +161,6 @@ def test_png_bomb_is_refused_from_its_header(tmp_path):
 
 def test_is_image_file_goes_by_content(tmp_path):
     assert is_image_file(save(tmp_path / "picture.txt", GREY))
-    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "text.png").write_text("no image", encoding="utf-8")
     assert not is_image_file(tmp_path / "text.png")
     assert not is_image_file(tmp_path)

@@ -22,7 +22,7 @@ def add_slice(folder, name, z, *, value=None, **tags):
 def test_slices_are_sorted_by_position_not_by_name_or_number(tmp_path):
     for name, z in (("a", 20), ("b", 0), ("c", 10)):
         add_slice(tmp_path, name, z, InstanceNumber=ord(name))
-    (tmp_path / "notes.txt").write_text("not a slice")
+    (tmp_path / "notes.txt").write_text("not a slice", encoding="utf-8")
     volume = read_series(tmp_path, progress=False)
     assert volume.values[:, 0, 0].tolist() == [0, 10, 20]
     assert volume.spacing == (10, 2, 0.5)

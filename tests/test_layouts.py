@@ -108,7 +108,7 @@ def test_covid_radiography_masks_are_no_films(tmp_path):
         for number in range(4):
             _png(tmp_path / label / "images" / f"{label}-{number}.png",
                  tmp_path / label / "masks" / f"{label}-{number}.png")  # fmt: skip
-    (tmp_path / "README.md.txt").write_text("about")
+    (tmp_path / "README.md.txt").write_text("about", encoding="utf-8")
     studies = datasets.load(tmp_path)
     assert _counts(studies) == dict.fromkeys(
         ("COVID", "Normal", "Lung_Opacity", "Viral Pneumonia"), 4
@@ -317,7 +317,7 @@ def deep(tmp_path):
     for _ in range(1500):
         os.mkdir("d")
         os.chdir("d")
-    Path("x.txt").write_text("deep")
+    Path("x.txt").write_text("deep", encoding="utf-8")
     os.chdir(here)
     yield tmp_path
     os.chdir(tmp_path)
@@ -635,7 +635,9 @@ def test_what_is_no_table_is_one_error(tmp_path, name):
 @pytest.mark.parametrize("sep", [";", "\t", ","])
 def test_tables_of_spreadsheets_are_read(tmp_path, sep):
     table = tmp_path / "t.csv"
-    table.write_text(f"path{sep}label\na.png{sep}normal\nb.png{sep}Pneumonie\n", "utf-8-sig")
+    table.write_text(
+        f"path{sep}label\na.png{sep}normal\nb.png{sep}Pneumonie\n", "utf-8-sig", encoding="utf-8"
+    )
     assert datasets.from_csv(table)["label"].tolist() == ["normal", "Pneumonie"]
 
 

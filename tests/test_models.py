@@ -276,21 +276,21 @@ def test_saved_model_predicts_the_same_and_keeps_its_card(net, images, tmp_path)
     assert not loaded.training
     with torch.inference_mode():
         assert torch.equal(loaded(images), net(images))
-    assert json.loads((tmp_path / "m.json").read_text())["mean"] == [0.5, 0.5, 0.5]
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8"))["mean"] == [0.5, 0.5, 0.5]
 
 
 def test_weights_and_card_of_two_writings_are_told_apart(net, tmp_path):
     """A write that breaks off between the two files leaves the new weights with the old card."""
     save_model(net, tmp_path / "m", sidecar={"threshold": 0.4})
-    card = (tmp_path / "m.json").read_text()
+    card = (tmp_path / "m.json").read_text(encoding="utf-8")
     assert json.loads(card)["weights_sha256"] == sha256(tmp_path / "m.safetensors")
     other = build_model(pretrained=False, seed=5)
     save_model(other, tmp_path / "m")
-    (tmp_path / "m.json").write_text(card)
+    (tmp_path / "m.json").write_text(card, encoding="utf-8")
     with pytest.raises(ModelError, match=r"m\.json was not written with the weights in .*m\.safet"):
         load_model(tmp_path / "m")
     old = {key: value for key, value in json.loads(card).items() if key != "weights_sha256"}
-    (tmp_path / "m.json").write_text(json.dumps(old))  # a card of before
+    (tmp_path / "m.json").write_text(json.dumps(old), encoding="utf-8")  # a card of before
     assert load_model(tmp_path / "m")[1].threshold == 0.4
 
 
@@ -305,16 +305,16 @@ def test_bad_model_files_each_say_what_is_wrong(net, tmp_path):
         load_model(tmp_path / "absent")
     save_model(net, tmp_path / "m")
     weights, card = tmp_path / "m.safetensors", tmp_path / "m.json"
-    whole, text = weights.read_bytes(), card.read_text()
+    whole, text = weights.read_bytes(), card.read_text(encoding="utf-8")
     weights.write_bytes(whole[:1000])
     with pytest.raises(ModelError, match="not a safetensors file"):
         load_model(weights)
     weights.write_bytes(whole)
-    card.write_text(text.replace('"head": "linear"', '"head": "attention"'))
+    card.write_text(text.replace('"head": "linear"', '"head": "attention"'), encoding="utf-8")
     with pytest.raises(ModelError, match=r"do not belong to efficientnet_lite0 \(m"):
         load_model(weights)
     for broken in ("{", '{"name": "efficientnet_lite0"}'):
-        card.write_text(broken)
+        card.write_text(broken, encoding="utf-8")
         with pytest.raises(ModelError, match="not the sidecar"):
             load_model(weights)
     card.unlink()
@@ -351,7 +351,9 @@ def test_bad_model_files_each_say_what_is_wrong(net, tmp_path):
 def test_a_card_with_a_wrong_value_is_refused_and_the_value_named(net, tmp_path, changes, says):
     save_model(net, tmp_path / "m")
     card = tmp_path / "m.json"
-    card.write_text(json.dumps(json.loads(card.read_text()) | changes))
+    card.write_text(
+        json.dumps(json.loads(card.read_text(encoding="utf-8")) | changes), encoding="utf-8"
+    )
     with pytest.raises(ModelError, match=says):
         load_model(tmp_path / "m")
 
@@ -359,7 +361,7 @@ def test_a_card_with_a_wrong_value_is_refused_and_the_value_named(net, tmp_path,
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"a"', "[" * 100_000, '{"a":' * 100_000, ""])
 def test_a_card_that_is_no_card_is_refused(net, tmp_path, text):
     save_model(net, tmp_path / "m")
-    (tmp_path / "m.json").write_text(text)
+    (tmp_path / "m.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match="is not the sidecar of a model"):
         load_model(tmp_path / "m")
     (tmp_path / "m.json").write_bytes(b"\xff\xfe\x00")

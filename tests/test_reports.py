@@ -87,7 +87,7 @@ def test_the_page_is_whole(report):
 
 
 def test_the_numbers_are_those_of_the_evaluation(report):
-    numbers = json.loads(report.json.read_text())
+    numbers = json.loads(report.json.read_text(encoding="utf-8"))
     for name, estimate in report.evaluation.estimates.items():
         assert numbers["metrics"][name]["value"] == estimate.value
         assert numbers["metrics"][name]["low"] == estimate.low
@@ -152,7 +152,7 @@ def test_a_column_that_makes_no_groups_is_left_out_and_named(cohort, tmp_path):
     assert left_out[1].startswith("the column 'site' was left out of the subgroups: ")
     text, _ = check_page(made.html)
     assert "the column &#39;site&#39; was left out" in text
-    assert json.loads(made.json.read_text())["warnings"][-1] == left_out[1]
+    assert json.loads(made.json.read_text(encoding="utf-8"))["warnings"][-1] == left_out[1]
 
 
 @pytest.mark.parametrize("patients", [None, list("abcd")])  # a table without patients has ids
@@ -195,12 +195,12 @@ def test_the_report_prints_on_three_pages(report, tmp_path):
 def test_all_files_of_a_report_are_written_or_none(cohort, tmp_path, name):
     test, studies, threshold = cohort
     for other in ("report.html", "report.json", "predictions.csv"):
-        (tmp_path / other).write_text("old")
+        (tmp_path / other).write_text("old", encoding="utf-8")
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
     with pytest.raises(IsADirectoryError, match=re.escape(name)):
         write_report(test, tmp_path, threshold=threshold, studies=studies)
-    kept = {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()}
+    kept = {p.name: p.read_text(encoding="utf-8") for p in tmp_path.iterdir() if p.is_file()}
     assert set(kept) == {"report.html", "report.json", "predictions.csv"} - {name}
     assert set(kept.values()) == {"old"}
 
@@ -286,7 +286,7 @@ def test_many_classes_make_a_page_too(tmp_path, rng, count):
     called = p.predicted() == true
     assert table.loc["F", "value"] == pytest.approx(called[::2].mean())
     assert table.loc["M", "value"] == pytest.approx(called[1::2].mean())
-    numbers = json.loads(made.json.read_text())
+    numbers = json.loads(made.json.read_text(encoding="utf-8"))
     assert len(numbers["calibration"]["expected_calibration_error"]) == min(count, 7)
     assert len(numbers["per_class"]) >= count
 
@@ -297,7 +297,7 @@ def test_a_hopeless_test_set_still_makes_a_page(tmp_path, true):
     text, _ = check_page(write_report(p, tmp_path, threshold=0.5).html)
     assert "not defined" in text
     assert "(no " in text or "no images" in text
-    json.loads((tmp_path / "report.json").read_text())
+    json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
 
 
 def test_an_image_that_no_study_has_is_named(cohort, tmp_path):
@@ -336,7 +336,7 @@ def test_checklists_answer_only_what_is_known(report, tmp_path):
     assert said["CLAIM", "33"] == ""  # no one tested on external data
     empty = checklist(tmp_path / "empty.html")
     assert (empty["answer"] == "").all()
-    assert "0 of 52 items answered" in (tmp_path / "empty.html").read_text()
+    assert "0 of 52 items answered" in (tmp_path / "empty.html").read_text(encoding="utf-8")
 
 
 def test_another_level_is_named(cohort, tmp_path):

@@ -183,7 +183,7 @@ def test_wrong_labels():
 
 
 def test_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(SimulationError, match="cannot be written"):
         write_file(tmp_path / "file" / "a.dcm", b"")
 

@@ -111,7 +111,7 @@ def test_the_greys_do_not_hang_on_the_instructions_of_the_processor():
             "PYTHONPATH": os.pathsep.join(sys.path),
             "NPY_DISABLE_CPU_FEATURES": without,
         }
-        sums.add(subprocess.check_output([sys.executable, "-c", GREYS], env=env, text=True))
+        sums.add(subprocess.check_output([sys.executable, "-c", GREYS], env=env, encoding="utf-8"))
     assert len(sums) == 1
     assert len(sums.pop().strip()) == 64
 
@@ -167,7 +167,7 @@ def test_sums_are_those_of_the_files(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.txt").write_bytes(b"x")
     digest = hashlib.sha256(b"x").hexdigest()
-    assert write_sums(tmp_path).read_text() == f"{digest}  a/b.txt\n"
+    assert write_sums(tmp_path).read_text(encoding="utf-8") == f"{digest}  a/b.txt\n"
 
 
 def test_the_marker_plan_holds_no_label(table):
@@ -179,7 +179,7 @@ def test_the_marker_plan_holds_no_label(table):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
     blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
+    blocked.write_text("not a folder", encoding="utf-8")
     assert command.main(["xray", "--out", str(blocked / "data")]) == 2
     assert "cannot be written" in capsys.readouterr().err
 
@@ -189,7 +189,7 @@ def test_a_film_that_cannot_be_written_ends_with_one_line(small, tmp_path, capsy
     _, _, body = small
     monkeypatch.setattr(sample, "load_ct", lambda: None)
     monkeypatch.setattr(sample, "make_body", lambda scan: body)
-    (tmp_path / "dicom").write_text("not a folder")
+    (tmp_path / "dicom").write_text("not a folder", encoding="utf-8")
     assert command.main(["xray", "--normal", "1", "--pneumonia", "0", "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ")
@@ -258,7 +258,7 @@ def test_the_contact_sheet_shows_both_classes(tmp_path):
 )
 def test_no_films_make_no_sheet_but_one_line(tmp_path, capsys, table, words):
     if table is not None:
-        (tmp_path / "studies.csv").write_text(table)
+        (tmp_path / "studies.csv").write_text(table, encoding="utf-8")
     assert command.main(["sheet", "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {tmp_path / 'studies.csv'} {words}")
@@ -267,7 +267,9 @@ def test_no_films_make_no_sheet_but_one_line(tmp_path, capsys, table, words):
 
 
 def test_a_film_that_is_missing_is_named(tmp_path, capsys):
-    (tmp_path / "studies.csv").write_text("path,label,split\nx.png,normal,train\n")
+    (tmp_path / "studies.csv").write_text(
+        "path,label,split\nx.png,normal,train\n", encoding="utf-8"
+    )
     assert command.main(["sheet", "--out", str(tmp_path)]) == 2
     assert str(tmp_path / "x.png") in capsys.readouterr().err
 

@@ -110,7 +110,7 @@ def test_pneumoniamnist_becomes_a_study_table(server, tmp_path, rng, monkeypatch
     monkeypatch.setattr("medimg.sources.pneumoniamnist", lambda size: _source(server))
     for _ in range(2):
         folder = sources.fetch_pneumoniamnist(tmp_path, size=28)
-    assert '"licence": "CC BY 4.0"' in (folder / "SOURCE.json").read_text()
+    assert '"licence": "CC BY 4.0"' in (folder / "SOURCE.json").read_text(encoding="utf-8")
     studies = datasets.load("pneumoniamnist", root=tmp_path)
     assert studies["split"].value_counts().to_dict() == {"train": 6, "val": 4, "test": 2}
     row = studies[studies["image_id"] == "val/pneumonia/00003"]

@@ -107,7 +107,8 @@ def test_two_processes_train_the_network_of_one(tmp_path):
                     result.history.to_json(out / "history.json")
                     torch.save(net.state_dict(), out / "weights.pt")
             """
-        )
+        ),
+        encoding="utf-8",
     )
     found = []
     for processes in ("1", "2"):
@@ -122,7 +123,7 @@ def test_two_processes_train_the_network_of_one(tmp_path):
         )
         weights = torch.load(out / "weights.pt", weights_only=True)
         found.append(weights)
-        history = (out / "history.json").read_text()
+        history = (out / "history.json").read_text(encoding="utf-8")
         assert '"images":{"1":37,"2":37}' in history
     assert (tmp_path / "2" / "rank1").exists()
     for key, tensor in found[0].items():

@@ -1,0 +1,258 @@
+# %% [markdown]
+# # 8. Diabetic retinopathy: grades, two eyes, and a threshold for referral
+#
+# {{badges}}
+#
+# **You will be able to**
+#
+# - train a network on colour photographs without distorting them;
+# - measure ordered grades with quadratic kappa, and turn grades into a decision to refer;
+# - score a person instead of an image, and treat an ungradable photograph as a result;
+# - work out what a positive result means in a screening programme.
+#
+# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+#
+# {{contract}}
+#
+# {{solutions}}
+
+# %% [markdown]
+# ## 1. The clinical question
+#
+# Diabetes damages the small vessels of the retina. In the early stages the patient notices nothing, and
+# treatment in time can prevent loss of sight. So people with diabetes are screened with photographs of
+# the back of the eye. About 22 % of them have some retinopathy, and about 6 % have a form that threatens
+# sight ([Teo et al., 2021](https://doi.org/10.1016/j.ophtha.2021.04.027)). The question is not "which
+# disease?" but **"does this person need to see an ophthalmologist?"**
+#
+# Retinopathy is graded on the International Clinical Diabetic Retinopathy scale:
+#
+# | grade | name | what is seen |
+# |---|---|---|
+# | 0 | none | nothing |
+# | 1 | mild | microaneurysms only: small red dots |
+# | 2 | moderate | more than microaneurysms, less than grade 3 |
+# | 3 | severe | many haemorrhages in all four quadrants, or beaded veins, or other vessel changes |
+# | 4 | proliferative | new vessels, or blood in front of the retina |
+#
+# *Referable* means grade 2 or more. (In practice macular oedema counts too; our sample has none.) The
+# two errors have different costs. A missed grade 4 can cost the sight of an eye. A needless referral
+# costs a morning, and an appointment that somebody else needed.
+
+# %%
+import os
+
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from sklearn.metrics import cohen_kappa_score
+
+from medimg import datasets, exercises, explain, images, metrics, models, plots, training
+
+# %% [markdown]
+# ## 2. The data and their traps
+#
+# Offline we use `sample_retina`: 180 photographs of both eyes of 90 invented people, drawn by formulas.
+# It shows how to work with colour, grades and pairs of eyes. It cannot show how well a network reads
+# real eyes. With `MEDIMG_DATASET=idrid` the same cells run on 516 real photographs.
+
+# %% tags=["nbval-check-output"]
+studies = datasets.load(os.environ.get("MEDIMG_DATASET", "sample_retina"))
+summary = datasets.summary(studies)
+assert summary.ordinal, f"This notebook needs grades, such as 0 to 4, not {summary.classes}."
+print(summary)
+
+# %%
+chosen = studies[studies["split"] == "train"].groupby("label").head(2).groupby("label").tail(1)
+chosen = chosen.sort_values("label")
+pictures = [images.read_image(path, colour=True) for path in chosen["path"]]
+fig = plots.plot_grid(pictures, columns=3, titles=[f"grade {grade}" for grade in chosen["label"]])
+plots.show(fig, alt="One fundus photograph of each grade, from clear to many haemorrhages and new vessels.")
+
+# %% [markdown]
+# Three traps are in this table.
+#
+# **Aspect ratio.** The photographs are not square, but networks take squares. Squeezing turns the round
+# eye into an ellipse, and differently for each camera: a shortcut. `keep_aspect=True` pads with black
+# instead.
+#
+# **Two eyes of one person.** They look alike and often have the same grade. Both must be in the same
+# split, and together they count as one patient in every interval.
+#
+# **Image quality.** Some photographs are too hazy to read. A programme cannot ignore them: an eye that
+# cannot be graded has not been screened.
+
+# %% tags=["nbval-check-output"]
+data = datasets.decode(studies, size=192, channels=3, keep_aspect=True)
+train, val, test = (data.subset(split) for split in ("train", "val", "test"))
+splits = studies.groupby("patient_id")["split"].nunique()
+print(data)
+print(f"{len(splits)} people, {int((splits > 1).sum())} of them in more than one split")
+
+# %% [markdown]
+# ## 3. A network for five grades
+#
+# The network is the pretrained EfficientNet-Lite0 of the other notebooks, now with three input channels
+# and five outputs. With about a hundred images to train on, we solve only its last layer
+# ([notebook 3](/notebooks/03_finetune.ipynb) compares strategies).
+
+# %%
+model = models.build_model("efficientnet_lite0", classes=data.classes, channels=3)
+model = training.fit_head(model, train, val, C=0.003).model
+validated, tested = (training.predict(model, part) for part in (val, test))
+
+# %% [markdown]
+# ## 4. How far off? Quadratic kappa by hand
+#
+# Accuracy treats all errors alike: grade 3 called 4 is as wrong as grade 0 called 4. Graders compare
+# themselves with **quadratic weighted kappa** instead. Each pair of grades gets a penalty, the square of
+# the distance. Kappa compares the mean penalty with the mean penalty of two graders who assign their
+# grades independently of each other: 1 is perfect, 0 is no better than chance.
+
+# %% tags=["nbval-check-output"]
+def quadratic_kappa(true, called, grades=5):
+    """Return 1 - (observed penalty / penalty expected by chance)."""
+    counts = np.zeros((grades, grades))
+    np.add.at(counts, (true, called), 1)
+    penalty = np.subtract.outer(np.arange(grades), np.arange(grades)) ** 2
+    by_chance = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    return 1 - (penalty * counts).sum() / (penalty * by_chance).sum()
+
+
+two_off, one_off = ([0, 1, 2, 3, 4], [0, 1, 2, 3, 2]), ([0, 1, 2, 3, 4], [0, 1, 2, 3, 3])
+for true, called in (one_off, two_off):
+    by_library = cohen_kappa_score(true, called, weights="quadratic")
+    assert np.isclose(quadratic_kappa(true, called), by_library)
+    print(f"{called}: accuracy 0.80, quadratic kappa {by_library:.2f}")
+
+# %% [markdown]
+# The same accuracy, but being off by two costs four times as much. Now the network, with intervals by
+# patient:
+
+# %%
+report = metrics.evaluate(tested, ordinal=True)
+assert np.isclose(quadratic_kappa(tested.y_true, tested.predicted()), report["kappa_quadratic"].value)
+ax = plots.plot_confusion(report.confusion)
+plots.show(ax.figure, alt="Confusion matrix of five grades: most errors lie next to the diagonal.")
+
+# %%
+rows = ["accuracy", "kappa_quadratic", "mean_absolute_error"]
+display(report.table.loc[rows, ["value", "low", "high", "method"]].round(2))
+
+# %% [markdown]
+# ## 5. Refer or not
+#
+# A programme needs a decision. Add up the probabilities of grades 2, 3 and 4: that sum is the score for
+# *referable*. Then choose a threshold on the **validation** images, here one that finds at least 85 % of
+# the referable eyes, the goal that IDx-DR had to exceed.
+
+# %%
+refer = {name: p.at_least(2) for name, p in (("val", validated), ("test", tested))}
+threshold = metrics.choose_threshold(refer["val"], rule="sensitivity", floor=0.85)
+by_eye = metrics.evaluate(refer["test"], threshold=threshold)
+by_person = metrics.evaluate(refer["test"].aggregate("patient", how="max"), threshold=threshold)
+shown = ["auc", "sensitivity", "specificity"]
+table = pd.DataFrame({"eyes": by_eye.table.loc[shown, "value"],
+                      "people": by_person.table.loc[shown, "value"]})
+display(table.round(2))
+
+# %% [markdown]
+# A *person* is referable when either eye is, so the person's score is the higher of the two. Scoring
+# people instead of eyes changes both rates: two eyes are two chances to find disease, and two chances
+# of a false alarm.
+#
+# ### Exercise: a photograph that cannot be graded
+#
+# The table has a column `quality`. Write a function that decides for one person: refer when any eye
+# scores at least the threshold, **or** when any eye is ungradable. `scores` is a list of numbers,
+# `quality` a list of words of the same length.
+
+# %% tags=["exercise"]
+def decide(scores, quality, threshold):
+    """Return True when this person should be seen by an ophthalmologist."""
+    # solution: begin
+    found = any(score >= threshold for score in scores)
+    return found or "ungradable" in quality
+    # solution: end
+
+
+exercises.check("08-decide", decide)
+# exercises.hint("08-decide")  # remove the first # to see a hint
+
+# %% [markdown]
+# ## 6. From this set to a screening programme
+#
+# About half of the eyes in our set are referable; in IDRiD it is 63 %. Among people who come for
+# screening it is more like one in ten. Sensitivity and specificity may carry over. PPV does not.
+
+# %%
+for prevalence in (0.50, 0.10, 0.05):
+    found = metrics.ppv_npv_at(prevalence, by_person["sensitivity"], by_person["specificity"])
+    print(f"prevalence {prevalence:4.0%}: PPV {found.ppv.value:.2f}, NPV {found.npv.value:.2f}")
+
+# %% [markdown]
+# ### Exercise: the pivotal trial of IDx-DR
+#
+# In 2018 a system was authorised in the United States to refer people without a doctor reading the
+# images. In its trial 23.8 % of the people had more than mild retinopathy; sensitivity was 87.2 % and
+# specificity 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Use
+# `metrics.ppv_npv_at` or pencil and paper: what is the **PPV** if 10 % of the people screened have it?
+
+# %% tags=["exercise"]
+# solution: begin
+found, alarmed = 0.10 * 0.872, 0.90 * (1 - 0.907)
+ppv_screening = found / (found + alarmed)
+# solution: end
+exercises.check("08-ppv", ppv_screening)
+# exercises.hint("08-ppv")  # remove the first # to see a hint
+
+# %% [markdown]
+# ## 7. Where did it look?
+#
+# We know where each lesion is, so a map can be tested: is its hottest point inside a lesion?
+
+# %%
+masks = datasets.decode_masks(studies, size=192)[data.splits == "test"]
+sick = np.flatnonzero((test.labels >= 3) & masks.any(axis=(1, 2)))[:3]
+heat = explain.explain(model, test.images[sick], method="gradcam", target=int(data.labels.max()))
+fig = plots.plot_map_grid(test.images[sick], {"Grad-CAM": heat}, masks=masks[sick])
+plots.show(fig, alt="Grad-CAM on three eyes with severe disease: coarse warm areas, with the outlines "
+           "of many small lesions.")
+
+# %% [markdown]
+# The lesions are a few pixels wide, and one cell of the map covers 32 pixels. A warm area therefore
+# cannot point to a microaneurysm. It says "somewhere here" at best.
+#
+# ## 8. What stands in the way of use
+#
+# - **Evidence on people, not images.** The IDx-DR trial fixed its goals beforehand (sensitivity above
+#   85 %, specificity above 82.5 %), enrolled 900 people in primary care, and counted images that could
+#   not be graded (imageability 96.1 %).
+# - **Other cameras, other people.** Seven systems were run on 311,604 photographs of 23,724 veterans:
+#   sensitivity ranged from 51.0 to 85.9 %
+#   ([Lee et al., 2021](https://doi.org/10.2337/dc20-1877)).
+# - **The clinic itself.** A study in eleven clinics in Thailand found that conditions there, and not only
+#   the algorithm, decided how well the system worked and what it meant for nurses and patients
+#   ([Beede et al., 2020](https://doi.org/10.1145/3313831.3376718)).
+# - **Our sample** has invented lesions on invented eyes. A good result here is a test of the code.
+#
+# ## Key points
+#
+# - Keep the aspect ratio and the colour, and split by person.
+# - Grades have an order: report quadratic kappa and where the errors lie, not only accuracy.
+# - Choose the referral threshold on validation images. Score the person: either eye decides.
+# - An ungradable photograph is a result, and the safe one is to refer.
+# - PPV belongs to a prevalence. Recompute it for the people who will be screened.
+#
+# ## Further reading
+#
+# - Wilkinson et al., the International Clinical Diabetic Retinopathy scale, Ophthalmology 2003,
+#   [doi:10.1016/S0161-6420(03)00475-5](https://doi.org/10.1016/S0161-6420%2803%2900475-5)
+# - Porwal et al., *IDRiD: Diabetic Retinopathy - Segmentation and Grading Challenge*, 2020,
+#   [doi:10.1016/j.media.2019.101561](https://doi.org/10.1016/j.media.2019.101561)
+# - Ipp et al., the trial of EyeArt, JAMA Network Open 2021,
+#   [doi:10.1001/jamanetworkopen.2021.34254](https://doi.org/10.1001/jamanetworkopen.2021.34254)
+#
+# ## Next step
+#
+# [6. Ethics](/notebooks/06_ethics.ipynb): bias, validation and what the law asks of such a system.
