@@ -103,8 +103,8 @@ def main() -> None:
 
 def at_once(command: list[str]) -> str:
     """Start two runs on the same folders; one must be refused in one line."""
-    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
-            for _ in range(2)]  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    pair = [subprocess.Popen(command, **pipes) for _ in range(2)]
     said = [process.communicate()[1] for process in pair]
     refused = sum("Another run is at work" in text for text in said)
     return f"two runs at once: statuses {[p.returncode for p in pair]}, refused {refused}"

@@ -635,9 +635,8 @@ def test_what_is_no_table_is_one_error(tmp_path, name):
 @pytest.mark.parametrize("sep", [";", "\t", ","])
 def test_tables_of_spreadsheets_are_read(tmp_path, sep):
     table = tmp_path / "t.csv"
-    table.write_text(
-        f"path{sep}label\na.png{sep}normal\nb.png{sep}Pneumonie\n", "utf-8-sig", encoding="utf-8"
-    )
+    text = f"path{sep}label\na.png{sep}normal\nb.png{sep}Pneumonie\n"
+    table.write_text(text, encoding="utf-8-sig")
     assert datasets.from_csv(table)["label"].tolist() == ["normal", "Pneumonie"]
 
 
