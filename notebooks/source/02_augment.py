@@ -1,14 +1,14 @@
 # %% [markdown]
-# # 2. Augment: change an image only as the world could have
+# # 2. Augment: change an image only in ways that could really happen
 #
 # {{badges}}
 #
 # **You will be able to**
 #
-# - rotate, flip, zoom and re-expose an image, by hand and in batches;
-# - tell which changes are plausible for a chest film and which make a patient that cannot be;
-# - measure whether an augmentation helps, with an interval, instead of believing it;
-# - say why a batch is changed at once, on the device, and what that is worth.
+# - rotate, flip and zoom an image and change its brightness and contrast, by hand and in batches;
+# - tell which changes are plausible for a chest radiograph, and which are not;
+# - measure with an interval whether an augmentation helps, instead of assuming it;
+# - explain why we change a whole batch at once, on the device, and what that gains.
 #
 # **You need first:** the [quickstart](/quickstart.ipynb); what a function and an array are.
 #
@@ -19,12 +19,14 @@
 # %% [markdown]
 # ## Why change a good image?
 #
-# A network that has seen seventy films has seen seventy positions, seventy exposures and seventy
-# bodies. Show it the same films again and again, and it learns *these films*. Show it each film a
-# little changed each time, and it has to find what stays: that is **augmentation**.
+# A network trained on seventy radiographs has seen seventy positions, seventy levels of brightness and
+# seventy bodies. If it sees the same images again and again, it memorises *these images*. If each
+# image is changed a little every time, the network has to find what stays the same. This is
+# **augmentation**.
 #
-# The idea has one condition, and most tutorials skip it: the changed image must be one that *could
-# have been taken*, and must still deserve its label. Everything in this notebook follows from that.
+# There is one condition, and many tutorials skip it. The changed image must be one that *could have
+# been taken*, and its label must still be right. Everything in this notebook follows from this
+# condition.
 
 # %%
 import math
@@ -43,8 +45,9 @@ from medimg.augment import Augment, augment
 rng = np.random.default_rng(0)
 
 # %% [markdown]
-# We load the films as in the quickstart. On a large data set we draw a part of it, so that the
-# notebook stays quick; the sample stays whole. 128 pixels are enough here.
+# We load the images as in the quickstart; in the code they are called `films`. If you chose a large
+# data set, we take a part of it, so that the notebook stays quick. The sample stays whole. A size of
+# 128 pixels is enough here.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.subsample(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
@@ -55,9 +58,10 @@ print(f"{len(films)} films of {films.images.shape[1]} x {films.images.shape[2]} 
 # %% [markdown]
 # ## A rotation by hand
 #
-# What does "rotate by 15 degrees" do? Not what one expects: the program walks over the pixels of the
-# *new* image and asks for each, "where in the old image did you come from?" To answer, it rotates
-# the new pixel's coordinates *back*. So a rotation is a small matrix that turns coordinates.
+# How does a program rotate an image by 15 degrees? It works backwards. It goes through the pixels of
+# the *new* image and asks for each one: "where in the old image did you come from?" To answer, it
+# rotates the coordinates of the new pixel *back*. So a rotation is a small matrix that rotates
+# coordinates.
 
 # %% tags=["nbval-check-output"]
 angle = math.radians(15)
@@ -66,9 +70,10 @@ back = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0],
 print(back.numpy().round(3))
 
 # %% [markdown]
-# Each row makes one coordinate: the first *x*, the second *y*; the third column would shift. PyTorch
-# makes a grid of old coordinates from the matrix and picks the grey levels there. Between pixels it
-# interpolates; outside the image it finds nothing and puts black.
+# Each row of the matrix gives one old coordinate: the first row *x*, the second row *y*. The third
+# column would shift the image. From the matrix, PyTorch makes a grid of old coordinates and reads the
+# grey levels there. Between pixels it interpolates. Outside the image there is nothing to read, so it
+# fills in black.
 
 # %% tags=["nbval-check-output"]
 film = torch.from_numpy(films.images[:1, None] / 255).float()  # (1, 1, 128, 128)
@@ -80,14 +85,15 @@ plots.show(fig, alt="A film, and the same film turned by 15 degrees, with black 
            colours=128)
 
 # %% [markdown]
-# Look at the corners: they are black because there is nothing to see there. A network can learn
-# such a thing. If only the *ill* were rotated, black corners would mean pneumonia! Augmentation must
-# never depend on the label.
+# Look at the corners: they are black because the old image has no pixels there. A network can learn
+# from such corners. If we rotated only the images *with pneumonia*, black corners would mean
+# pneumonia, and we would have built a shortcut. So augmentation must never depend on the label.
 #
-# `medimg.augment` does the same for a batch, with a random angle for each film. It works in two
-# steps, and we can take them one by one: `draw_parameters` draws the changes (here an angle of up to
-# 15 degrees), `apply` carries them out. What was drawn holds its matrix, so we can repeat it by hand
-# and compare; `assert_close` stops with an error if the two differ.
+# `medimg.augment` does the same for a batch, with its own random angle for each image. It works in two
+# steps, and we take them one by one. `draw_parameters` draws the random numbers (here an angle of up
+# to 15 degrees), and `apply` changes the images. The drawn parameters contain the matrix, so we can
+# repeat the rotation by hand and compare. `assert_close` stops with an error if the two results
+# differ.
 
 # %% tags=["nbval-check-output"]
 from medimg.augment import apply, draw_parameters
@@ -101,14 +107,14 @@ turned = math.degrees(math.asin(-float(drawn.matrix[0, 0, 1])))
 print(f"drew a rotation of {turned:+.1f} degrees")
 
 # %% [markdown]
-# Note two habits. *Drawing* the numbers is separate from *applying* them: anyone who wants to know
-# what was done to an image can look at the numbers and repeat it. And the randomness comes from a
-# generator with a seed, never from the clock.
+# Notice two habits. First, *drawing* the numbers is separate from *applying* them. So you can look at
+# the numbers later, see what was done to an image, and repeat it. Second, the random numbers come from
+# a generator with a fixed seed, so every run draws the same ones.
 #
 # ## What could have happened?
 #
-# Here is one film under six changes. Look at each and ask the question of this notebook: *could this
-# film have been taken of this patient?*
+# Here is one image with six different changes. For each one, ask: *could this radiograph have been
+# taken of this patient?*
 
 # %% tags=["nbval-check-output"]
 changes = {"up to 10° of rotation": {"rotate": 10}, "zoom": {"zoom": (1.15, 1.25)},
@@ -124,28 +130,33 @@ plots.show(fig, alt="One film turned a little, magnified, re-exposed, its contra
 # %% [markdown]
 # | change | could it have happened? | why |
 # |---|---|---|
-# | a few degrees of rotation | yes | patients lean; in bed they lie askew |
-# | a little zoom or shift | yes | tube distance, body size, collimation |
-# | brightness, contrast | yes | exposure, and each maker's processing |
-# | blur, noise | yes | movement; low dose |
-# | left-right flip | **hardly** | the heart points left; mirrored, it looks like *situs inversus*, about one person in ten thousand, and the L/R marker reads backwards |
-# | upside down, 90° | no, or a filing error | such a film would be turned before anyone reads it |
-# | stretched in one direction only | no | the detector's pixels are square (but see below) |
+# | a few degrees of rotation | yes | patients lean, or lie at an angle in bed |
+# | a little zoom or shift | yes | distance from the tube, body size, collimation |
+# | brightness, contrast | yes | each manufacturer's processing; the display window |
+# | blur, noise | yes | movement blurs; a low dose gives noise |
+# | left-right flip | **hardly** | the heart points left; mirrored, it looks like *situs inversus*, which about one person in ten thousand has, and the L/R marker is mirrored too |
+# | upside down, 90° | no, or a mistake in storage | someone would turn such an image before reading it |
+# | stretched in one direction only | no | the pixels of the detector are square (but see below) |
 #
-# We do stretch, in fact, when we make an oblong film square for the network
-# ([notebook 1](/notebooks/01_load.ipynb)). That is the same for every film and depends on no label,
-# but it costs something all the same.
+# **Brightness is not exposure.** On screen-film, a low exposure makes the film too light. A digital
+# system adjusts the brightness itself, so a low exposure shows mainly as noise, and a higher one often
+# looks normal. Therefore our brightness and contrast changes imitate processing, and our noise
+# imitates a low dose.
 #
-# The same table reads differently for other images. A skin lesion has no up or down: flip it as you
-# like. A brain slice is nearly symmetric, but a stroke on the left is not one on the right.
+# **We do stretch images** that are not square, when we resize them for the network (see
+# [notebook 1](/notebooks/01_load.ipynb)). This does not depend on the label, but it does change shapes.
+#
+# **Other images have other rules.** A photograph of a skin lesion has no up or down, so you can flip
+# it. A brain slice is nearly symmetric, but if the label says on which side the stroke is, a flip
+# makes it wrong.
 
 # %% [markdown]
 # ### Exercise: which are plausible?
 #
-# You train on **hand radiographs**, left and right hands mixed, and want to find fractures. Which of
-# these changes are plausible? (a) left-right flip, (b) rotation by up to 10 degrees, (c) inverting
-# black and white at random, while the reader that loads them already corrects MONOCHROME1,
-# (d) a little more contrast. Give all letters, as in `["a", "c"]`.
+# You train on **hand radiographs**, left and right hands mixed, to find fractures. Which of these
+# changes are plausible? (a) left-right flip, (b) rotation by up to 10 degrees, (c) inverting black and
+# white at random, although the program that reads the files already corrects MONOCHROME1, (d) a little
+# more contrast. Give all letters, as in `["a", "c"]`.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -158,9 +169,9 @@ exercises.check("02-plausible", plausible)
 # %% [markdown]
 # ## What the network sees
 #
-# In training, all changes act at once, each drawn anew for each film at each pass. Before you train
-# with a setting, look at a batch of it. If *you* could no longer call a film, the network learns a
-# wrong label from it.
+# In training, all changes act together, and new numbers are drawn for each image in each epoch. Before
+# you train with a setting, look at a batch of changed images. If *you* can no longer see what the
+# label says, the network learns from a wrong label.
 
 # %% tags=["nbval-check-output"]
 four = torch.from_numpy(films.images[:4, None] / 255).float()  # (4, 1, 128, 128)
@@ -174,17 +185,19 @@ plots.show(fig, alt="Four films as they are, after the usual augmentation, and a
            "one, which also blurs, adds noise and blanks borders.", colours=128)
 
 # %% [markdown]
-# The usual setting is gentle. The strong one imitates another hospital: other processing, other
-# framing, noise, and now and then a border blanked, so that a marker or a collimator edge cannot
-# become the answer. Neither one mirrors. Hold the lower row to the rule above: where a film has burnt
-# out to white, or its lesion has been pushed over the edge, nobody could call it any more. Some such
-# films are the price of a strong setting; if they are many, make it milder.
+# The usual setting is gentle. The strong setting imitates another hospital: other processing, other
+# framing, and noise. It sometimes blanks a strip at a border, so that the network cannot rely on a
+# marker or on the edge of the collimation. Neither setting flips.
+#
+# Check the bottom row against our condition. If an image has become almost white, or its lesion was
+# pushed over the edge, nobody could read it any more. A strong setting usually makes a few such
+# images. If there are many, make it weaker.
 #
 # ### Exercise: how bright?
 #
 # Contrast and brightness are applied as `(pixel - 0.5) * slope + 0.5 + offset`, and the result is
-# clipped to 0..1. A pixel has the value 0.8; the slope drawn is 1.5 and the offset is -0.1. What is
-# the pixel's new value?
+# clipped to the range 0 to 1. A pixel has the value 0.8. The slope is 1.5 and the offset is -0.1. What
+# is the new value of the pixel?
 
 # %% tags=["exercise"]
 # solution: begin
@@ -194,12 +207,22 @@ exercises.check("02-pixel", new_value)
 # exercises.hint("02-pixel")  # take away the first # for a hint
 
 # %% [markdown]
-# ## One by one, or a batch at once?
+# ## One by one, or a whole batch at once?
 #
-# Most tutorials change images one by one, in Python, while the network waits. Changing the whole
-# batch in a few large operations does the same work with less overhead, and on a GPU it happens
-# where the batch already is. We time both on 64 films; the ratio is what matters, and it differs
-# from machine to machine.
+# Many programs change images one by one, in Python. Changing the whole batch in a few large operations
+# does the same work with less overhead. On a GPU, the work is also done on the device where the batch
+# already is. We time both ways on 64 images. Only the ratio matters, and it differs between computers.
+#
+# <details><summary>Going further: the same changes in torchvision</summary>
+#
+# Many programs use `torchvision.transforms.v2`. It has these changes too: `RandomAffine` (rotation,
+# zoom, shift and shear), `RandomHorizontalFlip`, `ColorJitter` (brightness and contrast),
+# `GaussianBlur`, `GaussianNoise` and `RandomErasing` (blank areas). `Compose` joins them into one
+# step. Usually they change each image alone, when it is loaded. If you give them a whole batch, most
+# of them draw *one* set of numbers for it, so that every image gets the same rotation. Check an
+# example before you copy it: many include a flip, which is harmless for everyday photographs.
+#
+# </details>
 
 # %%
 batch = torch.from_numpy(np.resize(films.images, (64, 128, 128))[:, None] / 255).float()
@@ -222,16 +245,17 @@ display(Markdown(f"On this machine the batch takes **{one_by_one / together:.1f}
                  "than the same films one by one."))
 
 # %% [markdown]
-# ## Does it help? Measure
+# ## Does it help? Measure it
 #
-# "Augmentation helps" is a belief until it is measured, and a single test set of a few films cannot
-# measure it. So we use a design that gets the most out of few patients: **cross-validation by
-# patient**. The films are dealt into five parts, no patient in two of them. Each part is judged by a
-# model trained on the other four, so every film gets a score from a model that never saw its patient.
+# "Augmentation helps" is an assumption until you measure it, and a small test set cannot measure it
+# well. So we use a design that gets the most out of few patients: **cross-validation by patient**. We
+# divide the patients into five parts, with all images of a patient in the same part. A model trained
+# on four parts scores the images of the fifth. In this way every image gets an out-of-fold score, from
+# a model that never saw its patient.
 #
-# To be quick we keep the network frozen: it turns each film into 1,280 numbers, and only a linear
-# model on top is trained. Each film gives three changed copies of itself for training. It is always
-# judged *unchanged*.
+# To save time, the pretrained network stays frozen: its weights do not change. It turns each image
+# into 1,280 features, and we train only a linear model on them. For training, each image gives three
+# changed copies. For evaluation, the images stay *unchanged*.
 
 # %%
 model = models.build_model("efficientnet_lite0")
@@ -247,8 +271,8 @@ def copies(settings, count=3, seed=1):
 
 
 # %% [markdown]
-# Four recipes: no augmentation, the usual one, the usual one *with flips*, and a wild one that no
-# hospital could produce (any rotation, mirrored half of the time).
+# We compare four recipes: no augmentation; the usual one; the usual one *with flips*; and a wild one
+# that no hospital could produce (any rotation, and a flip with probability one half).
 
 # %%
 recipes = {
@@ -262,9 +286,9 @@ features = {name: copies(settings) for name, settings in recipes.items() if name
 features["none"] = plain[None]
 
 # %% [markdown]
-# Now the cross-validation itself, written out. `part` says which of the five parts each *patient* is
-# in. For each part, a logistic regression is trained on the copies of the other patients' films (and
-# on these films themselves), and scores the part's films.
+# Here is the cross-validation itself. `part` says in which of the five parts each image is, by its
+# *patient*. For each part, we train a logistic regression on the images of the other patients, and on
+# the changed copies of these images. Then it scores the images of this part.
 
 # %%
 patients = np.unique(films.patients)
@@ -296,9 +320,10 @@ text = ", ".join(f"{name} {value:.2f}" for name, value in aucs.items())
 plots.show(fig, alt=f"The AUC of each recipe with its 95 % interval: {text}.")
 
 # %% [markdown]
-# Each line is a 95 % interval. Where such intervals overlap, do we know nothing? Not quite: the *same*
-# films were judged each time, so most of the uncertainty is common to all recipes. The right question is
-# about the **difference**, and DeLong's method answers it for two scores on the same patients.
+# Each line is a 95 % interval. If two intervals overlap, can the recipes still differ? Yes. All
+# recipes were evaluated on the *same* images, so much of the uncertainty is common to all of them. The
+# right question is about the **difference**. DeLong's method gives an interval for the difference of
+# two AUCs that were measured on the same patients.
 
 # %% tags=["headline"]
 lines = []
@@ -311,20 +336,26 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
                  + "\n".join(lines)))
 
 # %% [markdown]
-# Read the last column, and read it twice. (Three comparisons are made here. Where nothing is going
-# on, one of the three comes out "decided" by chance up to once in seven times. And the intervals
-# leave out the chance of the training films, so a gain that barely clears zero is no finding.)
-# *Undecided* is not "no effect": with so few patients, a small effect cannot be seen. *Better* is
-# not "for the reason that I had in mind": where even the wild recipe gains, the gain cannot come
-# from plausible films. A linear model on 1,280 numbers and a few dozen films may profit from *any*
-# copies that blur what is particular to one film. Next we ask about other films than these.
+# Read the last column with care:
 #
-# ## Where augmentation earns its keep: another hospital
+# - *Undecided* does not mean "no effect". With so few patients, a small effect cannot be seen.
+# - *Better* does not mean "for the reason that I expected". If even the wild recipe gains,
+#   plausibility is not the reason. A linear model with 1,280 features and so few images may profit
+#   from *any* copies, because they hide what is special about a single image. Copies also mean more
+#   rows, and at the same C more rows weaken the regularisation a little.
+# - We made three comparisons. Even if no recipe had any effect, at least one of the three would come
+#   out "better" or "worse" by chance in up to one of seven such experiments.
+# - The intervals do not include the chance in the choice of *training* images. So do not trust a gain
+#   whose interval is only just above zero.
 #
-# At home there may be little to gain. Elsewhere there is more: films from elsewhere are turned
-# differently, framed differently, processed differently (a *domain shift*). We imitate that by
-# changing the *judged* films (once, with a fixed seed) in ways that the training films were not,
-# and judge again.
+# Next we ask what happens on images that differ from these.
+#
+# ## Where augmentation is most useful: another hospital
+#
+# On images from your own hospital ("at home"), there may be little to gain. Images from another
+# hospital ("elsewhere") are positioned, framed and processed differently: a *domain shift*. We imitate
+# this. We change the images that are *evaluated* (once, with a fixed seed) more strongly than the
+# usual augmentation does, and evaluate again.
 
 # %%
 elsewhere = Augment(rotate=15, zoom=(0.8, 1.25), shift=0.08, brightness=0.2, contrast=0.4,
@@ -344,27 +375,29 @@ display(Markdown(
     f"{gain.high:+.3f})."))
 
 # %% [markdown]
-# Be fair: we made this other hospital out of much the same changes as the augmentation. A real one
-# differs in ways that nobody drew. So take a gain here as an upper hope.
+# This test is too easy for the augmentation: we made the other hospital with much the same changes as
+# the training copies. A real hospital differs in ways that nobody has imitated. So treat a gain here
+# as a best case.
 #
-# Where a recipe does *better* elsewhere than at home, do not look for a reason: the intervals overlap
-# widely, and so few films allow such a difference by chance.
+# If a recipe does *better* elsewhere than at home, do not look for a reason. Where the intervals
+# overlap widely, chance is enough to explain it.
 #
-# Look at the last two rows as well. Where recipes that no hospital could produce do as well as the usual
-# one, the table shows that *some* variety helps, not that plausible variety helps more. It could not
-# punish a flip: no film here has its heart on the other side. The reason to leave the flip out is what
-# we know of patients, not this AUC.
+# Look at the last two rows too. If recipes that no hospital could produce do as well as the usual one,
+# the table shows that *some* variety helps, not that plausible variety helps more. This test could not
+# punish a flip, because hardly any data set has images with the heart on the other side. We leave the
+# flip out because of what we know about patients, not because of this AUC.
 #
-# > **Where learners fall.** Augmentation is for training. An augmented *test* set measures something
-# > else: here we did it on purpose, to ask a question about another hospital, and said so. And copies
-# > of one film must stay on one side of the split: a copy of a training film in the test set is a leak.
+# > **Common mistakes.** Augmentation is for training. A test set with augmentation measures something
+# > else: here we used one on purpose, to ask about another hospital, and we said so. Also, all copies
+# > of an image must stay on the same side of the split. A copy of a training image in the test set is
+# > data leakage.
 #
 # ### Exercise: is the gain real?
 #
-# Somebody reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference -0.01 to
-# 0.09)." What may be said? Give one letter in quotes, as in `"a"`. (a) It helps. (b) It does
-# nothing. (c) The data cannot decide; a gain of 0.09 and a small harm are both possible. (d) The
-# interval is wrong, since it holds a negative number.
+# A colleague reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference: -0.01 to
+# 0.09)." What can we conclude? Give one letter in quotes, as in `"a"`. (a) Augmentation helps. (b) It
+# does nothing. (c) The data cannot decide: a gain of 0.09 and a small decrease are both possible. (d)
+# The interval must be wrong, because it contains a negative number.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -376,13 +409,14 @@ exercises.check("02-real", answer)
 # %% [markdown]
 # ## Key points
 #
-# - Change an image only as the world could have, and never in a way that depends on its label.
-# - Look at a batch before you train on it.
-# - A flip puts the heart on the wrong side. It may even raise a score, and it is still a patient that
-#   hardly exists; use it where left and right mean nothing.
-# - Measure with intervals, on the *difference*, with patients kept apart. Expect the gain on films
-#   from elsewhere.
-# - Draw once, apply to the whole batch, on the device.
+# - Change an image only in ways that could really happen, and never in a way that depends on its
+#   label.
+# - Look at a batch of changed images before you train on it.
+# - A flip puts the heart on the wrong side. It may even raise a score, but hardly any patient looks
+#   like that. Use it where left and right do not matter.
+# - Measure the *difference*, with an interval, and keep all images of a patient together. Expect the
+#   gain mainly on images from elsewhere.
+# - Draw new numbers for each image, and apply them to the whole batch at once, on the device.
 #
 # ## Further reading
 #
@@ -392,7 +426,10 @@ exercises.check("02-real", answer)
 #   Operating Characteristic Curves*, Biometrics 1988, [doi:10.2307/2531595](https://doi.org/10.2307/2531595)
 # - Pérez-García, Sparks and Ourselin, *TorchIO*, Computer Methods and Programs in Biomedicine 2021,
 #   [doi:10.1016/j.cmpb.2021.106236](https://doi.org/10.1016/j.cmpb.2021.106236)
+# - PyTorch, [Transforming and augmenting images](https://docs.pytorch.org/vision/stable/transforms.html):
+#   the documentation of torchvision's transforms
 #
 # ## Next step
 #
-# [3. Fine-tune](/notebooks/03_finetune.ipynb) lets the whole network move, one loop written in full.
+# In [3. Fine-tune](/notebooks/03_finetune.ipynb) we train the network itself, with the training loop
+# written out in full.
