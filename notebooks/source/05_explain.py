@@ -1,14 +1,14 @@
 # %% [markdown]
-# # 5. Explain: what a network looked at, and how far to believe the picture
+# # 5. Explain: where a network looked, and how far to trust the map
 #
 # {{badges}}
 #
 # **You will be able to**
 #
 # - build Grad-CAM by hand with two hooks, and say what each number in it means;
-# - make maps by other methods, and by a network that carries its own attention;
-# - put a map to the test: against the true lesion, against chance, against a network that knows nothing;
-# - find a shortcut that a splendid AUC hides.
+# - make maps with other methods, and with a network that has its own attention;
+# - test a map: against the true lesion, against chance, and against a network that knows nothing;
+# - find a shortcut that a high AUC hides.
 #
 # **You need first:** the [quickstart](/quickstart.ipynb). [Notebook 4](/notebooks/04_evaluate.ipynb)
 # helps with intervals.
@@ -20,13 +20,16 @@
 # %% [markdown]
 # ## The question
 #
-# A network says "pneumonia, 0.93". A radiologist asks: *where?* A **saliency map** is an answer of a
-# kind: a picture that is bright where the image mattered to the score. Such pictures persuade. They
-# persuade even when they are wrong, and that is why half of this notebook is about testing them.
+# A network says "pneumonia, 0.93". A radiologist asks: *where?* A **saliency map** tries to answer. It
+# is bright where the image mattered to the score.
 #
-# We use the sample's films, whose lesions are known to the pixel. A set without lesion masks (most
-# public sets of chest films) can show maps but cannot test them like this; where the masks are
-# missing, this notebook says so and works on the sample instead.
+# Maps convince people, even when they are wrong. Readers tend to follow a computer's suggestion
+# (**automation bias**). In a pilot study, radiologists made more errors with a wrong AI result than
+# without AI (Bernstein and others, 2023). So half of this notebook is about testing maps.
+#
+# We use the radiographs of the sample (`films` in the code), because their lesions are known to the
+# pixel. Most public sets have no lesion masks, so they cannot test maps in this way. If your set has
+# none, this notebook says so and uses the sample.
 
 # %%
 import re
@@ -54,15 +57,16 @@ print(f"{len(films)} films; {int(masks.any(axis=(1, 2)).sum())} show a lesion, w
       f"{masks[masks.any(axis=(1, 2))].mean():.0%} of the film on average")
 
 # %% [markdown]
-# Two things to know about the sample's masks. They are generous: a mask holds every place where the
-# disease weakens the rays by more than about 4 %, and nobody would *see* all of that. And around the
-# disease the lungs of an ill film were made a little airier, so that the mean brightness does not give
-# the label away. So a map may have a reason to be bright in the rest of the lungs, too.
+# Two facts about the sample's masks. First, they are generous. A mask holds every pixel where the
+# disease weakens the X-rays by more than about 4 %, so even a subtle lesion has a large mask, and no
+# reader would *see* all of it. Second, the lungs around the disease contain a little more air, so that
+# the mean brightness does not give the label away. So a map may be bright in the rest of the lungs for a
+# reason.
 #
-# We train as in [notebook 3](/notebooks/03_finetune.ipynb): first the head, then, gently, the whole
-# network. What we explain afterwards are films of patients that the network never learned from. (Half
-# of them, the validation films, chose the epoch, so that the AUC below is a little too good. Here it
-# only has to show that the network learned something.)
+# We train as in [notebook 3](/notebooks/03_finetune.ipynb): first the head, then the whole network with
+# small steps. Then we explain images of patients that the network was not trained on. (The validation
+# images among them also chose the epoch, so the AUC below is a little too high. Here it only has to show
+# that the network learned something.)
 
 # %%
 train, val = films.subset("train"), films.subset("val")
@@ -78,16 +82,18 @@ display(Markdown(f"AUC on {len(unseen)} films of unseen patients: **{metrics.auc
 # %% [markdown]
 # ## Grad-CAM by hand
 #
-# Near its end, the network holds a stack of small pictures, its *activations*: 1,280 of them, 5 by 5
-# places each, every one the answer to a question about each place of the film ("something ribbed
-# here?"). **Grad-CAM** asks two things:
+# Near its end, the network holds a stack of small pictures, the *feature maps*. There are 1,280 of them,
+# each with 5 by 5 places. Each one, a *channel*, shows where in the image a learned pattern was found.
+# **Grad-CAM** asks two questions:
 #
-# 1. How strongly is each question answered at each place? That is the activation.
-# 2. How much does the pneumonia score rise if that answer rises? That is the *gradient* of the score.
+# 1. How strongly does each channel respond at each place? That is its *activation*.
+# 2. How much does the pneumonia score rise if that activation rises? That is the *gradient* of the
+#    score.
 #
-# A *hook* is a function that PyTorch calls in passing, so that we can look at both. One hook for the
-# way forward, one for the way back. (`lambda` makes a small function without a name. PyTorch hands it
-# the layer, what went in and what came out; we keep only what came out.)
+# A *hook* is a function that PyTorch calls while it computes, so that we can see values inside the
+# network: one hook for the forward pass, one for the backward pass. (`lambda` makes a small function
+# without a name. It gets the layer, its input and its output, or their gradients. We keep only the
+# last.)
 
 # %%
 kept = {}
@@ -105,13 +111,13 @@ activations, gradients = kept["activations"].detach(), kept["gradients"]
 print("activations", tuple(activations.shape), " gradients", tuple(gradients.shape))
 
 # %% [markdown]
-# What did we ask about? Not the pneumonia logit alone but the *difference* of the two logits. Only
-# the difference decides: adding the same amount to both changes no probability. A map of one logit
-# alone may show places that speak for both classes, and so for neither.
+# We explain the *difference* of the two logits (the log-odds of pneumonia), not the pneumonia logit
+# alone. Only the difference decides: if you add the same number to both logits, no probability changes.
+# A map of one logit may show places that raise both classes, and so favour neither.
 #
-# Now three lines. Average each gradient over the places: one weight for each of the 1,280 questions.
-# Sum the activations with these weights: one small picture. Keep what speaks *for* pneumonia
-# (`relu`), and enlarge it to the size of the film.
+# Now three steps. Average each gradient over the places: one weight for each of the 1,280 channels. Add
+# up the activations with these weights: one small picture. Keep only what speaks *for* pneumonia
+# (`relu`), and enlarge it to the size of the image.
 
 # %%
 weights = gradients.mean(dim=(2, 3), keepdim=True)          # (1, 1280, 1, 1)
@@ -120,9 +126,10 @@ by_hand = torch.nn.functional.interpolate(small[None, None], (160, 160), mode="b
 by_hand = ((by_hand - by_hand.min()) / (by_hand.max() - by_hand.min() + 1e-12)).numpy()
 
 # %% [markdown]
-# `explain.explain` does the same for a whole batch, through the library pytorch-grad-cam. If we
-# understood it, the two must agree. We ask about class 1, pneumonia. Without `target`, each map explains
-# the class that the network calls, and the maps say in `names` which class that is.
+# `explain.explain` does the same for a whole batch, with the library pytorch-grad-cam. If we understood
+# it, the two maps must agree. We ask for class 1, pneumonia. Without `target`, each map explains the
+# class that the network predicts; the maps' `names` say which one. With more than two classes, a map
+# explains the log-odds of one class against all others.
 
 # %% tags=["nbval-check-output"]
 ours = explain.explain(model, unseen.images[ill:ill + 1], method="gradcam", target=1)[0]
@@ -142,15 +149,15 @@ plots.show(fig, alt="A film, its Grad-CAM as five by five squares, and the same 
 
 # %% [markdown]
 # Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
-# pixels. The smooth cloud on the right is an enlargement. Its fine contours are not information.
-# (In this and all such pictures the white line goes round the places where the map is at least half as
-# bright as at its brightest, wherever they lie; the dashed line is the true lesion.)
+# pixels. The smooth cloud on the right is only an enlargement. Its fine contours carry no information.
+# (In all such figures, the white line surrounds the places where the map reaches half of its maximum.
+# The dashed line is the true lesion.)
 #
-# ### Exercise: the weight of a question
+# ### Exercise: the weight of a channel
 #
-# At a tiny layer with four places, one activation is `[[2, 0], [1, 1]]` and the gradient of the score
-# to it is `[[0.4, 0.0], [0.2, -0.2]]`. What does this question (one *channel*, as programmers say) add to
-# the map at the *upper left* place?
+# A tiny layer has four places. One channel has the activation `[[2, 0], [1, 1]]`. The gradient of the
+# score with respect to it is `[[0.4, 0.0], [0.2, -0.2]]`. What does this channel add to the Grad-CAM map
+# at the *upper left* place?
 
 # %% tags=["exercise"]
 activation = np.array([[2.0, 0.0], [1.0, 1.0]])
@@ -162,16 +169,16 @@ exercises.check("05-weight", contribution)
 # exercises.hint("05-weight")  # take away the first # for a hint
 
 # %% [markdown]
-# ## Other ways to ask
+# ## Other methods
 #
-# | method | asks |
+# | method | what it asks |
 # |---|---|
-# | Grad-CAM | which activations raise the score, weighted by the mean gradient |
-# | LayerCAM | the same, but each place keeps its own gradient |
-# | EigenCAM | what is the strongest pattern in the activations? It knows no class! |
-# | occlusion | cover a patch: how far does the score fall? No gradients; slow, and a film with a patch on it is like none that the network has met |
+# | Grad-CAM | Which activations raise the score, weighted by the mean gradient? |
+# | LayerCAM | The same, but each place keeps its own gradient. |
+# | EigenCAM | What is the strongest pattern in the activations? It does not depend on the class. |
+# | occlusion | If we cover a patch, how far does the score fall? No gradients, but slow; and an image with a patch is unlike the training images. |
 #
-# On the same three films, side by side:
+# Here are all four on the same three images:
 
 # %% tags=["nbval-check-output"]
 some = np.flatnonzero(truth.any(axis=(1, 2)))[:3]
@@ -192,14 +199,14 @@ plots.show(fig, alt="The same films and their maps by EigenCAM and occlusion; th
            "outlined.", colours=64)
 
 # %% [markdown]
-# The four do not agree, and nothing in the pictures says which is right. Remember this when a
-# paper shows three beautiful maps by one method.
+# Where the methods disagree, nothing in the pictures says which one is right. Remember this when a paper
+# shows convincing maps made by one method.
 #
-# ## A network that says where it looks
+# ## A network with built-in attention
 #
-# One can also *build* the looking into the network. An **attention** head (Ilse and others, 2018)
-# gives each place a weight, the weights sum to one, and the score is made from the weighted mean.
-# Here the map is not an afterthought: it is a part of the computation.
+# You can also build the map *into* the network. An **attention** head (Ilse and others, 2018) gives each
+# place a weight. The weights sum to one, and the score is computed from the weighted mean. So the map is
+# part of the computation.
 
 # %% tags=["nbval-check-output"]
 attentive = models.build_model("efficientnet_lite0", head="attention")
@@ -218,28 +225,27 @@ attentive_auc = metrics.auc(training.predict(attentive, unseen))
 known = attentive_auc.low > 0.5
 display(Markdown(f"AUC of the network with attention: **{attentive_auc:.2f}**. " + (
     "It has learned something." if known else
-    "That it has learned anything is not shown, so do not make much of its map.")))
+    "This does not show that it has learned anything, so do not rely on its map.")))
 
 # %% [markdown]
-# Even a map like this is not the whole truth. The weights may lie outside the lungs: on a shoulder,
-# or near the letter that marks the side. And the map cannot say whether that letter is *read*. Each
-# place of the 5 by 5 grid has itself seen most of the film, through the layers before it. So the weights
-# say *from where* the score was made, not *what* was seen there.
+# Even this map is not the whole truth. The weights may lie outside the lungs, for example near the side
+# marker (L or R). The map cannot say whether the network *uses* that letter: each place of the 5 by 5
+# grid depends on a large part of the image, through the layers before it. So the weights say *where* the
+# score was computed, not *what* was seen there.
 
 # %% [markdown]
-# ## Put the map to the test
+# ## Test the map
 #
 # ### Test 1: does it point at the lesion?
 #
-# The **pointing game**: take the brightest place of the map. Is it inside the true lesion? Do this for
-# every ill film and count. But what is a good count? If lesions covered half of every film, *any* map
-# would win half of its games. So each test comes with its **chance** level: the share of the film that
-# the lesions cover.
+# The **pointing game** asks: is the brightest place of the map inside the true lesion? We count the hits
+# over all images with a lesion. But what is a good count? If lesions covered half of every image, a
+# random point would hit half of the time. So each test comes with its **chance** level. Here it is the
+# mean share of the image that the lesions cover.
 #
-# The second number below, the *IoU*, looks at more than one place. As much of the map's brightest part
-# as the lesion is large is laid over the lesion; the area that both share is divided by the area that
-# either covers. Its interval comes from a *bootstrap*: the patients are drawn again and again, with
-# repeats, and the measure is taken each time.
+# The second measure, the *IoU*, uses more than one place. It takes the brightest part of the map, as
+# large as the lesion, and divides the area that both share by the area that either covers. Its interval
+# comes from a *bootstrap*: draw patients with replacement, compute the measure, and repeat many times.
 
 # %%
 everyone = explain.explain(model, unseen.images, method="gradcam", target=1)
@@ -251,8 +257,8 @@ for heat, lesion in zip(everyone, truth, strict=True):
 print(f"by hand: {hits} of {int(truth.any(axis=(1, 2)).sum())} maps point into the lesion")
 
 # %% [markdown]
-# The library's share may differ a little from ours. Where several pixels tie for the brightest, the
-# library counts the share of them that lies inside the lesion; `argmax` takes the first.
+# The library's result may differ a little. If several pixels tie for the brightest, the library counts
+# the share of them inside the lesion; `argmax` takes the first one.
 
 # %% tags=["headline"]
 game = explain.pointing_game(everyone, truth, patient_ids=unseen.patients)
@@ -264,12 +270,13 @@ display(Markdown(f"Pointing game **{game.estimate:.2f}**, by chance {game.chance
                  f"{overlap.chance:.2f}."))
 
 # %% [markdown]
-# Chance by area is a low bar. These lesions are large, and they lie where lungs lie: in the middle
-# of the film. With enough films, any map that is bright over the lungs clears it. (On a handful of
-# films even that may not be shown, as the line above may say.) So set a higher bar: play both games
-# again with the map of *another patient*. That map knows, at best, where lungs usually lie, and
-# nothing of this patient's lesion. (Two films of one patient must not be paired. So we lay each
-# patient's films side by side, and move all maps on by as many places as any patient has films.)
+# Chance by area is a low bar. These lesions are large, and they lie where lungs lie. With enough images,
+# any map that is bright over the lungs beats it. (With few images, even this may not be shown.)
+#
+# So we set a higher bar: we repeat both tests with the map of *another patient*. That map knows where
+# lungs usually lie, but nothing about this patient's lesion. (We must not pair two images of one
+# patient. So we sort the images by patient, and shift the maps by the largest number of images that any
+# patient has.)
 
 # %% tags=["nbval-check-output"]
 ordered = np.flatnonzero(truth.any(axis=(1, 2)))
@@ -288,22 +295,21 @@ for name, test in (("pointing game", explain.pointing_game), ("IoU", explain.iou
     said = "better" if lead.low > 0 else "worse" if lead.high < 0 else "not shown to differ"
     difference = re.sub(r"no interval.*", "no interval)", f"{lead:+.2f}")
     rows.append(f"| {name} | {own.estimate:.2f} | {other.estimate:.2f} | {difference} | {said} |")
-display(Markdown("| | own map | another patient's | difference | the own map is |\n"
+display(Markdown("| | own map | another patient's map | difference | own map is |\n"
                  "|---|---|---|---|---|\n" + "\n".join(rows)))
 
 # %% [markdown]
-# The difference is taken film by film, and patients are drawn for its interval. Where the own map is
-# not shown to be better, the network may do no more than light up the lungs.
+# The difference is computed image by image, and the bootstrap draws patients. If the patient's own map
+# is not shown to be better, the network may do no more than highlight the lungs. But where lesions are
+# large and lie in similar places, another patient's map can also score well.
 #
-# Mind the intervals. With few ill films they are wide, and so is what one may conclude. Where the
-# table says *no interval*, all patients gave the same value, so that drawing them again changes nothing.
-# That is not certainty: other patients might give another value. (A stranger's map can score just like
-# the own one: where the lesions are large and much alike in place, one guess does for all.)
+# With few positive images the intervals are wide, so we can conclude little. *No interval* means that
+# all patients gave the same value. That is not certainty: other patients might give another value.
 #
 # ### Exercise: chance in the pointing game
 #
-# In some study the lesions cover 4 % of each image on average, and the map points into the lesion in
-# 30 of 100 images. By which factor is that better than chance?
+# In a study, the lesions cover 4 % of each image on average. The map points into the lesion in 30 of 100
+# images. By what factor is that better than chance?
 
 # %% tags=["exercise"]
 # solution: begin
@@ -315,15 +321,19 @@ exercises.check("05-chance", factor)
 # %% [markdown]
 # ### Test 2: what if the network knew nothing?
 #
-# Adebayo and others (2018) asked a simple question: if we randomise the network's weights, so that
-# nothing it has learned is left, does the map change? If a method draws the same picture for a network
-# that knows nothing, the picture shows the *image*, not the network. We randomise from the head
-# downwards, a few layers more each time, and compare with the first map.
+# Adebayo and others (2018) asked: if we randomise the weights, so that nothing learned is left, does the
+# map change? If a method draws the same picture for a network that knows nothing, the picture shows the
+# *image*, not what the network learned. We randomise from the head downwards, a few more layers each
+# time, and compare each map with the first one.
 #
-# Adebayo and others draw new weights at random. We *shuffle* the learned ones within each layer instead.
-# With new weights, the signal in a network as deep as ours fades to nothing on its way to the last layer:
-# the maps are blank, and would pass this test for the wrong reason. Shuffled weights keep the signal's
-# strength, and so they make the stricter test.
+# <details><summary>Going further: why we shuffle the weights</summary>
+#
+# Adebayo and others draw new random weights. We *shuffle* the learned weights within each layer. With
+# new weights, the signal in our network fades to almost nothing before the last layer. The maps are
+# blank and pass this test for the wrong reason. Shuffled weights keep the signal's strength: a stricter
+# test.
+#
+# </details>
 
 # %% tags=["nbval-check-output"]
 lesioned = truth.any(axis=(1, 2))
@@ -334,15 +344,14 @@ plots.show(ax.figure, alt="How alike the maps stay to the first map, and how oft
            "the lesion, as more layers are shuffled.")
 
 # %% [markdown]
-# Read from left to right: how alike the maps still are, and how often they still point at the lesion,
-# as the network forgets. For the likeness, 1 is the same map, 0 is no likeness, and below 0 bright and
-# dark have changed places. The labels name the deepest layer that has been shuffled
-# so far, `head` being nearest to the score and `stem` nearest to the film. A map worth the name must
-# fall apart.
+# Read the figure from left to right, as the network forgets. One line shows how similar the maps still
+# are to the first maps (agreement): 1 is the same map, 0 is no similarity, and below 0 bright and dark
+# are exchanged. The other line shows how often the maps still point at the lesion. The labels name the
+# deepest layer shuffled so far: `head` is nearest to the score, `stem` nearest to the image. The more
+# the network forgets, the less a good map should look like the first one.
 #
-# Look at the last points: all weights are shuffled, but neither number has to be at its chance level. How
-# can that be? We need two comparisons: the maps of two *different patients* by the trained network, and
-# more than one shuffle.
+# At the last points all weights are shuffled, but neither line has to be at its chance level. To see
+# why, we need the maps of two *different patients* by the trained network, and more than one shuffle.
 
 # %%
 last = cascade.iloc[-1]
@@ -354,38 +363,39 @@ for seed in range(1, 6):
     games.append(explain.pointing_game(blind, truth[lesioned]).estimate.value)
 display(Markdown(
     f"With all weights shuffled, the agreement is {last['agreement']:.2f} and the pointing game "
-    f"{last['pointing']:.2f} (chance {game.chance:.2f}). Maps of two different patients by the trained "
-    f"network agree {strange:.2f}. Five more shuffles point at the lesion in "
-    + ", ".join(f"{value:.2f}" for value in sorted(games)) + " of the films."))
+    f"{last['pointing']:.2f} (chance {game.chance:.2f}). For maps of two different patients by the "
+    f"trained network, the agreement is {strange:.2f}. Five more shuffles point at the lesion in "
+    + ", ".join(f"{value:.2f}" for value in sorted(games)) + " of the images."))
 
 # %% [markdown]
-# *Agreement.* Two coarse maps of chest films are alike before any learning. Even a shuffled network
-# answers more strongly to edges and bright areas than to the empty border, so its maps, too, have their
-# bright and dark places where chests have them. Maps of two different patients share that as well: their
-# agreement, and not 0, is the level to compare with.
+# *Agreement.* Two coarse maps of chest radiographs can be similar before any training. Even a shuffled
+# network usually responds more strongly to edges and bright areas than to the empty border. So its maps,
+# too, are bright and dark where chests are. Maps of two different patients share this. Compare with
+# *their* agreement, not with 0.
 #
-# *Pointing.* A shuffled network often lights up one and the same place on every film, or nothing at all.
-# One shuffle is one draw: where that place is the middle of the chest, it hits large lesions far more
-# often than chance, and in another shuffle it hits none. So one good result of a network that knows
-# nothing is luck, but it is a warning: where such networks point as well as ours, the pointing game is
-# no evidence for our map. The table below shuffles once more, on fewer films.
+# *Pointing.* A shuffled network often highlights the same place in every image, or nothing at all. If
+# that place is in the middle of the chest, it hits large lesions far more often than chance; if not, it
+# may never hit. So one good result of such a network is luck. But it is also a warning: if shuffled
+# networks point as well as ours, the pointing game is no evidence for our map.
 #
-# ### Test 3: all tests in one table, and two impostors
+# ### Test 3: all tests in one table, with two baselines
 #
-# The library can put every method to every test. To save time, only Grad-CAM is in our table. Beside it
-# stand two columns that never looked at the network at all: a bright spot in the *centre* of each film,
-# and the film's own *edges*. A method that cannot beat these impostors in a test has not shown, by that
-# test, that it explains anything.
+# To save time, our table has only one method, Grad-CAM, and two baselines that never use the network: a
+# bright spot in the *centre* of each image, and the *edges* of the image itself. If a method does not
+# beat these baselines in a test, that test does not show that the method explains anything.
 #
-# The rows are the tests. Two are new: *energy inside* is the share of the map's brightness that lies
-# within the lesion; *ROAD* removes the bright places and the dark places of the map from the film and
-# asks which of the two costs more score (above 0: the bright ones do). The rows with *randomised* take
-# the maps of a network whose weights have all been shuffled. Such maps should point no better than
-# chance, and agree with the first maps hardly at all. In these rows the impostors' cells are blank: they
-# look at no network, so there is nothing to shuffle.
+# The rows are the tests. Two are new:
+#
+# - *Energy inside* is the share of the map's total brightness that lies inside the lesion.
+# - *ROAD* removes from the image the bright or the dark places of the map. Above 0, removing the bright
+#   places lowers the probability more.
+#
+# The rows with *randomised* use a network whose weights have all been shuffled. Its maps should not
+# point better than chance, and should not agree with the first maps more than another patient's map
+# does. The baselines use no network, so their cells are empty there.
 
 # %%
-few = np.flatnonzero(lesioned)[:5]  # one of the tests, ROAD, takes about a second a film
+few = np.flatnonzero(lesioned)[:5]  # one of the tests, ROAD, takes about a second per image
 table = explain.compare_methods(model, unseen.images[few], truth[few], methods=("gradcam",),
                                 target=1, patient_ids=unseen.patients[few])
 table["result"] = [re.sub(r"no interval.*", "no interval)", f"{e:.2f}") for e in table["estimate"]]
@@ -403,19 +413,20 @@ display(Markdown(f"The spot in the centre, which knows nothing, **{said}**: IoU 
                  f"{own:.2f}, on {len(few)} films."))
 
 # %% [markdown]
-# Go through the rows and ask of each number: what would chance, or the impostor, have got? It is
-# common, and sobering, that the intervals overlap. Where the spot does as well as the map, a good
-# overlap shows only that lesions are large and lie in the middle. (A *randomised* agreement of exactly
-# zero, without an interval, means that the shuffled network drew no pattern at all, on any film: a
-# blank map agrees with nothing, and it points into the lesion as often as chance does.)
+# Compare each number with chance and with the baselines. Often the intervals overlap. If the spot does
+# as well as the map, a good overlap shows only that lesions are large and lie near the middle. (A
+# *randomised* agreement of exactly zero, without an interval, means that the shuffled network drew blank
+# maps. A blank map agrees with nothing, and the pointing game gives it the chance level.)
 
 # %% [markdown]
 # ## The shortcut lab
 #
-# Now the crime. In many hospitals a portable machine is wheeled to the very ill, and its films carry
-# another marker than those of the X-ray room. So a letter in a corner can tell the ill from the well.
-# We plant one: a large "L" in the upper corner, on the patient's left, of every **ill** film, in
-# training, in validation, *and in the test*, as if all films came from that hospital.
+# Now we build a shortcut ourselves. In many hospitals, very sick patients are imaged in bed with a
+# portable machine, and its images often carry a different marker (Zech and others, 2018). So a letter in
+# the corner can predict who is sick.
+#
+# We add a large "L" to the upper corner, on the patient's left, of every image **with pneumonia**: in
+# training, in validation, *and in the test*, as if all images came from that hospital.
 
 # %% tags=["nbval-check-output"]
 marked = explain.plant_marker(films.images, films.labels == 1, size=0.18,
@@ -432,14 +443,14 @@ cheat = models.build_model("efficientnet_lite0")
 cheat = training.fit(cheat, tainted.subset("train"), tainted.subset("val"), settings=quick).model
 dishonest = training.predict(cheat, tainted.subset(films.splits != "train"))
 clean = training.predict(cheat, unseen)
-display(Markdown(f"On films with the marker the AUC is **{metrics.auc(dishonest):.2f}**."))
+display(Markdown(f"On images with the marker, the AUC is **{metrics.auc(dishonest):.2f}**."))
 
 # %% [markdown]
-# A paper could stop here: patients kept apart, an AUC with its interval. Nothing in the number warns
-# us, for the test films carry the same marker. How does one find out?
+# A paper could stop here: no patient is in two splits, and the AUC has its interval. Nothing in the
+# number warns us, because the test images carry the same marker. How can you find out?
 #
-# **Ask for the same films without the marker.** (Or films from another hospital, which is what an
-# *external validation* is.)
+# **Test the same images without the marker.** (Or images from another hospital: that is an *external
+# validation*.)
 
 # %% tags=["headline"]
 change = metrics.auc_difference(clean, dishonest).difference
@@ -449,8 +460,9 @@ display(Markdown(
                                      "On so few films a fall is not beyond doubt.")))
 
 # %% [markdown]
-# **Swap the marker.** Give it to the *well* films and take it from the ill. A network that reads lungs
-# does not care. One that reads letters turns its answers around. One that reads both lands in between.
+# **Swap the marker.** Give it to the images *without* pneumonia, and remove it from those with
+# pneumonia. A network that uses only the lungs keeps its AUC. A network that uses only the letter
+# reverses its answers. A network that uses both is in between.
 
 # %%
 swapped = explain.plant_marker(films.images, films.labels == 0, size=0.18,
@@ -459,25 +471,24 @@ turned = training.predict(cheat, replace(films, images=swapped.images).subset(
     films.splits != "train"))
 swap, turn = metrics.auc(turned), metrics.auc_difference(turned, dishonest).difference
 if not (turn.high < 0 or swap.high < metrics.auc(dishonest).low):
-    verdict = "That the letter matters is not shown on so few films."
+    verdict = "With so few images, it is not shown that the letter matters."
 elif swap.high < 0.5:
-    verdict = "Most answers are turned around: where the two disagree, it follows the letter."
+    verdict = "Most answers are reversed: where lungs and letter disagree, it follows the letter."
 else:
-    verdict = "The letter pulls against the lungs: the network reads both."
+    verdict = "The letter works against the lungs: the network uses both."
 
 # %%
-display(Markdown(f"Marker on the well: AUC **{swap:.2f}**. Against the marker on the ill that is a "
-                 f"difference of {turn:+.2f}. {verdict}"))
+display(Markdown(f"Marker on images without pneumonia: AUC **{swap:.2f}**. Compared with the "
+                 f"marker on images with pneumonia, the difference is {turn:+.2f}. {verdict}"))
 
 # %% [markdown]
-# Why two experiments? A network that has learned the disease *and* the letter does quite well on films
-# without a letter. Only where lung and letter disagree does one see which of the two it follows.
+# Why two experiments? A network that has learned the disease *and* the letter may do quite well without
+# the letter. Only where lungs and letter disagree do you see which of the two it follows.
 #
-# **Look at the maps, and test them against the marker's place.** `marks` holds the letter's box, so
-# the pointing game can be played against the *letter*. We must be fair to the map: it is no more exact
-# than its places of 32 pixels. So a map that points within half a place of the box counts as a hit, and
-# the level of chance is that of the wider box. Beside it we take the share of the map's whole brightness
-# that lies in that box.
+# **Look at the maps, and test them against the marker.** `marks` holds the box around the letter, so we
+# can play the pointing game with the *letter*. To be fair to a map whose places are 32 pixels wide, we
+# make the box 16 pixels wider on each side, for the hits and for the chance level. We also compute the
+# share of the map's total brightness inside that box.
 
 # %% tags=["nbval-check-output"]
 held = films.splits != "train"
@@ -494,29 +505,26 @@ plots.show(fig, alt="Maps of the cheating network on three marked films, with th
 
 # %%
 if on_letter.estimate.low > on_letter.chance:
-    verdict = "The brightest places give the crime away."
+    verdict = "The brightest places reveal the shortcut."
 elif share.estimate.low > share.chance:
-    verdict = "The brightest places alone do not give the crime away; the bright regions reach it."
+    verdict = "The brightest places alone do not reveal the shortcut; the bright regions reach it."
 else:
-    verdict = "**Neither count gives the crime away.** That is no alibi."
+    verdict = "**Neither count reveals the shortcut.** That does not prove that there is none."
 display(Markdown(
-    f"The brightest place is at the letter in {on_letter.estimate:.2f} of the films (by chance "
+    f"The brightest place is at the letter in {on_letter.estimate:.2f} of the images (by chance "
     f"{on_letter.chance:.2f}), in the lesion in {on_lesion.estimate:.2f} (by chance "
     f"{on_lesion.chance:.2f}). Of the brightness, {share.estimate:.2f} lies at the letter (spread "
     f"evenly: {share.chance:.2f}). {verdict}"))
 
 # %% [markdown]
-# Now look at the figure again: do the bright regions as a whole reach into the letter's corner? One pixel
-# a film is a coarse summary, and so is one sum.
-#
-# A bright corner makes anybody suspicious, because a corner is no place for pneumonia. But one person
-# sees it in the picture, and another's count may miss it. Neither is proof. What the network reads is
-# shown by the swap.
+# Look at the figure again: do the bright regions reach the letter? One pixel per image is a coarse
+# summary, and so is one sum. A bright corner is suspicious, because pneumonia does not lie there. But a
+# person may see it where a count misses it, and neither is proof. The swap shows what the network uses.
 #
 # ### A plausible map for a wrong reason
 #
-# But what if the mark lies *on the lung*? ECG electrodes are stuck on the chest of the very ill, and on
-# a film they lie over the place where pneumonia may be. A map that lights up there looks splendid.
+# What if the mark lies *over the lung*? Very sick patients often wear ECG electrodes. On a radiograph an
+# electrode can lie just where pneumonia may be, and a map that is bright there looks convincing.
 
 # %%
 button = explain.plant_marker(films.images, films.labels == 1, kind="electrode", size=0.14,
@@ -529,34 +537,38 @@ heat = explain.explain(fooled, button.images[held], method="gradcam", target=1)
 # %%
 moved = explain.plant_marker(films.images, films.labels == 0, kind="electrode", size=0.14,
                              rng=np.random.default_rng(2))
-trials = {"on the ill": wired.subset(held), "on nobody": unseen,
-          "on the well": replace(films, images=moved.images).subset(held)}
+trials = {"on images with pneumonia": wired.subset(held), "on no image": unseen,
+          "on images without pneumonia": replace(films, images=moved.images).subset(held)}
 found = {where: metrics.auc(training.predict(fooled, one)) for where, one in trials.items()}
 
 # %%
 fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
-plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three films "
+plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three images "
            "with the true lesion outlined.", colours=64)
-verdict = ("On the well, the electrode overrules the lungs." if found["on the well"].high < 0.5 else
-           "That the electrode overrules the lungs is not shown here.")
+verdict = ("On images without pneumonia, the electrode overrules the lungs."
+           if found["on images without pneumonia"].high < 0.5 else
+           "It is not shown here that the electrode overrules the lungs.")
 display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc in found.items())
                  + f". {verdict}"))
 
 # %% [markdown]
-# Where such a map lies on the lung, nobody would call it suspicious. Only an *experiment* shows the
-# reason, and not every experiment. Without the electrode the network may do well, because it learned
-# lungs too. So give the electrode to the well, and see whether the AUC falls below one half: then the
+# A map that is bright over the lung raises no suspicion. Only an *experiment* shows the reason, and not
+# every experiment does. Without the electrode the network may do well, because it also learned from the
+# lungs. So put the electrode on the images without pneumonia. If the AUC falls below one half, the
 # electrode overrules the lungs. The rule of this notebook: **a map raises questions; an experiment
-# answers them.**
+# answers them.** (Whether a map helps or misleads *readers* needs an experiment too: a reader study.)
 #
-# ### Exercise: which test convicts?
+# ### Exercise: which test tells you most?
 #
 # A network for hip fractures has an AUC of 0.97 in your hospital, and its maps lie on the hip. You
-# suspect that it recognises the portable machine. Which single test would tell you most?
-# Give one letter in quotes, as in `"a"`.
-# (a) more maps, by another method, (b) a larger test set from your hospital, (c) films of the portable
-# machine only, ill and well, (d) the weight-shuffling test.
+# suspect that it recognises the portable machine. Which single test would tell you most? Give one letter
+# in quotes, such as `"a"`.
+#
+# - (a) more maps, made by another method
+# - (b) a larger test set from your hospital
+# - (c) images of the portable machine only, with and without fracture
+# - (d) the test with shuffled weights
 
 # %% tags=["exercise"]
 # solution: begin
@@ -568,26 +580,33 @@ exercises.check("05-convict", test)
 # %% [markdown]
 # ## Key points
 #
-# - Grad-CAM is three lines. Its true resolution is that of the last layer; the rest is enlargement.
-# - Explain the difference between the classes, not one class's number alone.
-# - A map needs a test, and a test needs an interval and a fair rival: another patient's map is a better
-#   one than chance.
-# - A map of a network that knows nothing must look different.
-# - An AUC cannot see a shortcut that the test set shares. Change the films and look again.
+# - Grad-CAM is three steps. Its true resolution is that of the last layer; the rest is enlargement.
+# - Explain the difference between the classes, not the logit of one class alone.
+# - Test a map, give the result an interval, and compare it with a fair baseline. Another patient's map
+#   is a better baseline than chance.
+# - The map of a network that knows nothing must look different.
+# - The AUC cannot show a shortcut that the test set shares. Change the images and test again.
 #
 # ## Further reading
 #
-# - Selvaraju et al., *Grad-CAM*, ICCV 2017, [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
+# - Selvaraju et al., *Grad-CAM*, ICCV 2017,
+#   [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
 # - Adebayo et al., *Sanity Checks for Saliency Maps*, NeurIPS 2018,
 #   [arXiv:1810.03292](https://arxiv.org/abs/1810.03292)
+# - Saporta et al., *Benchmarking saliency methods for chest X-ray interpretation*, Nature Machine
+#   Intelligence 2022, [doi:10.1038/s42256-022-00536-x](https://doi.org/10.1038/s42256-022-00536-x)
+# - Bernstein et al., *Can incorrect artificial intelligence (AI) results impact radiologists, and if so,
+#   what can we do about it?*, European Radiology 2023,
+#   [doi:10.1007/s00330-023-09747-1](https://doi.org/10.1007/s00330-023-09747-1)
 # - Ilse, Tomczak and Welling, *Attention-based Deep Multiple Instance Learning*, ICML 2018,
 #   [arXiv:1802.04712](https://arxiv.org/abs/1802.04712)
 # - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
 #   chest radiographs*, PLOS Medicine 2018,
 #   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
 # - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
-#   Nature Machine Intelligence 2021, [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
+#   Nature Machine Intelligence 2021,
+#   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
 #
 # ## Next step
 #
-# [6. Ethics](/notebooks/06_ethics.ipynb): whose films, whose risk, and what the law asks.
+# [6. Ethics](/notebooks/06_ethics.ipynb): whose images, whose risk, and what the law requires.

@@ -7,7 +7,7 @@ EXAMPLES = {
     "05-chance": {
         "context": {},
         "right": [7.5],
-        "wrong": [(0.26, "factor"), (0.133, "Upside down"), (0.3, "score itself")],
+        "wrong": [(0.26, "factor"), (0.133, "wrong way round"), (0.3, "own result")],
     },
     "05-convict": {
         "context": {},
