@@ -5,33 +5,35 @@ from medimg.exercises import Exercise, Mistake, Number
 EXERCISES = (
     Exercise(
         name="00-ppv",
-        question="Of those whom the network calls ill, which share is ill?",
+        question="Of the people whom the network calls positive, what share has pneumonia?",
         kind=Number(tolerance=0.006, low=0, high=1),
         expected=lambda: 72 / (72 + 30),
-        right="Nearly a third of its alarms are false, although it finds nine of ten of the ill.",
+        right="It finds nine of ten people with pneumonia, but nearly a third of its positive "
+        "results are false alarms.",
         hints=(
-            "Everybody whom the network calls ill goes below the line; the ill among them above.",
-            "Called ill are the ill that were found and the healthy that were alarmed.",
+            "Divide by the number of people whom the network calls positive. Above the line go "
+            "those of them who have pneumonia.",
+            "The people called positive are the true positives and the false positives together.",
         ),
         mistakes=(
             Mistake(
-                "That is the sensitivity: of the ill, how many were found. Start from those who "
-                "were *called* ill instead.",
+                "That is the sensitivity: of the people with pneumonia, the share that was found. "
+                "Divide by the people *called* positive instead.",
                 like=lambda: 72 / 80,
             ),
             Mistake(
-                "That is the specificity: of the healthy, how many were left in peace. Start from "
-                "those who were called ill.",
+                "That is the specificity: of the people without pneumonia, the share that was "
+                "called normal. Start from the people called positive.",
                 like=lambda: 90 / 120,
             ),
             Mistake(
-                "That is the accuracy: of all people, how many were called rightly. Start from "
-                "those who were called ill.",
+                "That is the accuracy: of all people, the share that was called correctly. Start "
+                "from the people called positive.",
                 like=lambda: (72 + 90) / 200,
             ),
             Mistake(
-                "That is the share of everybody that is called ill and is. Divide by those called "
-                "ill, not by all.",
+                "Of all people, that is the share who have pneumonia and are called positive. "
+                "Divide by the people called positive, not by all people.",
                 like=lambda: 72 / 200,
             ),
         ),

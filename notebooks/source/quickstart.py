@@ -1,35 +1,35 @@
 # %% [markdown]
-# # Quickstart: from an X-ray file to a model you can argue with
+# # Quickstart: from an X-ray file to a tested model
 #
 # {{badges}}
 #
 # **You will be able to**
 #
-# - open a chest radiograph the way a hospital sends it, and read what it says about itself;
-# - teach a network that has already learned to see to tell *pneumonia* from *normal*;
-# - measure it as a clinical paper would, with an interval around every number;
-# - look at *where* it looked, beside the place where the disease really is.
+# - open a chest radiograph in the format that hospitals use, and read its header;
+# - fine-tune a pretrained network to distinguish *pneumonia* from *normal*;
+# - evaluate it as a clinical paper would, with a confidence interval for every number;
+# - compare where the network looked with where the disease is.
 #
-# **You need first:** some Python (loops, functions, a little NumPy). No GPU, no download, no
-# medical knowledge. Words that look like links lead to the [glossary](/notebooks/glossary.md).
+# **You need first:** some Python (loops, functions, a little NumPy). No GPU, no download, no medical
+# knowledge. Linked terms lead to the [glossary](/notebooks/glossary.md).
 #
 # {{contract}}
 #
 # {{solutions}}
 
 # %% [markdown]
-# ## 1. What we work on
+# ## 1. The data
 #
-# The course ships with 100 chest radiographs. They were *simulated* from a real CT scan: X-rays
-# were sent through it by computer, and in some of the simulated people a pneumonia was placed
-# in one lung or in both. So no hospital's files are involved (the scan beneath was de-identified and
-# published by its owners), and we know to the pixel where each disease is.
+# The course includes 100 *simulated* chest radiographs. A program projected X-rays through one real
+# chest CT, deformed a little differently for each simulated person. In some of these people, pneumonia
+# was added in one or both lungs, so we know exactly where the disease is. "Normal" means only that none
+# was added. The owners of the CT de-identified and published it.
 #
-# Everything runs on real radiographs too, once they are on your disk: `MEDIMG_DATASET` names the set
-# ([how](/README.md#real-images)). Start with Python's side of things: a handful of imports, and one
-# random generator, so that your run makes the same draws as ours; the scores of trained networks may
-# differ a little between processors. (`replace`, which you will meet often, copies a set of settings and
-# changes one or two of them.)
+# The code also runs on real radiographs: set `MEDIMG_DATASET` ([how](/README.md#real-images)).
+#
+# First come the imports and a random generator. Its seed makes the random numbers the same in every run;
+# the scores of trained networks may still differ a little between processors. (`replace` copies settings
+# and changes some of them.)
 
 # %%
 from dataclasses import replace
@@ -44,9 +44,9 @@ from medimg import augment, datasets, exercises, explain, images, metrics, model
 rng = np.random.default_rng(7)
 
 # %% [markdown]
-# `datasets.load` returns a *study table*: one row an image, with its file, its label, and the
-# **patient** it came from. The last column matters more than it seems, as you will see in a minute.
-# `datasets.subsample` takes at most so many of each split from a large set; ours has 70, 15 and 15 in all.
+# `datasets.load` returns a *study table*: one row per image, with its file, its label, and the
+# **patient**. `datasets.subsample` limits the number of images in each split; our small sample stays
+# complete.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load()
@@ -56,8 +56,8 @@ studies[["image_id", "label", "split", "patient_id"]].head(4)
 # %% [markdown]
 # ## 2. Look at one file
 #
-# Hospitals exchange images as DICOM files. A DICOM file is a *header* (who, when, which machine,
-# how to show the picture) and the *pixels*. Here is part of the header of one of our radiographs.
+# Hospitals exchange images as DICOM files. Each has a *header* (who, when, which machine, how to display
+# the image) and *pixels*. Here is part of one header.
 
 # %% tags=["nbval-check-output"]
 sample = datasets.load("sample")
@@ -68,15 +68,16 @@ for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "C
     print(f"{name:26} {header.get(name)}")
 
 # %% [markdown]
-# Read it like a radiographer: *Modality* DX is digital X-ray; *ViewPosition* PA means the rays
-# entered at the back and came out at the front, AP the other way round (in bed, for instance).
-# *BitsStored* tells how many grey levels the file can hold: 10 bits are 1,024 levels, 12 bits
-# 4,096, 14 bits 16,384. Your screen shows 256. **Photometric interpretation** says whether a large
-# number is to be shown white (MONOCHROME2) or black (MONOCHROME1). A reader that ignores it shows a
-# negative, silently.
+# - *Modality* DX is digital radiography.
+# - *ViewPosition* is the direction of the X-rays: PA is from back to front, AP from front to back (often
+#   in bed).
+# - *BitsStored* gives the number of grey levels that fit in the file: 10 bits are 1,024 levels, 12 bits
+#   4,096, 14 bits 16,384. An ordinary screen shows 256.
+# - **PhotometricInterpretation** says whether large numbers are displayed white (MONOCHROME2) or black
+#   (MONOCHROME1). A program that ignores it can show an inverted image without any warning.
 #
-# `images.read_image` does all of this in the order that the DICOM standard prescribes, and gives
-# an array of numbers from 0 (black, air) to 1 (white, dense: bone, heart, and *fluid in a lung*).
+# `images.read_image` follows the DICOM standard and returns numbers from 0 (black) to 1 (white). Air
+# appears dark; bone, the heart, and *fluid in a lung* appear bright.
 
 # %% tags=["nbval-check-output"]
 image = images.read_image(film["dicom_path"])
@@ -91,20 +92,26 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except where dise
            "most of both lungs.", colours=128)
 
 # %% [markdown]
-# The lungs are dark because they are full of air. Pneumonia mostly fills small airspaces with fluid
-# and cells: a patch of lung turns whiter (an *opacity*), its vessels fade, and the border of heart
-# or diaphragm beside it may vanish. Some kinds draw a fine net instead. It can be very little. (The
-# outline is generous: it holds more than the eye sees as white.) *Your left is the patient's
-# right*: the patient faces you.
+# *The patient's right side is on your left*, as if the patient were facing you.
+#
+# The lungs are dark because they are full of air. In pneumonia, fluid and cells usually fill small air
+# spaces, so a part of the lung looks whiter (an *opacity*). Its vessels fade, and the border of the
+# heart or diaphragm next to it may disappear. Some kinds show a fine network of lines instead. The signs
+# can be faint. (The marked area is generous: it includes changes too small to see.)
+#
+# A radiograph alone does not settle the diagnosis. Other diseases cause opacities too, and a normal
+# radiograph does not exclude pneumonia. In one study, radiographs showed opacities in fewer than half of
+# the patients whose CT showed them ([Self 2013](https://doi.org/10.1016/j.ajem.2012.08.041)).
+# Radiologists also use symptoms, lateral views, and earlier images.
 #
 # ## 3. Look at the classes
 #
-# Before any network: look at many images of each class. Eyes find a swapped label, an inverted
-# picture or a text in the corner faster than any program.
+# Before training, look at many images of each class. You may find wrong labels, inverted images, or text
+# in a corner.
 
 # %% tags=["nbval-check-output"]
 shown = studies[studies["split"] == "train"].assign(title=studies["label"])
-if "subtle" in set(shown.get("grade", ())):  # the sample says how strong a lesion is: two faint ones
+if "subtle" in set(shown.get("grade", ())):  # the sample grades its lesions: show two subtle ones
     faint = shown["grade"] == "subtle"
     shown = shown[~faint | (faint.cumsum() <= 2)].assign(strong=~faint)
     shown = shown.sort_values("strong", kind="stable")
@@ -117,17 +124,16 @@ fig = plots.plot_grid(squares, titles=list(shown["title"]), columns=4)
 plots.show(fig, alt="Two rows of chest radiographs: normal above, pneumonia below.", colours=128)
 
 # %% [markdown]
-# Could you tell the rows apart without the titles? Where the data set knows how strongly a disease was
-# drawn, the title says so, from *subtle* to *gross*. Faint is not the same as hard to see: a subtle
-# one may lie in the open, and a stronger one behind the heart or the diaphragm. Be honest: which of them
-# would you have missed?
+# Could you tell the rows apart without the titles? In our sample the titles also give the strength of
+# the disease, from *subtle* to *gross*. Strength is not visibility: a subtle opacity may be easy to see,
+# and a stronger one may lie behind the heart or the diaphragm.
 #
-# ### Three piles, and each patient in just one
+# ### Three splits, and each patient in only one
 #
-# We learn from the **training** images, make decisions (when to stop, where to put a threshold) on
-# the **validation** images, and touch the **test** images once, at the end. Two films of one person
-# look alike. If one were in training and the other in the test, the network could score by
-# recognising the *person*. So we split by patient, never by image.
+# The network learns from the **training images**. We make decisions (when to stop, which threshold) on
+# the **validation images** and use the **test images** once, at the end. Two images of the same person
+# look alike. If one is in training and the other in the test set, the network can score well because it
+# recognises the *person*. So we split by patient, never by image.
 
 # %% tags=["nbval-check-output"]
 classes = datasets.class_names(studies)
@@ -141,8 +147,8 @@ display(Markdown(f"Patients that are in more than one split: **{shared}**."))
 # %% [markdown]
 # ## 4. Prepare and augment
 #
-# A network wants images of one size. `datasets.decode` reads each file *once*, resizes it to 224 by
-# 224 pixels and keeps it as bytes, so that no epoch of training waits for a file again.
+# The network needs images of one size. `datasets.decode` reads each file *once*, resizes it to 224 by
+# 224 pixels, and keeps it in memory.
 
 # %% tags=["nbval-check-output"]
 data = datasets.decode(studies, size=224)
@@ -150,11 +156,12 @@ train, val, test = (data.subset(split) for split in ("train", "val", "test"))
 train
 
 # %% [markdown]
-# A few dozen images are not much. **Augmentation** shows the network each film a little changed at
-# every pass: turned by a few degrees, nearer or farther, brighter or darker, as if the patient had
-# stood differently or the radiographer had chosen another exposure. A change is fair only if it
-# could have happened. Mirroring, popular elsewhere, would put the heart on the wrong side of the
-# chest, so it is off unless you ask. Here is one change at a time.
+# We have few images. **Augmentation** changes each a little in every pass: its angle, size, brightness
+# and contrast. Such differences also come from the patient's position and from image processing. (In
+# digital radiography, software adjusts the brightness, and a low exposure appears as noise.)
+#
+# Use a change only if it could occur in a real image and keeps the diagnosis. A left-right flip would
+# put the heart on the wrong side, so it is off by default.
 
 # %% tags=["nbval-check-output"]
 film_batch = torch.from_numpy(train.images[:1, None] / 255).float()  # (1, 1, 224, 224)
@@ -172,21 +179,22 @@ plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirror
 # %% [markdown]
 # ## 5. Fine-tune a pretrained network
 #
-# Training a network from nothing takes hundreds of thousands of images. We have a few dozen. So we
-# borrow a network, an **EfficientNet**, that has learned edges, textures and shapes from 1.3
-# million photographs, and go on from there, in two stages:
+# Training from random weights usually needs many thousands of images. We have a few dozen, so we start
+# from an **EfficientNet** that has learned edges, textures and shapes from 1.3 million photographs
+# (ImageNet). We train in two stages:
 #
-# 1. **The head.** The network turns a film into 1,280 numbers (its *features*). We keep it as it is
-#    and fit only the last layer, the *head*, which weighs these numbers into a score.
-# 2. **The whole network.** Then everything may move, slowly, so that little is forgotten. After
-#    every pass (an *epoch*) the network is tried on the validation images. When it stops getting
-#    better, training stops, and the best epoch is kept: *early stopping*.
+# 1. **The head.** The network turns an image into 1,280 numbers (its *features*). We fit only the last
+#    layer, the *head*, which combines these numbers into a score.
+# 2. **The whole network.** Then we train all layers, in small steps, so that little is forgotten. After
+#    every pass through the training images (an *epoch*) we evaluate the network on the validation
+#    images. *Early stopping* keeps the best epoch and, in longer training, stops when several epochs
+#    bring no improvement.
 #
-# The two classes are not equally large, so an error on a film of the smaller class is made to weigh
-# more (*class weights*); otherwise the network could do well by naming the larger one too often.
+# *Class weights* make an error on the smaller class count more. Otherwise the network could do well by
+# choosing the larger class too often.
 #
-# The table below has one row an epoch. The *loss* says how wrong the network is, and small is good.
-# Epoch 1 has no training loss, because the head is not trained in steps: it is solved exactly.
+# The table has one row per epoch. The *loss* says how wrong the network is: smaller is better. Epoch 1,
+# the head, has no training loss: it is fitted directly, as a logistic regression.
 
 # %%
 model = models.build_model("efficientnet_lite0", classes=classes)
@@ -202,18 +210,18 @@ plots.show(ax.figure, alt="Loss on training and validation images, and the valid
            "each epoch.")
 
 # %% [markdown]
-# Read such curves from left to right: while both fall, the network learns; when training falls and
-# validation rises, it has begun to learn the training films by heart. With so few films the second
-# stage may gain nothing; early stopping then keeps the first. The epoch that is kept is the one with
-# the lowest *validation loss* (where two look alike, a further decimal decides), even if another has
-# a higher AUC: on so few films the AUC moves in jumps.
+# While both losses fall, the network learns. If the training loss falls and the validation loss rises,
+# the network is memorising the training images (*overfitting*).
 #
-# ## 6. Measure it as a clinician would
+# We keep the epoch with the lowest *validation loss*, even if another has a higher AUC: with so few
+# images, the AUC changes in jumps. If the second stage brings no gain, we keep epoch 1.
 #
-# The network gives each film a score between 0 and 1. To call a film "pneumonia" we need a
-# **threshold**, and choosing it on the test images would be cheating. We choose it on the
-# validation images, and take care not to miss pneumonias: the rule is to find at least nine of ten.
-# (Of a handful of ill films that means all, so the threshold may lie low, far from 0.5.)
+# ## 6. Evaluate it as a clinician would
+#
+# The network gives each image a score between 0 and 1. To call an image positive (pneumonia), we need a
+# **threshold**. Chosen on the test images, it would make the result look too good, so we use the
+# validation images. To miss few, it must find at least nine of ten images with pneumonia. With fewer
+# than ten such images, this means all of them, and the threshold may be far below 0.5.
 
 # %%
 val_scores = training.predict(result.model, val)
@@ -223,11 +231,13 @@ evaluation = metrics.evaluate(test_scores, threshold=threshold)
 print(threshold)
 
 # %% [markdown]
-# Now, and only now, the test images. The **ROC curve** shows what every possible threshold would
-# give: how many of the ill are found (up is good) against how many healthy people are alarmed
-# (left is good). The area under it, the **AUC**, has a plain meaning: take one ill and one healthy
-# person at random; the AUC is the chance that the ill one has the higher score. The dot is our
-# threshold; its bars are the intervals of both shares.
+# Only now do we use the test images. The **ROC curve** shows the result of every possible threshold: the
+# share of people with pneumonia that we find (higher is better) against the share of people without
+# pneumonia that we call positive (further left is better).
+#
+# The area under the curve is the **AUC**. Take one person with pneumonia and one without, at random: the
+# AUC is the probability that the first has the higher score. The dot is our threshold; its bars are the
+# intervals of both shares.
 
 # %% tags=["headline"]
 auc = evaluation["auc"]
@@ -237,59 +247,59 @@ wide = auc.high - auc.low > 0.1
 display(Markdown(
     f"On **{len(test)} test images** of {test_scores.n_patients} patients the AUC is "
     f"**{auc.value:.2f}**, with a 95 % interval from {auc.low:.2f} to {auc.high:.2f}. The interval "
-    f"is {'wide: so few images cannot say more' if wide else 'narrow enough to say something'}."))
+    f"is {'wide, because the test set is small' if wide else 'narrow'}."))
 
 # %% [markdown]
-# The interval is the honest part. It says how far the number could have been off had we met other
-# patients. A paper that reports an AUC from a small test set without an interval hides the most
-# important thing.
+# The interval shows how much the result could change with a different group of similar patients. It does
+# not cover another hospital. Never report a small study without it.
 #
-# With the threshold applied, every test film falls into one of four boxes.
+# With the threshold, each test image falls into one of four boxes.
 
 # %% tags=["nbval-check-output"]
 ax = plots.plot_confusion(evaluation)
 plots.show(ax.figure, alt="Confusion matrix: true class by row, called class by column.")
 
 # %% [markdown]
-# From these four numbers come the questions that a clinician asks:
+# These four counts answer a clinician's questions:
 #
-# - **Sensitivity**: of the ill, how many did we find?
-# - **Specificity**: of the healthy, how many did we leave in peace?
-# - **PPV**: of those called ill, how many are?
-# - **NPV**: of those called healthy, how many are?
+# - **Sensitivity** (recall): of the people with pneumonia, what share did we find?
+# - **Specificity**: of the people without pneumonia, what share did we correctly call normal?
+# - **PPV** (precision): of those called positive, what share has pneumonia?
+# - **NPV**: of those called negative, what share has no pneumonia?
 
 # %%
 names = ["sensitivity", "specificity", "ppv", "npv", "accuracy", "auc"]
 evaluation.table.loc[names, ["value", "low", "high", "method"]].round(2)
 
 # %% [markdown]
-# (*Effective size*: two films of one patient count for less than two patients. *Obuchowski*: who worked
-# out DeLong's interval for that. The column names the formula; skip it until notebook 4.)
+# (We count images, so a patient with two counts twice. The intervals allow for that through the
+# *effective size* and, for the AUC, *Obuchowski*'s method. Skip these for now.)
 #
-# PPV and NPV hold *only* where as many people are ill as in this test set. Where one in a hundred
-# is, as when healthy people are screened, the same network would raise mostly false alarms. Notebook
-# [4](/notebooks/04_evaluate.ipynb) lets you move that dial.
+# PPV and NPV hold *only* where pneumonia is as common as in this test set. If one person in a hundred
+# has it, most positive results are false alarms unless the specificity is extremely high. Notebook
+# [4](/notebooks/04_evaluate.ipynb) lets you vary this.
 #
 # ### Exercise: read a confusion matrix
 #
-# Another network was tried on 200 films. Of 80 ill people it called 72 ill; of 120 healthy ones it
-# called 30 ill. What is its **positive predictive value**, to two decimals?
+# Another network was tested on 200 people, one image per person. It called 72 of the 80 people with
+# pneumonia positive, and 30 of the 120 without. What is its **positive predictive value**, to two
+# decimals?
 
 # %% tags=["exercise"]
-found_ill, all_ill = 72, 80
-false_alarms, all_healthy = 30, 120
+true_positives, with_pneumonia = 72, 80
+false_positives, without_pneumonia = 30, 120
 # solution: begin
-ppv = found_ill / (found_ill + false_alarms)
+ppv = true_positives / (true_positives + false_positives)
 # solution: end
 exercises.check("00-ppv", ppv)
-# exercises.hint("00-ppv")  # take away the first # for a hint
+# exercises.hint("00-ppv")  # remove the first # to see a hint
 
 # %% [markdown]
-# ## 7. Where did it look?
+# ## 7. Where did the network look?
 #
-# A good score can have bad reasons: a marker in the corner, a hospital's habit. **Grad-CAM** asks
-# the network which places of the film raised its pneumonia score. We show it for ill test films,
-# with the outline of the true lesion where the data set knows it.
+# A good score can have a bad reason, such as a marker that only one hospital uses. **Grad-CAM**
+# estimates which parts of an image raised the pneumonia score. We apply it to test images with
+# pneumonia.
 
 # %%
 ill = np.flatnonzero(test.labels == 1)[:4]
@@ -300,22 +310,23 @@ fig, axes = plt.subplots(2, 4, figsize=(7, 3.7), layout="constrained")
 for (top, bottom), row, heat, truth in zip(axes.T, ill, maps, truths, strict=True):
     plots.plot_image(test.images[row], title=f"score {test_scores.y_score[row]:.2f}", ax=top)
     plots.plot_map(test.images[row], heat, mask=truth, ax=bottom)
-plots.show(fig, alt="Above: four ill test films with their scores. Below: where Grad-CAM says the "
-           "network looked, and the outline of the true lesion.", colours=256)
+plots.show(fig, alt="Above: test images with pneumonia, and their scores. Below: the Grad-CAM "
+           "map of each, and the outline of the true lesion if it is known.", colours=256)
 
 # %% [markdown]
-# The white line goes round the places where the map is at least half as bright as at its brightest;
-# the dashed line is the lesion, where it is known. Where the bright region lies within that
-# outline, the network looked at the place of the disease. Where it lies elsewhere (the edge of the
-# film, a letter, an arm), ask why, even if the answer was right. (An outline may cover the heart or
-# the belly: the lungs reach down behind both, and so does disease.) A map like this is a *hint*,
-# not a proof: notebook [5](/notebooks/05_explain.ipynb) puts such maps to the test, and shows one
-# that looks right for the wrong reason.
+# The white line surrounds the places where the map reaches at least half of its maximum. The dashed line
+# is the true lesion, if known. If the bright region lies inside it, the map agrees with the place of the
+# disease. If it lies elsewhere (an edge, a letter, an arm), ask why, even if the answer was correct.
 #
-# ## 8. Predict an image of your own
+# Our outlines are generous, even for subtle lesions, so a map can fall inside by chance. They may cover
+# the heart or the upper abdomen, because the lungs extend behind both. A heat map is a *hint*, not a
+# proof. Notebook [5](/notebooks/05_explain.ipynb) tests such maps and shows one that looks right for the
+# wrong reason.
 #
-# Any DICOM, PNG, JPEG or TIFF file will do. Put its path in place of ours. A photograph of your cat
-# gets a score as well: the network knows two answers and has no way to say "this is no chest".
+# ## 8. Predict your own image
+#
+# Set `path` to any DICOM, PNG, JPEG or TIFF file. The network knows only two answers, so a photograph of
+# a cat also gets a score.
 
 # %%
 path = rows["path"].iloc[0]
@@ -326,32 +337,32 @@ verdict = classes[1] if score >= threshold.value else classes[0]
 display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
 
 # %% [markdown]
-# ## 9. What this must not be used for
+# ## 9. What this model must not be used for
 #
-# - **Not for any patient.** This is a lesson, not a medical device: nobody has validated or cleared
-#   it ([notebook 6](/notebooks/06_ethics.ipynb) says what that would take).
-# - **Not as evidence about real pneumonia.** The sample is simulated. A score on it says that the
-#   method works, not that it works in a hospital.
-# - **Not across populations.** A network that learned from one hospital's films often fails on
-#   another's, and neither its score nor its heat map will tell you.
+# - **Not for any patient.** This is a lesson, not a medical device. Nobody has validated or cleared it
+#   ([notebook 6](/notebooks/06_ethics.ipynb) explains what that would take).
+# - **Not as evidence about real pneumonia.** The sample is simulated. A score here does not show that
+#   the method works in a hospital.
+# - **Not in another population.** A network often performs worse at another hospital. Neither its score
+#   nor its heat map will tell you.
 #
 # ## Key points
 #
-# - A DICOM file is a header and pixels; show the pixels the way the header says.
-# - Split by patient. Decide on validation images. Touch the test images once.
-# - Give every number its interval, and say for which population a PPV holds.
-# - Look at what the network looked at, and do not take the picture for a proof.
+# - A DICOM file contains a header and pixels; display the pixels as the header says.
+# - Split by patient. Make decisions on the validation images. Use the test images once.
+# - Report intervals, and say for which population a PPV holds.
+# - Check where the network looked, but do not take the map as proof.
 #
 # ## Further reading
 #
-# - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
-#   Learning*, Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
-# - Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-#   Localization*, ICCV 2017, [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
-# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia
-#   in chest radiographs*, PLOS Medicine 2018,
+# - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning*,
+#   Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
+# - Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization*,
+#   ICCV 2017, [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
+# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
+#   chest radiographs*, PLOS Medicine 2018,
 #   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
 #
 # ## Next step
 #
-# [1. Load](/notebooks/01_load.ipynb) takes the first step apart: what the numbers in a file mean.
+# [1. Load](/notebooks/01_load.ipynb) explains what the numbers in an image file mean.
