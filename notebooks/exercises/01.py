@@ -67,7 +67,7 @@ EXERCISES = (
         question="How many Hounsfield units is the stored number?",
         kind=Number(tolerance=0.5, unit="HU"),
         expected=lambda: 2 * 532 - 1024,
-        right="Soft tissue: muscle, or blood. In a lung window it would be white.",
+        right="Soft tissue, such as muscle, or blood without contrast agent.",
         hints=(
             "The modality step is a straight line.",
             "Multiply by the slope first, then add the intercept (which is negative here).",
@@ -75,7 +75,7 @@ EXERCISES = (
         mistakes=(
             Mistake("The intercept is missing: air would not lie at -1000.", like=lambda: 1064),
             Mistake(
-                "The order is the other way round: slope first, then intercept.",
+                "The order is wrong: multiply by the slope first, then add the intercept.",
                 like=lambda: (532 - 1024) * 2,
             ),
             Mistake("The slope is missing.", like=lambda: 532 - 1024),
@@ -92,15 +92,15 @@ EXERCISES = (
             tolerance=0.005,
         ),
         expected=_window,
-        right="That is a window. All viewers in all hospitals do this, millions of times a day.",
+        right="Every image viewer does this when you change the window.",
         hints=(
             "Where is the lower edge? Half a width below the centre.",
-            "Take the lower edge away, divide by the width, and keep the result from 0 to 1.",
-            "`np.clip(x, 0, 1)` keeps numbers from 0 to 1.",
+            "Subtract the lower edge, divide by the width, and limit the result to 0 to 1.",
+            "`np.clip(x, 0, 1)` limits numbers to the range from 0 to 1.",
         ),
         mistakes=(
             Mistake(
-                "Values outside the window must stay black or white: keep the result from 0 to 1.",
+                "Values outside the window must stay black or white: limit the result to 0 to 1.",
                 like=_unclipped,
             ),
             Mistake(
@@ -115,8 +115,8 @@ EXERCISES = (
             ),
             Mistake("Black and white are swapped: low values are black.", like=_upside_down),
             Mistake(
-                "You cut the values off at the edges, but they still carry their unit. Scale them "
-                "to go from 0 to 1.",
+                "You limited the values to the edges, but they still have their unit. Scale them "
+                "to the range from 0 to 1.",
                 like=_cut_only,
             ),
         ),
@@ -126,7 +126,7 @@ EXERCISES = (
         question="How many pixels across is the nodule?",
         kind=Number(tolerance=0.02, low=0, high=224, unit="pixels"),
         expected=lambda: 5 / (420 / 224),
-        right="Not even three pixels: a smudge. For such nodules one needs larger images.",
+        right="Fewer than three pixels: a blurred dot. Use larger images for such nodules.",
         hints=(
             "First: how many millimetres does one pixel cover?",
             "Divide the nodule's size by the size of a pixel.",
@@ -138,12 +138,13 @@ EXERCISES = (
                 like=lambda: 420 / 224,
             ),
             Mistake(
-                "That is upside down: nodule divided by pixel, not pixel by nodule.",
+                "You inverted the division: divide the nodule by the pixel.",
                 like=lambda: 420 / 224 / 5,
             ),
-            Mistake("That many nodules fit across the film.", like=lambda: 420 / 5),
+            Mistake("That is how many nodules fit across the image.", like=lambda: 420 / 5),
             Mistake(
-                "You multiplied by the size of a pixel; divide by it.", like=lambda: 5 * 420 / 224
+                "You multiplied by the size of a pixel; you need to divide by it.",
+                like=lambda: 5 * 420 / 224,
             ),
         ),
     ),
@@ -152,7 +153,7 @@ EXERCISES = (
         question="How many test images belong to a patient who is also in training?",
         kind=Whole(low=0),
         expected=_leaked,
-        right="For each of them the model has met the person before.",
+        right="On each of these images the model meets a person from its training.",
         hints=(
             "Make the list of patients in the training split first.",
             "Then ask of each test image whether its patient `isin` that list, and sum.",
@@ -167,7 +168,7 @@ EXERCISES = (
                 like=_all_tested,
             ),
             Mistake(
-                "You counted training images of test patients; asked are the test images.",
+                "You counted training images of test patients. Count the test images instead.",
                 like=_trained_images,
             ),
         ),
@@ -177,18 +178,18 @@ EXERCISES = (
         question="In which data sets could a network tell the label without the disease?",
         kind=Choices("a", "b", "c", "d"),
         expected=lambda: {"a", "c", "d"},
-        right="Position and machine, compression, age: each would do. One of the four is fair.",
+        right="Position and machine, compression, age: each can tell the label. Only b is fair.",
         hints=(
-            "For each set ask: what else differs between the sick and the healthy?",
+            "For each set ask: what else differs between people with and without disease?",
             "What changes a file changes its pixels too: compression, for instance.",
         ),
         mistakes=(
             Mistake(
-                "Look at b again: what would differ between sick and healthy, but the disease?",
+                "Look at b again: what differs between the two groups, apart from the disease?",
                 when=lambda value: "b" in value,
             ),
             Mistake(
-                "You left out d. Can one see the age on a chest film? Look at the bones.",
+                "You left out d. A chest radiograph shows age: think of the bones.",
                 when=lambda value: "d" not in value,
             ),
             Mistake(
@@ -197,7 +198,7 @@ EXERCISES = (
                 when=lambda value: "c" not in value,
             ),
             Mistake(
-                "You left out a. Lying and standing, and the machine, change the whole picture.",
+                "You left out a. The position and the machine change the whole image.",
                 when=lambda value: "a" not in value,
             ),
         ),

@@ -5,14 +5,14 @@
 #
 # **You will be able to**
 #
-# - turn the numbers in a DICOM file into the picture that a radiologist sees, by hand;
-# - read CT in Hounsfield units, and say why MR has none;
-# - resize an image knowing what is lost;
-# - find the bad file in a folder before it finds you;
-# - split a data set by patient, and show what happens otherwise;
-# - ask a data set whether its labels can be told *without* looking at the disease.
+# - turn the numbers in a DICOM file into the image that a radiologist sees;
+# - read CT in Hounsfield units, and say why usual MR images have no unit;
+# - resize an image and know what is lost;
+# - find broken files and copies before you train;
+# - split a data set by patient, and measure leakage;
+# - test whether labels can be told *without* looking at the disease.
 #
-# **You need first:** [the quickstart](/quickstart.ipynb); Python up to a `for` loop and a function.
+# **You need first:** [the quickstart](/quickstart.ipynb); Python up to functions.
 #
 # {{contract}}
 #
@@ -35,13 +35,16 @@ from medimg import datasets, exercises, images, metrics, models, plots, training
 # %% [markdown]
 # ## What a radiograph is
 #
-# X-rays leave a tube, cross the patient, and fall on a detector. Bone stops many of them, water and
-# muscle some, air hardly any. So a radiograph is a *shadow*: each pixel adds up everything that lay
-# on the way of one ray. By convention what stops the rays is shown bright. Lungs are dark because
-# they are full of air; the heart is bright because it is full of blood.
+# X-rays leave a tube, cross the patient and reach a detector. Bone absorbs many of them, water and
+# muscle fewer, air hardly any. So a radiograph is a *shadow*: after a logarithm, and apart from
+# scattered rays, each pixel adds up the absorption along one ray. By convention, strong absorption is
+# shown bright. Lungs, full of air, are dark; the heart, full of blood, is bright.
 #
-# The first half of this notebook needs DICOM files, so it always uses the simulated sample of the
-# course. The second half, on splits and shortcuts, uses the data set that you chose.
+# A digital system sets the brightness itself; too low an exposure shows as noise, not as a different
+# brightness.
+#
+# The first half of this notebook always uses the course's sample. The second half, on splits and
+# shortcuts, uses the data set that you chose.
 
 # %% tags=["nbval-check-output"]
 sample = datasets.load("sample")
@@ -53,13 +56,12 @@ ax = plots.plot_image(images.read_image(film["dicom_path"]), title="a frontal ch
 plots.show(ax.figure, alt="A chest radiograph: two dark lungs, a bright heart between them.")
 
 # %% [markdown]
-# The patient faces you: their left side is on your right, and so is most of the heart.
+# The patient faces you: their left side, with most of the heart, is on your right.
 #
 # ## What is in the file
 #
-# A DICOM file is a *header* and *pixels*. Each entry of the header has a tag (two numbers) and a
-# name. We open the file with pydicom, the library that nearly everybody uses, and ask for the
-# entries that decide how the pixels are to be read.
+# A DICOM file has a *header* and *pixels*. Each entry of the header has a tag (two numbers) and a
+# name. With the library pydicom we print the entries that decide how to read the pixels.
 
 # %% tags=["nbval-check-output"]
 dicom = pydicom.dcmread(film["dicom_path"])
@@ -68,11 +70,10 @@ for name in ["Modality", "BitsStored", "RescaleSlope", "RescaleIntercept", "Wind
     print(f"{dicom[name].tag}  {name:26} {dicom[name].value}")
 
 # %% [markdown]
-# `PixelSpacing` is the size of a pixel in millimetres. On a CT slice one may measure with it. On a
-# radiograph take care: unless the header says that it was corrected, it is the size *at the
-# detector*, and the rays spread out from the tube, so what lies farther from the detector is shown
-# larger. That is why the heart looks larger on an AP film than on a PA film of the same person. Now
-# the pixels themselves, just as they are stored.
+# `PixelSpacing` is the size of a pixel in millimetres. On a CT slice you can measure with it. On a
+# radiograph it is the size *at the detector*, unless the header says that it was corrected. The rays
+# spread out, so what lies farther from the detector looks larger, such as the heart on an AP view
+# compared with a PA view. Now the pixels.
 
 # %% tags=["nbval-check-output"]
 stored = dicom.pixel_array
@@ -81,32 +82,29 @@ print(f"from {stored.min()} to {stored.max()}; {dicom.BitsStored} bits allow 0 t
 print(2**dicom.BitsStored - 1)
 
 # %% [markdown]
-# These are not brightnesses yet. Your screen shows 256 greys, the file has thousands of levels, and
-# nothing so far says which level is black and which is white. Three steps lead from the stored
-# numbers to the picture, always in this order:
+# These numbers are not yet brightness. Three steps lead to the image, always in this order:
 #
-# 1. the **modality** step: from stored numbers to what they measure;
-# 2. the **value of interest** step: which values run from black to white;
+# 1. the **modality** step: from stored numbers to measured values;
+# 2. the **value of interest** step (VOI): which values run from black to white;
 # 3. **polarity**: are large values bright or dark?
 #
 # ### Step 1: what the numbers measure
 #
-# The modality LUT (LUT means look-up table) is usually a straight line: value = slope x stored +
-# intercept. On a radiograph it often changes nothing. On CT it changes everything, as you will see.
+# The modality LUT (look-up table) is usually a straight line: value = slope x stored number +
+# intercept. It often changes nothing on a radiograph, but much on CT.
 
 # %%
 values = stored * float(dicom.RescaleSlope) + float(dicom.RescaleIntercept)
 np.testing.assert_allclose(images.read_values(film["dicom_path"]), values)
 
 # %% [markdown]
-# No output means that the assertion held: the library gives the very same numbers.
+# No output means that the assertion passed: the library gives the same numbers.
 #
 # ### Step 2: the window
 #
-# A window has a centre and a width. Values below the window are black, values above it are white,
-# and those inside are spread evenly over the greys. The DICOM standard writes the ramp with two odd
-# little corrections (half a level, and width minus one), because it thinks in whole numbers. We do
-# as it says.
+# A window has a centre and a width. Values below it become black, values above it white. Those inside
+# are spread evenly over the greys. The small corrections (half a level, and width minus one) are in
+# the DICOM standard.
 
 # %%
 centre, width = float(dicom.WindowCenter), float(dicom.WindowWidth)
@@ -115,10 +113,10 @@ by_hand = np.clip(ramp, 0, 1)
 np.testing.assert_allclose(images.read_image(film["dicom_path"]), by_hand, atol=1e-6)
 
 # %% [markdown]
-# So `images.read_image` is no magic: it is these lines, plus the care for files that are stranger.
-# Many files carry *several* windows, one for each thing that a reader may want to see. Here is one
-# with two, and the same film scaled from its lowest to its highest value, which is what a program
-# does that ignores the header.
+# So `images.read_image` does this, and handles unusual files too.
+#
+# Many files have *several* windows. The next image has two. The third picture ignores the header: it
+# is scaled from its lowest to its highest value.
 
 # %% tags=["nbval-check-output"]
 double = sample[sample["window"] == "two windows"].iloc[0]["dicom_path"]
@@ -134,14 +132,14 @@ for ax, picture, title in zip(axes, shown, titles, strict=True):
 plots.show(fig, alt="One film three times: the narrower the window, the starker the contrast.")
 
 # %% [markdown]
-# A network trained on one of these pictures and used on another has to cope with different
-# contrast, although the patient is the same. Decide once, and do it everywhere.
+# The patient is the same, but a network sees a different contrast. Choose one way, and use it
+# everywhere.
 #
 # ### Step 2 again, as a table
 #
-# Some makers do not give a window but a **VOI LUT**: a table that says for every value which grey
-# it becomes. It can bend where a window is straight. Reading it is plain indexing. (A third kind,
-# the *sigmoid*, is a window with soft ends.)
+# Some manufacturers give a **VOI LUT** instead of a window: a table with the grey level of each value.
+# It can be a curve. Reading it is simple indexing. (A third kind, the *sigmoid*, is a window with soft
+# edges.)
 
 # %%
 odd = sample[(sample["window"] == "voi lut") & (sample["photometric"] == "MONOCHROME1")].iloc[0]
@@ -155,8 +153,7 @@ looked_up = entries[place] / (2**bits - 1)
 # %% [markdown]
 # ### Step 3: polarity
 #
-# This film is also MONOCHROME1: large numbers are to be shown *dark*. Left, what you get when you
-# forget it; right, after turning it round.
+# This image is also MONOCHROME1: large numbers must be shown *dark*. On the left, this was ignored.
 
 # %% tags=["nbval-check-output"]
 np.testing.assert_allclose(images.read_image(odd["dicom_path"]), 1 - looked_up, atol=1e-6)
@@ -166,18 +163,16 @@ plots.plot_image(1 - looked_up, title="as it should be", ax=axes[1])
 plots.show(fig, alt="A negative with white lungs, and the film as it is meant, with dark lungs.")
 
 # %% [markdown]
-# A human laughs at the left picture and turns it round. A network does not: it learns that white
-# lungs exist. If one hospital sends negatives and that hospital has more sick patients, the network
-# learns the hospital.
+# A person sees at once that the left picture is inverted. A network does not. If one hospital sends
+# inverted images and has more people with pneumonia, the network learns to recognise the hospital.
 #
-# > **Where people fall.** `pixel_array` in pydicom stops *before* step 1. Code that feeds it to a
-# > network straight away is common, and wrong for every file whose slope, window or polarity is not
-# > the default.
+# > **Common mistake.** pydicom's `pixel_array` stops *before* step 1. Giving it directly to a network
+# > is wrong for every file whose slope, window or polarity is not the default.
 #
-# ## PNG against DICOM: what is lost
+# ## PNG and DICOM: what is lost
 #
-# Public data sets mostly come as PNG or JPEG. Each film of the sample exists as both, so we can
-# compare. Is the picture the same?
+# Public data sets mostly come as PNG or JPEG. Each radiograph of the sample exists as both DICOM and
+# PNG. Are they the same?
 
 # %% tags=["nbval-check-output"]
 from_dicom = images.read_image(film["dicom_path"])
@@ -187,9 +182,9 @@ print("grey levels in the DICOM file:", len(np.unique(stored)))
 print("grey levels in the PNG file:  ", len(np.unique(from_png)))
 
 # %% [markdown]
-# To the eye the two are alike: no pixel differs by more than one of 255 steps, and the film's own noise
-# hides the steps. But the PNG has far fewer levels. So do not look, count. We take twenty steps of the
-# PNG from the middle of the scale, cut each into four, and count the pixels in each of these narrow bars.
+# To the eye, yes: no pixel differs by more than one of 255 steps, and noise hides the steps. But the
+# PNG has far fewer grey levels. We take twenty of its steps, divide each into four narrow bars, and
+# count the pixels in each bar.
 
 # %% tags=["nbval-check-output"]
 step = 1 / 255  # from one grey of the PNG to the next
@@ -206,22 +201,19 @@ axes[1].set_xlabel("grey, from 0 (black) to 1 (white)")
 plots.show(fig, alt=f"Of 80 narrow bars, DICOM fills {filled['DICOM']} and PNG {filled['PNG']}.")
 
 # %% [markdown]
-# The PNG is a comb: a tooth at each of its greys, and nothing between. What lay between was rounded to
-# the nearest tooth. In a single film you may never see it. It matters when something is made out of the
-# numbers: when noise is smoothed away, when one film is subtracted from another, or when a narrow window
-# spreads a few greys over the whole screen, as a radiologist does to see behind the heart.
+# In the PNG, values between two levels were rounded to the nearest one. This matters when you smooth
+# noise, subtract images, or spread a few grey levels over the screen with a narrow window, as
+# radiologists do to look behind the heart.
 #
-# What was outside the window when the PNG was made is gone for good; what was inside has been
-# rounded. And the header is gone: no pixel size, no view, no age, no machine. That is bad for
-# measuring and for auditing, and good for privacy
-# ([notebook 6](/notebooks/06_ethics.ipynb)).
+# Values outside the window are lost. So is the header: pixel size, view, age, machine. That is bad for
+# measuring and auditing, and good for privacy ([notebook 6](/notebooks/06_ethics.ipynb)).
 #
 # ## CT: numbers with a unit
 #
-# Computed tomography measures the absorption in every little volume (a voxel), and gives it
-# in **Hounsfield units** (HU), a scale with two fixed points: air is -1000, water is 0. A CT
-# usually comes as one file a slice. The order of the file names need not be the order of the body, so
-# `read_series` sorts by the position in the header.
+# Computed tomography measures how strongly each small volume (a voxel) absorbs X-rays, in **Hounsfield
+# units** (HU). Two points are fixed: air is -1000, water is 0. A CT usually comes as one file per
+# slice. File names may be in another order, so `read_series` sorts by the position in the header.
+# (This chest is real, from LIDC-IDRI; its name is invented.)
 
 # %% tags=["nbval-check-output"]
 ct = datasets.load("sample_ct")
@@ -232,9 +224,9 @@ extent = [f"{n * mm:.0f}" for n, mm in zip(hu.shape, volume.spacing, strict=True
 print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max():.0f} HU")
 
 # %% [markdown]
-# Which values occur in one slice? Because air and water are fixed, they and the soft tissues lie
-# alike in every hospital; bone and contrast agent shift with the voltage of the tube. (The counts
-# are on a logarithmic scale, so that rare values show.)
+# Which values occur in one slice? Air, water and soft tissues have nearly the same values in every
+# hospital; bone and contrast agent also depend on the tube voltage. (Counts are on a logarithmic
+# scale.)
 
 # %% tags=["nbval-check-output"]
 chest = hu[len(hu) // 2]
@@ -247,12 +239,13 @@ share = (chest < -500).mean()
 plots.show(ax.figure, alt=f"Humps at air, lung, fat, muscle and blood; {share:.0%} below -500 HU.")
 
 # %% [markdown]
-# Compact bone lies above some 500 HU, the spongy bone inside a vertebra between some 100 and 300. The
-# hump near 400 HU is blood with a contrast agent in it: this patient was given one, and the heart's
-# chambers are brighter than muscle. Blood without it would lie near 45.
+# Compact bone lies above about 500 HU, the spongy bone inside a vertebra between about 100 and 300.
+# But not every high value is bone. The peak near 400 HU is blood with contrast agent, in the heart and
+# the aorta; without it, blood lies near 45. Nearly everything above 1000 HU in this slice is the
+# superior vena cava, a large vein through which the agent arrives.
 #
-# A screen cannot show four thousand values at once in a useful way. So radiologists look at the same
-# slice through several windows. The library knows the usual ones by name.
+# Radiologists look at the same slice through several windows. The library knows the usual ones by
+# name.
 
 # %% tags=["nbval-check-output"]
 fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.6), layout="constrained")
@@ -264,14 +257,14 @@ for ax, name in zip(axes, ["lung", "mediastinum", "bone"], strict=True):
 plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, bone in the third.")
 
 # %% [markdown]
-# Titles give centre and width in HU. In the lung window you see vessels in the lungs and the heart is
-# one flat white. In the mediastinal window the lungs are black, and muscle and fat have greys of their
-# own; the chambers of the heart, full of contrast agent, are white in both, and the bone window tells
-# them from bone. Nothing was measured again; only the map from numbers to greys changed.
+# Titles give centre and width in HU. The lung window shows the vessels of the lungs. In the
+# mediastinal window the lungs are black, and muscle and fat have their own greys. The chambers of the
+# heart, full of contrast agent, are white in both, and grey in the bone window. Only the map from
+# values to greys changed.
 #
-# ### Exercise: from stored to Hounsfield
+# ### Exercise: from stored number to Hounsfield units
 #
-# Another scanner stores the number **532** for a voxel. Its header says rescale slope **2** and
+# Another scanner stores the number **532** for a voxel. Its header gives rescale slope **2** and
 # rescale intercept **-1024**. How many Hounsfield units is that?
 
 # %% tags=["exercise"]
@@ -284,9 +277,9 @@ exercises.check("01-hounsfield", hounsfield)
 # %% [markdown]
 # ### Exercise: write a window
 #
-# Write a function that takes an array of values, a centre and a width, and returns numbers from 0
-# to 1: 0 at and below the lower edge of the window, 1 at and above the upper edge, a straight line
-# between. You may leave out the two little corrections of the standard.
+# Write a function that takes an array of values, a centre and a width. It returns numbers from 0 to 1:
+# 0 at and below the lower edge of the window, 1 at and above the upper edge, and a straight line
+# between. You may leave out the small corrections.
 
 # %% tags=["exercise"]
 def to_grey(values, centre, width):
@@ -303,9 +296,9 @@ exercises.check("01-window", to_grey)
 # %% [markdown]
 # ### A radiograph is the shadow of a CT
 #
-# Now we can make a radiograph ourselves. Turn HU into absorption (water stops about 2 % of
-# the rays in each millimetre at the energies of radiography), add it up from front to back, and
-# show large sums bright. That is how the films of the sample were made, with more physics.
+# We turn HU into absorption (water stops about 2 % of the rays per millimetre), add it up from front
+# to back, and show large sums bright. The sample's radiographs were made in this way, with more
+# physics.
 
 # %% tags=["nbval-check-output"]
 absorption = 0.02 * np.clip(1 + hu / 1000, 0, None)  # per mm
@@ -321,17 +314,21 @@ plots.show(
 )
 
 # %% [markdown]
-# It is coarse, since the slices are thick, but it is a chest film. And it shows the price of a
-# shadow: ribs lie over lung, heart over spine. What CT keeps apart, a radiograph adds up, so a
-# radiograph has **no** Hounsfield units and a faint pneumonia can hide.
+# Ribs lie over lung, and heart over spine. What CT keeps apart, a radiograph adds up. So a radiograph
+# has **no** Hounsfield units, and a faint pneumonia can be hidden.
+#
+# **A normal radiograph does not exclude pneumonia.** In one study in emergency departments,
+# radiographs showed opacities in only 43.5 % of the adults whose CT showed them ([Self et al.
+# 2013](https://doi.org/10.1016/j.ajem.2012.08.041)). Radiologists also use lateral views and earlier
+# images; our networks see one frontal image.
 #
 # ## MR: numbers without a unit
 #
-# Magnetic resonance measures how hydrogen behaves in a magnetic field. Its numbers depend on the
-# scanner, the coil and the settings, and have no unit. Take all slices without a lesion in the
-# sample, and from each the median of its brighter half, which is mostly brain. (They are not all
-# cut at the same height, which adds to the spread. The heads are simulated, and so are the
-# differences in brightness: they were put in, as scanners make them.)
+# Magnetic resonance measures how hydrogen behaves in a magnetic field. The values of the usual
+# *weighted* images depend on scanner, coil and settings, and have no unit. (Quantitative maps, such as
+# T1 in milliseconds, have one.) From each slice without a lesion we take the median of its brighter
+# half, which is mostly brain. (Heads and brightness are simulated; different slice heights add to the
+# spread.)
 
 # %% tags=["nbval-check-output"]
 mr = datasets.load("sample_mr")
@@ -343,10 +340,9 @@ print(f"{len(healthy)} slices without a lesion: medians from {min(medians):.0f} 
       f"{max(medians):.0f}, and disease explains none of it")
 
 # %% [markdown]
-# The usual way out is to scale each image by its own **percentiles**: the value below which 1 % of
-# the pixels lie becomes black, that of 99 % white. Percentiles rather than minimum and maximum, so
-# that one bright vessel or a single broken pixel does not decide for all. Each image is then
-# comparable with the others in its range, though still not in a unit.
+# The usual solution is **percentiles** of each image: the value below which 1 % of the pixels lie
+# becomes black, that of 99 % white. (With minimum and maximum, a single broken pixel would decide.)
+# The ranges are then comparable, still without a unit.
 
 # %% tags=["nbval-check-output"]
 fixed = [images.apply_window(head, heads[1].max() / 2, heads[1].max()) for head in heads]
@@ -364,13 +360,13 @@ plots.show(fig, alt="Two heads through one window, then each scaled by its own p
 # %% [markdown]
 # ## Normalising and resizing
 #
-# A network wants all images of one size and in one range. The range is easy: `read_image` gives 0
-# to 1, and our networks themselves subtract and divide by the numbers that their pretraining used.
-# Size is where information goes missing, in three ways.
+# A network needs all images in one size and one range. The range is easy: `read_image` returns 0 to 1,
+# and our networks subtract the mean and divide by the standard deviation that their pretraining used.
+# Resizing can go wrong in three ways.
 #
 # ### The shape: aspect ratio
 #
-# Films are rarely square, networks nearly always are. One can stretch the film or pad it.
+# Networks usually need square images. We can stretch a radiograph or pad it.
 
 # %% tags=["nbval-check-output"]
 pictures = [images.read_image(path) for path in sample["path"].head(20)]
@@ -384,14 +380,14 @@ for ax, picture, title in zip(axes, [oblong, *squares], titles, strict=True):
 plots.show(fig, alt=f"Stretching changes width against height by a factor of {change:.2f}.")
 
 # %% [markdown]
-# Stretching uses all pixels but makes a chest slimmer or wider than it is. Padding keeps the shape,
-# and adds black bars. Beware: if the sick were filmed lying, on wide films, then the *bars* tell the
-# label. Neither is right in itself. Choose one, and check (the audit below does).
+# Stretching distorts the chest. Padding keeps the shape and adds black bars. If people with pneumonia
+# were imaged lying down, on wider images, the *bars* tell the label. Choose one way, and check it
+# (with the audit below).
 #
 # ### The grid: interpolation
 #
-# To halve an image, one can take every second pixel, or average each block of four. By hand, on a
-# CT slice of 256 by 256 pixels made four times smaller:
+# To shrink an image, you can skip pixels, or average blocks of them. We make a CT slice of 256 by 256
+# pixels four times smaller.
 
 # %% tags=["nbval-check-output"]
 lung = images.apply_window(chest, *images.CT_WINDOWS["lung"])
@@ -404,14 +400,13 @@ plots.plot_image(averaged, title="average of 4 x 4", ax=axes[1])
 plots.show(fig, alt="Skipping leaves jagged edges and broken vessels; averaging is smoother.")
 
 # %% [markdown]
-# Skipping throws 15 of 16 pixels away: vessels break, edges become stairs, and noise stays. This is
+# Skipping throws away 15 of 16 pixels: vessels break, edges become stairs, and noise stays. This is
 # *aliasing*. The library averages the area that each new pixel covers.
 #
-# ### What 224 pixels cost
+# ### What is lost at 224 pixels
 #
-# Averaging has a price as well: what is smaller than a pixel is mixed with its surroundings. We
-# measure it. Put a faint round spot of known size on a film, make the film smaller, and see how much
-# of the spot's contrast is left. Since averaging is linear, we may shrink the spot on its own.
+# Averaging mixes what is smaller than a pixel with its surroundings. How much contrast of a faint
+# round spot is left in a smaller image? (Averaging is linear, so we can shrink the spot on its own.)
 
 # %%
 mm = float(dicom.PixelSpacing[0])
@@ -433,8 +428,8 @@ ax.legend(title="pixels a side", frameon=False)
 plots.show(ax.figure, alt=f"At 56 pixels {kept[56][4]:.0%} of the contrast of a 4 mm spot is left.")
 
 # %% [markdown]
-# How large are the lesions that we want to find? The masks of the sample know. We give each the
-# diameter of a circle of the same area, all parts of a lesion together.
+# How large are the lesions that we want to find? For each mask we compute the diameter of a circle
+# with the same area, all parts together.
 
 # %% tags=["nbval-check-output"]
 sick = sample[sample["label"] == "pneumonia"]
@@ -450,23 +445,21 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# (All parts together, often in both lungs. The sample's pneumonias are extensive, and its masks generous:
-# they hold every place where the disease weakens the rays by more than about 4 %. A real pneumonia may be
-# a patch of 20 to 50 mm.)
+# The sample's pneumonias are extensive, often in both lungs. Its masks are also generous: they hold
+# every place where disease weakens the rays by more than about 4 %, more than a reader would see. A
+# real pneumonia may be a patch of 20 to 50 mm.
 #
-# And the curve asks only for a spot's brightest pixel. At 224 a spot of 4 mm keeps that, but is two
-# pixels wide: you may see that *something* is there, not whether it is round or has a sharp edge.
+# The curve shows only the brightest pixel. At 224, a spot of 4 mm is about two pixels wide: you may
+# see *something*, but not whether it is round.
 #
-# So 224 pixels are enough for the *outline* of pneumonias like these, which are soft and large. The
-# fine signs, such as thin lines between lung lobules, are finer than a pixel here. And 224 are
-# *not* enough for all that a chest film can show: what a small nodule looks like, a hairline
-# fracture, or the thin line at the edge of a collapsed lung, which a clinical film of 2,500 pixels
-# shows and one of 224 does not. The size is a medical decision before it is a matter of memory.
+# So 224 pixels are enough for the *outline* of pneumonias like these. They are *not* enough for thin
+# lines between lung lobules, the shape of a small nodule, a hairline fracture, or the edge of a
+# collapsed lung. Clinical images have some 2,500 pixels. Choosing the size is a medical decision.
 #
 # ### Exercise: how many pixels is a nodule?
 #
-# A film shows a field **420 mm** wide and is resized to **224 pixels**. How many pixels
-# across is a nodule of **5 mm**? Two decimals.
+# A radiograph shows a field **420 mm** wide and is resized to **224 pixels**. How many pixels wide is
+# a nodule of **5 mm**? Give two decimals, with a decimal point.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -478,9 +471,8 @@ exercises.check("01-nodule", pixels_across)
 # %% [markdown]
 # ## A folder as it really arrives
 #
-# Real folders hold broken downloads, copies under another name, and notes that somebody left. A
-# program that meets them in the middle of the night stops at film 3,107. Look first. We make such a
-# folder: three good films, a copy, a file cut in half, and a text file that calls itself an image.
+# Real folders hold broken downloads, renamed copies and forgotten notes. We make such a folder: three
+# good images, a copy, a file cut in half, and a text file named like an image.
 
 # %%
 folder = Path(tempfile.mkdtemp())
@@ -503,14 +495,13 @@ for _, row in found[~found["readable"]].iterrows():
 shutil.rmtree(folder)
 
 # %% [markdown]
-# The scan trusts content, not names: it finds the copy by its pixels, and says of each bad file
-# what is wrong. Copies matter more than broken files. A broken file stops you; a copy flatters you,
-# as the next section shows.
+# The scan trusts content, not names: it finds the copy by its pixels, and says what is wrong with each
+# bad file. A broken file stops you. A copy is worse: it can make your result look too good.
 #
 # ## Split by patient
 #
-# From here on we use the data set that you chose. `split_by_patient` deals out *patients*, class by
-# class, so that no one is in two splits and the mix of classes is alike.
+# From here on we use the data set that you chose. `split_by_patient` distributes *patients*, class by
+# class. No patient is in two splits, and the mix of classes is similar.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(1)
@@ -523,7 +514,7 @@ ax = plots.plot_split(counts[list(classes)].to_numpy(), splits=counts.index, cla
 plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}.")
 
 # %% [markdown]
-# Why not simply shuffle the images? Let us do it, and look at who is where.
+# Why not simply shuffle the images? We try it.
 
 # %% tags=["nbval-check-output"]
 names = rng.choice(["train", "val", "test"], size=len(studies), p=[0.7, 0.15, 0.15])
@@ -538,10 +529,9 @@ display(Markdown(
 # %% [markdown]
 # ### Exercise: how much of the test leaks?
 #
-# In the table `leaky`, how many **images** of the test split belong to a patient who also has an
-# image in the training split? In
-# pandas, `leaky.loc[leaky["split"] == "train", "patient_id"]` gives the patient of each training image,
-# and `a.isin(b)` says of each entry of `a` whether it is in `b`.
+# In the table `leaky`, how many **images** of the test split belong to a patient who also has an image
+# in the training split? In pandas, `leaky.loc[leaky["split"] == "train", "patient_id"]` gives the
+# patient of each training image, and `a.isin(b)` says for each entry of `a` whether it is in `b`.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -558,10 +548,9 @@ exercises.check("01-leaked", leaked, studies=leaky)
 # %% [markdown]
 # ## The leakage lab
 #
-# Does it matter? When information about the test gets into the training, we speak of **data
-# leakage**. We measure it. The films first: on a large data set we keep patients with several
-# films, so that there is something to leak. And since copies are the worst case, we *plant* one of
-# every film: moved by a few pixels and a little darker, as when a film is exported twice.
+# When information about the test reaches the training, we speak of **data leakage**. We measure it.
+# From a large data set we keep patients with several images. Copies are the worst case, so we *plant*
+# one of every image: moved by a few pixels and a little darker.
 
 # %%
 several = studies["patient_id"].map(films) > 1
@@ -574,9 +563,9 @@ copies = np.uint8(moved * 0.95)
 lab
 
 # %% [markdown]
-# A pretrained network turns each film into 1,280 numbers, its *features* (see the
-# [quickstart](/quickstart.ipynb)). Films that look alike have features that point the same way.
-# `alike` holds the similarity of every film to every other.
+# A pretrained network turns each image into 1,280 numbers, its *features* (see the
+# [quickstart](/quickstart.ipynb)). Images that look alike have features that point in a similar
+# direction. `alike` holds the similarity of every image to every other.
 
 # %%
 model = models.build_model("efficientnet_lite0")
@@ -590,11 +579,10 @@ ids = np.array([*lab.ids, *(f"{name} copy" for name in lab.ids)])
 # %% [markdown]
 # ### A model that can only recognise
 #
-# Our first model is the crudest there is. It asks of a test film: does the most similar training
-# film belong to the sick or to the healthy? It has no idea of disease.
+# Our first model only asks: is the most similar training image positive or negative?
 #
-# And we take the disease away altogether: **we toss a coin for each patient** and call heads sick.
-# Now nothing in the films can tell the label. An honest test must give an AUC of about 0.5.
+# We also remove the disease: **we toss a coin for each patient** and call heads sick. Nothing in the
+# images can tell this label. An honest test must give an AUC of about 0.5.
 
 # %%
 def recognise(rows, units, rng):
@@ -609,11 +597,10 @@ def recognise(rows, units, rng):
 
 
 # %% [markdown]
-# Line by line: `coin` holds each patient's toss, and `sick` the toss of each film's patient. `test`
-# marks the films of a third of the units. `near` is the table of similarities, and the score of a
-# test film is its similarity to the nearest *sick* training film, minus that to the nearest healthy
-# one. `units` is the whole difference between the two ways: image names, or patient names. We do it a
-# hundred times each, without and with the planted copies.
+# `coin` holds the toss of each patient, `sick` that of each image's patient. `test` marks the images
+# of a third of the units. `near` is the table of similarities. The score of a test image is its
+# similarity to the nearest *sick* training image, minus that to the nearest healthy one. Only `units`
+# differs: image names, or patient names. We repeat each a hundred times, without and with copies.
 
 # %%
 everything, originals = np.arange(len(ids)), np.arange(len(lab))
@@ -647,17 +634,16 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# The dot is the mean of the draws, the line holds 95 % of them. By patient, the AUC stays
-# round one half, with copies or without, as it must. By image and with copies about, the model
-# "diagnoses" a coin: it recognises the patient. Without copies it may not get far. That depends on how
-# many test films have a relative in training, and on how alike two films of one person are.
+# Dots are means; lines hold 95 % of the draws. By patient, the AUC stays around 0.5, with or without
+# copies. By image and with copies, the model "diagnoses" coin tosses: it recognises the patient.
+# Without copies, the leak may be too small to see. That depends on how many test patients also have
+# images in training, and on how alike these are.
 #
 # ### A model as people use it
 #
-# That was a caricature, and the labels were nonsense. Now the true labels, and a logistic
-# regression on the features. Each film is scored by a model that was fitted without it
-# (cross-validation, five parts, three times, scores averaged), once with parts of images and once
-# with parts of patients.
+# Now we use the true labels and a logistic regression on the features. Each image is scored by a model
+# that was trained without it (cross-validation, five parts, three times, scores averaged), once with
+# parts of images and once with parts of patients.
 
 # %%
 def cross_validated(rows, units):
@@ -685,26 +671,23 @@ for extra in ("", ",\nwith copies"):
     ))  # fmt: skip
 
 # %% [markdown]
-# The intervals count patients and not films (DeLong's method, notebook 4), so a planted copy does
-# not make them narrower. Read the two lines with care. An interval of the inflation that includes
-# zero does not show that the leak is harmless, only that so few films cannot show it. The inflation
-# can be large where an honest model finds the disease hard, and is small where it is near the top
-# anyway: nobody can gain much near 1. That is the treacherous part. You cannot see from a score
-# whether it leaked.
+# The intervals count patients, not images (DeLong's method, notebook 4), so planted copies do not make
+# them narrower. If the interval of the inflation includes zero, that does not prove the leak harmless:
+# there may be too few images. The inflation is small where the honest AUC is already near 1, and can
+# be large elsewhere. The score itself never shows a leak.
 #
-# > **Where people fall.** Cutting a film into patches, slices of one CT, frames of one video,
-# > augmented copies made *before* the split: all of them are several images of one patient.
+# > **Common mistake.** Patches of one image, slices of one CT, frames of one video, augmented copies
+# > made *before* the split: all are several images of one patient.
 #
 # ## The shortcut audit
 #
-# A split by patient keeps the person out. It does not keep out a **shortcut**: something in the
-# picture or the file that goes with the label and is not the disease. What lies behind it is often a
-# *confounder*, a reason for both: very ill people are filmed in bed, with another machine. All sick
-# films from one machine; all healthy ones cropped differently; children against adults.
+# A split by patient does not keep out a **shortcut**: something in the image or file that goes with
+# the label and is not the disease. The cause is often a *confounder*, linked to both disease and
+# image: very ill people are imaged in bed, with another machine.
 #
-# Before any network, ask: can the label be told from what is *not* disease? `audit_shortcuts` tries
-# the size of the file, 18 global numbers (mean, deviation, histogram), strips along the border,
-# each header field and each further column, with patients kept apart.
+# So ask before you train: can the label be told from what is *not* disease? `audit_shortcuts` tries
+# the file size, 18 global numbers (mean, standard deviation, histogram), strips along the border, each
+# header field and each other column, with patients kept apart.
 
 # %%
 audited = datasets.subsample(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
@@ -712,11 +695,10 @@ audit = datasets.audit_shortcuts(audited)
 audit.head(8).round(2)
 
 # %% [markdown]
-# Now compare with the chest films of Kermany and colleagues, the set that nearly every course on
-# this subject uses. These values were measured in its published training folder (5,216 films, at
-# 224 by 224 pixels), patients kept apart: random forests (many small trees of yes-no questions,
-# that vote) on the 18 global numbers and on strips of 8 pixels along the top and left edge, and the
-# size of the JPEG file alone.
+# We compare with the chest radiographs of Kermany and colleagues, used in very many courses. Their
+# values come from the published training folder (5,216 images, 224 by 224 pixels), patients kept
+# apart. Random forests (many decision trees that vote) used the 18 global numbers, or strips of 8
+# pixels along the top and left edges; the third value uses the JPEG file's size.
 
 # %%
 famous = {"file size": 0.900, "global statistics": 0.965, "border strips": 0.971}
@@ -744,29 +726,29 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# Two cautions. Whoever tries many shortcuts finds some by luck: compare the count with what luck
-# gives, and look at the size of the AUC, not at the interval alone. And a shortcut is not always an
-# error: disease itself changes the mean brightness a little, and sick people *are* more often
-# filmed lying. The audit does not forbid; it tells you what a good score might be made of.
+# Two cautions. If you test many shortcuts, some will look important by chance: compare their count
+# with what chance gives, and look at the size of the AUC, not only at its interval. And a shortcut is
+# not always an error: disease itself changes the mean brightness a little, and sick people *are* more
+# often imaged lying down. The audit tells you what a good score might be made of.
 #
-# In the Kermany set, healthy and sick children were evidently not filmed and stored alike: the file size
-# alone, the border of the film alone, or its overall grey values (which disease itself changes a little)
-# do nearly as well as networks in many a tutorial. To measure it yourself, download that set
-# ([how](/README.md#real-images)) and start Jupyter with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to
-# the folder in which it lies.
+# In the Kermany set, healthy and sick children were evidently not imaged and stored in the same way:
+# file size alone, the border alone, or overall grey values (which disease also changes) do nearly as
+# well as the networks of many tutorials. To measure it yourself, download the set
+# ([how](/README.md#real-images)) and start Jupyter with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set
+# to its folder.
 #
-# ### Exercise: which of these is a shortcut?
+# ### Exercise: which of these has a shortcut?
 #
-# Four data sets are offered to you. In which could a network tell the label **without** the
-# disease? Give a list, as in `["a", "b"]`.
+# In which of four data sets could a network tell the label **without** the disease? Give a list, such
+# as `["a", "b"]`.
 #
-# - **a** The sick were filmed lying in intensive care with a portable machine, the healthy standing
-#   in the clinic.
-# - **b** Sick and healthy came in the same weeks, to the same machines, and were exported by one
-#   program.
-# - **c** The healthy films come from a public set stored as JPEG of quality 60; the sick ones were
-#   exported from the hospital as JPEG of quality 95.
-# - **d** The sick are one to five years old, the healthy are adults.
+# - **a** People with disease were imaged lying in intensive care with a portable machine, healthy
+#   people standing in the clinic.
+# - **b** Both groups came in the same weeks, to the same machines, and one program exported all
+#   images.
+# - **c** Images without disease come from a public set (JPEG quality 60), images with disease from the
+#   hospital (JPEG quality 95).
+# - **d** People with disease are one to five years old, healthy people are adults.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -778,15 +760,14 @@ exercises.check("01-shortcuts", shortcuts)
 # %% [markdown]
 # ## Key points
 #
-# - Stored numbers become a picture in three steps: modality, window or table, polarity.
-# - A PNG keeps one window, 256 levels and no header.
-# - CT has Hounsfield units. Radiographs and MR have none.
-# - Average when you make images smaller, decide about the aspect ratio once, and compare the size
-#   of a pixel with the size of what you look for.
-# - Scan a folder before you train on it. Look for copies.
-# - Split by patient. Where copies are about, a split by image can diagnose a coin; and no score tells
-#   whether it leaked.
-# - Audit for shortcuts before any network. A good score may be made of something else.
+# - Stored numbers become an image in three steps: modality, window or table, polarity.
+# - A PNG keeps one window, 256 grey levels and no header.
+# - CT has Hounsfield units. Radiographs and weighted MR images have no unit.
+# - Average when you make images smaller, and compare a pixel with the size of what you look for.
+# - Scan a folder for bad files and copies before you train.
+# - Split by patient. If the data contain copies, a model can seem to diagnose coin tosses, and the
+#   score alone does not show the leak.
+# - Audit for shortcuts before you train.
 #
 # ## Further reading
 #
@@ -794,16 +775,16 @@ exercises.check("01-shortcuts", shortcuts)
 #   [dicom.nema.org](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)
 # - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
 #   Learning*, Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
-# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia
-#   in chest radiographs*, PLOS Medicine 2018,
+# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
+#   chest radiographs*, PLOS Medicine 2018,
 #   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
-# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over
-#   signal*, Nature Machine Intelligence 2021,
+# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
+#   Nature Machine Intelligence 2021,
 #   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
-# - Kapoor and Narayanan, *Leakage and the reproducibility crisis in machine-learning-based
-#   science*, Patterns 2023, [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
+# - Kapoor and Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science*,
+#   Patterns 2023, [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
 #
 # ## Next step
 #
-# [2. Augment](/notebooks/02_augment.ipynb) shows the network each film in many ways, and asks
-# which of them a patient could have had.
+# [2. Augment](/notebooks/02_augment.ipynb) changes the training images in many ways, and asks which
+# results could come from a real patient.

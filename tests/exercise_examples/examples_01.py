@@ -43,7 +43,7 @@ EXAMPLES = {
         "right": [40, 40.0],
         "wrong": [
             (1064, "intercept is missing"),
-            (-984, "order is the other way round"),
+            (-984, "order is wrong"),
             (-492, "slope is missing"),
             (2088, "with its sign"),
         ],
@@ -56,7 +56,7 @@ EXAMPLES = {
             (width_on_each_side, "twice as wide"),
             (starts_at_centre, "starts at the centre"),
             (inverted, "swapped"),
-            (clipped_only, "still carry their unit"),
+            (clipped_only, "still have their unit"),
         ],
     },
     "01-nodule": {
@@ -64,8 +64,8 @@ EXAMPLES = {
         "right": [5 / (420 / 224), 2.67],
         "wrong": [
             (1.875, "one pixel in millimetres"),
-            (0.375, "upside down"),
-            (84, "across the film"),
+            (0.375, "inverted the division"),
+            (84, "across the image"),
             (9.375, "divide by it"),
         ],
     },
