@@ -5,16 +5,15 @@
 #
 # **You will be able to**
 #
-# - fill in a confusion matrix by hand, and say what sensitivity, specificity, PPV and NPV each ask;
-# - draw a ROC curve from nothing, and explain its area to a colleague without a formula;
-# - put an interval around every number, and tell when one is missing;
-# - choose a threshold without fooling yourself, and say what it means where the disease is rare;
-# - check whether a score of 0.8 means 8 in 10, and whether acting on it does more good than harm;
-# - look at the errors one by one, and at groups of patients side by side.
+# - read sensitivity, specificity, PPV and NPV from a confusion matrix;
+# - draw a ROC curve from scratch, and explain its area without a formula;
+# - put a confidence interval around every result;
+# - choose a threshold, and say what a positive result means where the disease is rare;
+# - check whether a score of 0.8 means 8 in 10, and whether the model does more good than harm;
+# - examine single errors, and compare groups of patients.
 #
 # **You need first:** the [quickstart](/quickstart.ipynb); Python up to a `for` loop and a function.
-# The network here is the frozen one of [3. Fine-tune](/notebooks/03_finetune.ipynb), but nothing
-# depends on having read that.
+# [3. Fine-tune](/notebooks/03_finetune.ipynb) explains the network, but is not needed.
 #
 # {{contract}}
 #
@@ -36,9 +35,8 @@ from medimg.runtime import Precision
 # %% [markdown]
 # ## 1. Scores first
 #
-# A network does not say "pneumonia". It gives each film a score between 0 and 1, and everything in
-# this notebook is about what may be concluded from such scores. So we need scores that are *fair*:
-# no film may be judged by a model that has met its patient.
+# A network does not say "pneumonia". It gives each radiograph a score between 0 and 1. We need *fair*
+# scores: no image may be scored by a model that was trained on the same patient.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -48,10 +46,9 @@ people = np.unique(data.patients)
 print(f"{data}, of {len(people)} patients")
 
 # %% [markdown]
-# The network stays frozen: it turns each film into a list of numbers, its *features*, and a
-# logistic regression weighs them into a score. That takes seconds, and this notebook is not about
-# training. (`Precision()` asks for ordinary 32-bit arithmetic, so that your numbers equal ours on
-# any machine.)
+# The network stays frozen. It turns each image into a list of numbers, its *features*, and a logistic
+# regression combines them into a score. (`Precision()` asks for 32-bit arithmetic, so your numbers equal
+# ours.)
 
 # %% tags=["nbval-check-output"]
 model = models.build_model("efficientnet_lite0")
@@ -61,18 +58,14 @@ features = training.run_model(
 features.shape
 
 # %% [markdown]
-# A test set apart is the plainest way to fair scores, but with few films it is a small one, and a
-# small test set says little (section 4 shows how little). *Cross-validation* uses every film once:
-# deal the **patients** into five parts; let each part be judged by a model that learned from the
-# other four. The scores are *out of fold*: each film was judged by a model that never saw it, nor
-# any other film of the same person.
-#
-# We keep two decimals. Nobody at a bedside believes the third.
+# A separate test set gives fair scores, but a small one says little (section 4). *Cross-validation* uses
+# every image once. Divide the **patients** into five parts, and score each part with a model trained on
+# the other four. These scores are *out of fold*: no model has seen the patient whose image it scores.
 
 
 # %%
 def out_of_fold(C):
-    """Score each film by a model that never met its patient."""
+    """Score each image by a model that was not trained on its patient."""
     def score(learn, judge):
         probe = training.linear_probe(features[learn], data.labels[learn], C=C)
         return training.probabilities(probe.logits(features[judge]))
@@ -84,7 +77,7 @@ def out_of_fold(C):
 y_true, y_score = data.labels, out_of_fold(C=0.001)
 
 # %% [markdown]
-# Before any number, look. Each film is one count in this histogram, at its score.
+# First look at the scores of both classes.
 
 # %%
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
@@ -92,41 +85,39 @@ bins = np.linspace(0, 1, 26)
 for k, colour, hatch in ((0, "#0072B2", ""), (1, "#D55E00", "//")):
     name = data.classes[k]
     ax.hist(y_score[y_true == k], bins, color=colour, alpha=0.55, hatch=hatch, label=name)
-ax.set(xlim=(0, 1), xlabel=f"score: P({data.classes[1]})", ylabel="films")
-ax.legend(title="in truth", frameon=False)
+ax.set(xlim=(0, 1), xlabel=f"score: P({data.classes[1]})", ylabel="images")
+ax.legend(title="true class", frameon=False)
 mean_healthy, mean_ill = (y_score[y_true == k].mean() for k in (0, 1))
-plots.show(fig, alt=f"Healthy films score {mean_healthy:.2f} on average, ill ones {mean_ill:.2f}.")
+alt = f"Mean score {mean_healthy:.2f} without the disease and {mean_ill:.2f} with it."
+plots.show(fig, alt=alt)
 
 # %% [markdown]
-# Two hills that overlap. If they did not, one cut would separate ill from healthy and the notebook
-# would end here. If one lay wholly on the other, the network would know nothing. Reality lies
-# between, and where we cut decides *who bears the errors*: a cut on the left alarms healthy
-# people, a cut on the right sends ill people home.
+# The two groups overlap, so no threshold separates them completely. Its place decides *who bears the
+# errors*. A low threshold causes false alarms. A high one sends people with pneumonia home untreated.
 
 # %% [markdown] tags=["notes"]
-# Ask the class, before going on: where would you cut, and why there? Collect two or three answers
-# from people with different jobs (a ward nurse, someone from screening). They will differ. Keep
-# them on the board: section 5 comes back to them.
+# Ask the class: where would you put the threshold, and why? Collect answers from different jobs, and
+# keep them for section 5.
 
 # %% [markdown]
 # ## 2. One threshold, four boxes
 #
-# Cut at 0.5: a film with at least this score is *called* ill. Now every film falls into one of four
-# boxes, and they can be counted with nothing but `and`.
+# Take a threshold of 0.5: an image with at least this score is *called positive*. Each image then falls
+# into one of four boxes.
 
 # %% tags=["nbval-check-output"]
 called_ill = y_score >= 0.5
-tp = np.sum((y_true == 1) & called_ill)  # true positives: ill, and found
-fn = np.sum((y_true == 1) & ~called_ill)  # false negatives: ill, and missed
-fp = np.sum((y_true == 0) & called_ill)  # false positives: healthy, and alarmed
-tn = np.sum((y_true == 0) & ~called_ill)  # true negatives: healthy, and left in peace
+tp = np.sum((y_true == 1) & called_ill)  # true positives: with the disease, found
+fn = np.sum((y_true == 1) & ~called_ill)  # false negatives: with the disease, missed
+fp = np.sum((y_true == 0) & called_ill)  # false positives: without it, false alarm
+tn = np.sum((y_true == 0) & ~called_ill)  # true negatives: without it, called negative
 print(f"{tp} found, {fn} missed, {fp} alarmed, {tn} left in peace")
 
 # %% [markdown]
-# (Books call them true positives, *false negatives*, *false positives* and true negatives.) These four
-# numbers, laid out as a table with the truth down the side, are the *confusion matrix*.
-# The course's library counts the same. From here on we put labels, scores and patients into one
-# object, `Predictions`, that every function of `medimg.metrics` understands.
+# In the output, *found* means true positive, *missed* false negative, *alarmed* false positive (a false
+# alarm), and *left in peace* true negative. A table of these counts, with the true class in rows, is the
+# *confusion matrix*. From here on, `Predictions` holds labels, scores and patients for all of
+# `medimg.metrics`.
 
 # %%
 predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data.classes)
@@ -136,14 +127,13 @@ ax = plots.plot_confusion(matrix)
 plots.show(ax.figure, alt="Confusion matrix at 0.5: true class by row, called class by column.")
 
 # %% [markdown]
-# Read it by **rows**: each row is a group of people who share a truth. The lower row is the ill.
-# Most mix-ups come from reading it by columns without noticing, and books differ in which way round
-# they print it. Ask "of *whom*?" and you cannot go wrong.
+# Each **row** holds one true class; the lower one is pneumonia. Books differ in how they print the
+# table, so always ask: "of *whom*?"
 #
-# ### Exercise: of the ill, how many are found?
+# ### Exercise: of those with pneumonia, how many are found?
 #
-# Compute the *sensitivity* of this network at a threshold of 0.5, as a fraction between 0 and 1.
-# Use the four counts above.
+# Compute the *sensitivity* at a threshold of 0.5 from the four counts above, as a fraction between 0 and
+# 1 (with a decimal point).
 
 # %% tags=["exercise"]
 # solution: begin
@@ -153,19 +143,21 @@ exercises.check("04-sensitivity", sensitivity, y_true=y_true, called_ill=called_
 # exercises.hint("04-sensitivity")  # take away the first # for a hint
 
 # %% [markdown]
-# The four questions of the clinic are the four ways to read the table. Two go along the rows, two
-# along the columns:
+# Two rates follow the rows, two the columns:
 #
-# | | asks | of whom? |
+# | | question | of whom? |
 # |---|---|---|
-# | sensitivity | how many did we find? | of the ill |
-# | specificity | how many did we leave in peace? | of the healthy |
-# | PPV | how many are ill? | of those called ill |
-# | NPV | how many are healthy? | of those called healthy |
+# | sensitivity | how many did we find? | of those with pneumonia |
+# | specificity | how many did we correctly call negative? | of those without pneumonia |
+# | PPV | how many have pneumonia? | of those called positive |
+# | NPV | how many do not have it? | of those called negative |
 #
-# And the accuracy asks how many were called rightly, of everybody. It is the number most often
-# quoted and the least useful: compare it with a dummy that looks at no film and always names the
-# commoner class.
+# Machine learning calls sensitivity *recall* and PPV *precision*. *F1* is their harmonic mean: high only
+# if both are high. It ignores the true negatives and, like the PPV, depends on how common the disease
+# is.
+#
+# *Accuracy*, the share of all images called correctly, is quoted most and helps least. Compare it with a
+# dummy that always names the more common class.
 
 # %% tags=["nbval-check-output"]
 accuracy = (tp + tn) / len(y_true)
@@ -181,12 +173,11 @@ display(
 # %% [markdown]
 # ## 3. All thresholds at once: the ROC curve
 #
-# Why 0.5? There is no reason. So try them all: go through the scores from the highest to the
-# lowest, cut there, and note two shares each time: of the healthy, how many are alarmed; of the
-# ill, how many are found.
+# Why 0.5? We try every threshold, from the highest score down, and note two rates: how many of those
+# without pneumonia get a false alarm, and how many of those with it are found.
 
 # %%
-points = [(0.0, 0.0)]  # a threshold above every score calls nobody
+points = [(0.0, 0.0)]  # above every score: nobody is called positive
 for threshold in np.unique(y_score)[::-1]:
     called = y_score >= threshold
     points.append((called[y_true == 0].mean(), called[y_true == 1].mean()))
@@ -204,20 +195,20 @@ ax.fill_between(alarmed, found, color="#0072B2", alpha=0.08)
 plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {share:.2f}.")
 
 # %% [markdown]
-# Each point of the curve is one threshold; the dot is the one at 0.5, with the uncertainty of
-# both rates. Moving the threshold moves along the curve: more ill people found, more healthy ones
-# alarmed. A better network has a better *curve*; a threshold only picks a place on it.
+# Each point is one threshold. The dot marks 0.5, with the intervals of both rates. A better model has a
+# better *curve*; a threshold only selects a point on it.
 #
 # ### What the area means
 #
-# The area under the curve, the AUC, has a reading that needs no curve at all. Draw one ill and one
-# healthy person at random. The AUC is the probability that **the ill one has the higher score**. A
-# tie counts one half. Half of the pairs won is a coin; all of them won is perfect order.
+# The area under the curve, the AUC, has a meaning without any curve. Choose one person with pneumonia
+# and one without, at random. The AUC is the probability that **the one with pneumonia has the higher
+# score**. A tie counts one half. So 0.5 is guessing, and 1 is perfect order.
 #
-# ### Exercise: the AUC out of pairs
+# ### Exercise: compute the AUC from pairs
 #
-# Complete the function: it takes the scores of the ill and of the healthy, and returns the share of
-# all pairs that the ill one wins. A loop in a loop will do. Mind the ties.
+# Complete the function: from the scores of people with pneumonia and without, return the share of all
+# pairs in which the person with pneumonia scores higher. A loop inside a loop is enough. Remember the
+# ties.
 
 
 # %% tags=["exercise"]
@@ -235,9 +226,8 @@ exercises.check("04-pairs", share_of_pairs_won)
 # exercises.hint("04-pairs")  # take away the first # for a hint
 
 # %% [markdown]
-# All pairs can be compared in one step, as a table with a row for each ill person and a column for
-# each healthy one. Its mean is the AUC, and equals the area under the curve and the library's
-# value.
+# A table compares all pairs in one step: one row for each image with pneumonia, one column for each
+# without. Its mean equals the area under the curve and the library's AUC.
 
 # %%
 ill_scores, healthy_scores = np.sort(y_score[y_true == 1]), np.sort(y_score[y_true == 0])
@@ -253,18 +243,16 @@ ax.set_title("yellow: the ill one scores higher; blue: the healthy one; grey: a 
 plots.show(fig, alt=f"Of all pairs of an ill and a healthy film, {share:.2f} are won.")
 
 # %% [markdown]
-# The border between yellow and blue *is* the ROC curve, turned by 180 degrees. Two things
-# follow from the pairs. The AUC does not depend on how common the disease is, since each pair has
-# one of each. And it only knows the *order* of the scores: halve them all and nothing changes. So
-# it can say nothing on whether a score of 0.8 means 8 in 10 (section 7).
+# The border between yellow and blue *is* the ROC curve, rotated by 180 degrees. The AUC does not depend
+# on how common the disease is: each pair has one image of each class. And it uses only the *order* of
+# the scores, so it cannot say whether 0.8 means 8 in 10 (section 7).
 #
 # ## 4. How sure are we? Intervals
 #
-# With other patients the numbers would have come out otherwise. An *interval* says how far. Without
-# one, a sensitivity of 0.90 from ten people looks like one from ten thousand.
-#
-# For a share (so many of so many) take Wilson's interval. It asks: which true rates would have
-# made our count unsurprising? By hand it is three lines.
+# With other patients the results would differ. An *interval* gives the true values that are compatible
+# with our data. Without one, a sensitivity of 0.90 from ten people looks as good as one from ten
+# thousand. For a proportion, use Wilson's interval: the true rates under which our count would not be
+# surprising.
 
 # %%
 z = NormalDist().inv_cdf(0.975)  # 1.96: how many standard errors hold 95 % of a bell curve
@@ -281,8 +269,7 @@ library = metrics.wilson(tp, tp + fn)
 np.testing.assert_allclose(wilson(tp, tp + fn), (library.low, library.high), atol=1e-12)
 
 # %% [markdown]
-# How wide is it? Here is the interval of a test that found nine of every ten ill people, for
-# studies of different size.
+# Here a test found nine of every ten people with pneumonia, in studies of different sizes.
 
 # %% tags=["nbval-check-output"]
 sizes = np.array([10, 20, 40, 100, 200, 400, 1000])
@@ -298,13 +285,13 @@ plots.show(
 )
 
 # %% [markdown]
-# Ten times as many people make the interval about three times as narrow. Note that the arms are not
-# equally long: a rate cannot exceed 1, and Wilson's interval knows. The school formula
-# `p ± 1.96 √(p(1-p)/n)` does not, and near 0 or 1 it goes badly wrong, as you will see now.
+# Ten times as many people make the interval about three times as narrow. For specificity, count those
+# without pneumonia; the interval of an AUC depends most on the smaller class. A rate cannot exceed 1;
+# the textbook formula `p ± 1.96 √(p(1-p)/n)` ignores this and fails near 0 and 1.
 #
 # ### Exercise: twenty of twenty
 #
-# A leaflet says: "In our study the software found **every** one of the 20 ill patients: sensitivity
+# A leaflet says: "The software found **every** one of the 20 patients with pneumonia: sensitivity
 # 100 %." What is the **lower end** of Wilson's 95 % interval, to two or three decimals?
 
 # %% tags=["exercise"]
@@ -316,16 +303,14 @@ exercises.check("04-twenty", lower_end)
 # exercises.hint("04-twenty")  # take away the first # for a hint
 
 # %% [markdown]
-# So the leaflet's study cannot tell perfect software from one that misses one ill person in seven.
-# (The school formula would have given an interval of no width at all: 1 to 1.)
+# So this study cannot tell perfect software from software that misses one patient in seven. (The
+# textbook formula gives 1 to 1.)
 #
 # ### The interval of an AUC
 #
-# An AUC is a mean over pairs, but pairs are not independent: each ill person is in many. (Whoever is
-# short of time may skip this cell and take the interval from `metrics.auc`.)
-# DeLong's method reduces the table of pairs to one number a person: the share of pairs that
-# *this* person won (ill) or lost (healthy). How much these shares vary tells how much the AUC
-# would.
+# The pairs are not independent: each person is in many. DeLong's method takes one number per person: the
+# share of this person's pairs that are in the right order. The more these shares vary, the less certain
+# the AUC is. (Short of time? Skip the next cell.)
 
 # %%
 per_ill, per_healthy = won.mean(axis=1), won.mean(axis=0)
@@ -337,10 +322,9 @@ plain = metrics.auc(unaware, scale="plain")
 np.testing.assert_allclose(np.clip(by_hand, 0, 1), (plain.low, plain.high))
 
 # %% [markdown]
-# This is what most software prints. Two things are better done otherwise, and `metrics.auc` does
-# them unless told not to. It works on the *logit scale*, so that the interval stays within 0 and 1
-# and keeps its promise in small studies. And it counts **patients**, not films: two films of one
-# person resemble each other, and are worth less than films of two persons.
+# Most software prints this interval. `metrics.auc` does two things better. On the *logit scale*, the
+# interval stays within 0 and 1 and is more reliable in small studies. And it counts **patients**: two
+# images of one person say less than two images of two people.
 
 # %% tags=["headline", "nbval-check-output"]
 auc = metrics.auc(predictions)
@@ -356,19 +340,17 @@ display(
 )
 
 # %% [markdown]
-# That is why we took the trouble of cross-validation. It has its price: it judges the *recipe*
-# (five models made in the same way), not one finished model. And its interval counts the chance of
-# whom we judged, not of whom we learned from, so it is too narrow: in simulations of such a recipe
-# (`benchmarks/coverage.py`) nominal 95 % intervals held the true mean AUC in only 88 % of studies with
-# 100 films, and in 93 % with 400. The model that goes to a ward still has to be tested by itself, on
-# patients from elsewhere.
+# More images give a narrower interval. But cross-validation evaluates the *recipe* (five models made in
+# the same way), not one finished model. And the interval is too narrow, because it ignores that other
+# training patients give other models. In simulations (`benchmarks/coverage.py`), nominal 95 % intervals
+# held the true mean AUC in only 88 % of studies with 100 images, and in 93 % with 400. A model for
+# clinical use still needs its own test, on patients from elsewhere.
 #
 # ## 5. Choose a threshold, and do not fool yourself
 #
-# A threshold is a decision, and decisions are made on data that the final measurement does not
-# use. So divide the **patients** once more: some to choose on, the others to judge on. (Being
-# strict, the models behind both parts have learned from patients of the other. With enough
-# patients you would keep a test set out of everything.)
+# Choose a threshold on data that the final measurement does not use. So we divide the **patients**
+# again: some to choose on, the others to judge on. (Strictly, the models were trained on patients of
+# both parts. With enough patients, keep a test set out of everything.)
 
 # %% tags=["nbval-check-output"]
 parts = datasets.split_by_patient(studies, rng=rng, fractions=(0, 0.4, 0.6))["split"].to_numpy()
@@ -376,9 +358,8 @@ choose, judge = predictions.subset(parts == "val"), predictions.subset(parts == 
 print(f"to choose on: {choose}\nto judge on:  {judge}")
 
 # %% [markdown]
-# Say first what must not happen; then let it choose. On a ward, a missed pneumonia is worse than an
-# extra look at a healthy patient. The rule: **find at least nine of ten ill people, and among the
-# thresholds that do, alarm the fewest healthy ones.** By hand it is a table and a filter.
+# On a ward, a missed pneumonia is worse than a second look at a patient without one. Our rule: **find at
+# least nine of ten people with pneumonia, with as few false alarms as possible.**
 
 # %%
 tried = pd.DataFrame({"threshold": np.unique(choose.y_score)})
@@ -403,9 +384,8 @@ display(
 )
 
 # %% [markdown]
-# One division proves little, whether the second number came out lower or higher. Divide the
-# patients at random two hundred times, choose on one half, and compare what was *promised* there
-# with what was *kept* on the other half.
+# One division proves little. So we divide the patients at random two hundred times, choose on one half,
+# and compare the sensitivity *promised* there with that *kept* on the other half.
 
 # %%
 promised, kept = [], []
@@ -426,19 +406,18 @@ ax.legend(frameon=False)
 plots.show(fig, alt=f"Promised on average {np.mean(promised):.2f}, kept {np.mean(kept):.2f}.")
 
 # %% [markdown]
-# The promise is never broken where it was made: that is what "chosen on" means. On new patients it
-# is often broken, and the fewer patients there are to choose on, the more often. Whoever chooses on
-# the test set reports the orange outline (the promise), not the blue bars. `metrics.evaluate` notices,
-# and says so:
+# On the data used to choose it, the threshold always meets the target: it was chosen to. On new patients
+# it often misses it. If you choose on the test set, you report the orange outline, not the blue bars.
+# `metrics.evaluate` warns:
 
 # %% tags=["nbval-check-output"]
 fooled = metrics.evaluate(choose, threshold=threshold)
 print(fooled.warnings[0])
 
 # %% [markdown]
-# Other rules fit other places. *Youden's index* adds both rates as if equal. In people, that makes
-# one miss as bad as (healthy / ill) false alarms: 19 where one in twenty is ill. Nobody chose that
-# price. A *cost* says outright how many false alarms one miss is worth.
+# Other rules fit other places. *Youden's index* weighs both rates equally. In people, one miss then
+# counts as much as (number without disease / number with it) false alarms: 19 where one in twenty has
+# the disease. Nobody chose that price. A *cost* states it openly.
 
 # %% tags=["nbval-check-output"]
 rules = {
@@ -454,20 +433,17 @@ columns = ["threshold", "sensitivity", "specificity"]
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %% [markdown]
-# Two rules may land on the same threshold. And on new patients a rule need not keep its order: one that
-# was made to find more may find fewer. With few ill films to choose on, there are few thresholds to
-# choose between, and the intervals overlap widely.
+# On new patients, a rule made to find more may even find fewer.
 #
-# The network is the same in all rows. What may change is *what we hold to be worse*, and that is not
-# for a computer to decide, nor for the person who trained the network.
+# The model is the same in all rows. What changes is *which error we consider worse*. That is a clinical
+# decision, not one for a computer. And keep measuring once a model is in use: patients and equipment
+# change.
 #
-# ## 6. What does a positive result mean? It depends on where you stand
+# ## 6. What does a positive result mean? It depends on where you are
 #
-# Sensitivity starts from the ill. A patient starts from the result: *it says pneumonia; do I have
-# it?* That is the PPV, and it depends on how common the disease is among those tested, the
-# **prevalence**. In our set it is far higher than in most clinics, because somebody collected
-# films so that both classes are well filled. Count people instead of shares (natural frequencies):
-# picture a thousand of them.
+# A patient starts from the result: *it says pneumonia; do I have it?* That is the PPV. It depends on the
+# **prevalence**, how common the disease is among those tested. In our set it is far higher than in most
+# clinics. Count people instead of percentages (natural frequencies): imagine a thousand.
 
 # %% tags=["nbval-check-output"]
 sensitivity_found, specificity_found = result["sensitivity"], result["specificity"]
@@ -476,15 +452,14 @@ ax = plots.plot_natural_frequencies(thousand)
 plots.show(ax.figure, alt=str(thousand))
 
 # %% [markdown]
-# One dot is one person; one in twenty is ill here. Look at the blue squares, the false alarms.
-# Even if only one healthy person in ten were alarmed, there are so many healthy people that most alarms
-# would be false: not because the test is bad, but because most of those who were tested are healthy.
+# One in twenty of these people has pneumonia. The blue squares are false alarms. Even if only one in ten
+# without pneumonia got one, most alarms would be false, because most people tested do not have the
+# disease.
 #
-# ### Exercise: PPV anywhere
+# ### Exercise: the PPV at any prevalence
 #
-# Write the PPV as a function of the prevalence, the sensitivity and the specificity (all
-# fractions). Picture 1 person split into four parts: ill and found, ill and missed, healthy and
-# alarmed, healthy and left in peace.
+# Write the PPV as a function of prevalence, sensitivity and specificity (all fractions). Divide a whole
+# of 1 into the four boxes.
 
 
 # %% tags=["exercise"]
@@ -500,9 +475,8 @@ exercises.check("04-ppv", ppv_at)
 # exercises.hint("04-ppv")  # take away the first # for a hint
 
 # %% [markdown]
-# `metrics.ppv_npv_at` does this and carries the intervals of sensitivity and specificity along. (For this
-# very data set the report at the end gives another interval. It looks only at those who were called ill,
-# and the share of ill people among them is uncertain too. Here the prevalence is taken as known.)
+# `metrics.ppv_npv_at` adds intervals. (Here the prevalence is taken as known; the report in section 11
+# also counts its uncertainty.)
 
 # %% tags=["nbval-check-output"]
 places = {"in this data set": judge.y_true.mean(), "on a ward": 0.2, "at a family doctor's": 0.05,
@@ -519,33 +493,33 @@ at = metrics.ppv_npv_at(0.05, sensitivity_found, specificity_found)
 plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.ppv.value:.2f}.")
 
 # %% [markdown]
-# (The prevalences of the places are made up, to show the direction; find out yours. And nobody
-# screens healthy people for pneumonia with chest films: the last row shows what would happen if one
-# did. Nor do sensitivity and specificity stay put: at a family doctor's pneumonias are fainter, and
-# on a ward those without one are not healthy but have heart failure, effusions or collapsed lung,
-# which whiten a film as well. Our set has only normal films to compare with, which flatters its
-# specificity. This is the *spectrum effect*: measure where the test will be used.)
+# These prevalences are made up. (Nobody screens for pneumonia with radiographs.)
 #
-# A paper that reports a PPV from a set with as many ill as healthy people reports a number that few
-# clinics will ever see. (A *precision-recall curve* draws the PPV against the sensitivity over all
-# thresholds. It too holds at one prevalence only.) Now move both dials yourself: the threshold
-# decides about the hills on the left, the prevalence about the people on the right. Without a
-# running kernel you see the first picture only.
+# Sensitivity and specificity change with the place, too (the *spectrum effect*). At a family doctor's,
+# pneumonias are often fainter. On a ward, people without pneumonia may have heart failure, effusions or
+# collapsed lung, which also look white. Our set has only normal negatives, which flatters its
+# specificity.
+#
+# A normal radiograph does not exclude pneumonia. In one study of emergency patients, radiographs were
+# positive in only 43.5 % of those with opacities on CT (Self 2013, below). Labels taken from radiographs
+# hide such misses.
+#
+# A *precision-recall curve* (PPV against sensitivity) also holds at one prevalence only. Now move
+# threshold and prevalence yourself. (Without a running kernel you see only the first picture.)
 
 # %%
 widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 
 # %% [markdown] tags=["notes"]
-# Let everyone predict before the slider moves: what happens to the PPV from 20 to 1 per cent? To
-# the sensitivity? (Nothing.) Then: which threshold would you need at 1 per cent so that every
-# second alarm is true, and how many ill people would that miss?
+# Let everyone predict first: what happens to the PPV from 20 to 1 per cent? To the sensitivity?
+# (Nothing.) At 1 per cent, which threshold makes every second alarm true, and how many people does it
+# miss?
 
 # %% [markdown]
 # ## 7. Does 0.8 mean 8 in 10? Calibration
 #
-# Order is one thing, the numbers another. If a score is shown to a doctor as a *probability*, then
-# of the films with about 0.8, about 8 in 10 should be ill. That is checked by sorting films into
-# bins by their score and counting (a bin without films is left out).
+# If a score is read as a *probability*, about 8 in 10 images scored near 0.8 should be positive. To
+# check, sort the images into bins by score and count.
 
 # %% tags=["nbval-check-output"]
 edges = np.linspace(0, 1, 6)[1:-1].round(12)  # to a computer 3 times 0.2 is not quite 0.6
@@ -557,27 +531,24 @@ np.testing.assert_allclose(by_hand["ill"], library["observed"])
 by_hand.round(2).style.format("{:g}").hide()
 
 # %% [markdown]
-# Compare the last two columns: what was *said*, and how many *are* ill. If those who are given low
-# scores are ill less often than said, and those with high scores more often, the model is too
-# cautious; the other way round it is too bold.
+# Compare the mean score (*said*) with the share that has pneumonia (*ill*). If low scores come true less
+# often than said, and high scores more often, the model is underconfident. The reverse is overconfident.
 #
-# Our model is strongly regularised: its weights are pulled towards zero, so that it cannot learn every
-# training film by heart. Now we fit the same logistic regression with almost no regularisation, so that it
-# fits its training films to perfection. (`C` is scikit-learn's: the *inverse* strength of regularisation.
-# Our 0.001 is strong, 10 is hardly any.) One expects it to become bold. Does it?
+# Our model is strongly regularised: its weights are pulled towards zero, so that it cannot memorise the
+# training images. Now we fit it with almost no regularisation. (In scikit-learn a *small* `C` is strong:
+# ours is 0.001, 10 is weak.) Does it become overconfident?
 
 # %%
 unleashed = predictions.with_scores(out_of_fold(C=10.0))
-both = {"leashed": predictions, "unleashed": unleashed}
+both = {"C = 0.001": predictions, "C = 10": unleashed}
 ax = plots.plot_reliability(both, bins=5, strategy="uniform")
 plots.show(
-    ax.figure, alt="Reliability of both models: observed share of ill films against the mean score."
+    ax.figure, alt="Reliability of both models: observed share of positives against the mean score."
 )
 
 # %% [markdown]
-# On the dotted line, scores mean what they say. A curve steeper than the line is a cautious model,
-# a flatter one a bold one. The ticks at the edges are the films: the unleashed model hardly ever says
-# "perhaps". In numbers:
+# On the dotted line, scores mean what they say. A steeper curve is underconfident, a flatter one
+# overconfident. The ticks at the edges are single images.
 
 # %%
 table = {}
@@ -586,40 +557,36 @@ for name, one in both.items():
     table[name] = [f"{metrics.auc(one):.2f}", f"{metrics.brier(one).score:.2f}", f"{slope:.2f}"]
 gap = metrics.auc_difference(predictions, unleashed).difference
 display(pd.DataFrame.from_dict(table, orient="index", columns=["AUC", "Brier score", "slope"]))
-verdict = "is more than chance explains" if gap.low > 0 or gap.high < 0 else "may well be chance"
-display(Markdown(f"Difference of the AUCs on the same films: {gap:.2f}; it {verdict}."))
+verdict = "is more than chance" if gap.low > 0 or gap.high < 0 else "may be due to chance"
+display(Markdown(f"Difference of the AUCs on the same images: {gap:.2f}; it {verdict}."))
 
 # %% [markdown]
-# The **Brier score** is the mean squared distance between the score and the truth (0 or 1): smaller
-# is better, and someone who always says one half gets 0.25. The **slope** is 1 for calibrated
-# scores, below 1 for bold ones, above 1 for cautious ones. The order of the films, the AUC, knows
-# nothing of all this. So, is the unleashed model bold?
+# The **Brier score** is the mean squared difference between score and truth (0 or 1). Smaller is better;
+# always saying 0.5 gives 0.25. The **slope** is 1 for calibrated scores, below 1 for overconfident ones,
+# above 1 for underconfident ones. The AUC shows none of this.
 
 # %%
 slope = metrics.calibration_line(unleashed).slope
 if slope.high < 1:
-    verdict = "The interval lies below 1: it is bold."
+    verdict = "The interval lies below 1: the model is overconfident."
 elif slope.low > 1:
-    verdict = "The interval lies above 1: even without its leash it is cautious."
+    verdict = "The interval lies above 1: even so, the model is underconfident."
 else:
-    verdict = "The interval does not leave out 1, so boldness is not shown."
+    verdict = "The interval includes 1, so overconfidence is not shown."
 sure = np.abs(unleashed.y_score - 0.5) > 0.4
 right = np.mean((unleashed.y_score > 0.5)[sure] == (y_true == 1)[sure])
-said = f"Of {sure.sum()} films scored below 0.1 or above 0.9, it calls {100 * right:.0f} % rightly."
+said = f"Of {sure.sum()} scores below 0.1 or above 0.9, {100 * right:.0f} % are correct."
 display(Markdown(f"Slope **{slope:.2f}**. {verdict} {said}"))
 
 # %% [markdown]
-# Extreme scores are not the same as overconfident ones. Where the classes are easy to tell apart, most
-# extreme scores are right, and deserved. Where the classes are hard to tell apart, a model that is so
-# often sure is bold.
+# Extreme scores are not always overconfident: if the classes are easy to tell apart, most are right.
 #
 # ### Temperature: one number that repairs much
 #
-# Turn each score back into a logit, divide by a number *T*, turn it into a score again. *T* above 1
-# pulls all scores towards one half, which calms a bold model; *T* below 1 pushes them apart, which
-# encourages a cautious one. Which *T*? The one under which the truth of the films to choose on is
-# least surprising: the smallest log loss. This is *temperature scaling*, and we do it to our own, first
-# model.
+# Turn each score back into a logit, divide it by a number *T*, and turn it into a score again. *T* above
+# 1 pulls all scores towards 0.5, for an overconfident model. *T* below 1 pushes them apart, for an
+# underconfident one. We take the *T* with the smallest log loss on the patients to choose on. This is
+# *temperature scaling*, here of our first model.
 
 # %%
 logit = np.log(choose.y_score / (1 - choose.y_score))
@@ -656,23 +623,20 @@ display(
 )
 
 # %% [markdown]
-# Every score moved, and no two films changed places. Since one half stays one half, not a single
-# call at 0.5 changed either. What *T* cannot mend is a *shift*: no *T* moves one half. If all
-# scores are too high or too low, say because the model learned where the disease was commoner, an
-# intercept has to be added as well. Expect that at every new hospital. A lower Brier score says better
-# than before; it does not say calibrated.
+# The scores moved, but no two images changed places, and 0.5 stays 0.5. A temperature cannot repair a
+# *shift*: if all scores are too high or too low, as you should expect at every new hospital, you also
+# need an intercept. A lower Brier score means better than before, not calibrated.
 
 # %% [markdown]
 # ## 8. More good than harm? The decision curve
 #
-# A number such as an AUC does not say whether using the network *helps*. Think of a doctor who acts
-# (examines, treats) from a risk of 20 % on. She accepts four false alarms for each ill person
-# found; so to her, a false alarm does a quarter of the harm that finding an ill person does good.
-# Count the good and subtract the harm: the **net benefit**.
+# An AUC does not say whether a model *helps*. Think of a doctor who acts from a risk of 20 % on. She
+# accepts four false alarms for each person found. So to her, a false alarm does a quarter as much harm
+# as finding a person does good. Good minus harm is the **net benefit**.
 
 # %%
 risk, ill = 0.2, calibrated.y_true == 1
-acts = calibrated.y_score >= risk  # as if the scores were risks: draw their reliability first
+acts = calibrated.y_score >= risk  # treats scores as risks: check calibration first
 good, harm = np.mean(acts & ill), np.mean(acts & ~ill)
 net_benefit = good - harm * risk / (1 - risk)
 
@@ -680,8 +644,8 @@ curve = metrics.decision_curve(calibrated)
 np.testing.assert_allclose(net_benefit, curve.loc[np.isclose(curve["threshold"], risk), "model"])
 
 # %% [markdown]
-# Now for every risk from which somebody might act, beside two rivals that need no network: act on
-# everyone, and act on no one.
+# Now for every risk from which someone might act, beside two rivals that need no model: act on everyone,
+# and act on no one.
 
 # %%
 rival = np.maximum(curve["all"], curve["none"])
@@ -691,14 +655,13 @@ ax.set_xlim(0, 0.9)
 plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresholds.")
 
 # %% [markdown]
-# The band is the interval of the model's net benefit by itself. It is *not* the test of the model's
-# lead: rivals are judged on the same patients, and with other patients both curves would move together.
-# So take the lead itself, the model's net benefit less that of the better rival, and draw the patients
-# again and again (a bootstrap).
+# The band is the interval of the model's net benefit alone, *not* of its lead: with other patients, both
+# curves would move together. So we take the model's net benefit minus that of the better rival, and draw
+# the patients again and again (a bootstrap).
 
 # %%
 def lead_at(risk):
-    """Return the model's lead over the better rival, for those who act from this risk on."""
+    """Return the model's lead over the better rival, if we act from this risk on."""
     acts, price = calibrated.y_score >= risk, risk / (1 - risk)
     good_of_all = ill - price * ~ill  # what each patient adds if all are treated
     adds = np.transpose([acts * good_of_all, good_of_all, np.ones(len(ill))])
@@ -713,22 +676,19 @@ np.testing.assert_allclose([lead.value for lead in leads], curve["model"] - riva
 surely = sum(lead.low > 1e-9 for lead in leads)
 display(
     Markdown(
-        f"The model does more good than either rival at **{above}** of {len(curve)} thresholds. At "
-        f"**{surely}** of them the whole interval of its lead lies above zero."
+        f"The model is above both rivals at **{above}** of {len(curve)} thresholds. At "
+        f"**{surely}** of them the whole interval of its lead is above zero."
     )
 )
 
 # %% [markdown]
-# Look only at thresholds that somebody would really use, and at the interval of the lead: where it
-# reaches zero, the benefit is not shown. At very low thresholds hardly anything beats acting on
-# everyone: whoever would act on the slightest suspicion needs no test. And like the PPV, the
-# benefit holds at one prevalence, here that of our set. Where fewer are ill the curve is another.
+# Look only at thresholds that someone would use. Where the interval of the lead reaches zero, the
+# benefit is not shown. Like the PPV, the net benefit holds at one prevalence.
 #
 # ### Exercise: from which risk would you act?
 #
-# A physician says: "I would rather give **nine** people a needless antibiotic than leave **one**
-# pneumonia untreated." From which risk on does she act? Give the threshold probability, to two
-# decimals.
+# A physician says: "I would rather give **nine** people an unnecessary antibiotic than leave **one**
+# pneumonia untreated." From which risk on does she act? Give the threshold probability, to two decimals.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -738,14 +698,13 @@ exercises.check("04-act", act_from)
 # exercises.hint("04-act")  # take away the first # for a hint
 
 # %% [markdown]
-# With scores that are calibrated where they are used, this *is* the threshold: no search is needed.
-# That is the quiet reason why calibration matters.
+# If the scores are calibrated where they are used, this *is* the threshold. That is why calibration
+# matters.
 #
 # ## 9. The errors, one by one
 #
-# No table replaces looking. Here are the ill people with the lowest scores and the healthy ones
-# with the highest, among those who were called wrongly. Where the data set knows the lesion, it is
-# outlined.
+# Here are the missed images with the lowest scores and the false alarms with the highest. Known lesions
+# are outlined.
 
 # %%
 order = np.argsort(judge.y_score, kind="stable")
@@ -758,7 +717,7 @@ place = {name: k for k, name in enumerate(data.ids)}
 
 # %%
 fig, axes = plt.subplots(2, 4, figsize=(6.6, 3.5), layout="constrained")
-alt = "Above, ill films that were missed; below, healthy films that raised an alarm."
+alt = "Above, missed images with the disease; below, false alarms in images without it."
 for line, (kind, table) in zip(axes, rows.items(), strict=True):
     outlines = datasets.decode_masks(table) if "mask_path" in table and len(table) else []
     for column, ax in enumerate(line):
@@ -771,16 +730,18 @@ for line, (kind, table) in zip(axes, rows.items(), strict=True):
 plots.show(fig, alt=alt, colours=256)
 
 # %% [markdown]
-# For each one ask, in this order: Is the *label* right? (In real sets people made the *ground
-# truth*; in the sample a program drew it.) Is the *film* right (exposure, rotation, something lying
-# on the patient)? Would *I* have seen it? And only then: what did the network not learn? Errors
-# with one thing in common are worth more than a hundred random ones. The table shows what is known
-# of the missed; look for the thing in common. (One or two films cannot show one: then ask the same
-# of the alarmed.)
+# For each one ask, in this order:
 #
-# For the sample: *pattern* says how the disease spreads. *Lobar* fills a lobe, *bronchopneumonia* makes
-# patches, *interstitial* a fine net in both lungs. *Grade* says how strongly the disease was drawn, not
-# how hard it is to see. A *distractor* is something harmless in the film, such as an electrode.
+# 1. Is the *label* right? In real sets people made the *ground truth*; in the sample a program drew it.
+# 2. Is the *image* right (rotation, noise, an object on the patient)?
+# 3. Would *I* have seen it? A radiologist also has prior images and often a lateral view.
+# 4. Only then: what did the network not learn?
+#
+# The table shows what is known about the missed images. Look for something in common.
+#
+# In the sample, *pattern* says how the disease spreads: *lobar* fills a lobe, *bronchopneumonia* makes
+# patches, *interstitial* a fine net in both lungs. *Grade* says how strongly it was drawn, not how large
+# it is or how hard to see. A *distractor* is something harmless, such as an electrode.
 
 # %% tags=["nbval-check-output"]
 facts = ["view", "pattern", "grade", "distractor"]
@@ -791,17 +752,18 @@ else:
     print("This data set tells nothing more about the missed films than their label.")
 
 # %% [markdown]
-# Be honest at the third question. Some lesions escape people too: the subtle ones, and those behind the
-# heart or below the dome of the diaphragm. Others anyone can see, and only the network missed them. Those
-# teach most. If the missed films share a side, a view or a hospital, the model may fail a group. But a
-# handful of films can only suggest what to count next.
+# Some lesions escape people too: subtle ones, and those behind the heart or below the dome of the
+# diaphragm. Those that only the network missed teach most. If they share a view or a hospital, the model
+# may fail a group; a few images can only suggest what to count next.
+#
+# To compare a model with radiologists, run a *reader study*. Readers who see a score tend to follow it,
+# even a wrong one (*automation bias*).
 
 # %% [markdown]
 # ## 10. The same for everyone? Subgroups
 #
-# A good mean can hide a group that is served badly. So take the same measures by group: sex, age,
-# view, site, severity, whatever the data set knows. One attribute every set has, because we compute
-# it from the pixels: is the film brighter or darker than most?
+# A good mean can hide a group for which the model works badly. So compute the same measures by group:
+# sex, age, view, site, severity, and one from the pixels: brighter or darker than most?
 
 # %%
 brightness = data.images.mean(axis=(1, 2))
@@ -811,7 +773,7 @@ for name in ("sex", "view", "site"):
         groups[name] = studies[name].to_numpy()
 if "age" in studies:
     groups["age"] = metrics.age_bands(studies["age"])
-if "subtle" in set(studies.get("grade", ())):  # the sample's words; elsewhere a grade may be a number
+if "subtle" in set(studies.get("grade", ())):  # the sample's words; grades may also be numbers
     grade = studies["grade"].where(studies["label"] == data.classes[1])
     groups["lesion"] = pd.Categorical(grade, ["subtle", "moderate", "gross"], ordered=True)
 absent = sorted({"sex", "view", "site", "age", "lesion"} - set(groups.columns))
@@ -825,14 +787,12 @@ ax.set_xlim(0.3, 1.02)
 plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} groupings of the films.")
 
 # %% [markdown]
-# The AUC needs no threshold, so it may use all films. A hollow mark means that fewer than 20 films
-# of the smaller class stand behind it: it is shown, and nothing should be concluded from it. Where
-# the lesions are graded, the row of the subtle ones would tell most, if there were enough of them (each
-# grade is compared with all healthy films). One expects the gross ones to be the easy part; see whether
-# they are. A subtle lesion in the open can be easier than a gross one behind the heart.
+# The AUC needs no threshold, so it can use all images. A hollow mark means fewer than 20 images in the
+# smaller class: conclude nothing from it. Each grade of lesion is compared with all images without
+# pneumonia. Gross lesions need not be the easy ones: some lie behind the heart.
 #
-# For the sensitivity we need a threshold, so only the patients to judge on may speak, and they are
-# fewer. The gap is the group's sensitivity minus the reference's, which is the largest group:
+# Sensitivity needs a threshold, so we use only the patients to judge on. The gap is the group's
+# sensitivity minus that of the largest group:
 
 # %% tags=["nbval-check-output"]
 on_judge = groups[parts == "test"].reset_index(drop=True)
@@ -856,16 +816,14 @@ display(
 )
 
 # %% [markdown]
-# Two mistakes threaten here, and they pull in opposite directions. One is to find a "significant"
-# group by looking at enough of them. The other is to read "no difference shown" as "no
-# difference": with so few people even a large gap hides in its interval. The honest sentence is
-# often: *too small to say; measure more of them.* Chapter [6. Ethics](/notebooks/06_ethics.ipynb)
-# goes on from here.
+# One mistake is to find a "significant" group by testing enough of them. The other is to read "no
+# difference shown" as "no difference": with few people, even a large gap hides in its interval. Often
+# the honest sentence is: *too few to say; measure more.* See also
+# [6. Ethics](/notebooks/06_ethics.ipynb).
 #
-# ## 11. All of it on one page
+# ## 11. All of it in one report
 #
-# What this notebook built piece by piece, `reports.write_report` puts on one page for those who
-# were not here: the numbers with their intervals, the figures, the subgroups and the warnings.
+# `reports.write_report` collects results, intervals, figures, subgroups and warnings.
 
 # %% tags=["nbval-check-output"]
 known = studies.drop(columns="severity", errors="ignore")  # a number; we have shown its grades
@@ -886,41 +844,41 @@ for warning in result.warnings:
     print("warning:", warning)
 
 # %% [markdown]
-# The same from the command line, for a network that `fit` kept:
-# `python -m medimg evaluate --model runs/latest/model.safetensors --out report`. Scores that another
-# program made go into `metrics.Predictions` and from there to `write_report`, as above.
+# On the command line, for a network that `fit` saved:
+# `python -m medimg evaluate --model runs/latest/model.safetensors --out report`. Scores from another
+# program go into `metrics.Predictions`.
+#
+# <details><summary>Going further: more than two classes</summary>
+#
+# Compare each class with the rest (`predictions.one_vs_rest(k)`). For ordered grades,
+# `metrics.evaluate(..., ordinal=True)` adds the quadratic kappa, which penalises confusions of distant
+# grades more.
+#
+# </details>
 #
 # ## Key points
 #
 # - Ask "of whom?" Sensitivity and specificity start from the truth, PPV and NPV from the result.
-# - The AUC is the chance that an ill person scores higher than a healthy one. It knows the order of
-#   the scores and nothing else.
-# - No number without its interval: Wilson's for shares, DeLong's for the AUC, and by patient.
-# - Choose the threshold on other patients than you judge on, by a rule that says what is worse.
+# - The AUC is the probability that a person with the disease scores higher than one without. It sees
+#   only the order.
+# - Give every number an interval: Wilson's for proportions, DeLong's for the AUC, by patient.
+# - Choose the threshold on other patients, by a rule that says which error is worse.
 # - A PPV holds at one prevalence only. Count a thousand people.
-# - Scores are probabilities only if calibrated; a temperature repairs boldness or caution, not a
+# - Scores are probabilities only if calibrated. A temperature repairs over- and underconfidence, not a
 #   shift.
-# - Look at the errors, and at the groups; say when a group is too small to say.
+# - Look at the errors and at the groups, and say when a group is too small.
 #
 # ## Further reading
 #
-# - Hanley and McNeil, *The meaning and use of the area under a receiver operating characteristic
-#   (ROC) curve*, Radiology 1982,
-#   [doi:10.1148/radiology.143.1.7063747](https://doi.org/10.1148/radiology.143.1.7063747)
-# - DeLong, DeLong and Clarke-Pearson, *Comparing the areas under two or more correlated receiver
-#   operating characteristic curves*, Biometrics 1988,
-#   [doi:10.2307/2531595](https://doi.org/10.2307/2531595)
-# - Brown, Cai and DasGupta, *Interval estimation for a binomial proportion*, Statistical Science
-#   2001, [doi:10.1214/ss/1009213286](https://doi.org/10.1214/ss/1009213286): why Wilson's
-# - Gigerenzer et al., *Helping doctors and patients make sense of health statistics*, Psychological
-#   Science in the Public Interest 2007,
-#   [doi:10.1111/j.1539-6053.2008.00033.x](https://doi.org/10.1111/j.1539-6053.2008.00033.x)
-# - Van Calster et al., *Calibration: the Achilles heel of predictive analytics*, BMC Medicine 2019,
-#   [doi:10.1186/s12916-019-1466-7](https://doi.org/10.1186/s12916-019-1466-7)
-# - Vickers and Elkin, *Decision curve analysis*, Medical Decision Making 2006,
-#   [doi:10.1177/0272989X06295361](https://doi.org/10.1177/0272989X06295361)
+# - [Hanley and McNeil 1982](https://doi.org/10.1148/radiology.143.1.7063747): what the AUC means
+# - [DeLong et al. 1988](https://doi.org/10.2307/2531595): the interval of an AUC
+# - [Brown et al. 2001](https://doi.org/10.1214/ss/1009213286): why Wilson's interval
+# - [Gigerenzer et al. 2007](https://doi.org/10.1111/j.1539-6053.2008.00033.x): counting people
+# - [Self et al. 2013](https://doi.org/10.1016/j.ajem.2012.08.041): radiographs against CT
+# - [Van Calster et al. 2019](https://doi.org/10.1186/s12916-019-1466-7): why calibration matters
+# - [Vickers and Elkin 2006](https://doi.org/10.1177/0272989X06295361): decision curves
 #
 # ## Next step
 #
-# [5. Explain](/notebooks/05_explain.ipynb) asks where the network looked, and whether the answer to
-# that can be believed.
+# [5. Explain](/notebooks/05_explain.ipynb) asks where the network looked, and whether we can believe the
+# answer.

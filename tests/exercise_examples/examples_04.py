@@ -56,9 +56,9 @@ EXAMPLES = {
         "wrong": [
             (pairs_without_ties, "counted as lost"),
             (pairs_with_ties_won, "counted as won"),
-            (lambda ill, healthy: pairs(healthy, ill), "Turn the comparison round"),
+            (lambda ill, healthy: pairs(healthy, ill), "Reverse the comparison"),
             (lambda ill, healthy: pairs(ill, healthy) * len(ill) * len(healthy), "share"),
-            (pairs_in_step, "loop within a loop"),
+            (pairs_in_step, "loop inside a loop"),
             (0.75, "the function itself"),
         ],
     },
@@ -66,7 +66,7 @@ EXAMPLES = {
         "context": {},
         "right": [0.84, 0.839, 0.8388875],
         "wrong": [
-            (1.0, "school formula"),
+            (1.0, "textbook formula"),
             (0.85, "rule of three"),
             (0.8316, "Clopper-Pearson"),
             (0.861, "one side"),
@@ -79,10 +79,10 @@ EXAMPLES = {
         "wrong": [
             (npv, "That is the NPV"),
             (lambda p, se, sp: se / (se + 1 - sp), "prevalence is left out"),
-            (bayes_with_specificity, "left in peace"),
-            (lambda p, se, sp: p * se, "called ill"),
+            (bayes_with_specificity, "in place of the false alarms"),
+            (lambda p, se, sp: p * se, "share of *everybody*"),
             (lambda p, se, sp: se, "That is the sensitivity"),
-            (lambda p, se, sp: p * se / (p * se + 1 - sp), "Only the healthy"),
+            (lambda p, se, sp: p * se / (p * se + 1 - sp), "Only people without the disease"),
         ],
     },
     "04-act": {
