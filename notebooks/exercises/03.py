@@ -67,47 +67,47 @@ def _without_reset(losses: Sequence[float], patience: int) -> int:
 EXERCISES = (
     Exercise(
         name="03-dummy",
-        question="What are the accuracy, sensitivity and specificity of calling all films normal?",
+        question="What are the accuracy, sensitivity and specificity when every image is called normal?",
         kind=Numbers(length=3, tolerance=0.004),
         expected=_lazy,
-        right="An accuracy to be proud of, and not one ill person found: never report it alone.",
+        right="A high accuracy, and no pneumonia found: never report accuracy alone.",
         hints=(
-            "On which of the films is the rule right?",
-            "Sensitivity looks at the ill only: how many of them does the rule call ill?",
-            "Specificity looks at the healthy only: how many of them are left in peace?",
+            "For which images is the rule right?",
+            "Sensitivity: of the images with pneumonia, how many does the rule call positive?",
+            "Specificity: of the images without pneumonia, how many does the rule call normal?",
         ),
         mistakes=(
             Mistake(
-                "The last two are the wrong way round: *sensitivity* is about the ill, "
-                "*specificity* about the healthy.",
+                "The last two are the wrong way round: *sensitivity* is about images with pneumonia, "
+                "*specificity* about images without.",
                 like=lambda ill, films: [(films - ill) / films, 1.0, 0.0],
             ),
             Mistake(
-                "Your accuracy is the share of the ill. The rule is right on the others.",
+                "Your accuracy is the share with pneumonia. The rule is right for the others.",
                 when=lambda value, ill, films: abs(float(value[0]) - ill / films) < 0.004,
             ),
             Mistake(
-                "Fractions are asked, between 0 and 1, not percentages or counts.",
+                "Give fractions between 0 and 1, not percentages or counts.",
                 when=lambda value: bool(np.max(value) > 1),
             ),
             Mistake(
-                "Look at the sensitivity again: does this rule ever call an ill person ill?",
+                "Check the sensitivity: does this rule ever call an image positive?",
                 when=lambda value: float(value[1]) > 0.004,
             ),
             Mistake(
-                "Look at the specificity again: is a single healthy person alarmed?",
+                "Check the specificity: does this rule ever give a false alarm?",
                 when=lambda value: float(value[2]) < 0.996,
             ),
         ),
     ),
     Exercise(
         name="03-head",
-        question="How many numbers are in a head from 512 features to three classes?",
+        question="How many numbers are in a head with 512 features and three classes?",
         kind=Whole(),
         expected=lambda: 512 * 3 + 3,
-        right="Against millions in the backbone: that is why a head can be learned from few films.",
+        right="The backbone has millions. That is why a few images can be enough to train a head.",
         hints=(
-            "Draw one class as a box, and a line to it from each feature.",
+            "Draw one class as a box, and a line from each feature to the box.",
             "Do not forget the constant of each class.",
         ),
         mistakes=(
@@ -129,57 +129,57 @@ EXERCISES = (
     ),
     Exercise(
         name="03-steps",
-        question="How often do the weights change in 6 epochs of 200 films, 32 a batch?",
+        question="How many times do the weights change in 6 epochs of 200 images, 32 per batch?",
         kind=Whole(),
         expected=lambda: 6 * 7,
-        right="The last batch of an epoch is smaller, and still makes a step.",
+        right="The last batch of an epoch is smaller, but it is also one step.",
         hints=(
-            "How many batches does one epoch need, so that every film is shown?",
-            "Six full batches hold 192 films. What about the others?",
+            "How many batches does one epoch need to show every image?",
+            "Six full batches hold 192 images. What about the others?",
         ),
         mistakes=(
             Mistake(
-                "Eight films an epoch were left over: they make a batch of their own.",
+                "Eight images per epoch are left over: they form one more batch.",
                 when=lambda value: value == 36,
             ),
             Mistake("That is one epoch. There are six.", when=lambda value: value in (6, 7)),
             Mistake(
-                "No batch mixes two epochs: round up within each epoch, then multiply.",
+                "No batch mixes two epochs: round up for one epoch, then multiply.",
                 when=lambda value: value in (37, 38),
             ),
             Mistake(
-                "The weights change once a *batch*, not once a film.",
+                "The weights change once per *batch*, not once per image.",
                 when=lambda value: value == 1200,
             ),
         ),
     ),
     Exercise(
         name="03-weights",
-        question="Which weight does each class get, so that all classes weigh the same in sum?",
+        question="Which weight gives every class the same total weight?",
         kind=Function(cases=(([30, 10],), ([5, 20, 75],), ([42, 28],)), tolerance=0.002),
         expected=_balanced,
-        right="Weight times count is the same for each class, and the mean weight of a film is 1.",
+        right="Weight times count is the same for each class, and the mean weight of an image is 1.",
         hints=(
-            "Go through the counts; for each of them compute one number.",
-            "`sum(counts)` is the number of films, `len(counts)` the number of classes.",
+            "Loop over the counts and compute one number for each.",
+            "`sum(counts)` is the number of images, `len(counts)` the number of classes.",
         ),
         mistakes=(
             Mistake(
-                "The proportions are right, but divide by the number of classes as well: so the "
-                "mean weight of a film stays 1, and the learning rate keeps its meaning.",
+                "The proportions are right, but divide by the number of classes as well: then the "
+                "mean weight of an image is 1, and the learning rate keeps its meaning.",
                 like=lambda counts: [sum(counts) / count for count in counts],
             ),
             Mistake(
-                "That gives the *common* class the large weight. Turn the fraction round.",
+                "That gives the *common* class the large weight. Invert the fraction.",
                 like=lambda counts: [len(counts) * count / sum(counts) for count in counts],
             ),
             Mistake(
-                "Those are the shares of the classes; the rare class needs the large number.",
+                "Those are the shares of the classes. The rare class needs the largest weight.",
                 like=lambda counts: [count / sum(counts) for count in counts],
             ),
             Mistake(
-                "The proportions are right, but the size depends on how many films there are: "
-                "put the total above the line.",
+                "The proportions are right, but the weights depend on the number of images: "
+                "the numerator has to be the total.",
                 like=lambda counts: [1 / count for count in counts],
             ),
             Mistake(
@@ -202,34 +202,36 @@ EXERCISES = (
             tolerance=0.0,
         ),
         expected=_kept,
-        right="It may miss a better epoch behind the hill: that is the price of not waiting.",
+        right="It may miss a better epoch later: that is the price of stopping early.",
         hints=(
-            "Remember two things while you go through the list: the best epoch, and where you are.",
+            "Keep two things as you go through the list: the best epoch and the current epoch.",
             "`enumerate(losses, start=1)` gives the epoch and its loss.",
-            "Stop when the present epoch is `patience` or more behind the best one.",
+            "Stop when the current epoch is `patience` or more epochs after the best one.",
         ),
         mistakes=(
             Mistake(
-                "That is the lowest loss of the whole list. The rule had stopped before it could "
-                "see some of these epochs.",
+                "That is the lowest loss of the whole list. The rule stops before it sees some of "
+                "these epochs.",
                 like=_lowest_of_all,
             ),
             Mistake(
-                "That is the epoch in which training stopped. The weights that are kept are those "
-                "of the best epoch before it.",
+                "That is the epoch in which training stopped. The rule keeps the weights of the best "
+                "epoch before it.",
                 like=_where_it_stopped,
             ),
             Mistake(
-                "That stops at the first epoch without a gain. Wait for `patience` of them.",
+                "That stops at the first epoch without an improvement. Wait for `patience` of them.",
                 like=_first_rise,
             ),
             Mistake(
                 "Epochs are counted from 1 here, positions in a list from 0.",
                 like=lambda losses, patience: _kept(losses, patience) - 1,
             ),
-            Mistake("An equal loss is no gain: compare with <, not <=.", like=_ties_gain),
             Mistake(
-                "Epochs without a gain have to come *in a row*: after a gain, count anew.",
+                "An equal loss is not an improvement: compare with <, not <=.", like=_ties_gain
+            ),
+            Mistake(
+                "Count only epochs without improvement *in a row*: after an improvement, start again.",
                 like=_without_reset,
             ),
         ),

@@ -5,11 +5,11 @@
 #
 # **You will be able to**
 #
-# - beat a dummy first, and then a simple model, before you praise a network;
-# - write a training loop in full, and say what each of its lines does;
-# - choose what may change in a pretrained network, how fast, and when to stop;
-# - handle a disease that is rare in your training set, and see which remedies do the same thing;
-# - read learning curves, save a model with all that belongs to it, and train on real films.
+# - compare a network with a dummy and a simple model;
+# - write a complete training loop and explain each line;
+# - choose which parts of a pretrained network to train, how fast, and when to stop;
+# - handle a disease that is rare in your training set;
+# - read learning curves, save a model, and train on real radiographs.
 #
 # **You need first:** the [quickstart](/quickstart.ipynb); loops, functions, and what an array is.
 #
@@ -20,11 +20,10 @@
 # %% [markdown]
 # ## What we start from
 #
-# A network is a long formula with millions of numbers in it, its *weights*. Training looks for
-# weights that give right answers. From scratch that takes a great many images. We have few, and so
-# we start from weights that somebody else found on photographs, and change them a little. That is
-# **fine-tuning**, a kind of *transfer learning*, and this notebook takes it apart: first what comes
-# before it, then the loop that does it, then the decisions around the loop.
+# A network is a long formula with millions of numbers, its *weights*. Training searches for weights that
+# give correct answers. From random weights this needs very many images. We start from weights that were
+# trained on everyday photographs, and change them a little: **fine-tuning**, a kind of *transfer
+# learning*.
 
 # %%
 import os
@@ -45,10 +44,9 @@ from sklearn.preprocessing import StandardScaler
 from medimg import augment, datasets, errors, exercises, metrics, models, plots, runtime, training
 
 # %% [markdown]
-# The films come as in the notebooks before: a study table, decoded once. On a large data set we draw
-# a part of it, so that the notebook stays quick; the sample stays whole. For the same reason the
-# films are small here, 128 pixels a side. Fine detail is lost at that size: in earnest, use 224 or
-# more, and a GPU if you have one.
+# From a large data set we take a part, to save time; the built-in sample is used whole. At 128 by 128
+# pixels the images lose fine detail. For real work use 224 or more. (In printed results, a *film* is one
+# radiograph.)
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
@@ -61,20 +59,19 @@ counts = studies.groupby(["split", "label"]).size().unstack(fill_value=0)
 counts.loc[["train", "val", "test"], list(classes)]
 
 # %% [markdown]
-# We shall decide many things in this notebook: which strategy, when to stop, which threshold. All of
-# it happens on the training and validation films. The **test films** stay in their drawer until the
-# very end, and come out once. (The course itself breaks this rule between notebooks: of 100 films, the
-# quickstart and notebook 2 used the same. In a real study it holds for the whole study.)
+# All decisions in this notebook use only the training set and the validation set. The **test set** is
+# used once, at the end. (But the quickstart and notebook 2 used the same 100 images. A real study must
+# not.)
 #
-# > **Where learners fall.** They try ten things, look at the test score each time, and report the
-# > best. The best of ten noisy numbers is too good even if all ten things are equally useless.
+# > **A common mistake.** Try ten methods, look at the test score of each, and report the best. The best
+# > of ten noisy scores is too good even if all methods are useless.
 
 # %% [markdown]
-# ## A dummy comes first
+# ## Start with a dummy
 #
-# How good is 70 % accuracy? Nobody can say before knowing what one gets for nothing. scikit-learn has
-# a classifier for that: it looks at no image, and always names the class that was most frequent in
-# training. Whatever you build has to beat it.
+# Is an accuracy of 70 % good? That depends on what a trivial method reaches. scikit-learn's dummy looks
+# at no image and always predicts the most frequent class of the training set. Every model should beat
+# this *baseline*.
 
 # %% tags=["nbval-check-output"]
 dummy = DummyClassifier(strategy="most_frequent")
@@ -85,14 +82,13 @@ display(Markdown(f"Without looking at a pixel, the dummy is right on **{dummy_ac
                  f"the validation films: it calls all of them *{classes[called[0]]}*."))
 
 # %% [markdown]
-# The dummy has an accuracy that sounds like something, and it is worth nothing at the bedside: it
-# treats all people alike. That is why we judge by measures that a dummy cannot please: the AUC, which
-# is 0.5 for it, and sensitivity *together with* specificity.
+# The dummy is useless at the bedside: everyone gets the same answer. Accuracy hides this. The AUC shows
+# it (0.5 for the dummy), and so does sensitivity *together with* specificity.
 #
 # ### Exercise: the lazy clinic
 #
-# In a clinic, 12 of 400 films show pneumonia. A rule calls every film normal. Give its **accuracy**,
-# **sensitivity** and **specificity**, as a list of three fractions, in that order.
+# In a clinic, 12 of 400 chest radiographs show pneumonia. A rule calls every image normal. Give its
+# **accuracy**, **sensitivity** and **specificity**, as a list of three fractions, in this order.
 
 # %% tags=["exercise"]
 ill, films = 12, 400
@@ -105,12 +101,15 @@ exercises.check("03-dummy", lazy, ill=ill, films=films)
 # exercises.hint("03-dummy")  # take away the first # for a hint
 
 # %% [markdown]
-# ## The simplest thing that learns
+# ## The simplest model that learns
 #
-# Next, a network that is *not* trained at all. We take an **EfficientNet** as it came out of
-# **ImageNet**, cut off its last layer, and let it describe every film by 1,280 numbers, its
-# *features*. It has never seen a radiograph, but edges, textures and blobs are everywhere. We compute
-# these features once and keep them: everything in the first half of this notebook uses them again.
+# Next we use a network *without* training it. We take an **EfficientNet** that was trained on
+# **ImageNet** and remove its last layer, the *head*. The rest, the *backbone*, describes each image by
+# 1,280 numbers, its *features*. It has never seen a radiograph, but all images have edges and textures.
+#
+# A pretrained network needs input that is *normalised* as in its own training: minus a mean, divided by
+# a standard deviation. Often these are ImageNet's (for red 0.485 and 0.229); for this network both are
+# 0.5. Our networks do this themselves. In torchvision it is `transforms.v2.Normalize`.
 
 # %% tags=["nbval-check-output"]
 backbone = models.build_model("efficientnet_lite0")
@@ -121,10 +120,10 @@ print(f"{features.shape[0]} films, {features.shape[1]} features each")
 print(f"{sum(weights_in.values()):,} weights in the network, {weights_in['head']:,} in its head")
 
 # %% [markdown]
-# On the features sits a **logistic regression**: each feature gets a weight, the weighted sum says
-# how strongly the film speaks for pneumonia. There are far more features than films, so a model could
-# explain every training film by some accident. The parameter `C` holds it back: the smaller `C`, the
-# smaller the weights have to stay (*regularisation*). First with scikit-learn, by hand.
+# On these features we fit a **logistic regression**: each feature gets a weight, and the weighted sum
+# says how strongly the image suggests pneumonia. There are far more features than images, so the model
+# could fit every training image by chance. *Regularisation* limits this by keeping the weights small. In
+# scikit-learn, a smaller `C` means more of it.
 
 # %% tags=["nbval-check-output"]
 is_train = learn.splits == "train"
@@ -139,12 +138,12 @@ np.testing.assert_allclose(logits[:, 1] - logits[:, 0], by_hand, atol=1e-3)
 print("training.linear_probe gives the same as scikit-learn by hand")
 
 # %% [markdown]
-# Note *what* was fitted on what: the scaling, too, was learned from the training films only. A mean
-# taken over all films would already know something about the validation films.
+# The scaling, too, was fitted on the training images only. A mean over all images would contain
+# information about the validation images.
 #
-# `linear_probe` does just this, and returns weights for the features as they are, which is exactly
-# what the head of a network is. *Softmax* turns the two logits
-# of a film into two scores that sum to one, and we keep that of pneumonia.
+# `linear_probe` returns weights for the unscaled features: exactly what the head of a network contains.
+# *Softmax* turns the two logits of an image into two scores that sum to one. We keep the one for
+# pneumonia.
 
 # %%
 probed = metrics.Predictions(val.ids, val.labels, training.probabilities(logits), val.patients, classes)
@@ -153,14 +152,13 @@ display(Markdown(f"Logistic regression on frozen features: AUC **{probe_auc:.2f}
                  "validation films (in brackets, the 95 % interval)."))
 
 # %% [markdown]
-# An interval like that is a warning for everything below: a handful of films can tell a good model
-# from a useless one, seldom a good one from a slightly better one.
+# A few images can at best tell a good model from a useless one, rarely from a slightly better one.
 #
 # ### Exercise: how many weights are in the head?
 #
-# Another network describes a film by 512 features, and its head tells **three** classes apart. The
-# head has one weight for each pair of a feature and a class, and one *bias* (a constant to add) for
-# each class. How many numbers does training the head have to find?
+# Another network gives 512 features per image, and its head distinguishes **three** classes. The head
+# has one weight for each pair of a feature and a class, and one *bias* (a constant to add) for each
+# class. How many numbers does training have to find for it?
 
 # %% tags=["exercise"]
 # solution: begin
@@ -172,11 +170,10 @@ exercises.check("03-head", in_head)
 # %% [markdown]
 # ## What is pretraining worth?
 #
-# Everybody says that pretraining helps. We can measure it: the same network, once with the weights
-# from ImageNet and once with random ones; the same logistic regression on top. To use the few films
-# well, we **cross-validate** by patient. [Notebook 2](/notebooks/02_augment.ipynb) writes that out;
-# here `training.patient_folds` deals the films into five parts, no patient in two of them, and every
-# part is judged by a model that learned from the other four.
+# We can measure it: the same network with weights from ImageNet and with random weights, and the same
+# logistic regression on top. We **cross-validate** by patient, as in
+# [notebook 2](/notebooks/02_augment.ipynb). `training.patient_folds` splits the images into five parts,
+# with each patient in only one. Each part is scored by a model that was trained on the other four.
 
 # %%
 folds = training.patient_folds(learn.labels, learn.patients)  # five pairs: rows to learn, to judge
@@ -206,29 +203,29 @@ from_random = out_of_fold(probe_on, random_features)
 # %% tags=["headline"]
 worth = metrics.auc_difference(pretrained, from_random)
 gain = worth.difference
-verdict = ("a gain" if gain.low > 0 else "a loss" if gain.high < 0 else "undecided here. That "
-           "pretraining helps, and most with few films, others found (Raghu 2019)")
+verdict = "a gain" if gain.low > 0 else "a loss" if gain.high < 0 else "undecided here"
 display(Markdown(
     f"Features from ImageNet: AUC **{worth.first:.2f}**. From random weights: "
     f"{worth.second:.2f}. Difference {gain:+.2f} on {len(learn)} films: **{verdict}**."))
 
 # %% [markdown]
-# Random weights often do better than one might think, and not by luck: even random filters keep where
-# a film is bright and where it is rough, and a linear model can use that. What they cannot offer is
-# patterns that somebody *learned*.
+# Even random filters record where an image is bright or rough. They lack patterns that were *learned*.
+#
+# Published results differ. Raghu et al. (2019) found that pretraining on ImageNet made training faster
+# but hardly improved the final performance on two large medical data sets. Mustafa et al. (2021) found
+# clear benefits, but only with much larger networks and more pretraining data. Measure it on your data.
 #
 # ## The training loop, in full
 #
-# Now the network itself shall learn. All of deep learning comes down to one small step, done over and
-# over. It has six moves:
+# Now we train the network itself. Deep learning repeats one small step of six parts:
 #
-# 1. forget the gradients of the last step;
-# 2. *forward*: let the network score a few films (a **batch**);
-# 3. measure how wrong it is: the **loss**. Ours is cross-entropy, minus the logarithm of the
-#    probability that the network gave to the truth. Sure and right costs nothing, sure and wrong much;
-# 4. *backward*: compute for each weight in which direction the loss would grow (its **gradient**);
-# 5. clip the gradients, so that one strange film cannot throw all weights about;
-# 6. move each weight a little against its gradient. How far is the **learning rate**.
+# 1. Reset the gradients of the previous step.
+# 2. *Forward*: the network scores a few images (a **batch**).
+# 3. Compute the **loss**: how wrong are the scores? Ours is cross-entropy, minus the logarithm of the
+#    probability given to the true class. It is large when the network is confident and wrong.
+# 4. *Backward*: compute the **gradient**, which says how the loss changes with each weight.
+# 5. Clip the gradients, so that one unusual image cannot change the weights too much.
+# 6. Move each weight a little against its gradient. The **learning rate** says how far.
 
 # %%
 device = runtime.pick_device()  # the graphics card if there is one
@@ -248,14 +245,13 @@ def step(model, optimizer, images, labels):
 
 
 # %% [markdown]
-# The `with` line says which kind of numbers to compute with. Here we ask for ordinary 32-bit numbers,
-# so that the comparison below comes out alike on every computer. `training.fit` takes shorter and
-# faster 16-bit numbers where the hardware is made for them (`runtime.pick_precision`), and the
-# environment variable `MEDIMG_PRECISION` overrides that choice.
+# The `with` line chooses ordinary 32-bit numbers, so that the comparison below works on every computer.
+# `training.fit` uses faster 16-bit numbers where it can; the environment variable `MEDIMG_PRECISION`
+# overrides this.
 #
-# Around the step there are two loops. The inner one goes through all training films once, batch by
-# batch, in a shuffled order: an **epoch**. The outer one repeats that. Here is the inner one. The
-# shuffle is the only chance in it; we borrow the library's, so that both deal the same cards.
+# Two loops surround the step. The inner loop goes once through all training images, batch by batch, in
+# random order: an **epoch**. The outer loop repeats it. With the library's shuffle, our loop and the
+# library get the same batches.
 
 # %% tags=["nbval-check-output"]
 def batches_of(epoch, size=16):
@@ -267,9 +263,11 @@ def batches_of(epoch, size=16):
 print("films in each batch of an epoch:", [len(rows) for rows in batches_of(1)])
 
 # %% [markdown]
-# The batches are as equal as can be. For each of them we fetch the films, turn bytes into numbers from
-# 0 to 1, and take a step. The comments say the shape of each array: writing them down is the cheapest
-# way to avoid the second most common kind of bug.
+# For each batch we fetch the images, convert bytes to numbers from 0 to 1, and take a step. The comments
+# give the shape of each array. Writing shapes down prevents a very common kind of bug.
+#
+# Most PyTorch code uses two classes here: a `Dataset` returns one image and its label, and a
+# `DataLoader` shuffles them and stacks them into batches. Our images are already one array in memory.
 
 # %%
 def train_epoch(model, optimizer, epoch):
@@ -283,12 +281,11 @@ def train_epoch(model, optimizer, epoch):
 
 
 # %% [markdown]
-# A network has two *modes*, and forgetting to switch is the most common bug of all. In training
-# mode, *dropout* blanks some features at random, and a *batch norm* (a layer that shifts and scales
-# the numbers passing through, so that their mean is 0 and their spread 1) measures mean and spread
-# on the batch at hand. In evaluation mode dropout does nothing, and a batch norm uses values kept
-# from training. With batches this small, what a batch norm measures is mostly noise, so we keep all
-# of them in evaluation mode, with the statistics from ImageNet.
+# A network has two *modes*. Forgetting to switch is another common bug. In training mode, *dropout* sets
+# some features to zero at random, and a *batch norm* scales the numbers passing through it by the mean
+# and standard deviation of the current batch. In evaluation mode, dropout does nothing, and a batch norm
+# uses stored values (here from ImageNet). Small batches give noisy values, so we keep all batch norms in
+# evaluation mode.
 
 # %%
 def to_training_mode(model):
@@ -300,8 +297,8 @@ def to_training_mode(model):
 
 
 # %% [markdown]
-# For the validation films the network is only asked, never changed. Nothing has to be remembered for a
-# backward pass, and `inference_mode` says so, which saves time and memory.
+# The validation images do not change the network. `inference_mode` stores nothing for a backward pass,
+# saving time and memory.
 
 # %%
 @torch.inference_mode()
@@ -314,8 +311,8 @@ def val_loss(model):
 
 
 # %% [markdown]
-# And the outer loop. The *optimizer* is the rule that turns gradients into steps; AdamW gives every
-# weight a step size of its own. We train all weights for two epochs.
+# The *optimizer* turns gradients into new weights; AdamW gives each weight its own step size. The outer
+# loop trains all weights for two epochs.
 
 # %%
 model = models.build_model("efficientnet_lite0", dropout=0.0)
@@ -329,14 +326,13 @@ mine = pd.DataFrame(rows, index=pd.RangeIndex(1, 3, name="epoch"))
 mine.round(3)
 
 # %% [markdown]
-# That is a complete training. A network that always says fifty-fifty has a loss of
-# -log(0.5), about 0.69: compare. Our learning rate is small. With a larger one the training loss may
-# even rise at first, because the head began at random and its errors disturb the whole network. The
-# next section mends that. Everything else, in any library, is comfort around these lines. Ours
-# is `training.fit`. To prove that it holds no secret, we switch its comforts off one by one, and it
-# has to arrive at the same loss, in the same 32-bit numbers. We compare the first epoch and allow a
-# difference of one in a thousand: the two add up the same numbers in a different order, and from step
-# to step the difference in the last digits grows. (In 16-bit numbers it would already be visible.)
+# This is a complete training. For comparison, a network that always answers 50 % has a loss of
+# -log(0.5), about 0.69. A loss can even rise at first: the head starts from random weights, and its
+# errors disturb the whole network.
+#
+# Everything else in a training library is built around these lines. With its extra features off,
+# `training.fit` should have the same loss after one epoch. We allow a difference of one in a thousand,
+# because adding in another order rounds differently.
 
 # %% tags=["nbval-check-output"]
 bare = training.FitSettings(
@@ -351,16 +347,18 @@ np.testing.assert_allclose(mine.loc[1, "train_loss"], theirs.loc[1, "train_loss"
 print("after one epoch, the loop by hand and training.fit have the same training loss")
 
 # %% [markdown]
-# What did we switch off? A *schedule* that lets the learning rate rise at first and fall towards the
-# end. *Weight decay*, which pulls the weights gently towards zero. *Label smoothing*, which asks for
-# 97.5 % certainty instead of 100. A moving *average* of the weights, which is steadier than the last
-# ones. And *augmentation*, from notebook 2. You can read all of it in `medimg/training`; the file
-# `fit.py` holds the loop, early stopping and the checkpoint, in the order in which they run.
+# The extra features are:
+#
+# - a *schedule*: the learning rate rises at first and falls towards the end;
+# - *weight decay*: pulls the weights gently towards zero;
+# - *label smoothing*: the target for the true class is 97.5 % instead of 100 %;
+# - a moving *average* of the weights, more stable than the last ones;
+# - *augmentation*, from notebook 2.
 #
 # ### Exercise: how many steps?
 #
-# You train on 200 films in batches of at most 32, for 6 epochs. Each epoch shows every film once, and
-# no batch mixes two epochs. How many times do the weights change?
+# You train on 200 images in batches of at most 32, for 6 epochs. Each epoch shows every image once, and
+# no batch contains images from two epochs. How many times do the weights change?
 
 # %% tags=["exercise"]
 # solution: begin
@@ -370,20 +368,18 @@ exercises.check("03-steps", steps)
 # exercises.hint("03-steps")  # take away the first # for a hint
 
 # %% [markdown]
-# ## What may change, and how fast?
+# ## Which parts to train, and how fast?
 #
-# Our loop trained everything at one rate, with a head that began at random. Think about the first
-# step: the head talks nonsense, its gradients are large, and they run through the whole network and
-# tear at features that were fine. Hence the *strategies*:
+# The untrained head makes large errors, and their gradients damage the pretrained features. The first
+# four of these *strategies* reduce this:
 #
-# - **frozen**: only the head learns. The backbone stays as it is.
-# - **head, then all**: the head first; then everything, slowly.
-# - **gradual**: open the network from the head downwards, a few stages at a time.
-# - **discriminative**: everything learns, but early stages (edges, textures) slower than late ones.
-# - **all**: everything at one rate.
+# - **frozen**: train only the head, not the backbone;
+# - **head, then all**: train the head first, then everything at a low rate;
+# - **gradual**: unfreeze the network stage by stage, from the head downwards;
+# - **discriminative**: train early stages (edges, textures) at a lower rate than late ones;
+# - **all**: train everything at one rate.
 #
-# `training.plan` writes a strategy out as a table: what trains in which epoch, at what multiple of
-# the learning rate. Pale cells that say so are frozen.
+# `training.plan` shows which part is trained in which epoch, at what multiple of the learning rate.
 
 # %% tags=["nbval-check-output"]
 fig, axes = plt.subplots(2, 2, figsize=(6, 6.4), layout="constrained", sharey=True, sharex=True)
@@ -397,14 +393,12 @@ plots.show(fig, alt="Four strategies over three epochs: the head first and then 
            "the head downwards; all at once with slower early stages; all at one rate.")
 
 # %% [markdown]
-# (The 10 in the first picture applies only if the head is trained in steps; our recipe solves it
+# (The 10 in the first picture applies only if the head is trained in steps. Our recipe solves it
 # exactly.)
 #
-# Now we compare some of them, with all comforts on (`training.recipe` chooses settings for the
-# number of films) and few epochs. *Frozen* takes no steps at all, so it has a function of its own:
-# `training.fit_head` solves the head exactly, as the logistic regression from above (now with class
-# weights, hence the small difference). The table calls that epoch 1. The first epoch of *head, then all*
-# is solved in the same way.
+# We compare some strategies over a few epochs, with settings from `training.recipe`. For *frozen*,
+# `training.fit_head` solves the head exactly, like the logistic regression above, but with class weights
+# and another `C`. The table calls this epoch 1. *Head, then all* begins in the same way.
 
 # %%
 base = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
@@ -431,27 +425,23 @@ best, worst = max(aucs, key=lambda n: aucs[n].value), min(aucs, key=lambda n: au
 gap = metrics.auc_difference(judged[best], judged[worst]).difference
 decided = "decide" if gap.low > 0 else "do **not** decide"
 display(Markdown(
-    f"Between the highest AUC (*{best}*) and the lowest (*{worst}*) lie {gap.value:.2f} "
-    f"({gap.low:+.2f} to {gap.high:+.2f}): these {len(val)} films {decided} between them. The "
-    f"lowest validation loss has *{chosen}*, and we go on with that."))
+    f"The highest AUC (*{best}*) is {gap.value:.2f} above the lowest (*{worst}*), with a 95 % "
+    f"interval from {gap.low:+.2f} to {gap.high:+.2f}. These {len(val)} images {decided} between "
+    f"them. *{chosen}* has the lowest validation loss, so we continue with it."))
 
 # %% [markdown]
-# Two lessons hide in such a table. *Frozen* costs next to nothing, so it is always the first thing to
-# try; whatever takes longer has to earn its time. And a ranking from a few films, with one seed, is
-# no ranking: with another seed it may well turn round. With thousands of films, and more epochs,
-# training everything usually wins; with dozens it often does not. Should *all* come first here, that does
-# not refute the warning: the rule was fixed beforehand, and we follow it, whatever it picks.
+# *Frozen* costs almost nothing, so try it first. A slower strategy has to be worth its time.
 #
-# We choose by the validation *loss* rather than by the AUC: on few films the AUC moves in jumps and
-# has ties, while the loss notices every change of every score. Where two losses look equal in the table,
-# a further decimal decided, and with another seed it might be the other way round.
+# A ranking from a few images and one seed is not reliable: another seed may reverse it. With thousands
+# of images and more epochs, training everything usually wins; with dozens it often does not. We fixed
+# our rule, the lowest validation loss, in advance, and follow it. With few images the AUC moves in
+# jumps; the loss responds to every change of a score.
 
 # %% [markdown]
 # ## Another family: ResNet
 #
-# EfficientNet is one way to build a network, **ResNet** another: older, larger, and the standard in
-# the literature. The library knows both, but only one set of weights comes with the installation. For
-# the others it needs the internet once, and says what to do when there is none.
+# **ResNet** is an older and larger family of networks, very common in the literature. The library
+# downloads its weights once, or tells you what to do without internet.
 
 # %%
 try:
@@ -462,9 +452,8 @@ except errors.ModelError as error:
     display(Markdown(f"No weights for ResNet-18 here. The library's advice: *{advice}*"))
 
 # %% [markdown]
-# So that this notebook gives the same result everywhere, we now train a ResNet-18 *from random
-# weights*, for a moment only, on films shrunk to 96 pixels. It shows the start from which
-# those who skip pretraining set out.
+# To get the same result everywhere, we train a ResNet-18 *from random weights*, briefly, on images of 96
+# pixels.
 
 # %%
 fresh = models.build_model("resnet18", pretrained=False)
@@ -477,16 +466,14 @@ display(Markdown(f"ResNet-18 from random weights, two epochs: AUC {scratch_auc:.
                  f"features: AUC {aucs['frozen']:.2f}, loss {losses['frozen']:.2f}."))
 
 # %% [markdown]
-# Two epochs are a few steps, and a network from scratch needs thousands. Look at the intervals before
-# you believe either AUC: whichever is higher here, a few validation films do not decide. Nor could one
-# conclude anything about ResNet as a *family*: architecture, pretraining and training time all differ.
-# To compare two families, change one thing at a time.
+# Two epochs are a few steps; a network from scratch needs thousands. A few validation images do not
+# decide between the two AUCs. Nor do they judge ResNet as a *family*, because architecture, pretraining
+# and training time all differ.
 #
 # ## When the disease is rare
 #
-# In most clinics few films show the disease. We imitate that by throwing away pneumonias from
-# everything that is *learned* from, until one is left for every six healthy films, and ask what
-# happens to the two kinds of error.
+# In most clinics few radiographs show the disease (*class imbalance*). We imitate this: from the images
+# that we *train* on, we remove pneumonias until one is left for every six normal images.
 
 # %% tags=["nbval-check-output"]
 standard = torch.from_numpy(StandardScaler().fit_transform(features)).float()  # (N, 1280)
@@ -501,23 +488,19 @@ display(Markdown(f"Of all the films, {learn.labels.mean():.0%} show pneumonia; o
                  f"models may now learn from, **{np.mean(shares):.0%}**."))
 
 # %% [markdown]
-# (The scaling looked at all films here, though at no label. For a comparison of remedies that is fair;
-# for a final result we would not do it.) There are four usual remedies:
+# (The scaling used all images, but no labels: acceptable for comparing remedies, not for a final
+# result.) There are four usual remedies:
 #
-# - **class weights**: an error on a rare film counts for more. "Balanced" means that each class weighs
-#   the same in sum;
-# - **a balanced sampler**: rare films are drawn more often, with repeats;
-# - **focal loss**: films that are already judged well count for less, whatever their class;
-# - **a lower threshold**: train as if nothing were wrong, and call a film ill earlier. If pneumonias
-#   are a tenth of the training films, a score of one tenth is where an *average* film stands, and we
-#   cut there instead of at one half. (The code shifts the scores so that the cut at one half *is* that
-#   cut; then all remedies can be compared at one half.)
+# - **class weights**: an error on the rare class counts more. "Balanced" weights give each class the
+#   same total weight;
+# - **a balanced sampler**: images of the rare class are drawn more often, with repeats;
+# - **focal loss**: images that are already classified well count less, whatever their class;
+# - **a lower threshold**: if a tenth of the training images show pneumonia, the average score is about
+#   one tenth. Use that instead of one half. (The code shifts the scores instead, so the table can use
+#   one half for all remedies.)
 #
-# We try them on a head that we train ourselves, on the frozen features: the same moves as above, but
-# with all films in one batch, with a pull towards small weights as in the logistic regression, and
-# with an optimizer, L-BFGS, that repeats them until a problem as simple as this one is solved. (The
-# Python of this cell is not the point. `loss` computes the mean loss plus the pull, and its gradients;
-# `optimizer.step(loss)` calls it as often as it needs.)
+# We try them on a head on the frozen features. All images form one batch, and a penalty keeps the
+# weights small. The optimizer, L-BFGS, repeats the step until the problem is solved.
 
 # %%
 def train_head(inputs, truth, loss_of):
@@ -537,7 +520,7 @@ def train_head(inputs, truth, loss_of):
 
 
 # %% [markdown]
-# Now the remedies themselves: each is one line.
+# Each remedy is one line.
 
 # %%
 def judge_rare(remedy, seen, judged):
@@ -563,36 +546,32 @@ for remedy, scores in scored.items():
     each = [metrics.auc(scores.subset(part == number)).value for number in range(5)]
     lines.append(f"| {remedy} | {np.nanmean(each):.2f} | {found['sensitivity']:.2f} "
                  f"| {found['specificity']:.2f} |")
-display(Markdown("| remedy | AUC in a part | sensitivity | specificity |\n|---|---|---|---|\n"
+display(Markdown("| remedy | mean AUC of the parts | sensitivity | specificity |\n|---|---|---|---|\n"
                  + "\n".join(lines)))
 
 # %% [markdown]
-# Read it column by column. (The AUC is taken within each part and averaged: five models with five
-# different ideas of "rare" should not be ranked against each other.)
+# - With *nothing*, the model tends to answer "normal": few false alarms, many missed pneumonias. Focal
+#   loss does not know which class is rare.
+# - *Class weights* and the *sampler* are similar: counting an image six times is nearly the same as
+#   showing it six times. With more features than images, the few pneumonias are soon fitted and then
+#   have little influence.
+# - The *lower threshold* has exactly the AUC of *nothing*, because the order within a part does not
+#   change. It only exchanges missed pneumonias for false alarms.
 #
-# - With *nothing* done the network plays safe: it tends to say "normal", leaves the healthy in peace
-#   and misses the ill. Focal loss does not know that one class is rare; do not expect much of it here.
-# - *Class weights* and the *sampler* are close relatives: to count a film six times, or to show it six
-#   times, is nearly the same to the loss. They may push less than one hopes: where there are more
-#   features than films, the few ill films of training are soon fitted, and then pull no more.
-# - The *lower threshold* has exactly the AUC of "nothing", since the order of the films within a part
-#   stays. It only draws the line elsewhere, and trades misses for false alarms.
+# Which one should you use? You can set a threshold after training, from what a missed case and a false
+# alarm cost ([notebook 4](/notebooks/04_evaluate.ipynb)). Weights and samplers help to *train* a whole
+# network when most batches contain little of the rare class. But then the scores behave as if half of
+# the people had pneumonia: they are no longer probabilities. No remedy replaces more images of people
+# with pneumonia.
 #
-# So which one? The threshold costs nothing and can be set after training, on validation films, from
-# what a miss and a false alarm cost ([notebook 4](/notebooks/04_evaluate.ipynb)). Weights and
-# samplers help the *training* of a whole network, where otherwise most batches would teach it
-# nothing about the ill. But their scores are no longer probabilities for the clinic: they pretend
-# that half of the people are ill. None of them replaces what is really missing, more films of the
-# ill.
-#
-# > **Where learners fall.** Class weights *and* a balanced sampler at once: the rare class then counts
-# > twice over, and the network begins to see it everywhere.
+# > **A common mistake.** With class weights *and* a balanced sampler, the rare class is corrected twice,
+# > and the network predicts it too often.
 #
 # ### Exercise: balanced weights
 #
-# Write a function that takes the number of films of each class, for any number of classes, and
-# returns the *balanced* weights as a list: the total of all films, divided by the number of classes
-# times the films of this class. For 30 normal films and 10 pneumonias that is `[0.667, 2.0]`.
+# Write a function that takes the number of images of each class, for any number of classes. It returns
+# the *balanced* weights as a list: the number of all images, divided by the number of classes times the
+# number of images in this class. For 30 normal images and 10 pneumonias that is `[0.667, 2.0]`.
 
 # %% tags=["exercise"]
 def balanced(counts):
@@ -605,11 +584,10 @@ exercises.check("03-weights", balanced)
 # exercises.hint("03-weights")  # take away the first # for a hint
 
 # %% [markdown]
-# ## Early stopping, watched
+# ## Watch early stopping
 #
-# How long should one train? Let us train too long, on purpose: a head on the frozen features, by
-# small steps, with nothing that holds it back. An epoch takes a fraction of a second, since the
-# features are computed only once.
+# How long should you train? We train too long on purpose: a head on the frozen features, in small steps,
+# without regularisation.
 
 # %% tags=["nbval-check-output"]
 folder = Path(tempfile.mkdtemp())
@@ -623,22 +601,22 @@ plots.show(ax.figure, alt="Over 25 epochs the training loss keeps falling; the v
            "soon does not follow.")
 
 # %% [markdown]
-# These are **learning curves**, and there are few shapes to know:
+# These are **learning curves**. A few shapes are typical:
 #
 # | what you see | what it means | what to do |
 # |---|---|---|
-# | both losses fall | it is learning | go on |
-# | both stay high | it cannot, or may not: too small a learning rate, frozen too much, wrong labels | look at the data, then raise the rate |
-# | training falls, validation rises | **overfitting**: it learns the training films by heart | stop; augment; more films |
-# | it jumps up and down | steps too large, or too few validation films | lower the rate; believe only trends |
-# | validation far better than training | the training films are augmented or dropout is on; or a leak | check for a leak first |
+# | both losses fall | it is learning | continue |
+# | both stay high | learning rate too small, too much frozen, wrong labels | check the data, then raise the rate |
+# | training falls, validation rises | **overfitting**: it memorises the training images | stop; augment; get more images |
+# | a loss jumps up and down | steps too large, few validation images | lower the rate |
+# | validation far better than training | augmentation, dropout, or a leak | check for a leak first |
 #
-# Look at the AUC, too. Where the validation loss rises and the AUC does not fall, the network orders
-# the films no worse than before, but has become too sure of those that it gets wrong.
+# If the validation loss rises but the AUC does not fall, the network ranks the images as well as before,
+# but is too confident where it is wrong.
 #
-# Where would *you* have stopped? **Early stopping** is a rule for it. Remember the best validation
-# loss so far. If it has not become better for some epochs (the *patience*), stop, and go back to the
-# weights of the best epoch. We run the same training again with a patience of three.
+# Where would *you* have stopped? **Early stopping** is a rule for this. If the validation loss has not
+# improved for a number of epochs (the *patience*), stop and go back to the weights of the best epoch. We
+# repeat the training with a patience of three.
 
 # %%
 stopped = training.fit(models.build_model(), train, val, settings=replace(too_long, patience=3),
@@ -654,16 +632,16 @@ display(Markdown(
     f"was {later:.3f}, the last {watched.history['val_loss'].iloc[-1]:.3f}."))
 
 # %% [markdown]
-# Small patience saves time and may stop on a bump; large patience wastes time and is safe. Either way
-# the validation films have now been *used*: we kept the epoch that happened to suit them. Their score
-# is a little too good, and this is why there is a third set.
+# A small patience may stop at a chance rise; a large patience takes longer. Either way the validation
+# images have now been *used*: we kept the epoch that happened to suit them. Their score is a little too
+# good, so we need a test set.
 #
 # ### Exercise: write the rule
 #
-# Write a function that takes the validation loss after each epoch, and the patience, and returns the
-# epoch **whose weights are kept**, counted from 1. Training ends at the end of the list, or as soon as
-# the loss has not fallen below its best for `patience` epochs in a row. What comes after that, the
-# rule never sees. A loss equal to the best is no gain.
+# Write a function that takes the validation loss after each epoch, and the patience. It returns the
+# epoch **whose weights are kept**, counted from 1. Training ends at the end of the list, or when the
+# loss has not fallen below its best value for `patience` epochs in a row. The rule does not see later
+# losses. A loss equal to the best is not an improvement.
 
 # %% tags=["exercise"]
 def kept_epoch(losses, patience):
@@ -682,12 +660,11 @@ exercises.check("03-stop", kept_epoch)
 # exercises.hint("03-stop")  # take away the first # for a hint
 
 # %% [markdown]
-# ## The drawer with the test films
+# ## Use the test set, once
 #
-# Everything is decided: the strategy and its best epoch by the validation loss. The threshold too
-# comes from the validation films, by Youden's index: the cut where sensitivity + specificity is largest.
-# Unlike the quickstart's rule (find nine of ten), it counts both rates alike;
-# notebook 4 asks whether they are. Now the test films, once.
+# The validation loss chose the strategy and its best epoch. The threshold, too, comes from the
+# validation images. Youden's index takes the one with the largest sensitivity + specificity. Unlike the
+# quickstart's rule, it counts both equally.
 
 # %% tags=["headline"]
 model, test = runs[chosen].model, data.subset("test")
@@ -701,16 +678,14 @@ display(Markdown(
     f"{final['accuracy']:.2f} (the dummy: {dummy_test:.2f})."))
 
 # %% [markdown]
-# Compare the test AUC with the validation AUC in the table of strategies. If validation is higher,
-# do not be surprised: we chose by it. If both intervals are wide, the honest summary is a sentence
-# about the *method*, not about a winner. (The quickstart scored the same films at 224 pixels, by
-# another recipe: two numbers from a few films may lie far apart.)
+# If the validation AUC in the table of strategies is higher than this test AUC, that is no surprise: we
+# chose the model on it. If both intervals are wide, do not name a winner.
 #
-# ## Save what belongs together
+# ## Save everything the model needs
 #
-# A file of weights alone is useless: at what size, in which order of classes, with which threshold?
-# `save_model` writes the weights as *safetensors* (a format that can hold numbers and nothing that
-# runs, unlike Python's pickle) and beside it a small JSON file with everything else.
+# A file of weights alone is useless: which image size, order of classes, threshold? `save_model` writes
+# the weights as *safetensors*, a format that, unlike Python's pickle, cannot run code. A small JSON file
+# next to it holds everything else.
 
 # %% tags=["nbval-check-output"]
 sidecar = {"image_size": 128, "threshold": threshold.value, "threshold_rule": str(threshold),
@@ -723,46 +698,45 @@ np.testing.assert_array_equal(training.predict_logits(again, val.images[:4]),
 print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, info.image_size)
 
 # %% [markdown]
-# Loaded again, the network gives the same numbers to the last digit. The *fingerprint* names the
-# training films and labels: in a year, when somebody asks what this model learned from, it tells
-# whether the folder at hand is the right one. During a long training, `fit(..., out_dir=...)` also
-# keeps a checkpoint after every epoch, and `resume=True` goes on from it after a power cut.
+# The loaded network gives exactly the same numbers. The *fingerprint* identifies the training images and
+# labels: you can check later whether a folder holds the same data. `fit(..., out_dir=...)` saves a
+# checkpoint after every epoch; `resume=True` continues from it.
 #
-# ## On real films
+# ## On real radiographs
 #
-# Everything here runs on real radiographs without a change. In a terminal, fetch the public set of
-# children's chest films (about 4,700 for training) and open this notebook on it:
+# In a terminal, fetch a public set from children (about 4,700 images for training) and open this
+# notebook with it:
 #
 # ```bash
 # python -m medimg fetch pneumoniamnist --size 224
 # MEDIMG_DATASET=pneumoniamnist jupyter lab
 # ```
 #
-# Or train on all of it, without a notebook; the defaults are the recipe for a large set. How long that
-# takes depends on the machine: the README says what was measured on two cores without a GPU.
-# `--resume` goes on with a run that was broken off.
+# Or train on the whole set without a notebook (the README gives measured times):
 #
 # ```bash
 # python -m medimg fit --data pneumoniamnist --out runs/pneumonia
 # python -m medimg evaluate --model runs/pneumonia/model.safetensors --out runs/pneumonia/evaluation
 # ```
 #
-# Expect a high AUC there, with a narrow interval, and do not be too glad of it:
-# [notebook 1](/notebooks/01_load.ipynb) shows that in the set of children's films from which this one was
-# made, much besides the lungs tells the label.
+# Expect a high AUC with a narrow interval, and be careful with it.
+# [Notebook 1](/notebooks/01_load.ipynb) shows that in the original version of this set, much besides the
+# lungs reveals the label. And physicians gave the labels from the radiograph, but a normal radiograph
+# does not exclude pneumonia. In adult emergency patients, radiographs missed more than half of the lung
+# opacities that CT showed ([Self et al. 2013](https://doi.org/10.1016/j.ajem.2012.08.041)).
 
 # %% [markdown]
 # ## Key points
 #
-# - A dummy first, then logistic regression on frozen features, then a network. Each has to earn its
-#   place.
-# - Training is six moves in two loops. Everything else is comfort.
-# - Start from pretrained weights (others found that they help, most with few films); fit the head
-#   before the rest moves; keep batch norms still when batches are few and small.
-# - Class weights, sampler and threshold mostly move the line between two kinds of error. The AUC
-#   hardly notices. Use one of them, not all.
-# - Stop early, keep the best epoch, and remember that validation films wear out.
-# - A difference without an interval, from one seed and a few films, is not a result.
+# - First a dummy, then logistic regression on frozen features, then a network. Each has to beat the
+#   last.
+# - Training is a step of six parts, inside two loops.
+# - Start from pretrained weights and measure what they bring. Train the head first. Keep batch norms
+#   fixed when batches are small.
+# - Class weights, sampler and threshold mostly exchange one kind of error for the other. Use one of
+#   them.
+# - Stop early and keep the best epoch. Validation scores are then a little too good.
+# - A difference without an interval, from one seed and a few images, is not a result.
 #
 # ## Further reading
 #
@@ -776,12 +750,14 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*,
 #   ICLR 2022, [arxiv.org/abs/2202.10054](https://arxiv.org/abs/2202.10054): the head first
 # - Raghu et al., *Transfusion: Understanding Transfer Learning for Medical Imaging*, NeurIPS 2019,
-#   [arxiv.org/abs/1902.07208](https://arxiv.org/abs/1902.07208): what pretraining is worth, and when not
+#   [arxiv.org/abs/1902.07208](https://arxiv.org/abs/1902.07208): where pretraining brings little
+# - Mustafa et al., *Supervised Transfer Learning at Scale for Medical Imaging*, 2021,
+#   [arxiv.org/abs/2101.05913](https://arxiv.org/abs/2101.05913): where it brings more
 # - Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017,
 #   [doi:10.1109/ICCV.2017.324](https://doi.org/10.1109/ICCV.2017.324)
-# - van den Goorbergh et al., *The harm of class imbalance corrections for risk prediction models*,
-#   JAMIA 2022, [doi:10.1093/jamia/ocac093](https://doi.org/10.1093/jamia/ocac093)
+# - van den Goorbergh et al., *The harm of class imbalance corrections for risk prediction models*, JAMIA
+#   2022, [doi:10.1093/jamia/ocac093](https://doi.org/10.1093/jamia/ocac093)
 #
 # ## Next step
 #
-# [4. Evaluate](/notebooks/04_evaluate.ipynb) takes the scores apart: what they promise at the bedside.
+# [4. Evaluate](/notebooks/04_evaluate.ipynb) asks what the scores mean at the bedside.
