@@ -106,6 +106,13 @@ def build(layout: Layout, name: str, args: argparse.Namespace) -> list[str]:
     return complaints
 
 
+def choose(dataset: str) -> None:
+    """Name the data set to the kernels; each notebook knows its own sample by itself."""
+    os.environ.pop("MEDIMG_DATASET", None)
+    if dataset != "sample":
+        os.environ["MEDIMG_DATASET"] = dataset
+
+
 def main() -> int:
     """Read the command line, build or check, and return the exit status."""
     parser = argparse.ArgumentParser(
@@ -126,7 +133,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     args = parser.parse_args()
     layout = Layout(args.root.resolve())
-    os.environ["MEDIMG_DATASET"] = args.dataset
+    choose(args.dataset)
     if args.data:
         os.environ["MEDIMG_DATA"] = args.data
     if args.table:

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,8 +161,28 @@ def test_unreachable_weights_say_the_way_out(monkeypatch):
 
     real = building.create_model
     monkeypatch.setattr(building, "create_model", unreachable)
+    monkeypatch.setattr(building, "_hub_answers", lambda: True)
     with pytest.raises(ModelError, match=r"no route to host\).*pretrained=PATH.*pretrained=False"):
         build_model("resnet34")
+
+
+def test_without_a_connection_the_hub_is_not_asked_again_and_again(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(building.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(building, "getproxies", dict)
+        assert building._hub_answers()
+    asked = []
+
+    def asks(*_, pretrained, **__):
+        asked.append(building.constants.HF_HUB_OFFLINE)
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(building, "create_model", asks)
+    with pytest.raises(ModelError, match=rf"127\.0\.0\.1:{port} cannot be reached"):
+        build_model("resnet18")
+    assert asked == [True]
+    assert building.constants.HF_HUB_OFFLINE is False
 
 
 def test_classes_have_the_names_that_are_given():

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
+from huggingface_hub import constants
 from timm import create_model
 from timm.models import load_state_dict
 from torch import Tensor, nn
@@ -119,15 +123,33 @@ def _architecture(name: str, *, pretrained: bool) -> Any:
 
 def _downloaded(name: str) -> Any:
     """Let timm download the weights, or take them from where it keeps them."""
+    offline, cut_off = constants.HF_HUB_OFFLINE, not _hub_answers()
+    constants.HF_HUB_OFFLINE = offline or cut_off  # else it would retry for half a minute
     try:
         return _architecture(name, pretrained=True)
     except Exception as error:  # the hub's client raises kinds of its own
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if cut_off:
+            reason = f"{constants.ENDPOINT} cannot be reached"
         raise ModelError(
             f"the weights of {name} could not be downloaded by timm ({reason}); download them "
             "elsewhere and give pretrained=PATH, or use 'efficientnet_lite0', whose weights are "
             "installed, or start from random weights with pretrained=False"
         ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _hub_answers() -> bool:
+    """Say whether the hub of timm's weights can be reached; behind a proxy that is not tried."""
+    if getproxies().get("https"):
+        return True
+    address = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _packaged() -> dict[str, Tensor]:
