@@ -119,7 +119,7 @@ EXERCISES = (
                 like=_accuracy_gap,
             ),
             Mistake(
-                "That is the gap in PPV, among positive predictions. Count people with the disease.",
+                "That is the gap in PPV, among positive predictions. Count people with disease.",
                 like=_ppv_gap,
             ),
             Mistake(
@@ -139,8 +139,8 @@ EXERCISES = (
         "patients with disease have wide intervals.",
         hints=(
             "Two steps: first the number of patients with disease, then the number to recruit.",
-            "Use `wilson_half_width(0.85, n)` for many n, as above, and take the smallest n that is "
-            "narrow enough.",
+            "Use `wilson_half_width(0.85, n)` for many n, as above, and take the smallest n "
+            "whose interval is narrow enough.",
             "If 8 in 100 have the disease, you recruit 100 / 8 patients for each of them.",
         ),
         mistakes=(

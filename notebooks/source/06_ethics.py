@@ -5,11 +5,11 @@
 #
 # **You will be able to**
 #
-# - de-identify DICOM files, verify the result, and say what a person must still decide;
+# - de-identify DICOM files and verify the result;
 # - measure whether a network works equally well for all groups, and what reduces a gap;
 # - distinguish kinds of validation, and plan the number of patients;
-# - find the rules of the United States and the European Union;
-# - write a model card and a dataset card from computed numbers.
+# - find the rules in the United States and European Union;
+# - write a model card and a dataset card.
 #
 # **You need first:** [quickstart](/quickstart.ipynb), and sensitivity, thresholds and intervals from
 # [4. Evaluate](/notebooks/04_evaluate.ipynb).
@@ -46,8 +46,8 @@ work = Path(tempfile.mkdtemp())  # for the output of this notebook; deleted at t
 # %% [markdown]
 # ## 1. Whose image is this?
 #
-# Before an image leaves the hospital, it must be de-identified. The sample's DICOM files show invented
-# people, with headers filled in as in hospitals.
+# Before an image leaves the hospital, it must be de-identified. The sample's people are invented; its
+# DICOM headers are filled in as in hospitals.
 #
 # Which of these lines could identify a person?
 
@@ -64,12 +64,12 @@ for name in telling:
 # %% [markdown]
 # Nearly all. The name does it directly, record and accession numbers through the hospital's system, the
 # others *together*: how many people of that age and sex had a chest radiograph in that clinic on that
-# day? Only the tube voltage (KVP) does not.
+# day? Only the tube voltage (KVP) identifies nobody.
 #
-# - **United States.** HIPAA allows two ways (45 CFR 164.514). *Safe Harbor*: eighteen kinds of
-#   identifiers are removed, and the covered entity (such as the hospital) has no actual knowledge that
-#   what is left could identify the person. *Expert determination*: a statistical expert determines and
-#   documents that the risk is very small. DICOM has its own list (PS3.15, Annex E).
+# - **United States.** HIPAA allows two ways to de-identify (45 CFR 164.514). *Safe Harbor*: eighteen
+#   kinds of identifiers are removed, and the covered entity (such as the hospital) has no actual
+#   knowledge that what is left could identify the person. *Expert determination*: a statistical expert
+#   determines and documents that the risk is very small. DICOM has its own list (PS3.15, Annex E).
 # - **European Union.** Pseudonymised data are personal data for anyone who holds the key (GDPR, Article
 #   4(5), Recital 26). For a recipient, it depends on whether they could reasonably identify the person
 #   (Court of Justice, C-413/23 P, EDPS v SRB, 4 September 2025; decided under Regulation 2018/1725, the
@@ -106,8 +106,8 @@ for line in hits:
     print(re.sub(r"\s+", " ", line))
 
 # %% [markdown]
-# The name is still in the file. Names also hide in *private elements* (defined by the vendor), in
-# comments, and in the pixels.
+# The name is still in the file. Names also hide in vendors' *private elements*, in comments, and in the
+# pixels.
 #
 # ### Why a plain hash is not enough
 #
@@ -127,8 +127,7 @@ print(f"pseudonym {pseudonym[:12]}... is {number}, found after {tried:,} guesses
 
 # %% [markdown]
 # The usual solution is a *keyed* hash: without its secret, nobody can test guesses. The same secret
-# always gives the same pseudonyms. But anyone who holds it can reverse them, so never send it with the
-# data.
+# gives the same pseudonyms. But anyone who holds it can reverse them, so never send it with the data.
 #
 # ### De-identify and verify
 #
@@ -180,9 +179,9 @@ assert (before, after, report.ok) == (len(wanted), 0, True)
 print(f"of {len(wanted)} texts, {before} are in the input and {after} in the output")
 
 # %% [markdown]
-# All were in the *bytes* of the input; none is in the bytes of the output. (This does not find text
-# drawn into pixels.) The library also searches for dates, addresses, serial numbers, UIDs and private
-# texts. Its result for the eighteen Safe Harbor identifiers:
+# All were in the *bytes* of the input; none is in the output. (This does not find text drawn into
+# pixels.) The library also searches for dates, addresses, serial numbers, UIDs and private texts. Its
+# result for the eighteen Safe Harbor identifiers:
 
 # %% tags=["nbval-check-output"]
 report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
@@ -195,7 +194,7 @@ report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 # may count in several rows.
 #
 # "None found" means none *without an explanation*, such as a short text inside a longer number. Other
-# hits are leaks, and that copy is not written. The HTML report lists the spellings that were searched.
+# hits are leaks, and that copy is not written.
 
 # %%
 with pd.option_context("display.max_colwidth", None):
@@ -205,8 +204,8 @@ print("hits without an explanation:", len(report.leaks))
 # %% [markdown]
 # ### Two folders: share only one
 #
-# A second folder, `.private`, holds the secret and the table that links inputs to outputs. It stays in
-# the hospital.
+# A second folder, `to_share.private`, holds the secret and the table that links inputs to outputs. It
+# stays in the hospital.
 
 # %% tags=["nbval-check-output"]
 private = outgoing.with_name(outgoing.name + ".private")
@@ -217,12 +216,12 @@ again = deid.deidentify(incoming, outgoing, progress=False)
 print("run a second time:", again.files["status"].value_counts().to_dict())
 
 # %% [markdown]
-# The second run kept the results, so you can process an archive in parts.
+# With the same secret, the second run kept the results. So you can process an archive in parts.
 #
 # ### Dates: keep the intervals, lose Safe Harbor
 #
 # `retain_dates` moves all dates of a patient back by one secret number of days: the dates become false,
-# the *intervals* stay true. Look at the third identifier.
+# the *intervals* stay true.
 
 # %% tags=["nbval-check-output"]
 visits = sample[sample["patient_id"] == sample.loc[sample["visit"] == 2, "patient_id"].iloc[0]]
@@ -250,14 +249,13 @@ print("identifier 3 settled:", dated.hipaa["settled"].iloc[2])
 report.look_at
 
 # %% [markdown]
-# Look at the lower left corner of the first image with burned-in text. (We switch the reader's warning
-# off.)
+# Look at the lower left corner of the first image with burned-in text.
 
 # %%
 table = pd.read_csv(private / "files.csv").set_index("input")
 name = Path(burned["dicom_path"].iloc[0]).name
 cleaned = outgoing / table.loc[name, "output"]
-logging.getLogger("medimg.images").setLevel(logging.ERROR)
+logging.getLogger("medimg.images").setLevel(logging.ERROR)  # switch off its warning about text
 corner = np.s_[-70:, :260]  # the last 70 rows, the first 260 columns
 fig = plots.plot_grid(
     [images.read_image(path)[corner] for path in (incoming / name, cleaned)],
@@ -269,7 +267,7 @@ print("Patient Identity Removed:", images.read_header(cleaned).PatientIdentityRe
 
 # %% [markdown]
 # The header is clean, but the name is legible: *Patient Identity Removed* says NO. We blank a *box* in
-# files whose header states burned-in text. (A person chooses it: here the text is in the last rows.)
+# files whose header states burned-in text. (A person chooses it; here, the last rows.)
 
 # %%
 sizes = {(images.read_header(p).Rows, images.read_header(p).Columns) for p in burned["dicom_path"]}
@@ -283,7 +281,7 @@ table = pd.read_csv(work / "blanked.private" / "files.csv").set_index("input")
 boxed = work / "blanked" / table.loc[name, "output"]
 
 # %% [markdown]
-# Look again and measure: nothing may be left inside the box, and no pixel outside may change.
+# Nothing may be left inside the box, and no pixel outside may change.
 
 # %% tags=["nbval-check-output"]
 old, new = images.read_values(incoming / name), images.read_values(boxed)
@@ -300,18 +298,18 @@ plots.show(fig, alt=f"The text is gone under a black strip; {changed} pixels out
 # Before you share data, a person must decide about:
 #
 # - **Burned-in text** that the header does not mention, as in ultrasound and screenshots.
-# - **Faces.** A head CT or MR shows the face; software has matched such faces with photographs (Schwarz
-#   2019).
+# - **Faces.** A head CT or MR shows the face; software has matched such faces with photographs ([Schwarz
+#   2019](https://doi.org/10.1056/NEJMc1908881)).
 # - **The body.** A rare finding or an implant can be recognised. A network can match chest radiographs
-#   of one person taken years apart (Packhäuser 2022). De-identified is not anonymous for ever: share
-#   under a contract.
+#   of one person taken years apart ([Packhäuser 2022](https://doi.org/10.1038/s41598-022-19045-3)).
+#   De-identified is not anonymous for ever: share under a contract.
 # - **The pseudonym.** Ours is derived from the record number. Safe Harbor allows only codes not derived
 #   from information about the person (45 CFR 164.514(c)). A random table is safer; ask a lawyer.
 #
 # ### Exercise: what can still identify a person?
 #
-# Name, record number and birth date were removed. What can still identify the patient, alone or
-# together? Give all letters, as in `["a", "b"]`.
+# Name, record number and birth date were removed. What can still identify the patient, alone or combined
+# with other records? Give all letters, as in `["a", "b"]`.
 #
 # - a) the day and minute of the examination, with the name of the hospital
 # - b) the tube voltage, 120 kV
@@ -330,10 +328,12 @@ exercises.check("06-pointing", pointing)
 # ## 2. Which patients does it miss?
 #
 # A network with a good average can fail a group. A program that allocated care used *costs* as a measure
-# of *illness* and underestimated the needs of Black patients (Obermeyer 2019). Networks for chest
-# radiographs missed disease more often in women, Black patients and patients with Medicaid, public
-# insurance for people with low incomes (Seyyed-Kalantari 2021). Pulse oximeters missed low oxygen more
-# often in Black than in white patients (Sjoding 2020).
+# of *illness* and underestimated the needs of Black patients ([Obermeyer
+# 2019](https://doi.org/10.1126/science.aax2342)). Networks for chest radiographs missed disease more
+# often in women, Black patients and patients with Medicaid, public insurance for people with low incomes
+# ([Seyyed-Kalantari 2021](https://doi.org/10.1038/s41591-021-01595-0)). Pulse oximeters missed low
+# oxygen more often in Black than in white patients ([Sjoding
+# 2020](https://doi.org/10.1056/NEJMc2029240)).
 #
 # We use frozen features and a linear classifier ([notebook 3](/notebooks/03_finetune.ipynb)) with
 # cross-validation: the classifier that scores an image was not trained on its patient.
@@ -416,10 +416,10 @@ display(Markdown(say))
 # %% [markdown]
 # Two cautions:
 #
-# - **No visible gap does not mean no gap.** With twenty positive images per group, ten percentage points
-#   usually stay hidden. The interval shows how large a gap could be.
-# - **A visible gap may be chance.** Of twenty gaps, about one stands out by chance. In the sample, age,
-#   sex and hospital are independent of the disease ([card](/data/README.md)).
+# - **No visible gap does not mean no gap.** With twenty positive images per group, a true gap of ten
+#   percentage points usually stays hidden. The interval shows how large it could be.
+# - **A visible gap may be chance.** If you examine twenty gaps, about one stands out by chance. In the
+#   sample, age, sex and hospital are independent of the disease ([card](/data/README.md)).
 #
 # Name the groups *before* you look, and report all.
 #
@@ -445,7 +445,7 @@ exercises.check("06-gap", sensitivity_gap)
 # ### A bias that we make ourselves
 #
 # Every patient is imaged on machine **A** (the image as it is) and on an old machine **B** (more noise,
-# less contrast). Patients and disease are the same.
+# less contrast). Any difference comes from the machine and the training data.
 
 # %%
 other = augment.corrupt(augment.corrupt(data.images, "contrast", 0.6), "noise", 12.0)
@@ -458,8 +458,8 @@ plots.show(
 )
 
 # %% [markdown]
-# A chosen share of training *patients* now comes from B; scores are cross-validated again. `copies`
-# counts B's images several times: *reweighting*.
+# Now a share of the training *patients* comes from B. `copies` counts B's images several times:
+# *reweighting*.
 
 # %%
 patients, number = np.unique(data.patients, return_inverse=True)
@@ -516,8 +516,8 @@ display(Markdown("; ".join(
     f"{gap.loc[key, 'high']:+.2f})" for key in ("sensitivity", "specificity", "auc"))))  # fmt: skip
 
 # %% [markdown]
-# Both machines imaged the same patients, so `metrics.subgroups` makes a *paired* comparison: differences
-# between patients cancel out, and the intervals are narrower.
+# Both machines imaged the same patients, so `metrics.subgroups` makes a *paired* comparison, with
+# narrower intervals.
 #
 # Compare the table's first two rows: the network was not trained on B. *Which* number falls: sensitivity
 # (pneumonia is missed) or specificity (false alarms)? Which intervals exclude zero? If the AUC falls
@@ -542,12 +542,12 @@ plots.show(fig, alt="Scores of the same images on both machines; the line is the
 # Read the AUC first: only a higher AUC, beyond its interval, shows better separation. Sensitivity can
 # rise merely because specificity falls.
 #
-# - **More images from B** (last rows): usually the best remedy, and always the most expensive. Here they
-#   *replace* images from A, so A may get worse; otherwise add them.
+# - **More images from B**: usually the best remedy, and always the most expensive. Here they *replace*
+#   images from A, so A may get worse; in practice you add images.
 # - **Reweighting**: free, but risky. The weight grows, not the number of patients, and the classifier
 #   may overfit them. Compare with *1 in 10*.
 # - **A separate threshold for B**: free. It exchanges errors; the AUC stays the same. We choose it for
-#   A's sensitivity on half of the patients and apply it to the other half, both ways.
+#   A's sensitivity on one half of the patients and apply it to the other.
 
 # %%
 goal = min(metrics.evaluate(on_a, threshold=0.5)["sensitivity"].value, 0.98)
@@ -562,13 +562,12 @@ for name, calls in (("0.5 for all", on_b.y_score >= 0.5), ("B's own", called_b))
           f"specificity {1 - calls[~ill].mean():.2f}")  # fmt: skip
 
 # %% [markdown]
-# It has three problems:
+# A separate threshold has three problems:
 #
 # - The group must be known, and in a small group the threshold is unstable.
 # - For a *machine*, it needs validation, and changing a marketed device may make you its legal
 #   manufacturer (MDR, Article 16). For *sex* or *origin*, it is unequal treatment: ask a lawyer. (United
-#   States: 45 CFR 92.210 on discrimination by decision support tools; hospitals have had to comply since
-#   1 May 2025.)
+#   States, since 1 May 2025: 45 CFR 92.210 on discrimination by decision support tools.)
 # - It cannot make everything equal. Suppose only prevalence differs between two clinics:
 
 # %% tags=["nbval-check-output"]
@@ -578,25 +577,28 @@ for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
 
 # %% [markdown]
 # At equal sensitivity and specificity, different prevalence gives different PPVs, unless there are no
-# false positives at all (Chouldechova 2017). Clinicians and patients must say which kind of *fairness*
-# matters. Removing the column "sex" does not help: networks recognise sex, age and even self-reported
-# race in the image (Gichoya 2022).
+# false positives at all ([Chouldechova 2017](https://doi.org/10.1089/big.2016.0047)). Clinicians and
+# patients must say which kind of *fairness* matters. Removing the column "sex" does not help: networks
+# recognise sex, age and even self-reported race in the image ([Gichoya
+# 2022](https://doi.org/10.1016/S2589-7500%2822%2900063-2)).
 #
 # ## 3. Would it work elsewhere?
 #
 # | validation | patients | shows | does not show |
 # |---|---|---|---|
 # | internal | others, same hospital and years | more than memorising | other places |
-# | external | other hospitals | whether it works elsewhere | whether it helps |
+# | external | other hospitals, machines, populations | whether it works elsewhere | whether it helps |
 # | prospective | *after* the network was fixed, by a written plan | results on unselected patients | whether outcomes improve |
 # | randomised | prospective, with or without it by chance | whether patients benefit | (expensive, rare) |
 #
-# Machine B was only a stress test, with the same patients. Pneumonia networks often did worse at other
-# hospitals and could recognise the hospital from the image (Zech 2018). A sepsis alarm in use at
-# hundreds of hospitals missed two of three cases in an external study (Wong 2021).
+# Machine B was a stress test with the same patients. Pneumonia networks often did worse at other
+# hospitals and could recognise the hospital from the image ([Zech
+# 2018](https://doi.org/10.1371/journal.pmed.1002683)). A sepsis alarm in use at hundreds of hospitals
+# missed two of three cases in an external study ([Wong
+# 2021](https://doi.org/10.1001/jamainternmed.2021.2626)).
 #
 # Readers may trust a network too much (*automation bias*); *reader studies* compare readers with and
-# without it. After introduction, monitor it.
+# without it. After introduction, monitor the results.
 #
 # ### How many patients are needed?
 #
@@ -629,7 +631,7 @@ display(Markdown(f"For a sensitivity of 0.90, give or take 0.05: **{enough}** il
 
 # %% [markdown]
 # Half the width needs four times the patients *with disease*. If one in twenty has it, recruit twenty
-# for each on average, and a tenth more for safety. Each subgroup needs as many.
+# for each; this is an average, so add a tenth. Each subgroup needs as many.
 #
 # ### Exercise: plan a study
 #
@@ -669,18 +671,16 @@ exercises.check("06-validation", validation)
 # %% [markdown]
 # ## 4. Which rules apply?
 #
-# **As of November 2026.** This is an introduction, not legal advice. Rules change: follow the links and
-# ask your regulatory expert. Most statements were compared with sources or summaries of autumn 2026 (AI
-# Act), May 2026 (MDR) and spring 2026 (FDA).
+# **As of November 2026.** This is an introduction, not legal advice. Rules change: ask your regulatory
+# expert. Most statements were compared with texts of autumn 2026 (AI Act), May 2026 (MDR) and spring
+# 2026 (FDA).
 #
-# Software that reads an image to support a decision about a patient is usually a *medical device*
-# (software as a medical device, SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades it:
+# Software that reads images to support decisions about patients is usually *software as a medical
+# device* (SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades its impact:
 #
-# | patient's state | treat or diagnose | drive management | inform |
-# |---|---|---|---|
-# | critical | IV | III | II |
-# | serious | III | II | I |
-# | not serious | II | I | I |
+# - treat or diagnose: IV if the patient's state is critical, III if serious, II if not serious;
+# - drive management: III, II, I;
+# - inform: II, I, I.
 #
 # "Sorts the worklist" and "rules out pneumonia" are two devices, even with the *same network*. The
 # **intended use**, stated by the manufacturer, decides.
@@ -689,32 +689,33 @@ exercises.check("06-validation", validation)
 #
 # Some decision support is exempt, but never software that analyses medical images (section 520(o)(1)(E)
 # of the Food, Drug, and Cosmetic Act; guidance of January 2026). The FDA has its own classes, I (low
-# risk) to III (high):
+# risk) to III (high), and three routes:
 #
-# | route | when | what must be shown | 21 CFR |
-# |---|---|---|---|
-# | **510(k)** (premarket notification) | similar device on the market | substantial equivalence | 807, subpart E |
-# | **De Novo** | nothing similar, low or moderate risk | safe and effective, usually under *special controls* | 860, subpart D |
-# | **PMA** (premarket approval) | class III | safe and effective by valid scientific evidence | 814 |
+# - **510(k)**, premarket notification: show substantial equivalence to a device on the market (21 CFR
+#   807, subpart E);
+# - **De Novo**, nothing similar, low or moderate risk: show that it is safe and effective, usually under
+#   *special controls* (21 CFR 860, subpart D);
+# - **PMA**, premarket approval, class III: show the same by valid scientific evidence (21 CFR 814).
 #
 # Imaging software, all class II:
 #
 # - image management and processing: [892.2050](https://www.ecfr.gov/current/title-21/section-892.2050)
 # - diagnosis (lesions suspicious of cancer):
 #   [892.2060](https://www.ecfr.gov/current/title-21/section-892.2060)
-# - detection (marks places): [892.2070](https://www.ecfr.gov/current/title-21/section-892.2070)
-# - triage: [892.2080](https://www.ecfr.gov/current/title-21/section-892.2080) (De Novo in February 2018,
-#   codified in [January 2020](https://www.govinfo.gov/content/pkg/FR-2020-01-22/html/2020-00496.htm)),
-#   for a network that moves likely pneumonias up the worklist
+# - detection (marks possible abnormalities):
+#   [892.2070](https://www.ecfr.gov/current/title-21/section-892.2070)
+# - triage: [892.2080](https://www.ecfr.gov/current/title-21/section-892.2080) (De Novo in 2018, codified
+#   in [January 2020](https://www.govinfo.gov/content/pkg/FR-2020-01-22/html/2020-00496.htm)), such as
+#   moving likely pneumonias up the worklist
 # - detection and diagnosis: 892.2090 (codified in [June
 #   2025](https://www.federalregister.gov/d/2025-10789))
 #
-# Retraining normally needs a new submission. A **predetermined change control plan** (PCCP; section
-# 515C, December 2022) states beforehand *what* may change, *how* it is validated, and *what could go
-# wrong*
+# A significant change normally needs a new submission. A **predetermined change control plan** (PCCP;
+# section 515C, December 2022) states beforehand *what* may change, *how* it is validated, and *what
+# could go wrong*
 # ([guidance](https://www.fda.gov/regulatory-information/search-fda-guidance-documents/marketing-submission-recommendations-predetermined-change-control-plan-artificial-intelligence),
-# reissued August 2025). Guidance on the life cycle was still a draft. *Good machine learning practice*
-# (IMDRF N88, January 2025) asks for independent test sets, representative patients and monitoring.
+# reissued August 2025), for example for retraining. *Good machine learning practice* (IMDRF N88, January
+# 2025) asks for independent test sets, representative patients and monitoring.
 #
 # The [list of AI-enabled
 # devices](https://www.fda.gov/medical-devices/software-medical-device-samd/artificial-intelligence-enabled-medical-devices)
@@ -728,30 +729,29 @@ exercises.check("06-validation", validation)
 #   serious deterioration or surgery; III if death or irreversible deterioration. From IIa on, a
 #   *notified body* (a designated organisation) checks it. A proposal (COM(2025) 1023, December 2025; not
 #   passed when we last looked) would rewrite rule 11 and remove most direct AI Act duties for devices.
-# - **MDR, Article 5(5)**: a hospital may make a device for its own use under fewer rules. Conditions
-#   include: no transfer to another legal entity, quality management, Annex I (safety and performance),
-#   and a documented reason why no equivalent device on the market meets the patients' needs.
+# - **MDR, Article 5(5)**: a hospital may make a device for itself under fewer rules. Conditions include:
+#   no transfer to another legal entity, quality management, Annex I (safety and performance), and a
+#   documented reason why no equivalent device on the market meets the patients' needs well enough.
 # - **AI Act**, [Regulation (EU) 2024/1689](https://eur-lex.europa.eu/eli/reg/2024/1689/oj): a device
 #   that a notified body must check is also a *high-risk* AI system (Article 6(1)). It needs risk
 #   management, data governance, logging, human oversight and stated accuracy. Hospitals that use it have
 #   duties too. [Regulation (EU) 2026/1744](https://eur-lex.europa.eu/eli/reg/2026/1744/oj) ("Digital
-#   Omnibus on AI", in force since 27 July 2026) moved dates and softened duties.
+#   Omnibus on AI", since 27 July 2026) moved dates and softened duties.
 #
-# | from | AI Act |
-# |---|---|
-# | 1 August 2024 | in force |
-# | 2 February 2025 | forbidden practices; staff training (Article 4, softened in 2026) |
-# | 2 August 2025 | general-purpose models |
-# | 2 August 2026 | general application; transparency (Article 50) |
-# | 2 December 2027 | high-risk uses of Annex III (before: 2 August 2026) |
-# | 2 August 2028 | high-risk AI in products such as medical devices (before: 2 August 2027) |
+# The AI Act entered into force on 1 August 2024. It applies in steps:
 #
-# Approval means that a device may be *sold*, not that it works in *your* ward.
+# - 2 February 2025: forbidden practices; AI literacy of staff (Article 4, softened in 2026)
+# - 2 August 2025: general-purpose models
+# - 2 August 2026: the Act in general, with transparency (Article 50)
+# - 2 December 2027: high-risk uses of Annex III (before: August 2026)
+# - 2 August 2028: high-risk AI in products such as medical devices (before: August 2027)
+#
+# Approval means that a device may be *sold*, not that it works in *your* ward. Measure that.
 #
 # ## 5. Report it: a model card
 #
-# A **model card** (Mitchell 2019) says what a model is for, on whom it was measured, how well it works
-# and where it fails. Compute its numbers; do not type them.
+# A **model card** ([Mitchell 2019](https://doi.org/10.1145/3287560.3287596)) says what a model is for,
+# on whom it was measured, how well it works and where it fails. Compute its numbers; do not type them.
 
 # %%
 change = {
@@ -787,8 +787,9 @@ answered.agg(["sum", "size"]).rename(columns={"sum": "answered", "size": "items"
 
 # %% [markdown]
 # The card lists what we left open. The table counts how many items of two reporting guidelines the
-# numbers answer: TRIPOD+AI for prediction models (Collins 2024) and CLAIM for imaging (Tejani 2024). The
-# card in short:
+# numbers answer: TRIPOD+AI for prediction models ([Collins
+# 2024](https://doi.org/10.1136/bmj-2023-078378)) and CLAIM for imaging ([Tejani
+# 2024](https://doi.org/10.1148/ryai.240300)). The card in short:
 
 # %%
 told = pd.Series(asdict(card)).replace("", "(not stated)").to_frame("statement")
@@ -802,8 +803,9 @@ with pd.option_context("display.max_colwidth", None):
 # %% [markdown]
 # ### And a dataset card
 #
-# A **dataset card** (Gebru 2021: *datasheet*) says who is in the data set, who is not, where the labels
-# come from and how to use it. The sample has a [full one](/data/README.md).
+# A **dataset card** ([Gebru 2021](https://doi.org/10.1145/3458723): *datasheet*) says who is in the data
+# set, who is not, where the labels come from and how to use it. The sample has a [full
+# one](/data/README.md).
 
 # %%
 facts = {
@@ -824,8 +826,8 @@ with pd.option_context("display.max_colwidth", None):
     display(pd.Series(facts).to_frame("computed"))
 
 # %% [markdown]
-# Where it says "NOT RECORDED" (four times for Kermany's set), nobody can ever check those groups. Add by
-# hand: did the people consent, or what is the legal basis?
+# Where it says "NOT RECORDED" (Kermany's set: four times), nobody can check the groups. Add: did the
+# people consent, or what is the legal basis?
 
 # %%
 shutil.rmtree(work)  # this deletes the secret, too
@@ -837,29 +839,18 @@ shutil.rmtree(work)  # this deletes the secret, too
 #   a person looks. Never share the private folder.
 # - Report each group with its interval and count. No visible gap does not mean no gap.
 # - More data from the missed group adds information; separate thresholds only move errors.
-# - Each kind of validation answers its own question. Count patients *with disease*.
+# - External validation and enough patients *with disease* show whether it works elsewhere.
 # - The intended use decides the rules. Approval is no proof for your ward.
 # - Finish with a card, and state the uncertainty.
 #
 # ## Further reading
 #
-# - Privacy: [Schwarz 2019](https://doi.org/10.1056/NEJMc1908881); [Packhäuser
-#   2022](https://doi.org/10.1038/s41598-022-19045-3); [DICOM PS3.15, Annex
-#   E](https://dicom.nema.org/medical/dicom/current/output/html/part15.html#chapter_E); [45 CFR
+# - Privacy: [DICOM PS3.15, Annex
+#   E](https://dicom.nema.org/medical/dicom/current/output/html/part15.html#chapter_E), [45 CFR
 #   164.514](https://www.ecfr.gov/current/title-45/section-164.514)
-# - Fairness: [Obermeyer 2019](https://doi.org/10.1126/science.aax2342); [Seyyed-Kalantari
-#   2021](https://doi.org/10.1038/s41591-021-01595-0); [Sjoding
-#   2020](https://doi.org/10.1056/NEJMc2029240); [Gichoya
-#   2022](https://doi.org/10.1016/S2589-7500%2822%2900063-2); [Chouldechova
-#   2017](https://doi.org/10.1089/big.2016.0047)
-# - Validation: [Zech 2018](https://doi.org/10.1371/journal.pmed.1002683); [Wong
-#   2021](https://doi.org/10.1001/jamainternmed.2021.2626)
-# - Reporting: [TRIPOD+AI](https://doi.org/10.1136/bmj-2023-078378);
-#   [CLAIM](https://doi.org/10.1148/ryai.240300);
-#   [DECIDE-AI](https://doi.org/10.1038/s41591-022-01772-9), early clinical evaluation; [Mitchell
-#   2019](https://doi.org/10.1145/3287560.3287596); [Gebru 2021](https://doi.org/10.1145/3458723)
+# - Early clinical evaluation: [DECIDE-AI](https://doi.org/10.1038/s41591-022-01772-9)
 #
 # ## Next step
 #
-# Bring your own images ([how](/notebooks/instructor/own-data.md)), with your hospital's permission, and
-# start again at [1. Load](/notebooks/01_load.ipynb).
+# With your hospital's permission, [bring your own images](/notebooks/instructor/own-data.md) and start
+# again at [1. Load](/notebooks/01_load.ipynb).
