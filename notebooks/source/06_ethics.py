@@ -676,7 +676,7 @@ exercises.check("06-validation", validation)
 # 2026 (FDA).
 #
 # Software that reads images to support decisions about patients is usually *software as a medical
-# device* (SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades its impact:
+# device* (SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades its impact (IV: highest):
 #
 # - treat or diagnose: IV if the patient's state is critical, III if serious, II if not serious;
 # - drive management: III, II, I;
@@ -738,7 +738,7 @@ exercises.check("06-validation", validation)
 #   duties too. [Regulation (EU) 2026/1744](https://eur-lex.europa.eu/eli/reg/2026/1744/oj) ("Digital
 #   Omnibus on AI", since 27 July 2026) moved dates and softened duties.
 #
-# The AI Act entered into force on 1 August 2024. It applies in steps:
+# The AI Act entered into force on 1 August 2024. Steps:
 #
 # - 2 February 2025: forbidden practices; AI literacy of staff (Article 4, softened in 2026)
 # - 2 August 2025: general-purpose models
