@@ -15,7 +15,7 @@ SENSITIVITY, HALF_WIDTH, PREVALENCE = 0.85, 0.04, 0.08
 
 
 def _patients() -> tuple[tuple[Ints, Ints, Ints], ...]:
-    """Three small sets of patients: what is true, what was called, the group."""
+    """Three small sets of patients: truth, prediction and group."""
     return tuple(
         (np.array(y), np.array(called), np.array(group))
         for y, called, group in (
@@ -51,7 +51,7 @@ def _over_everyone(y_true: Ints, y_called: Ints, group: Ints) -> float:
 
 
 def _ill_by_wilson(share: float = SENSITIVITY) -> int:
-    """Fewest ill patients for which Wilson's interval is narrow enough."""
+    """Fewest patients with disease for which Wilson's interval is narrow enough."""
     n = 1
     while True:
         inside = share * (1 - share) / n + Z**2 / (4 * n**2)
@@ -67,14 +67,14 @@ def _recruited() -> int:
 EXERCISES = (
     Exercise(
         name="06-pointing",
-        question="Which of these can still lead back to the patient?",
+        question="Which of these can still identify the patient?",
         kind=Choices("a", "b", "c", "d", "e"),
         expected=lambda: {"a", "c", "e"},
-        right="A time and a place, a serial number and a UID each lead into somebody's archive; "
-        "voltage and pixel spacing are shared by everyone who was filmed there.",
+        right="Time and place, a serial number and a UID can each be looked up in some archive. "
+        "Thousands of patients share the tube voltage and the pixel spacing.",
         hints=(
-            "For each, ask: is there an archive in which this entry stands beside a name?",
-            "What thousands of patients have in common points to none of them.",
+            "For each, ask: does some archive store this entry together with a name?",
+            "What thousands of patients have in common identifies none of them.",
         ),
         mistakes=(
             Mistake(
@@ -83,17 +83,17 @@ EXERCISES = (
                 when=lambda value: bool(value & {"b", "d"}),
             ),
             Mistake(
-                "Look again at the UID: it means nothing to a stranger, but the hospital's archive "
-                "finds the study by it, and the patient with it.",
+                "Look again at the UID: to a stranger it means nothing, but the hospital's archive "
+                "can find the study with it, and so the patient.",
                 when=lambda value: value == {"a", "c"},
             ),
             Mistake(
-                "An implant's serial number is registered under its bearer's name, in free text as "
-                "anywhere else.",
+                "An implant's serial number is registered with the patient's name. It identifies "
+                "the patient in free text as well.",
                 when=lambda value: value == {"a", "e"},
             ),
             Mistake(
-                "Who lay on the table there at that minute? The hospital's schedule knows.",
+                "Who was examined there at that minute? The hospital's schedule knows.",
                 when=lambda value: "a" not in value and bool(value),
             ),
         ),
@@ -103,25 +103,28 @@ EXERCISES = (
         question="What is the sensitivity in group 1 minus that in group 0?",
         kind=Function(cases=_patients(), tolerance=1e-6),
         expected=_gap,
-        right="The same formula as ever, within each group; now it wants an interval.",
+        right="The usual formula, within each group. A report also needs the interval.",
         hints=(
-            "Sensitivity looks at the ill only, here at the ill of one group.",
-            "`(y_true == 1) & (group == 0)` picks the ill of group 0; the mean of `y_called` there "
-            "is the share that was found.",
+            "Sensitivity counts only people with the disease, here those of one group.",
+            "`(y_true == 1) & (group == 0)` selects the people with the disease in group 0; the "
+            "mean of `y_called` there is the share that was found.",
         ),
         mistakes=(
-            Mistake("Right sizes, wrong sign: it is group 1 *minus* group 0.", like=_swapped),
             Mistake(
-                "That is the gap in accuracy: it counts the healthy too. Look at the ill only.",
+                "The size is right, but it has the wrong sign: compute group 1 *minus* group 0.",
+                like=_swapped,
+            ),
+            Mistake(
+                "That is the gap in accuracy: it also counts people without the disease.",
                 like=_accuracy_gap,
             ),
             Mistake(
-                "That is the gap in PPV: it starts from those who were called. Start from the ill.",
+                "That is the gap in PPV, among positive predictions. Count people with disease.",
                 like=_ppv_gap,
             ),
             Mistake(
-                "You divide by everyone in the group. Divide by its ill: a group with few ill "
-                "would look bad for that alone.",
+                "You divide by everyone in the group. Divide by the number with the disease; "
+                "otherwise a group with little disease looks bad for that reason alone.",
                 like=_over_everyone,
             ),
         ),
@@ -129,34 +132,34 @@ EXERCISES = (
     Exercise(
         name="06-recruit",
         question="How many patients must the study recruit?",
-        # Rounding at either step may move the answer by one ill patient's worth.
+        # Rounding at either step may move the answer by 1 / PREVALENCE patients.
         kind=Number(tolerance=13, low=1, unit="patients"),
         expected=_recruited,
-        right="Thousands, for one number at one hospital. Now you know why so many studies stop at "
-        "a few dozen ill patients, and what their intervals hide.",
+        right="Thousands of patients, for one number at one hospital. Studies with a few dozen "
+        "patients with disease have wide intervals.",
         hints=(
-            "Two steps: first how many ill patients; then how many must come for that many ill.",
-            "Use `wilson_half_width(0.85, n)` for many n, as above, and take the first that is "
-            "narrow enough.",
-            "If 8 in 100 are ill, each ill patient costs 100 / 8 patients.",
+            "Two steps: first the number of patients with disease, then the number to recruit.",
+            "Use `wilson_half_width(0.85, n)` for many n, as above, and take the smallest n "
+            "whose interval is narrow enough.",
+            "If 8 in 100 have the disease, you recruit 100 / 8 patients for each of them.",
         ),
         mistakes=(
             Mistake(
-                "So many *ill* patients, yes. But the ward sends you the others as well: how many "
-                "must come for that many to be ill?",
+                "That is the number of patients *with the disease*. The study also recruits the "
+                "others: how many patients in total?",
                 when=lambda value: abs(value - _ill_by_wilson()) <= 5,
             ),
             Mistake(
-                "You multiplied by the prevalence: then fewer would be recruited than are needed "
-                "ill. Divide.",
+                "You multiplied by the prevalence: the study would recruit fewer patients than the "
+                "number with disease that it needs. Divide.",
                 when=lambda value: abs(value - _ill_by_wilson() * PREVALENCE) <= 2,
             ),
             Mistake(
-                "That is for a sensitivity of 0.90; this study expects 0.85, which varies more.",
+                "That is for a sensitivity of 0.90; 0.85 needs more patients.",
                 when=lambda value: abs(value - _ill_by_wilson(0.9) / PREVALENCE) <= 20,
             ),
             Mistake(
-                "You divided by the share of the healthy. Only the ill tell about sensitivity.",
+                "You divided by the share without the disease. Sensitivity needs those with it.",
                 when=lambda value: abs(value - _ill_by_wilson() / (1 - PREVALENCE)) <= 5,
             ),
         ),
@@ -166,20 +169,20 @@ EXERCISES = (
         question="Which kind of validation was this?",
         kind=Choice("a", "b", "c"),
         expected=lambda: "b",
-        right="Another hospital, so it is external; films from the past, so nobody knows how it "
-        "would do on the next patient through the door.",
+        right="Another hospital, so it is external. The images are from before the network was "
+        "fixed, so it is not prospective.",
         hints=(
-            "Two questions: is it the same place? Did the patients come before or after?",
-            "For the second, look at when the films were taken, not at when they were chosen.",
+            "Two questions: is it the same hospital? Did the patients come before or after?",
+            "For the second, look at when the images were taken, not when they were selected.",
         ),
         mistakes=(
             Mistake(
-                "Internal means the hospital that the network learned from. Which one was it here?",
+                "Internal means the hospital of the training images. Which hospital was it here?",
                 when=lambda value: value == "a",
             ),
             Mistake(
                 "Prospective means patients who come after the network was fixed, by a plan "
-                "written before. When were these films taken?",
+                "written before. When were these images taken?",
                 when=lambda value: value == "c",
             ),
         ),
