@@ -27,9 +27,7 @@
 
 # %%
 import os
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from unittest.mock import patch
 
 import matplotlib.pyplot as plt
@@ -146,7 +144,8 @@ print("training.linear_probe gives the same as scikit-learn by hand")
 # pneumonia.
 
 # %%
-probed = metrics.Predictions(val.ids, val.labels, training.probabilities(logits), val.patients, classes)
+scores = training.probabilities(logits)
+probed = metrics.Predictions(val.ids, val.labels, scores, val.patients, classes)
 probe_auc = metrics.auc(probed)
 display(Markdown(f"Logistic regression on frozen features: AUC **{probe_auc:.2f}** on {len(val)} "
                  "validation films (in brackets, the 95 % interval)."))
@@ -590,6 +589,9 @@ exercises.check("03-weights", balanced)
 # without regularisation.
 
 # %% tags=["nbval-check-output"]
+import tempfile
+from pathlib import Path
+
 folder = Path(tempfile.mkdtemp())
 too_long = replace(base, strategy="head", epochs=25, patience=25, ema=0.0,
                    learning_rate=3e-4, schedule="constant", weight_decay=0.0, label_smoothing=0.0,
