@@ -183,7 +183,8 @@ for number, (_, judged) in enumerate(folds):
 
 def out_of_fold(judge, *given):
     """Return every film's score by a model that never saw its patient."""
-    scores = training.cross_validate(lambda *rows: judge(*given, *rows), learn.labels, learn.patients)
+    scores = training.cross_validate(
+        lambda *rows: judge(*given, *rows), learn.labels, learn.patients)
     return metrics.Predictions(learn.ids, learn.labels, scores, learn.patients, classes)
 
 
@@ -545,8 +546,8 @@ for remedy, scores in scored.items():
     each = [metrics.auc(scores.subset(part == number)).value for number in range(5)]
     lines.append(f"| {remedy} | {np.nanmean(each):.2f} | {found['sensitivity']:.2f} "
                  f"| {found['specificity']:.2f} |")
-display(Markdown("| remedy | mean AUC of the parts | sensitivity | specificity |\n|---|---|---|---|\n"
-                 + "\n".join(lines)))
+head = "| remedy | mean AUC of the parts | sensitivity | specificity |\n|---|---|---|---|\n"
+display(Markdown(head + "\n".join(lines)))
 
 # %% [markdown]
 # - With *nothing*, the model tends to answer "normal": few false alarms, many missed pneumonias. Focal

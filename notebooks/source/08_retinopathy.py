@@ -40,8 +40,6 @@
 # costs a morning, and an appointment that somebody else needed.
 
 # %%
-import os
-
 import numpy as np
 import pandas as pd
 from IPython.display import display
@@ -54,18 +52,16 @@ from medimg import datasets, exercises, explain, images, metrics, models, plots,
 #
 # Offline we use `sample_retina`: 180 photographs of both eyes of 90 invented people, drawn by formulas.
 # It shows how to work with colour, grades and pairs of eyes. It cannot show how well a network reads
-# real eyes. With `MEDIMG_DATASET=idrid` the same cells run on 516 real photographs.
+# real eyes. The notebook always uses this sample, because it needs the quality of each photograph and
+# masks of the lesions. For real photographs in folders named by grade, use the command line:
+# `python -m medimg fit --data FOLDER --ordinal --channels 3 --keep-aspect`.
 
 # %% tags=["nbval-check-output"]
-studies = datasets.load(os.environ.get("MEDIMG_DATASET", "sample_retina"))
-summary = datasets.summary(studies)
-assert summary.ordinal, f"This notebook needs grades, such as 0 to 4, not {summary.classes}."
-print(summary)
+studies = datasets.load("sample_retina")
+print(datasets.summary(studies))
 
 # %% tags=["nbval-check-output"]
-good = studies[studies["split"].eq("train")]
-if "quality" in studies:
-    good = good[good["quality"].eq("good")]
+good = studies[studies["split"].eq("train") & studies["quality"].eq("good")]
 chosen = good.groupby("label").nth(2).sort_values("label")
 pictures = [images.read_image(path, colour=True) for path in chosen["path"]]
 fig = plots.plot_grid(pictures, columns=3, titles=[f"grade {grade}" for grade in chosen["label"]])
@@ -136,7 +132,7 @@ report = metrics.evaluate(tested, ordinal=True)
 by_hand = quadratic_kappa(tested.y_true, tested.predicted())
 assert np.isclose(by_hand, report["kappa_quadratic"].value)
 ax = plots.plot_confusion(report.confusion)
-plots.show(ax.figure, alt="Confusion matrix of five grades: most errors lie next to the diagonal.")
+plots.show(ax.figure, alt="Confusion matrix: true grade by row, called grade by column.")
 
 # %%
 rows = ["accuracy", "kappa_quadratic", "mean_absolute_error"]
@@ -185,8 +181,8 @@ exercises.check("08-decide", decide)
 # %% [markdown]
 # ## 6. From this set to a screening programme
 #
-# About half of the eyes in our set are referable; in IDRiD it is 63 %. Among people who come for
-# screening it is more like one in ten. Sensitivity and specificity may carry over. PPV does not.
+# In our set more than a third of the eyes are referable; in IDRiD, a public set of real photographs, it is
+# 63 %. Among people who come for screening it is more like one in ten. Sensitivity and specificity may carry over. PPV does not.
 
 # %%
 for prevalence in (0.50, 0.10, 0.05):
@@ -217,14 +213,15 @@ exercises.check("08-ppv", ppv_screening)
 # %%
 masks = datasets.decode_masks(studies, size=192)[data.splits == "test"]
 sick = np.flatnonzero((test.labels >= 3) & masks.any(axis=(1, 2)))[:3]
-heat = explain.explain(model, test.images[sick], method="gradcam", target=int(data.labels.max()))
+heat = explain.explain(model, test.images[sick], method="gradcam", target="4")
 fig = plots.plot_map_grid(test.images[sick], {"Grad-CAM": heat}, masks=masks[sick])
-plots.show(fig, alt="Grad-CAM on three eyes with severe disease: coarse warm areas, with the outlines "
-           "of many small lesions.")
+plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coarse warm areas, "
+           "with the outlines of many small lesions.")
 
 # %% [markdown]
 # The lesions are a few pixels wide, and one cell of the map covers 32 pixels. A warm area therefore
-# cannot point to a microaneurysm. It says "somewhere here" at best.
+# cannot point to a microaneurysm. It says "somewhere here" at best. Where a map is empty, no place spoke
+# for grade 4.
 #
 # ## 8. What stands in the way of use
 #
