@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from machine import needs_bfloat16
 from torch import nn
 from tqdm import tqdm
 
@@ -314,6 +315,7 @@ def test_resumed_run_ends_in_the_same_bits(films, tmp_path, strategy, stop):
     assert same(whole.model, finished.model)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a signal that cannot be caught")
 def test_killed_process_resumes_to_the_same_bits(films, tmp_path):
     script = textwrap.dedent(
         f"""
@@ -517,7 +519,7 @@ def test_folded_norms_change_nothing_but_rounding(films):
 
 
 @pytest.mark.parametrize("able", [True, False])
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [None, pytest.param(torch.bfloat16, marks=needs_bfloat16)])
 def test_folded_activations_change_nothing_but_rounding(dtype, able, monkeypatch):
     monkeypatch.setattr("medimg.training.speed._can_clip", lambda: able)
     model = build_model(pretrained=False).eval()

@@ -5,9 +5,12 @@ import copy
 
 import pytest
 import torch
+from machine import needs_bfloat16
 
 from medimg import training
 from medimg.runtime import Precision
+
+pytestmark = needs_bfloat16
 
 
 @pytest.mark.parametrize("bias", [False, True])

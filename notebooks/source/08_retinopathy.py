@@ -119,8 +119,8 @@ def quadratic_kappa(true, called, grades=5):
 
 true = [0, 1, 2, 3, 4]
 for called in ([0, 1, 2, 3, 3], [0, 1, 2, 3, 2]):
-    assert np.isclose(by_hand := quadratic_kappa(true, called),
-                      cohen_kappa_score(true, called, weights="quadratic"))
+    by_hand = quadratic_kappa(true, called)
+    assert np.isclose(by_hand, cohen_kappa_score(true, called, weights="quadratic"))
     print(f"{called}: accuracy {accuracy_score(true, called):.2f}, kappa {by_hand:.2f}")
 
 # %% [markdown]
