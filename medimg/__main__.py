@@ -246,6 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("timm").setLevel(logging.WARNING)  # it tells each file that it opens
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may know few letters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
