@@ -4,4 +4,4 @@ Each module can be read in ten minutes; README.md holds the map. Nothing heavy i
 ``medimg.images``, ``medimg.deid`` and ``medimg.metrics`` work without torch.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -66,14 +66,16 @@ def test_constraints_cover_the_dependencies_and_name_no_address(project):
     assert "://" not in text
     pinned = set(re.findall(r"^([a-z0-9_.-]+)==", text, flags=re.M))
     wanted = {*_requirements(project["dependencies"])}
-    wanted |= {*_requirements(project["optional-dependencies"]["test"])}
+    for extra in ("test", "docs"):
+        wanted |= {*_requirements(project["optional-dependencies"][extra])}
     assert {w.lower().replace("_", "-") for w in wanted} <= pinned
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_the_workflow_is_valid(tmp_path, broken):
-    text = WORKFLOW.read_text(encoding="utf-8")
-    file = tmp_path / "tests.yml"
+@pytest.mark.parametrize("name", ["tests.yml", "pages.yml"])
+def test_the_workflows_are_valid(tmp_path, name, broken):
+    text = WORKFLOW.with_name(name).read_text(encoding="utf-8")
+    file = tmp_path / name
     file.write_text(text.replace("runs-on:", "run-on:") if broken else text, encoding="utf-8")
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
     done = subprocess.run(

@@ -249,10 +249,10 @@ def test_every_notebook_was_measured_on_two_cores_within_its_time():
 
 def test_the_glossary_is_in_order_and_explains_each_term_once():
     text = LAYOUT.glossary.read_text(encoding="utf-8")
-    headings = re.findall(r'^### <a id="[\w-]+"></a>(.+)$', text, re.MULTILINE)
+    headings = re.findall(r'^## <a id="[\w-]+"></a>(.+)$', text, re.MULTILINE)
     assert headings == sorted(headings, key=str.casefold)
     assert len(read_glossary(LAYOUT.glossary)) >= len(headings) == len(set(headings))
-    entries = re.split(r"^### .+$", text, flags=re.MULTILINE)[1:]
+    entries = re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]
     assert all(len(entry.split()) >= 8 for entry in entries)
 
 

@@ -62,11 +62,11 @@ def layout(tmp_path):
     (tmp_path / "notebooks" / "source").mkdir(parents=True)
     (tmp_path / "notebooks" / "source" / "09_demo.py").write_text(SOURCE, encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(
-        '[project]\nname = "x"\n[project.urls]\nDocumentation = "https://github.com/me/course#readme"',
+        '[project]\nname = "x"\n[project.urls]\nRepository = "https://github.com/me/course#readme"',
         encoding="utf-8",
     )
     (tmp_path / "notebooks" / "glossary.md").write_text(
-        "# Glossary\n\n### AUC\nAlso: AUROC.\n\nArea.\n\n### window\n\nA range of grey.\n",
+        "# Glossary\n\n## AUC\nAlso: AUROC.\n\nArea.\n\n## window\n\nA range of grey.\n",
         encoding="utf-8",
     )
     return Layout(tmp_path)
@@ -145,7 +145,7 @@ def test_each_term_is_linked_once_and_never_in_code_headings_or_links():
 
 
 def test_a_term_explained_twice_is_refused(layout):
-    layout.glossary.write_text("### AUC\nAlso: area.\n\n### area\n\nx\n", encoding="utf-8")
+    layout.glossary.write_text("## AUC\nAlso: area.\n\n## area\n\nx\n", encoding="utf-8")
     with pytest.raises(BuildError, match="'area' is explained twice"):
         read_glossary(layout.glossary)
 

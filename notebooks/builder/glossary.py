@@ -14,7 +14,7 @@ _PROTECTED = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 # An anchor of its own: GitHub, JupyterLab and Sphinx make different ones of the same heading.
-_HEADING = re.compile(r'### (?:<a id="([\w-]+)"></a>)?(.+)$')
+_HEADING = re.compile(r'## (?:<a id="([\w-]+)"></a>)?(.+)$')
 _MARKER = re.compile(r"\{\{glossary:([^}|]+)(?:\|([^}]+))?\}\}")
 
 

@@ -37,10 +37,10 @@ class Layout:
         project = tomllib.loads((self.root / "pyproject.toml").read_text(encoding="utf-8"))[
             "project"
         ]
-        found = re.search(r"github\.com/([\w.-]+/[\w.-]+)", project["urls"]["Documentation"])
+        found = re.search(r"github\.com/([\w.-]+/[\w.-]+)", project["urls"]["Repository"])
         if not found:
-            raise BuildError("pyproject.toml: project.urls.Documentation is no GitHub address")
-        return found[1].partition("#")[0]
+            raise BuildError("pyproject.toml: project.urls.Repository is no GitHub address")
+        return found[1]
 
     def names(self) -> list[str]:
         return sorted(path.stem for path in self.sources.glob("*.py"))
