@@ -12,8 +12,8 @@ from medimg.exercises import Exercise, Function, Mistake, Numbers, Whole
 Three = NDArray[np.float64]
 
 
-def _lazy(ill: int, films: int) -> list[float]:
-    return [(films - ill) / films, 0.0, 1.0]
+def _lazy(positives: int, images: int) -> list[float]:
+    return [(images - positives) / images, 0.0, 1.0]
 
 
 def _balanced(counts: Sequence[int]) -> list[float]:
@@ -80,11 +80,13 @@ EXERCISES = (
             Mistake(
                 "The last two are the wrong way round: *sensitivity* is about images with pneumonia, "
                 "*specificity* about images without.",
-                like=lambda ill, films: [(films - ill) / films, 1.0, 0.0],
+                like=lambda positives, images: [(images - positives) / images, 1.0, 0.0],
             ),
             Mistake(
                 "Your accuracy is the share with pneumonia. The rule is right for the others.",
-                when=lambda value, ill, films: abs(float(value[0]) - ill / films) < 0.004,
+                when=lambda value, positives, images: (
+                    abs(float(value[0]) - positives / images) < 0.004
+                ),
             ),
             Mistake(
                 "Give fractions between 0 and 1, not percentages or counts.",

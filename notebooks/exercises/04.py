@@ -43,7 +43,7 @@ EXERCISES = (
         name="04-sensitivity",
         question="Of those with pneumonia, what share does the network find at a threshold of 0.5?",
         kind=Number(tolerance=0.004, low=0, high=1),
-        expected=lambda y_true, called_ill: _of(y_true == 1, called_ill),
+        expected=lambda y_true, called_positive: _of(y_true == 1, called_positive),
         right="The network finds this share of those with pneumonia and misses the others.",
         hints=(
             "Look at one row of the table only: the images with pneumonia.",
@@ -53,23 +53,27 @@ EXERCISES = (
             Mistake(
                 "That is the PPV: of those *called* positive, how many have it. Divide by all "
                 "with pneumonia instead.",
-                like=lambda y_true, called_ill: _of(called_ill, y_true == 1),
+                like=lambda y_true, called_positive: _of(called_positive, y_true == 1),
             ),
             Mistake(
                 "That is the specificity: it is about those without pneumonia. Use the other row.",
-                like=lambda y_true, called_ill: _of(y_true == 0, ~called_ill),
+                like=lambda y_true, called_positive: _of(y_true == 0, ~called_positive),
             ),
             Mistake(
                 "That is the accuracy, which counts everybody. Use only the row with pneumonia.",
-                like=lambda y_true, called_ill: float(np.mean(called_ill == (y_true == 1))),
+                like=lambda y_true, called_positive: float(
+                    np.mean(called_positive == (y_true == 1))
+                ),
             ),
             Mistake(
                 "That is the share with pneumonia that is *missed*. How many are found?",
-                like=lambda y_true, called_ill: _of(y_true == 1, ~called_ill),
+                like=lambda y_true, called_positive: _of(y_true == 1, ~called_positive),
             ),
             Mistake(
                 "You divided by everybody. The question is only about those with pneumonia.",
-                like=lambda y_true, called_ill: float(np.mean(called_ill & (y_true == 1))),
+                like=lambda y_true, called_positive: float(
+                    np.mean(called_positive & (y_true == 1))
+                ),
             ),
         ),
     ),

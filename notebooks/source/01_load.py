@@ -129,7 +129,7 @@ fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.6), layout="constrained")
 titles = ["first window", "second window", "header ignored"]
 for ax, picture, title in zip(axes, shown, titles, strict=True):
     plots.plot_image(picture, title=title, ax=ax)
-plots.show(fig, alt="One film three times: the narrower the window, the starker the contrast.")
+plots.show(fig, alt="One image three times: the narrower the window, the starker the contrast.")
 
 # %% [markdown]
 # The patient is the same, but a network sees a different contrast. Choose one way, and use it
@@ -160,7 +160,7 @@ np.testing.assert_allclose(images.read_image(odd["dicom_path"]), 1 - looked_up, 
 fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), layout="constrained")
 plots.plot_image(looked_up, title="polarity forgotten", ax=axes[0])
 plots.plot_image(1 - looked_up, title="as it should be", ax=axes[1])
-plots.show(fig, alt="A negative with white lungs, and the film as it is meant, with dark lungs.")
+plots.show(fig, alt="A negative with white lungs, and the image as it is meant, with dark lungs.")
 
 # %% [markdown]
 # A person sees at once that the left picture is inverted. A network does not. If one hospital sends
@@ -440,7 +440,7 @@ for mask, header in zip(sick["mask_path"], sick["dicom_path"], strict=True):
 across = 2 * np.sqrt(np.array(areas) / np.pi)
 display(Markdown(
     f"The smallest lesion measures **{across.min():.0f} mm**, the median {np.median(across):.0f} "
-    f"mm. One pixel of this film at 224 covers {side * mm / 224:.1f} mm: the smallest lesion spans "
+    f"mm. One pixel of this image at 224 covers {side * mm / 224:.1f} mm: the smallest lesion spans "
     f"**{across.min() / (side * mm / 224):.0f} pixels**."
 ))  # fmt: skip
 

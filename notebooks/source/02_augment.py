@@ -52,7 +52,7 @@ rng = np.random.default_rng(0)
 # %% tags=["nbval-check-output"]
 studies = datasets.subsample(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
 films = datasets.decode(studies, size=128)
-print(f"{len(films)} films of {films.images.shape[1]} x {films.images.shape[2]} pixels, "
+print(f"{len(films)} images of {films.images.shape[1]} x {films.images.shape[2]} pixels, "
       f"{len(set(films.patients))} patients")
 
 # %% [markdown]
@@ -80,8 +80,8 @@ film = torch.from_numpy(films.images[:1, None] / 255).float()  # (1, 1, 128, 128
 grid = torch.nn.functional.affine_grid(back[None], list(film.shape), align_corners=False)
 by_hand = torch.nn.functional.grid_sample(film, grid, align_corners=False)
 fig = plots.plot_grid([film[0, 0].numpy(), by_hand[0, 0].numpy()], columns=2,
-                      titles=["the film", "rotated by hand"])
-plots.show(fig, alt="A film, and the same film turned by 15 degrees, with black corners.",
+                      titles=["the image", "rotated by hand"])
+plots.show(fig, alt="An image, and the same image turned by 15 degrees, with black corners.",
            colours=128)
 
 # %% [markdown]
@@ -124,7 +124,7 @@ views = [augment(film, replace(Augment.none(), **c), generator=torch.Generator()
 views.append(torch.rot90(film, 1, (2, 3)))  # a quarter turn
 fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), columns=3,
                       titles=[*changes, "90° of rotation"])
-plots.show(fig, alt="One film turned a little, magnified, re-exposed, its contrast changed, "
+plots.show(fig, alt="One image turned a little, magnified, re-exposed, its contrast changed, "
            "mirrored, and lying on its side.", colours=128)
 
 # %% [markdown]
@@ -181,7 +181,7 @@ for number, settings in enumerate((usual, strong)):
     rows.append(augment(four, settings, generator=torch.Generator().manual_seed(number)))
 titles = ["as it is"] * 4 + ["usual"] * 4 + ["strong"] * 4
 fig = plots.plot_grid(torch.cat(rows)[:, 0].numpy(), titles=titles, columns=4)
-plots.show(fig, alt="Four films as they are, after the usual augmentation, and after the strong "
+plots.show(fig, alt="Four images as they are, after the usual augmentation, and after the strong "
            "one, which also blurs, adds noise and blanks borders.", colours=128)
 
 # %% [markdown]
@@ -242,7 +242,7 @@ def seconds(task, repeats=3):
 together = seconds(lambda: augment(batch, usual, generator=generator))
 one_by_one = seconds(lambda: [augment(one[None], usual, generator=generator) for one in batch])
 display(Markdown(f"On this machine the batch takes **{one_by_one / together:.1f} times** less time "
-                 "than the same films one by one."))
+                 "than the same images one by one."))
 
 # %% [markdown]
 # ## Does it help? Measure it
@@ -262,7 +262,7 @@ model = models.build_model("efficientnet_lite0")
 
 
 def copies(settings, count=3, seed=1):
-    """Return the features of `count` changed copies of each film: (count, N, 1280)."""
+    """Return the features of `count` changed copies of each image: (count, N, 1280)."""
     pixels = torch.from_numpy(films.images[:, None] / 255).float()
     generator = torch.Generator().manual_seed(seed)
     changed = [augment(pixels, settings, generator=generator)[:, 0] for _ in range(count)]
@@ -283,7 +283,7 @@ recipes = {
 }
 plain = training.extract_features(model, films.images)  # (N, 1280), the films as they are
 features = {name: copies(settings) for name, settings in recipes.items() if name != "none"}
-features["none"] = plain[None]
+features["none"] = np.repeat(plain[None], 3, axis=0)  # as many rows as the others
 
 # %% [markdown]
 # Here is the cross-validation itself. `part` says in which of the five parts each image is, by its
@@ -370,7 +370,7 @@ gain = metrics.auc_difference(away["usual"], away["none"]).difference
 loss = metrics.auc(results["none"]).value - metrics.auc(away["none"]).value
 said = "helps there" if gain.low > 0 else "harms there" if gain.high < 0 else "is undecided there"
 display(Markdown(
-    f"Without augmentation the AUC changes by {-loss:+.2f} when the films come from elsewhere. The "
+    f"Without augmentation the AUC changes by {-loss:+.2f} when the images come from elsewhere. The "
     f"usual augmentation {said}: its gain is {gain.value:+.3f} ({gain.low:+.3f} to "
     f"{gain.high:+.3f})."))
 

@@ -77,7 +77,7 @@ dummy.fit(np.zeros((len(train), 1)), train.labels)  # it is given zeros instead 
 called = dummy.predict(np.zeros((len(val), 1)))
 dummy_accuracy = np.mean(called == val.labels)
 display(Markdown(f"Without looking at a pixel, the dummy is right on **{dummy_accuracy:.0%}** of "
-                 f"the validation films: it calls all of them *{classes[called[0]]}*."))
+                 f"the validation images: it calls all of them *{classes[called[0]]}*."))
 
 # %% [markdown]
 # The dummy is useless at the bedside: everyone gets the same answer. Accuracy hides this. The AUC shows
@@ -89,13 +89,13 @@ display(Markdown(f"Without looking at a pixel, the dummy is right on **{dummy_ac
 # **accuracy**, **sensitivity** and **specificity**, as a list of three fractions, in this order.
 
 # %% tags=["exercise"]
-ill, films = 12, 400
+positives, images = 12, 400
 # solution: begin
-accuracy = (films - ill) / films  # right on all the healthy
-lazy = [accuracy, 0 / ill, 1.0]
+accuracy = (images - positives) / images  # right on all the healthy
+lazy = [accuracy, 0 / positives, 1.0]
 # blank: lazy = ...  # [accuracy, sensitivity, specificity]
 # solution: end
-exercises.check("03-dummy", lazy, ill=ill, films=films)
+exercises.check("03-dummy", lazy, positives=positives, images=images)
 # exercises.hint("03-dummy")  # take away the first # for a hint
 
 # %% [markdown]
@@ -114,7 +114,7 @@ backbone = models.build_model("efficientnet_lite0")
 features = training.extract_features(backbone, learn.images)  # (N, 1280)
 weights_in = {name: sum(w.numel() for w in part.parameters())
               for name, part in [*backbone.stages().items(), ("head", backbone.head)]}
-print(f"{features.shape[0]} films, {features.shape[1]} features each")
+print(f"{features.shape[0]} images, {features.shape[1]} features each")
 print(f"{sum(weights_in.values()):,} weights in the network, {weights_in['head']:,} in its head")
 
 # %% [markdown]
@@ -148,7 +148,7 @@ scores = training.probabilities(logits)
 probed = metrics.Predictions(val.ids, val.labels, scores, val.patients, classes)
 probe_auc = metrics.auc(probed)
 display(Markdown(f"Logistic regression on frozen features: AUC **{probe_auc:.2f}** on {len(val)} "
-                 "validation films (in brackets, the 95 % interval)."))
+                 "validation images (in brackets, the 95 % interval)."))
 
 # %% [markdown]
 # A few images can at best tell a good model from a useless one, rarely from a slightly better one.
@@ -182,7 +182,7 @@ for number, (_, judged) in enumerate(folds):
 
 
 def out_of_fold(judge, *given):
-    """Return every film's score by a model that never saw its patient."""
+    """Return every image's score by a model that never saw its patient."""
     scores = training.cross_validate(
         lambda *rows: judge(*given, *rows), learn.labels, learn.patients)
     return metrics.Predictions(learn.ids, learn.labels, scores, learn.patients, classes)
@@ -190,7 +190,7 @@ def out_of_fold(judge, *given):
 
 # %%
 def probe_on(described, seen, judged):
-    """Fit a probe to the films `seen`, and score the films `judged`."""
+    """Fit a probe to the images `seen`, and score the images `judged`."""
     fitted = training.linear_probe(described[seen], learn.labels[seen])
     return training.probabilities(fitted.logits(described[judged]))
 
@@ -206,7 +206,7 @@ gain = worth.difference
 verdict = "a gain" if gain.low > 0 else "a loss" if gain.high < 0 else "undecided here"
 display(Markdown(
     f"Features from ImageNet: AUC **{worth.first:.2f}**. From random weights: "
-    f"{worth.second:.2f}. Difference {gain:+.2f} on {len(learn)} films: **{verdict}**."))
+    f"{worth.second:.2f}. Difference {gain:+.2f} on {len(learn)} images: **{verdict}**."))
 
 # %% [markdown]
 # Even random filters record where an image is bright or rough. They lack patterns that were *learned*.
@@ -255,12 +255,12 @@ def step(model, optimizer, images, labels):
 
 # %% tags=["nbval-check-output"]
 def batches_of(epoch, size=16):
-    """Return the rows of each batch of an epoch: every film once, in a new order."""
+    """Return the rows of each batch of an epoch: every image once, in a new order."""
     order = training.epoch_order(train.labels, epoch, seed=0)
     return np.array_split(order, -(-len(order) // size))  # -(-a // b) divides and rounds up
 
 
-print("films in each batch of an epoch:", [len(rows) for rows in batches_of(1)])
+print("images in each batch of an epoch:", [len(rows) for rows in batches_of(1)])
 
 # %% [markdown]
 # For each batch we fetch the images, convert bytes to numbers from 0 to 1, and take a step. The comments
@@ -271,7 +271,7 @@ print("films in each batch of an epoch:", [len(rows) for rows in batches_of(1)])
 
 # %%
 def train_epoch(model, optimizer, epoch):
-    """Show the network every training film once; return the mean loss."""
+    """Show the network every training image once; return the mean loss."""
     total = 0.0
     for rows in batches_of(epoch):
         images = torch.from_numpy(train.images[rows, None] / 255).float().to(device)  # (B, 1, H, W)
@@ -417,7 +417,7 @@ losses = {name: run.history["val_loss"].min() for name, run in runs.items()}
 lines = [f"| {name} | {run.history['seconds'].sum():.0f} s | {run.best_epoch} | {losses[name]:.2f} "
          f"| {aucs[name]:.2f} |" for name, run in runs.items()]
 chosen = min(losses, key=losses.get)
-display(Markdown("| strategy | time | kept epoch | loss | AUC on validation films |\n"
+display(Markdown("| strategy | time | kept epoch | loss | AUC on validation images |\n"
                  "|---|---|---|---|---|\n" + "\n".join(lines)))
 
 # %%
@@ -480,11 +480,11 @@ standard = torch.from_numpy(StandardScaler().fit_transform(features)).float()  #
 kept = {}
 for number in range(5):
     seen = np.flatnonzero(part != number)
-    ill_seen = rng.permutation(seen[learn.labels[seen] == 1])
-    healthy = len(seen) - len(ill_seen)
-    kept[number] = np.setdiff1d(seen, ill_seen[max(healthy // 6, 2) :])
+    positives_seen = rng.permutation(seen[learn.labels[seen] == 1])
+    healthy = len(seen) - len(positives_seen)
+    kept[number] = np.setdiff1d(seen, positives_seen[max(healthy // 6, 2) :])
 shares = [learn.labels[rows].mean() for rows in kept.values()]
-display(Markdown(f"Of all the films, {learn.labels.mean():.0%} show pneumonia; of those that the "
+display(Markdown(f"Of all the images, {learn.labels.mean():.0%} show pneumonia; of those that the "
                  f"models may now learn from, **{np.mean(shares):.0%}**."))
 
 # %% [markdown]
@@ -524,7 +524,7 @@ def train_head(inputs, truth, loss_of):
 
 # %%
 def judge_rare(remedy, seen, judged):
-    """Train on the few pneumonias that were kept, with a remedy, and score the films judged."""
+    """Train on the few pneumonias that were kept, with a remedy, and score the images judged."""
     rows = kept[part[judged[0]]]
     if remedy == "balanced sampler":
         rows = rows[training.epoch_order(learn.labels[rows], 1, seed=0, sampler="balanced")]
@@ -676,7 +676,7 @@ final = metrics.evaluate(training.predict(model, test), threshold=threshold)
 dummy_test = np.mean(test.labels == np.bincount(train.labels).argmax())
 assert 0.3 < final["auc"].value <= 1
 display(Markdown(
-    f"*{chosen}*, on {len(test)} test films: AUC **{final['auc']:.2f}**, sensitivity "
+    f"*{chosen}*, on {len(test)} test images: AUC **{final['auc']:.2f}**, sensitivity "
     f"{final['sensitivity']:.2f}, specificity {final['specificity']:.2f}, accuracy "
     f"{final['accuracy']:.2f} (the dummy: {dummy_test:.2f})."))
 

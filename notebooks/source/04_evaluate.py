@@ -87,8 +87,8 @@ for k, colour, hatch in ((0, "#0072B2", ""), (1, "#D55E00", "//")):
     ax.hist(y_score[y_true == k], bins, color=colour, alpha=0.55, hatch=hatch, label=name)
 ax.set(xlim=(0, 1), xlabel=f"score: P({data.classes[1]})", ylabel="images")
 ax.legend(title="true class", frameon=False)
-mean_healthy, mean_ill = (y_score[y_true == k].mean() for k in (0, 1))
-alt = f"Mean score {mean_healthy:.2f} without the disease and {mean_ill:.2f} with it."
+mean_negative, mean_positive = (y_score[y_true == k].mean() for k in (0, 1))
+alt = f"Mean score {mean_negative:.2f} without the disease and {mean_positive:.2f} with it."
 plots.show(fig, alt=alt)
 
 # %% [markdown]
@@ -106,18 +106,16 @@ plots.show(fig, alt=alt)
 # into one of four boxes.
 
 # %% tags=["nbval-check-output"]
-called_ill = y_score >= 0.5
-tp = np.sum((y_true == 1) & called_ill)  # true positives: with the disease, found
-fn = np.sum((y_true == 1) & ~called_ill)  # false negatives: with the disease, missed
-fp = np.sum((y_true == 0) & called_ill)  # false positives: without it, false alarm
-tn = np.sum((y_true == 0) & ~called_ill)  # true negatives: without it, called negative
-print(f"{tp} found, {fn} missed, {fp} alarmed, {tn} left in peace")
+called_positive = y_score >= 0.5
+tp = np.sum((y_true == 1) & called_positive)  # true positives: with the disease, found
+fn = np.sum((y_true == 1) & ~called_positive)  # false negatives: with the disease, missed
+fp = np.sum((y_true == 0) & called_positive)  # false positives: without it, false alarm
+tn = np.sum((y_true == 0) & ~called_positive)  # true negatives: without it, called negative
+print(f"true positives {tp}, false negatives {fn}, false positives {fp}, true negatives {tn}")
 
 # %% [markdown]
-# In the output, *found* means true positive, *missed* false negative, *alarmed* false positive (a false
-# alarm), and *left in peace* true negative. A table of these counts, with the true class in rows, is the
-# *confusion matrix*. From here on, `Predictions` holds labels, scores and patients for all of
-# `medimg.metrics`.
+# A table of these counts, with the true class in rows, is the *confusion matrix*. From here on,
+# `Predictions` holds labels, scores and patients for all of `medimg.metrics`.
 
 # %%
 predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data.classes)
@@ -139,7 +137,7 @@ plots.show(ax.figure, alt="Confusion matrix at 0.5: true class by row, called cl
 # solution: begin
 sensitivity = tp / (tp + fn)
 # solution: end
-exercises.check("04-sensitivity", sensitivity, y_true=y_true, called_ill=called_ill)
+exercises.check("04-sensitivity", sensitivity, y_true=y_true, called_positive=called_positive)
 # exercises.hint("04-sensitivity")  # take away the first # for a hint
 
 # %% [markdown]
@@ -165,7 +163,7 @@ dummy = max(np.mean(y_true == 0), np.mean(y_true == 1))
 commoner = data.classes[int(np.mean(y_true == 1) > 0.5)]
 display(
     Markdown(
-        f"The network calls **{100 * accuracy:.0f} %** of the films rightly. A dummy that always "
+        f"The network calls **{100 * accuracy:.0f} %** of the images rightly. A dummy that always "
         f"says *{commoner}* calls **{100 * dummy:.0f} %** rightly, and it is of no use to anyone."
     )
 )
@@ -212,13 +210,13 @@ plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {share:.
 
 
 # %% tags=["exercise"]
-def share_of_pairs_won(ill_scores, healthy_scores):
+def share_of_pairs_won(positive_scores, negative_scores):
     # solution: begin
     won = 0.0
-    for ill in ill_scores:
-        for healthy in healthy_scores:
-            won += 1.0 if ill > healthy else 0.5 if ill == healthy else 0.0
-    return won / (len(ill_scores) * len(healthy_scores))
+    for high in positive_scores:
+        for low in negative_scores:
+            won += 1.0 if high > low else 0.5 if high == low else 0.0
+    return won / (len(positive_scores) * len(negative_scores))
     # solution: end
 
 
@@ -230,17 +228,17 @@ exercises.check("04-pairs", share_of_pairs_won)
 # without. Its mean equals the area under the curve and the library's AUC.
 
 # %%
-ill_scores, healthy_scores = np.sort(y_score[y_true == 1]), np.sort(y_score[y_true == 0])
-won = np.where(ill_scores[:, None] == healthy_scores, 0.5, ill_scores[:, None] > healthy_scores)
+with_it, without = np.sort(y_score[y_true == 1]), np.sort(y_score[y_true == 0])
+won = np.where(with_it[:, None] == without, 0.5, with_it[:, None] > without)
 np.testing.assert_allclose(won.mean(), area)
 np.testing.assert_allclose(won.mean(), metrics.auc(predictions).value)
 
 # %% tags=["nbval-check-output"]
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.imshow(won, cmap="cividis", origin="lower", aspect="auto", interpolation="nearest")
-ax.set(xlabel="healthy films, by rising score", ylabel="ill films, by rising score")
-ax.set_title("yellow: the ill one scores higher; blue: the healthy one; grey: a tie", fontsize=10)
-plots.show(fig, alt=f"Of all pairs of an ill and a healthy film, {share:.2f} are won.")
+ax.set(xlabel="images without disease, by score", ylabel="images with it, by score")
+ax.set_title("yellow: the image with disease scores higher; blue: the other one; grey: a tie", fontsize=10)
+plots.show(fig, alt=f"In {share:.2f} of all pairs, the image with the disease scores higher.")
 
 # %% [markdown]
 # The border between yellow and blue *is* the ROC curve, rotated by 180 degrees. The AUC does not depend
@@ -279,9 +277,9 @@ ax.errorbar(sizes, 0.9 + 0 * sizes, yerr=[0.9 - low, high - 0.9], fmt="o", capsi
 ax.set_xscale("log")
 ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
 ax.minorticks_off()
-ax.set(ylim=(0.5, 1), xlabel="ill people in the study", ylabel="sensitivity, 95 % interval")
+ax.set(ylim=(0.5, 1), xlabel="people with the disease in the study", ylabel="sensitivity, 95 % interval")
 plots.show(
-    fig, alt=f"With 10 ill people the interval begins at {low[0]:.2f}, with 1,000 at {low[-1]:.2f}."
+    fig, alt=f"With 10 such people the interval begins at {low[0]:.2f}, with 1,000 at {low[-1]:.2f}."
 )
 
 # %% [markdown]
@@ -313,8 +311,8 @@ exercises.check("04-twenty", lower_end)
 # the AUC is. (Short of time? Skip the next cell.)
 
 # %%
-per_ill, per_healthy = won.mean(axis=1), won.mean(axis=0)
-variance = per_ill.var(ddof=1) / len(per_ill) + per_healthy.var(ddof=1) / len(per_healthy)
+per_positive, per_negative = won.mean(axis=1), won.mean(axis=0)
+variance = per_positive.var(ddof=1) / len(per_positive) + per_negative.var(ddof=1) / len(per_negative)
 by_hand = won.mean() + np.array([-z, z]) * np.sqrt(variance)
 
 unaware = metrics.Predictions(data.ids, y_true, y_score, classes=data.classes)
@@ -332,8 +330,8 @@ own_test = predictions.subset(data.splits == "test")
 alone = metrics.auc(own_test)
 display(
     Markdown(
-        f"AUC on all {len(predictions)} films of {predictions.n_patients} patients, out of fold: "
-        f"**{auc:.2f}** ({auc.method}). From the {len(own_test)} films of the test split alone it "
+        f"AUC on all {len(predictions)} images of {predictions.n_patients} patients, out of fold: "
+        f"**{auc:.2f}** ({auc.method}). From the {len(own_test)} images of the test split alone it "
         f"would be {alone:.2f}: an interval {alone.high - alone.low:.2f} wide instead of "
         f"{auc.high - auc.low:.2f}."
     )
@@ -377,7 +375,7 @@ result = metrics.evaluate(judge, threshold=threshold)
 display(
     Markdown(
         f"Chosen: score at least **{threshold.value:.2f}**. Where it was chosen it finds "
-        f"{100 * threshold.sensitivity:.0f} % of the ill. On the patients it was not chosen on: "
+        f"{100 * threshold.sensitivity:.0f} % of those with the disease. On the patients it was not chosen on: "
         f"sensitivity **{result['sensitivity']:.2f}**, specificity "
         f"**{result['specificity']:.2f}**."
     )
@@ -465,9 +463,9 @@ plots.show(ax.figure, alt=str(thousand))
 # %% tags=["exercise"]
 def ppv_at(prevalence, sensitivity, specificity):
     # solution: begin
-    ill_and_found = prevalence * sensitivity
+    sick_and_found = prevalence * sensitivity
     healthy_and_alarmed = (1 - prevalence) * (1 - specificity)
-    return ill_and_found / (ill_and_found + healthy_and_alarmed)
+    return sick_and_found / (sick_and_found + healthy_and_alarmed)
     # solution: end
 
 
@@ -524,14 +522,14 @@ widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 # %% tags=["nbval-check-output"]
 edges = np.linspace(0, 1, 6)[1:-1].round(12)  # to a computer 3 times 0.2 is not quite 0.6
 place = np.digitize(y_score.round(12), edges)  # five bins of equal width
-binned = pd.DataFrame({"place": place, "said": y_score, "ill": y_true}).groupby("place")
-by_hand = binned.agg(films=("ill", "size"), said=("said", "mean"), ill=("ill", "mean"))
+binned = pd.DataFrame({"place": place, "said": y_score, "observed": y_true}).groupby("place")
+by_hand = binned.agg(images=("observed", "size"), said=("said", "mean"), observed=("observed", "mean"))
 library = metrics.reliability(predictions, bins=5, strategy="uniform")
-np.testing.assert_allclose(by_hand["ill"], library["observed"])
+np.testing.assert_allclose(by_hand["observed"], library["observed"])
 by_hand.round(2).style.format("{:g}").hide()
 
 # %% [markdown]
-# Compare the mean score (*said*) with the share that has pneumonia (*ill*). If low scores come true less
+# Compare the mean score (*said*) with the share that has pneumonia (*observed*). If low scores come true less
 # often than said, and high scores more often, the model is underconfident. The reverse is overconfident.
 #
 # Our model is strongly regularised: its weights are pulled towards zero, so that it cannot memorise the
@@ -539,8 +537,8 @@ by_hand.round(2).style.format("{:g}").hide()
 # ours is 0.001, 10 is weak.) Does it become overconfident?
 
 # %%
-unleashed = predictions.with_scores(out_of_fold(C=10.0))
-both = {"C = 0.001": predictions, "C = 10": unleashed}
+weakly_regularised = predictions.with_scores(out_of_fold(C=10.0))
+both = {"C = 0.001": predictions, "C = 10": weakly_regularised}
 ax = plots.plot_reliability(both, bins=5, strategy="uniform")
 plots.show(
     ax.figure, alt="Reliability of both models: observed share of positives against the mean score."
@@ -555,7 +553,7 @@ table = {}
 for name, one in both.items():
     slope = metrics.calibration_line(one).slope
     table[name] = [f"{metrics.auc(one):.2f}", f"{metrics.brier(one).score:.2f}", f"{slope:.2f}"]
-gap = metrics.auc_difference(predictions, unleashed).difference
+gap = metrics.auc_difference(predictions, weakly_regularised).difference
 display(pd.DataFrame.from_dict(table, orient="index", columns=["AUC", "Brier score", "slope"]))
 verdict = "is more than chance" if gap.low > 0 or gap.high < 0 else "may be due to chance"
 display(Markdown(f"Difference of the AUCs on the same images: {gap:.2f}; it {verdict}."))
@@ -566,15 +564,15 @@ display(Markdown(f"Difference of the AUCs on the same images: {gap:.2f}; it {ver
 # above 1 for underconfident ones. The AUC shows none of this.
 
 # %%
-slope = metrics.calibration_line(unleashed).slope
+slope = metrics.calibration_line(weakly_regularised).slope
 if slope.high < 1:
     verdict = "The interval lies below 1: the model is overconfident."
 elif slope.low > 1:
     verdict = "The interval lies above 1: even so, the model is underconfident."
 else:
     verdict = "The interval includes 1, so overconfidence is not shown."
-sure = np.abs(unleashed.y_score - 0.5) > 0.4
-right = np.mean((unleashed.y_score > 0.5)[sure] == (y_true == 1)[sure])
+sure = np.abs(weakly_regularised.y_score - 0.5) > 0.4
+right = np.mean((weakly_regularised.y_score > 0.5)[sure] == (y_true == 1)[sure])
 said = f"Of {sure.sum()} scores below 0.1 or above 0.9, {100 * right:.0f} % are correct."
 display(Markdown(f"Slope **{slope:.2f}**. {verdict} {said}"))
 
@@ -591,8 +589,8 @@ display(Markdown(f"Slope **{slope:.2f}**. {verdict} {said}"))
 # %%
 logit = np.log(choose.y_score / (1 - choose.y_score))
 temperatures = np.geomspace(0.05, 20, 500)
-p_ill = 1 / (1 + np.exp(-logit / temperatures[:, None]))  # (500, films)
-p_truth = np.where(choose.y_true == 1, p_ill, 1 - p_ill)
+p_positive = 1 / (1 + np.exp(-logit / temperatures[:, None]))  # (500, films)
+p_truth = np.where(choose.y_true == 1, p_positive, 1 - p_positive)
 losses = -np.log(p_truth).mean(axis=1)
 by_hand = temperatures[losses.argmin()]
 
@@ -617,7 +615,7 @@ gain = before.value - after.value
 verdict = "better" if gain > 0.002 else "worse" if gain < -0.002 else "hardly a change"
 display(
     Markdown(
-        f"On the films to judge on, the Brier score goes from **{before.value:.3f}** to "
+        f"On the images to judge on, the Brier score goes from **{before.value:.3f}** to "
         f"**{after.value:.3f}**: {verdict}. The AUC stays, to the last digit."
     )
 )
@@ -635,9 +633,9 @@ display(
 # as finding a person does good. Good minus harm is the **net benefit**.
 
 # %%
-risk, ill = 0.2, calibrated.y_true == 1
+risk, sick = 0.2, calibrated.y_true == 1
 acts = calibrated.y_score >= risk  # treats scores as risks: check calibration first
-good, harm = np.mean(acts & ill), np.mean(acts & ~ill)
+good, harm = np.mean(acts & sick), np.mean(acts & ~sick)
 net_benefit = good - harm * risk / (1 - risk)
 
 curve = metrics.decision_curve(calibrated)
@@ -663,8 +661,8 @@ plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresho
 def lead_at(risk):
     """Return the model's lead over the better rival, if we act from this risk on."""
     acts, price = calibrated.y_score >= risk, risk / (1 - risk)
-    good_of_all = ill - price * ~ill  # what each patient adds if all are treated
-    adds = np.transpose([acts * good_of_all, good_of_all, np.ones(len(ill))])
+    good_of_all = sick - price * ~sick  # what each patient adds if all are treated
+    adds = np.transpose([acts * good_of_all, good_of_all, np.ones(len(sick))])
     return metrics.bootstrap(
         lambda sums: (sums[:, 0] - np.maximum(sums[:, 1], 0)) / sums[:, 2],
         adds, calibrated.patient_ids)  # fmt: skip
@@ -749,7 +747,7 @@ facts = [name for name in facts if name in rows["missed"]]
 if facts and len(missed):
     display(rows["missed"][facts].fillna("").style.hide())
 else:
-    print("This data set tells nothing more about the missed films than their label.")
+    print("This data set tells nothing more about the missed images than their label.")
 
 # %% [markdown]
 # Some lesions escape people too: subtle ones, and those behind the heart or below the dome of the
@@ -836,7 +834,7 @@ names = ["sensitivity", "specificity", "ppv", "npv", "accuracy", "auc"]
 said = ", ".join(f"{name} {result[name]:.2f}" for name in names)
 display(
     Markdown(
-        f"**{len(judge)} films of {judge.n_patients} patients**, threshold "
+        f"**{len(judge)} images of {judge.n_patients} patients**, threshold "
         f"{threshold.value:.2f}: {said}."
     )
 )

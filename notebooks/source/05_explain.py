@@ -53,8 +53,8 @@ if "mask_path" not in studies:
     studies = datasets.load("sample")
 films = datasets.decode(studies, size=160)
 masks = datasets.decode_masks(studies, size=160)
-print(f"{len(films)} films; {int(masks.any(axis=(1, 2)).sum())} show a lesion, which covers "
-      f"{masks[masks.any(axis=(1, 2))].mean():.0%} of the film on average")
+print(f"{len(films)} images; {int(masks.any(axis=(1, 2)).sum())} show a lesion, which covers "
+      f"{masks[masks.any(axis=(1, 2))].mean():.0%} of the image on average")
 
 # %% [markdown]
 # Two facts about the sample's masks. First, they are generous. A mask holds every pixel where the
@@ -77,7 +77,7 @@ model = training.fit(model, train, val, settings=settings).model
 unseen = films.subset(films.splits != "train")
 truth = masks[films.splits != "train"]
 scores = training.predict(model, unseen)
-display(Markdown(f"AUC on {len(unseen)} films of unseen patients: **{metrics.auc(scores):.2f}**."))
+display(Markdown(f"AUC on {len(unseen)} images of unseen patients: **{metrics.auc(scores):.2f}**."))
 
 # %% [markdown]
 # ## Grad-CAM by hand
@@ -100,8 +100,8 @@ kept = {}
 layer = models.target_layer(model)
 forward = layer.register_forward_hook(lambda m, i, out: kept.update(activations=out))
 backward = layer.register_full_backward_hook(lambda m, i, out: kept.update(gradients=out[0]))
-ill = int(np.flatnonzero(truth.any(axis=(1, 2)))[0])
-film = torch.from_numpy(unseen.images[ill][None, None] / 255).float().requires_grad_()
+shown = int(np.flatnonzero(truth.any(axis=(1, 2)))[0])
+film = torch.from_numpy(unseen.images[shown][None, None] / 255).float().requires_grad_()
 logits = model(film)  # (1, 2): one number for normal, one for pneumonia
 (logits[0, 1] - logits[0, 0]).backward()
 forward.remove(), backward.remove()
@@ -132,20 +132,20 @@ by_hand = ((by_hand - by_hand.min()) / (by_hand.max() - by_hand.min() + 1e-12)).
 # explains the log-odds of one class against all others.
 
 # %% tags=["nbval-check-output"]
-ours = explain.explain(model, unseen.images[ill:ill + 1], method="gradcam", target=1)[0]
+ours = explain.explain(model, unseen.images[shown:shown + 1], method="gradcam", target=1)[0]
 np.testing.assert_allclose(by_hand, ours, atol=1e-3)
 print("by hand and by the library: the same map")
 
 # %% tags=["nbval-check-output"]
 fig, axes = plt.subplots(1, 3, figsize=(7, 2.6), layout="constrained")
-plots.plot_image(unseen.images[ill], title="the film", ax=axes[0])
+plots.plot_image(unseen.images[shown], title="the image", ax=axes[0])
 axes[1].imshow(small.numpy(), cmap="magma")
 axes[1].set_title("5 x 5 places, as computed", fontsize=10)
 axes[1].set(xticks=[], yticks=[])
-plots.plot_map(unseen.images[ill], by_hand, mask=truth[ill], title="enlarged; lesion dashed",
+plots.plot_map(unseen.images[shown], by_hand, mask=truth[shown], title="enlarged; lesion dashed",
                ax=axes[2])
-plots.show(fig, alt="A film, its Grad-CAM as five by five squares, and the same enlarged over the "
-           "film with the true lesion outlined.", colours=64)
+plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged over the "
+           "image with the true lesion outlined.", colours=64)
 
 # %% [markdown]
 # Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
@@ -188,14 +188,14 @@ titles = [f"score {s:.2f}" for s in scores.y_score[some]]
 by_gradient = {m: maps[m] for m in ("gradcam", "layercam")}
 fig = plots.plot_map_grid(unseen.images[some], by_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
-plots.show(fig, alt="Three ill films and their maps by Grad-CAM and LayerCAM; the true lesion is "
+plots.show(fig, alt="Three images with a lesion and their maps by Grad-CAM and LayerCAM; the true lesion is "
            "outlined.", colours=64)
 
 # %% tags=["nbval-check-output"]
 without_gradient = {m: maps[m] for m in ("eigencam", "occlusion")}
 fig = plots.plot_map_grid(unseen.images[some], without_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
-plots.show(fig, alt="The same films and their maps by EigenCAM and occlusion; the true lesion is "
+plots.show(fig, alt="The same images and their maps by EigenCAM and occlusion; the true lesion is "
            "outlined.", colours=64)
 
 # %% [markdown]
@@ -217,7 +217,7 @@ with torch.inference_mode():
     attention = attentive.attention(batch)  # (3, 5, 5), each sums to 1
 looked = {"attention": explain.explain(attentive, unseen.images[some], method="attention")}
 fig = plots.plot_map_grid(unseen.images[some], looked, masks=truth[some])
-plots.show(fig, alt="Where the attention head of a frozen network looked on three ill films; the "
+plots.show(fig, alt="Where the attention head of a frozen network looked on three images with a lesion; the "
            "true lesion is outlined.", colours=64)
 
 # %%
@@ -264,7 +264,7 @@ print(f"by hand: {hits} of {int(truth.any(axis=(1, 2)).sum())} maps point into t
 game = explain.pointing_game(everyone, truth, patient_ids=unseen.patients)
 overlap = explain.iou_at_matched_area(everyone, truth, patient_ids=unseen.patients)
 verdict = "above chance by area" if game.estimate.low > game.chance else (
-    "not shown to be above chance by area: too few films, or a poor map")
+    "not shown to be above chance by area: too few images, or a poor map")
 display(Markdown(f"Pointing game **{game.estimate:.2f}**, by chance {game.chance:.2f}: {verdict}. "
                  f"Overlap with the lesion (IoU) {overlap.estimate:.2f}, by chance "
                  f"{overlap.chance:.2f}."))
@@ -284,7 +284,7 @@ ordered = ordered[np.argsort(unseen.patients[ordered], kind="stable")]
 whose = unseen.patients[ordered]
 strangers = np.roll(ordered, np.unique(whose, return_counts=True)[1].max())
 assert not np.any(whose == unseen.patients[strangers])
-print(f"{len(ordered)} ill films of {len(set(whose))} patients, each with a stranger's map")
+print(f"{len(ordered)} images with a lesion of {len(set(whose))} patients, each with a stranger's map")
 
 # %%
 rows = []
@@ -433,17 +433,17 @@ marked = explain.plant_marker(films.images, films.labels == 1, size=0.18,
                               rng=np.random.default_rng(1))
 tainted = replace(films, images=marked.images)
 fig = plots.plot_grid(tainted.images[films.labels == 1][:4], columns=4)
-plots.show(fig, alt="Four ill films, each with a bright letter L in the upper corner.",
+plots.show(fig, alt="Four images with pneumonia, each with a bright letter L in the upper corner.",
            colours=48)
 
 # %%
 quick = replace(settings, strategy="all", epochs=5, learning_rate=1e-3, C=0.0,
                 freeze_norms=False, ema=0.0, augment=Augment.none(), patience=5)
-cheat = models.build_model("efficientnet_lite0")
-cheat = training.fit(cheat, tainted.subset("train"), tainted.subset("val"), settings=quick).model
-dishonest = training.predict(cheat, tainted.subset(films.splits != "train"))
-clean = training.predict(cheat, unseen)
-display(Markdown(f"On images with the marker, the AUC is **{metrics.auc(dishonest):.2f}**."))
+misled = models.build_model("efficientnet_lite0")
+misled = training.fit(misled, tainted.subset("train"), tainted.subset("val"), settings=quick).model
+on_marked = training.predict(misled, tainted.subset(films.splits != "train"))
+clean = training.predict(misled, unseen)
+display(Markdown(f"On images with the marker, the AUC is **{metrics.auc(on_marked):.2f}**."))
 
 # %% [markdown]
 # A paper could stop here: no patient is in two splits, and the AUC has its interval. Nothing in the
@@ -453,11 +453,11 @@ display(Markdown(f"On images with the marker, the AUC is **{metrics.auc(dishones
 # validation*.)
 
 # %% tags=["headline"]
-change = metrics.auc_difference(clean, dishonest).difference
+change = metrics.auc_difference(clean, on_marked).difference
 display(Markdown(
-    f"With the marker {metrics.auc(dishonest):.2f}, without it {metrics.auc(clean):.2f}: the AUC "
+    f"With the marker {metrics.auc(on_marked):.2f}, without it {metrics.auc(clean):.2f}: the AUC "
     f"changes by {change:+.2f}. " + ("Part of what it knew was the letter." if change.high < 0 else
-                                     "On so few films a fall is not beyond doubt.")))
+                                     "On so few images a fall is not beyond doubt.")))
 
 # %% [markdown]
 # **Swap the marker.** Give it to the images *without* pneumonia, and remove it from those with
@@ -467,10 +467,10 @@ display(Markdown(
 # %%
 swapped = explain.plant_marker(films.images, films.labels == 0, size=0.18,
                                rng=np.random.default_rng(1))
-turned = training.predict(cheat, replace(films, images=swapped.images).subset(
+turned = training.predict(misled, replace(films, images=swapped.images).subset(
     films.splits != "train"))
-swap, turn = metrics.auc(turned), metrics.auc_difference(turned, dishonest).difference
-if not (turn.high < 0 or swap.high < metrics.auc(dishonest).low):
+swap, turn = metrics.auc(turned), metrics.auc_difference(turned, on_marked).difference
+if not (turn.high < 0 or swap.high < metrics.auc(on_marked).low):
     verdict = "With so few images, it is not shown that the letter matters."
 elif swap.high < 0.5:
     verdict = "Most answers are reversed: where lungs and letter disagree, it follows the letter."
@@ -493,14 +493,14 @@ display(Markdown(f"Marker on images without pneumonia: AUC **{swap:.2f}**. Compa
 # %% tags=["nbval-check-output"]
 held = films.splits != "train"
 sick = films.labels[held] == 1
-heat = explain.explain(cheat, marked.images[held], method="gradcam", target=1)
+heat = explain.explain(misled, marked.images[held], method="gradcam", target=1)
 near_letter = maximum_filter(marked.marks[held][sick], size=(1, 33, 33))  # 16 pixels more all round
 on_letter = explain.pointing_game(heat[sick], near_letter, patient_ids=unseen.patients[sick])
 on_lesion = explain.pointing_game(heat[sick], truth[sick], patient_ids=unseen.patients[sick])
 share = explain.energy_inside(heat[sick], near_letter, patient_ids=unseen.patients[sick])
 fig = plots.plot_map_grid(marked.images[held][sick][:3], {"cheating network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
-plots.show(fig, alt="Maps of the cheating network on three marked films, with the true lesion "
+plots.show(fig, alt="Maps of the misled network on three marked images, with the true lesion "
            "outlined.", colours=64)
 
 # %%

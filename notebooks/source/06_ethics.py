@@ -233,7 +233,7 @@ dated = deid.deidentify(work / "course", work / "course_out", options=options, p
 for folder in ("course", "course_out"):
     files = sorted((work / folder).rglob("*.dcm"))
     days = sorted(pd.Timestamp(str(images.read_header(path).StudyDate)) for path in files)
-    print(f"{folder:12} days between the films: {(days[-1] - days[0]).days}")
+    print(f"{folder:12} days between the images: {(days[-1] - days[0]).days}")
 print("identifier 3 settled:", dated.hipaa["settled"].iloc[2])
 
 # %% [markdown]
@@ -376,7 +376,7 @@ if "age" in studies:
 if groups.empty:
     bright = data.images.mean(axis=(1, 2))
     groups["film"] = np.where(bright > np.median(bright), "brighter half", "darker half")
-    print("This set tells nothing of its patients. Its films are grouped by brightness instead,")
+    print("This set tells nothing of its patients. Its images are grouped by brightness instead,")
     print("which shows how it is done and says nothing about fairness to people.")
 tables = {name: pd.crosstab(groups[name], studies["label"]) for name in groups}
 pd.concat(tables, names=["attribute", "group"])

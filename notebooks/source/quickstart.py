@@ -171,8 +171,8 @@ views = [film_batch]
 for change in changes.values():
     settings = replace(augment.Augment.none(), **change)
     views.append(augment.augment(film_batch, settings, generator=torch.Generator().manual_seed(3)))
-fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=["the film", *changes], columns=3)
-plots.show(fig, alt="One film, and five copies of it: rotated, magnified, mirrored, brighter or "
+fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=["the image", *changes], columns=3)
+plots.show(fig, alt="One image, and five copies of it: rotated, magnified, mirrored, brighter or "
            "darker, flatter or starker. Only the mirrored one could not be this patient.",
            colours=128)
 
