@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 NBVAL_TAGS = {"nbval-check-output", "nbval-ignore-output", "nbval-skip", "raises-exception"}
 SLIDE_TAGS = {"slide", "subslide", "fragment", "skip", "notes"}
-TAGS = {"exercise", "headline", "setup"} | NBVAL_TAGS | SLIDE_TAGS
+TAGS = {"exercise", "headline", "hide-input", "setup"} | NBVAL_TAGS | SLIDE_TAGS
 
 _REGION = re.compile(
     r"^(?P<indent>[ ]*)# solution: begin\n(?P<body>.*?)^[ ]*# solution: end\n?",
@@ -114,6 +114,8 @@ def render(layout: Layout, name: str, variant: str) -> NotebookNode:
                 tags.append("nbval-check-output")
         if tags:
             node.metadata["tags"] = tags
+        if "hide-input" in tags:  # folded on the web site by the tag, in JupyterLab by this
+            node.metadata["jupyter"] = {"source_hidden": True}
         notebook.cells.append(node)
     return notebook
 

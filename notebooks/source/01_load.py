@@ -418,7 +418,7 @@ for size in kept:
         spot = np.hypot(rows - side / 2 + 3, columns - side / 2 + 2) * mm <= diameter / 2
         kept[size][diameter] = images.resize(spot, size).max()
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 ax = pd.DataFrame(kept).plot(figsize=(5, 2.8), style=["-.o", "--s", "-^"], logx=True)
 ax.set(xlabel="diameter of the spot (mm)", ylim=(0, 1.05),
        ylabel="contrast left in\nthe brightest pixel")
@@ -614,7 +614,7 @@ tossed = {
     name: [recognise(rows, units, rng) for _ in range(100)] for name, (rows, units) in ways.items()
 }
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 for name, found in tossed.items():
     ax.plot(np.percentile(found, [2.5, 97.5]), [name, name], color="#0072B2", lw=2)
@@ -624,7 +624,7 @@ ax.set(xlabel="AUC for labels that were tossed with a coin", ylim=(3.5, -0.5))
 means = {name: float(np.mean(found)) for name, found in tossed.items()}
 plots.show(fig, alt=f"Mean AUC: { {' '.join(k.split()): round(v, 2) for k, v in means.items()} }.")
 
-# %% tags=["headline"]
+# %% tags=["headline", "hide-input"]
 honest, fake = np.percentile(tossed["by patient"], [2.5, 97.5]), means["by image,\nwith copies"]
 display(Markdown(
     f"**Labels from a coin.** Split by patient, the mean AUC is **{means['by patient']:.2f}** "
@@ -700,7 +700,7 @@ audit.head(8).round(2)
 # apart. Random forests (many decision trees that vote) used the 18 global numbers, or strips of 8
 # pixels along the top and left edges; the third value uses the JPEG file's size.
 
-# %%
+# %% tags=["hide-input"]
 famous = {"file size": 0.900, "global statistics": 0.965, "border strips": 0.971}
 basic = audit.drop_duplicates("shortcut").set_index("shortcut").loc[list(famous)]
 error = [basic["auc"] - basic["low"], basic["high"] - basic["auc"]]
@@ -712,7 +712,7 @@ ax.set(xlabel="AUC without looking at the disease", xlim=(0.2, 1), ylim=(-0.5, 2
 ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 plots.show(fig, alt=f"AUC of three shortcuts: {basic['auc'].round(2).to_dict()}.")
 
-# %% tags=["headline"]
+# %% tags=["headline", "hide-input"]
 telling = audit[audit["low"] > 0.5]
 worst = audit.iloc[0]
 verdict = ("Do not believe an AUC on this set before you know where that comes from."

@@ -116,7 +116,7 @@ print(f"drew a rotation of {turned:+.1f} degrees")
 # Here is one image with six different changes. For each one, ask: *could this radiograph have been
 # taken of this patient?*
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 changes = {"up to 10° of rotation": {"rotate": 10}, "zoom": {"zoom": (1.15, 1.25)},
            "brightness": {"brightness": 0.2}, "contrast": {"contrast": 0.5}, "flip": {"flip": 1.0}}
 views = [augment(film, replace(Augment.none(), **c), generator=torch.Generator().manual_seed(8))
@@ -173,7 +173,7 @@ exercises.check("02-plausible", plausible)
 # you train with a setting, look at a batch of changed images. If *you* can no longer see what the
 # label says, the network learns from a wrong label.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 four = torch.from_numpy(films.images[:4, None] / 255).float()  # (4, 1, 128, 128)
 usual, strong = Augment(), Augment.strong()
 rows = [four]
@@ -325,7 +325,7 @@ plots.show(fig, alt=f"The AUC of each recipe with its 95 % interval: {text}.")
 # right question is about the **difference**. DeLong's method gives an interval for the difference of
 # two AUCs that were measured on the same patients.
 
-# %% tags=["headline"]
+# %% tags=["headline", "hide-input"]
 lines = []
 for name in ("usual", "usual + flip", "wild"):
     gain = metrics.auc_difference(results[name], results["none"]).difference
@@ -365,7 +365,7 @@ away = {name: cross_validated(features[name], judged=moved) for name in recipes}
 table = {name: [f"{metrics.auc(one[name]):.2f}" for one in (results, away)] for name in recipes}
 pd.DataFrame.from_dict(table, orient="index", columns=["AUC at home", "AUC elsewhere"])
 
-# %% tags=["headline"]
+# %% tags=["headline", "hide-input"]
 gain = metrics.auc_difference(away["usual"], away["none"]).difference
 loss = metrics.auc(results["none"]).value - metrics.auc(away["none"]).value
 said = "helps there" if gain.low > 0 else "harms there" if gain.high < 0 else "is undecided there"

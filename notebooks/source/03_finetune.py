@@ -303,7 +303,7 @@ def to_training_mode(model):
 # %%
 @torch.inference_mode()
 def val_loss(model):
-    """Return the mean loss on the validation films."""
+    """Return the mean loss on the validation images."""
     model.eval()
     images = torch.from_numpy(val.images[:, None] / 255).float().to(device)
     labels = torch.from_numpy(val.labels).to(device)
@@ -381,7 +381,7 @@ exercises.check("03-steps", steps)
 #
 # `training.plan` shows which part is trained in which epoch, at what multiple of the learning rate.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 fig, axes = plt.subplots(2, 2, figsize=(6, 6.4), layout="constrained", sharey=True, sharex=True)
 names = ["head_then_all", "gradual", "discriminative", "all"]
 for ax, name in zip(axes.flat, names, strict=True):
@@ -420,7 +420,7 @@ chosen = min(losses, key=losses.get)
 display(Markdown("| strategy | time | kept epoch | loss | AUC on validation images |\n"
                  "|---|---|---|---|---|\n" + "\n".join(lines)))
 
-# %%
+# %% tags=["hide-input"]
 best, worst = max(aucs, key=lambda n: aucs[n].value), min(aucs, key=lambda n: aucs[n].value)
 gap = metrics.auc_difference(judged[best], judged[worst]).difference
 decided = "decide" if gap.low > 0 else "do **not** decide"

@@ -79,7 +79,7 @@ y_true, y_score = data.labels, out_of_fold(C=0.001)
 # %% [markdown]
 # First look at the scores of both classes.
 
-# %%
+# %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bins = np.linspace(0, 1, 26)
 for k, colour, hatch in ((0, "#0072B2", ""), (1, "#D55E00", "//")):
@@ -269,7 +269,7 @@ np.testing.assert_allclose(wilson(tp, tp + fn), (library.low, library.high), ato
 # %% [markdown]
 # Here a test found nine of every ten people with pneumonia, in studies of different sizes.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 sizes = np.array([10, 20, 40, 100, 200, 400, 1000])
 low, high = np.transpose([wilson(0.9 * n, n) for n in sizes])
 fig, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
@@ -277,7 +277,7 @@ ax.errorbar(sizes, 0.9 + 0 * sizes, yerr=[0.9 - low, high - 0.9], fmt="o", capsi
 ax.set_xscale("log")
 ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
 ax.minorticks_off()
-ax.set(ylim=(0.5, 1), xlabel="people with the disease in the study", ylabel="sensitivity, 95 % interval")
+ax.set(ylim=(0.5, 1), xlabel="people with the disease", ylabel="sensitivity, 95 % interval")
 plots.show(
     fig, alt=f"With 10 such people the interval begins at {low[0]:.2f}, with 1,000 at {low[-1]:.2f}."
 )
@@ -393,7 +393,7 @@ for _ in range(200):
     promised.append(chosen.sensitivity)
     kept.append(np.mean(y_score[~half & (y_true == 1)] >= chosen.value))
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bins = np.arange(0.4, 1.03, 0.025) - 1e-6  # so that 0.9 itself counts as kept
 ax.hist(kept, bins, color="#0072B2", alpha=0.6, label="kept")
@@ -563,7 +563,7 @@ display(Markdown(f"Difference of the AUCs on the same images: {gap:.2f}; it {ver
 # always saying 0.5 gives 0.25. The **slope** is 1 for calibrated scores, below 1 for overconfident ones,
 # above 1 for underconfident ones. The AUC shows none of this.
 
-# %%
+# %% tags=["hide-input"]
 slope = metrics.calibration_line(weakly_regularised).slope
 if slope.high < 1:
     verdict = "The interval lies below 1: the model is overconfident."
@@ -598,7 +598,7 @@ temperature = metrics.fit_temperature(choose)
 step = temperatures[1] / temperatures[0]  # our grid is as fine as this
 assert 1 / step <= temperature.value / by_hand <= step
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 ax.plot(temperatures, losses, color="#0072B2")
 ax.plot(by_hand, losses.min(), "o", color="#D55E00", label=f"least surprise: T = {by_hand:.2f}")
@@ -713,7 +713,7 @@ rows = {kind: known.loc[judge.ids[at]].reset_index() for kind, at in
         (("missed", missed), ("alarmed", alarmed))}  # fmt: skip
 place = {name: k for k, name in enumerate(data.ids)}
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 4, figsize=(6.6, 3.5), layout="constrained")
 alt = "Above, missed images with the disease; below, false alarms in images without it."
 for line, (kind, table) in zip(axes, rows.items(), strict=True):
@@ -782,7 +782,7 @@ if absent:
 report = metrics.subgroups(predictions, groups, threshold=threshold)
 ax = plots.plot_subgroups(report, metric="auc")
 ax.set_xlim(0.3, 1.02)
-plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} groupings of the films.")
+plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} groupings of the images.")
 
 # %% [markdown]
 # The AUC needs no threshold, so it can use all images. A hollow mark means fewer than 20 images in the

@@ -136,7 +136,7 @@ ours = explain.explain(model, unseen.images[shown:shown + 1], method="gradcam", 
 np.testing.assert_allclose(by_hand, ours, atol=1e-3)
 print("by hand and by the library: the same map")
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(7, 2.6), layout="constrained")
 plots.plot_image(unseen.images[shown], title="the image", ax=axes[0])
 axes[1].imshow(small.numpy(), cmap="magma")
@@ -403,14 +403,14 @@ shown = table.set_index(["test", "method"])["result"].unstack(fill_value="")
 chance = table.groupby("test")["chance"].first()[shown.index]
 shown.assign(chance=["" if np.isnan(level) else f"{level:.2f}" for level in chance])
 
-# %%
+# %% tags=["hide-input"]
 own, spot = (table.set_index(["method", "test"])["estimate"][name, "IoU at matched area"]
              for name in ("gradcam", "centre"))
 said = ("overlaps the lesions at least as well as Grad-CAM" if spot.value >= own.value else
         "overlaps the lesions less than Grad-CAM, but the intervals overlap" if spot.high >= own.low
         else "overlaps the lesions less than Grad-CAM")
 display(Markdown(f"The spot in the centre, which knows nothing, **{said}**: IoU {spot:.2f} against "
-                 f"{own:.2f}, on {len(few)} films."))
+                 f"{own:.2f}, on {len(few)} images."))
 
 # %% [markdown]
 # Compare each number with chance and with the baselines. Often the intervals overlap. If the spot does
@@ -503,7 +503,7 @@ fig = plots.plot_map_grid(marked.images[held][sick][:3], {"cheating network": he
 plots.show(fig, alt="Maps of the misled network on three marked images, with the true lesion "
            "outlined.", colours=64)
 
-# %%
+# %% tags=["hide-input"]
 if on_letter.estimate.low > on_letter.chance:
     verdict = "The brightest places reveal the shortcut."
 elif share.estimate.low > share.chance:

@@ -404,7 +404,7 @@ np.testing.assert_allclose(found[list(by_hand)], list(by_hand.values()))
 ax = plots.plot_subgroups(audit, metric="sensitivity")
 plots.show(ax.figure, alt="Sensitivity in each group, with 95 % intervals that overlap or do not.")
 
-# %%
+# %% tags=["hide-input"]
 gaps = audit.gaps[(audit.gaps["metric"] == "sensitivity") & audit.gaps["low"].notna()]
 clear = gaps[(gaps["low"] > 0) | (gaps["high"] < 0)]
 worst = gaps[["low", "high"]].abs().max(axis=None)
@@ -523,7 +523,7 @@ display(Markdown("; ".join(
 # (pneumonia is missed) or specificity (false alarms)? Which intervals exclude zero? If the AUC falls
 # too, no threshold repairs the ranking. If only the scores shift, the AUC alone hides the harm.
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 1, figsize=(6, 4.6), sharex=True, layout="constrained")
 for ax, name in zip(axes, ("nobody from B", "half from B"), strict=True):
     for machine, style, one in zip("AB", ("o", "s"), trained[name], strict=True):
@@ -617,17 +617,17 @@ checked = metrics.wilson(36, 40)  # 36 of 40 ill patients found
 np.testing.assert_allclose(wilson_half_width(0.9, 40), (checked.high - checked.low) / 2, rtol=1e-5)
 print(f"36 of 40 found: sensitivity {checked:.2f}")
 
-# %% tags=["nbval-check-output"]
-ill_needed = np.arange(20, 401)
-width = wilson_half_width(0.9, ill_needed)
-enough = int(ill_needed[width <= 0.05][0])
+# %% tags=["nbval-check-output", "hide-input"]
+needed = np.arange(20, 401)
+width = wilson_half_width(0.9, needed)
+enough = int(needed[width <= 0.05][0])
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
-ax.plot(ill_needed, 100 * width)
+ax.plot(needed, 100 * width)
 ax.axhline(5, color="black", lw=0.8, ls="--")
-ax.set(xlabel="Ill patients in the study", ylabel="Half-width (percentage points)", ylim=(0, 15))
+ax.set(xlabel="Patients with the disease in the study", ylabel="Half-width (percentage points)", ylim=(0, 15))
 ax.grid(alpha=0.3)
-plots.show(fig, alt=f"The half-width falls slowly; at {enough} ill patients it reaches 5 points.")
-display(Markdown(f"For a sensitivity of 0.90, give or take 0.05: **{enough}** ill patients."))
+plots.show(fig, alt=f"The half-width falls slowly; at {enough} patients it reaches 5 points.")
+display(Markdown(f"For a sensitivity of 0.90, give or take 0.05: **{enough}** patients with the disease."))
 
 # %% [markdown]
 # Half the width needs four times the patients *with disease*. If one in twenty has it, recruit twenty

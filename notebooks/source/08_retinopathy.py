@@ -210,7 +210,7 @@ exercises.check("08-ppv", ppv_screening)
 #
 # We know where each lesion is, so a map can be tested: is its hottest point inside a lesion?
 
-# %%
+# %% tags=["hide-input"]
 masks = datasets.decode_masks(studies, size=192)[data.splits == "test"]
 sick = np.flatnonzero((test.labels >= 3) & masks.any(axis=(1, 2)))[:3]
 heat = explain.explain(model, test.images[sick], method="gradcam", target="4")

@@ -109,7 +109,7 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except where dise
 # Before training, look at many images of each class. You may find wrong labels, inverted images, or text
 # in a corner.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["nbval-check-output", "hide-input"]
 shown = studies[studies["split"] == "train"].assign(title=studies["label"])
 if "subtle" in set(shown.get("grade", ())):  # the sample grades its lesions: show two subtle ones
     faint = shown["grade"] == "subtle"
@@ -239,7 +239,7 @@ print(threshold)
 # AUC is the probability that the first has the higher score. The dot is our threshold; its bars are the
 # intervals of both shares.
 
-# %% tags=["headline"]
+# %% tags=["headline", "hide-input"]
 auc = evaluation["auc"]
 ax = plots.plot_roc(test_scores, threshold=threshold)
 plots.show(ax.figure, alt=f"ROC curve of the test images; the area under it is {auc.value:.2f}.")
