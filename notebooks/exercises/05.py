@@ -52,7 +52,7 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="05-convict",
+        name="05-proof",
         question="Which test tells you most about a suspected shortcut through the machine?",
         kind=Choice("a", "b", "c", "d"),
         expected=lambda: "c",

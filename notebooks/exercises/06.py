@@ -50,7 +50,7 @@ def _over_everyone(y_true: Ints, y_called: Ints, group: Ints) -> float:
     return shares[1] - shares[0]
 
 
-def _ill_by_wilson(share: float = SENSITIVITY) -> int:
+def _positives_by_wilson(share: float = SENSITIVITY) -> int:
     """Fewest patients with disease for which Wilson's interval is narrow enough."""
     n = 1
     while True:
@@ -61,7 +61,7 @@ def _ill_by_wilson(share: float = SENSITIVITY) -> int:
 
 
 def _recruited() -> int:
-    return math.ceil(_ill_by_wilson() / PREVALENCE)
+    return math.ceil(_positives_by_wilson() / PREVALENCE)
 
 
 EXERCISES = (
@@ -147,20 +147,20 @@ EXERCISES = (
             Mistake(
                 "That is the number of patients *with the disease*. The study also recruits the "
                 "others: how many patients in total?",
-                when=lambda value: abs(value - _ill_by_wilson()) <= 5,
+                when=lambda value: abs(value - _positives_by_wilson()) <= 5,
             ),
             Mistake(
                 "You multiplied by the prevalence: the study would recruit fewer patients than the "
                 "number with disease that it needs. Divide.",
-                when=lambda value: abs(value - _ill_by_wilson() * PREVALENCE) <= 2,
+                when=lambda value: abs(value - _positives_by_wilson() * PREVALENCE) <= 2,
             ),
             Mistake(
                 "That is for a sensitivity of 0.90; 0.85 needs more patients.",
-                when=lambda value: abs(value - _ill_by_wilson(0.9) / PREVALENCE) <= 20,
+                when=lambda value: abs(value - _positives_by_wilson(0.9) / PREVALENCE) <= 20,
             ),
             Mistake(
                 "You divided by the share without the disease. Sensitivity needs those with it.",
-                when=lambda value: abs(value - _ill_by_wilson() / (1 - PREVALENCE)) <= 5,
+                when=lambda value: abs(value - _positives_by_wilson() / (1 - PREVALENCE)) <= 5,
             ),
         ),
     ),

@@ -683,7 +683,7 @@ for extra in ("", ",\nwith copies"):
 #
 # A split by patient does not keep out a **shortcut**: something in the image or file that goes with
 # the label and is not the disease. The cause is often a *confounder*, linked to both disease and
-# image: very ill people are imaged in bed, with another machine.
+# image: patients in a serious condition are imaged in bed, with another machine.
 #
 # So ask before you train: can the label be told from what is *not* disease? `audit_shortcuts` tries
 # the file size, 18 global numbers (mean, standard deviation, histogram), strips along the border, each

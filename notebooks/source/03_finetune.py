@@ -91,7 +91,7 @@ display(Markdown(f"Without looking at a pixel, the dummy is right on **{dummy_ac
 # %% tags=["exercise"]
 positives, images = 12, 400
 # solution: begin
-accuracy = (images - positives) / images  # right on all the healthy
+accuracy = (images - positives) / images  # right on all the others
 lazy = [accuracy, 0 / positives, 1.0]
 # blank: lazy = ...  # [accuracy, sensitivity, specificity]
 # solution: end

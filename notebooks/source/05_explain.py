@@ -574,8 +574,8 @@ display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc i
 # solution: begin
 test = "c"
 # solution: end
-exercises.check("05-convict", test)
-# exercises.hint("05-convict")  # take away the first # for a hint
+exercises.check("05-proof", test)
+# exercises.hint("05-proof")  # take away the first # for a hint
 
 # %% [markdown]
 # ## Key points

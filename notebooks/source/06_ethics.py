@@ -613,7 +613,7 @@ def wilson_half_width(share, n, z=1.959964):
     return z * np.sqrt(inside) / (1 + z**2 / n)
 
 
-checked = metrics.wilson(36, 40)  # 36 of 40 ill patients found
+checked = metrics.wilson(36, 40)  # 36 of 40 patients with the disease found
 np.testing.assert_allclose(wilson_half_width(0.9, 40), (checked.high - checked.low) / 2, rtol=1e-5)
 print(f"36 of 40 found: sensitivity {checked:.2f}")
 
@@ -624,10 +624,12 @@ enough = int(needed[width <= 0.05][0])
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 ax.plot(needed, 100 * width)
 ax.axhline(5, color="black", lw=0.8, ls="--")
-ax.set(xlabel="Patients with the disease in the study", ylabel="Half-width (percentage points)", ylim=(0, 15))
+ax.set(xlabel="patients with the disease in the study", ylim=(0, 15),
+       ylabel="half-width (percentage points)")
 ax.grid(alpha=0.3)
 plots.show(fig, alt=f"The half-width falls slowly; at {enough} patients it reaches 5 points.")
-display(Markdown(f"For a sensitivity of 0.90, give or take 0.05: **{enough}** patients with the disease."))
+display(Markdown(f"A sensitivity of 0.90, give or take 0.05, needs **{enough}** patients with "
+                 "the disease."))
 
 # %% [markdown]
 # Half the width needs four times the patients *with disease*. If one in twenty has it, recruit twenty
@@ -642,11 +644,11 @@ display(Markdown(f"For a sensitivity of 0.90, give or take 0.05: **{enough}** pa
 # %% tags=["exercise"]
 # solution: begin
 sizes = np.arange(50, 2000)
-# blank: sizes = ...  # numbers of ill patients to try, such as np.arange(50, 2000)
-# blank: ill_patients = ...  # the smallest of them whose interval is narrow enough
-# blank: recruit = ...  # how many must come, so that so many of them are ill (a whole number)
-ill_patients = sizes[wilson_half_width(0.85, sizes) <= 0.04][0]
-recruit = int(np.ceil(ill_patients / 0.08))
+# blank: sizes = ...  # numbers of patients with the disease to try: np.arange(50, 2000)
+# blank: with_disease = ...  # the smallest of them whose interval is narrow enough
+# blank: recruit = ...  # how many to recruit, so that this many have the disease (a whole number)
+with_disease = sizes[wilson_half_width(0.85, sizes) <= 0.04][0]
+recruit = int(np.ceil(with_disease / 0.08))
 # solution: end
 exercises.check("06-recruit", recruit)
 # exercises.hint("06-recruit")  # take away the first # for a hint
@@ -840,7 +842,7 @@ shutil.rmtree(work)  # this deletes the secret, too
 # - Report each group with its interval and count. No visible gap does not mean no gap.
 # - More data from the missed group adds information; separate thresholds only move errors.
 # - External validation and enough patients *with disease* show whether it works elsewhere.
-# - The intended use decides the rules. Approval is no proof for your ward.
+# - The intended use decides the rules. Approval does not prove that it works in your hospital.
 # - Finish with a card, and state the uncertainty.
 #
 # ## Further reading

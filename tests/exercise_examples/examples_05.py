@@ -9,7 +9,7 @@ EXAMPLES = {
         "right": [7.5],
         "wrong": [(0.26, "factor"), (0.133, "wrong way round"), (0.3, "own result")],
     },
-    "05-convict": {
+    "05-proof": {
         "context": {},
         "right": ["c"],
         "wrong": [("a", "plausible map"), ("b", "same shortcut"), ("d", "Shuffling")],
