@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import Final
+from typing import Any, Final
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -38,6 +39,23 @@ DPI: Final = 100
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     """Return the given axes, or those of a new figure of this size in inches."""
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """Return a new figure of this size in inches, and its axes as an array (rows, columns)."""
+    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+
+
+def spread(value: Any, low: Any, high: Any) -> Any:
+    """Return the lengths of error bars, (2, N); none where an interval is not defined."""
+    ends = np.array([np.subtract(value, low), np.subtract(high, value)], dtype=float)
+    return np.nan_to_num(np.clip(ends, 0, None))
+
+
+def legend_above(ax: Axes, *handles: Any, **how: Any) -> None:
+    """Put the legend above the axes: inside, it would hide a point or an interval."""
+    given = {"handles": handles} if handles else {}
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, **given, **how)
 
 
 def literal(text: object) -> str:

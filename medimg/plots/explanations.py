@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -18,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medimg.plots.canvas import BLUE, GREY, LIGHT_BLUE, ORANGE, axes_or_new, literal
+from medimg.plots import canvas
 from medimg.plots.images import plot_image
 
 Array = npt.NDArray[Any]
@@ -27,15 +26,9 @@ LEVEL = 0.5
 
 
 def plot_map(
-    image: Array,
-    heat: Array | None = None,
-    *,
-    mask: Array | None = None,
-    title: str = "",
-    target: str = "",
-    legend: bool = False,
-    ax: Axes | None = None,
-) -> Axes:
+    image: Array, heat: Array | None = None, *, mask: Array | None = None, title: str = "",
+    target: str = "", legend: bool = False, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """Lay a map over its image, with its half-height outline and the true lesion.
 
     Parameters
@@ -70,37 +63,30 @@ def plot_map(
     >>> len(ax.images)
     2
     """
-    ax = axes_or_new(ax, 4.4, 4.4)
+    ax = canvas.axes_or_new(ax, 4.4, 4.4)
     for name, other in (("map", heat), ("mask", mask)):
         if other is not None and other.shape != image.shape[:2]:
             raise ValueError(f"the {name} is {other.shape} and the image {image.shape[:2]}")
     named = f"map for the class {target}" if target else ""
     plot_image(image, title="\n".join(filter(None, (title, named))), ax=ax)
-    lines = []
     if heat is not None:
         colours = colormaps["magma"](np.clip(heat, 0, 1))
         colours[..., 3] = 0.75 * np.clip(heat, 0, 1) ** 0.7
         ax.imshow(colours)
         if heat.max() > LEVEL > heat.min():
             ax.contour(heat, [LEVEL], colors="white", linewidths=1)
-        lines.append(_outline("map"))
-    if mask is not None and mask.any():
-        ax.contour(mask, [0.5], colors=LIGHT_BLUE, linewidths=1.6, linestyles="--")
-        lines.append(_outline("lesion"))
-    if legend and lines:
-        ax.legend(handles=lines, loc="lower center", ncols=2, fontsize="small",
-                  bbox_to_anchor=(0.5, -0.12), frameon=False)  # fmt: skip
+    if lesion := mask is not None and bool(mask.any()):
+        ax.contour(mask, [0.5], colors=canvas.LIGHT_BLUE, linewidths=1.6, linestyles="--")
+    if legend:
+        below = {"loc": "lower center", "bbox_to_anchor": (0.5, -0.12)}
+        _name_outlines(ax, heat is not None, lesion, **below)
     return ax
 
 
 def plot_map_grid(
-    images: Array,
-    maps: Mapping[str, Array],
-    *,
-    masks: Array | None = None,
-    titles: Sequence[str] = (),
-    target: str = "",
-) -> Figure:
+    images: Array, maps: Mapping[str, Array], *, masks: Array | None = None,
+    titles: Sequence[str] = (), target: str = "",
+) -> Figure:  # fmt: skip
     """Show one row per image and one column per method, the plain image first.
 
     Parameters
@@ -121,34 +107,30 @@ def plot_map_grid(
     matplotlib.figure.Figure
     """
     rows, columns = len(images), len(maps) + 1
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.9 * columns, 1.95 * rows + 0.3), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, axes = canvas.panels(rows, columns, 1.9 * columns, 1.95 * rows + 0.3)
     for i, row in enumerate(axes):
         mask = None if masks is None else masks[i]
         plot_map(images[i], mask=mask, title="" if i else "image, true lesion", ax=row[0])
         if titles:
-            row[0].text(-0.06, 0.5, literal(titles[i]), transform=row[0].transAxes, rotation=90,
-                        va="center", ha="right", fontsize=9)  # fmt: skip
+            row[0].text(-0.06, 0.5, canvas.literal(titles[i]), transform=row[0].transAxes,
+                        rotation=90, va="center", ha="right", fontsize=9)  # fmt: skip
         for ax, (name, heats) in zip(row[1:], maps.items(), strict=True):
             plot_map(images[i], heats[i], mask=mask, title="" if i else name, ax=ax)
     if target:
-        figure.suptitle(literal(f"maps for the class {target}"), fontsize="medium")
-    lines = [_outline("map")] if maps else []
-    if masks is not None and masks.any():
-        lines.append(_outline("lesion"))
-    if lines:
-        figure.legend(handles=lines, loc="outside lower center", ncols=2, fontsize="small",
-                      frameon=False)  # fmt: skip
+        figure.suptitle(canvas.literal(f"maps for the class {target}"), fontsize="medium")
+    lesions = masks is not None and bool(masks.any())
+    _name_outlines(figure, bool(maps), lesions, loc="outside lower center")
     return figure
 
 
-def _outline(what: str) -> Line2D:
-    """Return the legend's line for one of the two outlines of `plot_map`."""
-    if what == "map":  # white on the film, but grey here, where the ground is white
-        return Line2D([], [], color=GREY, lw=1, label="map at half its height (white)")
-    return Line2D([], [], color=LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")
+def _name_outlines(on: Axes | Figure, heat: bool, lesion: bool, **place: Any) -> None:
+    """Add a legend for those outlines of `plot_map` that were drawn."""
+    lines = (  # the map's is white on the film, but grey here, where the ground is white
+        (heat, Line2D([], [], color=canvas.GREY, lw=1, label="map at half its height (white)")),
+        (lesion, Line2D([], [], color=canvas.LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")),
+    )
+    if drawn := [line for there, line in lines if there]:
+        on.legend(handles=drawn, ncols=2, fontsize="small", frameon=False, **place)
 
 
 def plot_cascade(
@@ -169,26 +151,21 @@ def plot_cascade(
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax, 6.2, 4)
+    ax = canvas.axes_or_new(ax, 6.2, 4)
     x = np.arange(len(cascade))
-    series = (("agreement", BLUE, "-", "o", "agreement with the trained network"),
-              ("pointing", ORANGE, "--", "s", "pointing game"))  # fmt: skip
+    series = (("agreement", canvas.BLUE, "-", "o", "agreement with the trained network"),
+              ("pointing", canvas.ORANGE, "--", "s", "pointing game"))  # fmt: skip
     for column, colour, dash, marker, label in series:
         if column not in cascade:
             continue
-        value, low, high = (
-            np.array([getattr(e, end) for e in cascade[column]], dtype=float)
-            for end in ("value", "low", "high")
-        )
-        spread = np.nan_to_num(np.maximum([value - low, high - value], 0))
-        ax.errorbar(x, value, yerr=spread, color=colour, ls=dash, marker=marker, capsize=3,
-                    label=label)  # fmt: skip
+        value, low, high = np.array([(e.value, e.low, e.high) for e in cascade[column]]).T
+        ax.errorbar(x, value, yerr=canvas.spread(value, low, high), color=colour, ls=dash,
+                    marker=marker, capsize=3, label=label)  # fmt: skip
     if chance is not None:
-        ax.axhline(chance, color=GREY, ls=":", label="pointing game by chance")
-    steps = ["trained", *[literal(f"+ {name}") for name in cascade["down_to"].iloc[1:]]]
+        ax.axhline(chance, color=canvas.GREY, ls=":", label="pointing game by chance")
+    steps = ["trained", *[canvas.literal(f"+ {name}") for name in cascade["down_to"].iloc[1:]]]
     ax.set_xticks(x, steps, rotation=30, ha="right", fontsize=8)
     ax.set(xlabel="Weights randomised, from the output down", ylabel="Value (95 % interval)")
     ax.grid(alpha=0.3)
-    # above the axes: inside, it would hide a point of some cascade
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize="small", frameon=False)
+    canvas.legend_above(ax, ncols=2, fontsize="small")
     return ax

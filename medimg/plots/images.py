@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medimg.plots.canvas import axes_or_new, literal
+from medimg.plots import canvas
 
 Array = npt.NDArray[np.generic]
 
@@ -31,9 +31,9 @@ def plot_image(image: Array, *, title: str = "", ax: Axes | None = None) -> Axes
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax, 4, 4)
+    ax = canvas.axes_or_new(ax, 4, 4)
     ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
-    ax.set_title(literal(title), fontsize=10)
+    ax.set_title(canvas.literal(title), fontsize=10)
     ax.set_axis_off()
     return ax
 
@@ -58,10 +58,7 @@ def plot_grid(
     """
     rows = -(-len(images) // columns)
     side = min(2.6, 8 / columns)  # inches: few are shown larger, and titles stay legible on a phone
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(side * columns, 1.1 * side * rows), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, axes = canvas.panels(rows, columns, side * columns, 1.1 * side * rows)
     for ax in axes.flat:
         ax.set_axis_off()
     for number, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -91,11 +88,11 @@ def plot_histogram(
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax, 5, 2.6)
+    ax = canvas.axes_or_new(ax, 5, 2.6)
     finite = np.asarray(values, dtype=np.float64)
-    name = None if label is None else literal(label)
+    name = canvas.literal(label or "")
     ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6, label=name)
-    ax.set(xlabel=f"pixel value ({literal(unit)})", ylabel="pixels")
+    ax.set(xlabel=f"pixel value ({canvas.literal(unit)})", ylabel="pixels")
     ax.spines[["top", "right"]].set_visible(False)
     if label:
         ax.legend(frameon=False)
@@ -103,12 +100,9 @@ def plot_histogram(
 
 
 def plot_split(
-    counts: npt.NDArray[np.int64],
-    *,
-    splits: Sequence[str],
-    classes: Sequence[str],
+    counts: npt.NDArray[np.int64], *, splits: Sequence[str], classes: Sequence[str],
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Show how many images of each class each split has.
 
     Parameters
@@ -124,19 +118,18 @@ def plot_split(
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax, 5, 0.5 * len(splits) + 0.9)
+    ax = canvas.axes_or_new(ax, 5, 0.5 * len(splits) + 0.9)
     left = np.zeros(len(splits))
-    rows = [literal(name) for name in splits]
+    rows = [canvas.literal(name) for name in splits]
     for column, name in enumerate(classes):
-        colour = plt.get_cmap("cividis")(0.25 + 0.6 * column / max(len(classes) - 1, 1))
-        bars = ax.barh(rows, counts[:, column], left=left, label=literal(name), color=colour)
-        labels = [str(count) if count else "" for count in counts[:, column]]
+        colour = colormaps["cividis"](0.25 + 0.6 * column / max(len(classes) - 1, 1))
+        bars = ax.barh(rows, counts[:, column], left=left, label=canvas.literal(name), color=colour)
+        labels = [str(count or "") for count in counts[:, column]]
         dark = column < len(classes) / 2
         ax.bar_label(bars, labels, label_type="center", color="white" if dark else "black")
         left += counts[:, column]
     ax.invert_yaxis()
     ax.set_xlabel("images")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, ncols=min(len(classes), 4), loc="lower center",
-              bbox_to_anchor=(0.5, 1), fontsize="small")  # fmt: skip
+    canvas.legend_above(ax, ncols=min(len(classes), 4), fontsize="small")
     return ax
