@@ -85,33 +85,13 @@ def model_card(
         for f in fields(card)
         if f.name not in ("name", "limits")
     ]
-    limits = [card.limits.strip()] if card.limits.strip() else []
-    if evaluation is None:
-        limits.append("Nothing was measured on a test set.")
-    if groups is None:
-        limits.append("No subgroup of patients was looked at: it may work worse for some.")
-    for measured in (evaluation, groups):
-        warnings = () if measured is None else measured.warnings
-        limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in warnings]
-    if card.missing:
-        limits.append(f"This card leaves open: {', '.join(card.missing).replace('_', ' ')}.")
+    warnings = [w for found in (evaluation, groups) if found is not None for w in found.warnings]
     html = page(
-        "card.html", title=f"Model card: {card.name}", limits=limits,
-        said=pd.DataFrame(said, columns=["", "Statement"]),
-        measured=None if evaluation is None else metric_table(evaluation),
-        tested="" if evaluation is None else _tested(evaluation), **group_section(groups),
+        "card.html", title=f"Model card: {card.name}", card=card, warnings=warnings,
+        said=pd.DataFrame(said, columns=["", "Statement"]), evaluation=evaluation,
+        measured=None if evaluation is None else metric_table(evaluation), **group_section(groups),
     )  # fmt: skip
     write_together({Path(path): html})
-
-
-def _tested(evaluation: Evaluation) -> str:
-    # sensitivity is a share of the people with the disease alone: the sum of all would mislead
-    sizes = evaluation.confusion.sum(axis=1)
-    by_class = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-    who = f"{evaluation.count_text} ({by_class})."
-    if evaluation.threshold is None:
-        return who
-    return f"{who} Threshold {evaluation.threshold}."
 
 
 def checklist_items() -> pd.DataFrame:
@@ -169,7 +149,7 @@ def checklist(
             f"no checklist item has the key {unknown[0]!r}; expected one of "
             f"{', '.join(sorted(set(items['key'])))}"
         )
-    found = {**_from_results(evaluation, groups), **_from_card(card), **given}
+    found = {**_from_results(evaluation, groups), **_from_card(card or ModelCard("")), **given}
     items["answer"] = [found.get(key, "").strip() for key in items["key"]]
     tables = [
         (name, SOURCES[str(name)], each.to_dict(orient="records"))
@@ -180,9 +160,7 @@ def checklist(
     return items
 
 
-def _from_card(card: ModelCard | None) -> dict[str, str]:
-    if card is None:
-        return {}
+def _from_card(card: ModelCard) -> dict[str, str]:
     return {
         "intended_use": f"{card.intended_use} {card.users}",
         "data_source": f"{card.training_data} {card.evaluation_data}",

@@ -99,8 +99,8 @@ def write_report(
     each = sections.each_class(predictions)
     drawn = sections.curves(result, each)
     html = page(
-        "report.html", title=title, result=result, matrix=result.confusion.to_numpy(), unit=unit,
-        classes=predictions.classes, binary=predictions.is_binary, curves=len(each),
+        "report.html", title=title, result=result, unit=unit, classes=predictions.classes,
+        binary=predictions.is_binary, curves=len(each),
         tiles=[name for name in TILES if name in result],
         **sections.numbers(result, predictions, unit), **drawn,
         **sections.prevalence(result, prevalence), **sections.group_section(groups),
@@ -131,16 +131,16 @@ def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) 
     DataFrame
         ``image_id, patient_id, y_true, y_score`` (or one score per class), after the path.
     """
-    table = pd.DataFrame({"image_id": predictions.ids})
-    if studies is not None and "path" in studies:
-        table.insert(0, "path", studies["path"].astype(str).to_numpy())
-    if predictions.patient_ids is not None:
-        table["patient_id"] = predictions.patient_ids
-    table["y_true"] = predictions.y_true
-    if predictions.is_binary:
-        return table.assign(y_score=predictions.y_score)
-    names = [f"y_score_{name}" for name in predictions.classes]
-    return table.join(pd.DataFrame(predictions.y_score, columns=names))
+    columns = {
+        "path": None if studies is None or "path" not in studies else studies["path"].astype(str),
+        "image_id": predictions.ids,
+        "patient_id": predictions.patient_ids,
+        "y_true": predictions.y_true,
+    }
+    known = {name: np.asarray(values) for name, values in columns.items() if values is not None}
+    many = [f"y_score_{name}" for name in predictions.classes]
+    names = ["y_score"] if predictions.is_binary else many
+    return pd.DataFrame(known).join(pd.DataFrame(predictions.y_score, columns=names))
 
 
 def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
