@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import time
 import urllib.error
@@ -223,24 +222,21 @@ def unpack_npz(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            for split in ("train", "val", "test"):
-                _unpack_split(archive[f"{split}_images"], archive[f"{split}_labels"],
-                              temporary / split, Path(file).stem.partition("_")[0])  # fmt: skip
-        temporary.chmod(0o755)
-        os.replace(temporary, target)
-    except (LookupError, ValueError, TypeError, EOFError, OSError, AttributeError,
-            zipfile.BadZipFile) as error:  # fmt: skip
-        if target.is_dir():  # another process has just made it
-            return target
-        raise DownloadError(
-            f"{file}: it cannot be unpacked as a MedMNIST archive ({error}); if it is one, delete "
-            "it and fetch it again."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+        made = Path(temporary) / target.name
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                for split in ("train", "val", "test"):
+                    _unpack_split(archive[f"{split}_images"], archive[f"{split}_labels"],
+                                  made / split, Path(file).stem.partition("_")[0])  # fmt: skip
+            os.replace(made, target)
+        except (LookupError, ValueError, TypeError, EOFError, OSError, AttributeError,
+                zipfile.BadZipFile) as error:  # fmt: skip
+            if not target.is_dir():  # else another process has just made it
+                raise DownloadError(
+                    f"{file}: it cannot be unpacked as a MedMNIST archive ({error}); if it is one, "
+                    "delete it and fetch it again."
+                ) from error
     return target
 
 

@@ -70,14 +70,11 @@ def _control(
     The field moves with the slider and has its name.
     """
     low, high = min(low, value), max(high, value)
+    kind = ipywidgets.FloatLogSlider if log else ipywidgets.FloatSlider
+    start, end = np.log10([low, high]) if log else (low, high)
     # a figure takes a fraction of a second: draw when the slider rests, not on the way
-    still = {"readout": False, "continuous_update": False}
-    if log:
-        slider = ipywidgets.FloatLogSlider(
-            value, min=np.log10(low), max=np.log10(high), step=0.05, **still
-        )
-    else:
-        slider = ipywidgets.FloatSlider(value, min=low, max=high, step=step, **still)
+    slider = kind(value, min=start, max=end, step=0.05 if log else step, readout=False,
+                  continuous_update=False)  # fmt: skip
     field = ipywidgets.BoundedFloatText(
         min=low, max=high, step=step, description=name, style={"description_width": "8em"},
         layout={"width": "16em"},

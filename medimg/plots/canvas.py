@@ -29,11 +29,9 @@ STYLES: Final = (
 )  # fmt: skip
 """Line colours with their dashes."""
 SHORT: Final = {
-    "auc": "AUC", "auc_macro": "AUC, macro mean", "auc_weighted": "AUC, weighted mean",
-    "ppv": "PPV", "npv": "NPV", "mcc": "MCC", "lr_positive": "LR+", "lr_negative": "LR-",
-    "n": "Images", "positives": "With disease",
+    "auc": "AUC", "auc_macro": "AUC, macro mean", "ppv": "PPV", "npv": "NPV", "mcc": "MCC",
+    "lr_positive": "LR+", "lr_negative": "LR-", "n": "Images", "positives": "With disease",
 }  # fmt: skip
-DPI: Final = 100
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
@@ -54,8 +52,8 @@ def spread(value: Any, low: Any, high: Any) -> Any:
 
 def legend_above(ax: Axes, *handles: Any, **how: Any) -> None:
     """Put the legend above the axes: inside, it would hide a point or an interval."""
-    given = {"handles": handles} if handles else {}
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, **given, **how)
+    ax.legend(handles=handles or None, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False,
+              **how)  # fmt: skip
 
 
 def literal(text: object) -> str:
@@ -141,7 +139,7 @@ def image_html(figure: Figure, alt: str, *, colours: int = 64) -> str:
         One ``<img>`` element.
     """
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+    figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight", facecolor="white")
     plt.close(figure)
     image = Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)

@@ -164,9 +164,8 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
                     fontsize=10 if size <= 5 else 6,
                     color="white" if share[i, j] > 0.5 else "black")  # fmt: skip
     names = [canvas.literal(name) for name in matrix.index]
-    slanted = sum(map(len, names)) > 12 * side
-    ax.set_xticks(range(size), names, rotation=45 if slanted else 0,
-                  ha="right" if slanted else "center")  # fmt: skip
+    slanted: Any = {"rotation": 45, "ha": "right"} if sum(map(len, names)) > 12 * side else {}
+    ax.set_xticks(range(size), names, **slanted)
     ax.set_yticks(range(size), names)
     ax.tick_params(labelsize="small" if size > 5 else "medium")
     ax.set(xlabel="Predicted class", ylabel="True class (reference standard)")
@@ -202,12 +201,11 @@ def plot_reliability(
     """
     ax = _unit_square(ax, "Mean score of the bin", "Observed share with the disease",
                       diagonal="perfectly calibrated")  # fmt: skip
-    markers = cycle("osD^v")
-    for name, p, style in _models(predictions):
+    for (name, p, style), marker in zip(_models(predictions), cycle("osD^v"), strict=False):
         table = metrics.reliability(p, bins=bins, strategy=strategy)
         ax.errorbar(table["score"], table["observed"],
                     yerr=canvas.spread(table["observed"], table["low"], table["high"]),
-                    fmt=next(markers), **style, capsize=3, lw=1.5,
+                    fmt=marker, **style, capsize=3, lw=1.5,
                     label=f"{name or 'observed'} (95 % intervals)")  # fmt: skip
         ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=style["color"],
                 alpha=0.4)  # fmt: skip
@@ -355,10 +353,9 @@ def plot_subgroups(
     """
     table = report.table[report.table["metric"] == metric].reset_index(drop=True)
     ax = canvas.axes_or_new(ax, 6.4, 0.3 * len(table) + 1.5)
-    labels = []
-    rows: Any = table.itertuples(index=False)
+    rows: Any = [*table.itertuples(index=False)]
+    labels = [canvas.literal(f"{row.attribute}: {row.group} (n = {row.n})") for row in rows]
     for y, row in enumerate(rows):
-        labels.append(canvas.literal(f"{row.attribute}: {row.group} (n = {row.n})"))
         if not math.isfinite(row.value):
             ax.text(0.5, y, canvas.literal(f"not defined: {row.reason}"), va="center", ha="center",
                     color=canvas.GREY, fontsize="small")  # fmt: skip

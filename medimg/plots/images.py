@@ -99,8 +99,8 @@ def plot_histogram(
     """
     ax = canvas.axes_or_new(ax, 5, 2.6)
     finite = np.asarray(values, dtype=np.float64)
-    name = canvas.literal(label or "")
-    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6, label=name)
+    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6,
+            label=canvas.literal(label or ""))  # fmt: skip
     ax.set(xlabel=f"pixel value ({canvas.literal(unit)})", ylabel="pixels")
     ax.spines[["top", "right"]].set_visible(False)
     if label:
@@ -274,9 +274,7 @@ def plot_cascade(
     x = np.arange(len(cascade))
     series = (("agreement", canvas.BLUE, "-", "o", "agreement with the trained network"),
               ("pointing", canvas.ORANGE, "--", "s", "pointing game"))  # fmt: skip
-    for column, colour, dash, marker, label in series:
-        if column not in cascade:
-            continue
+    for column, colour, dash, marker, label in (line for line in series if line[0] in cascade):
         value, low, high = np.array([(e.value, e.low, e.high) for e in cascade[column]]).T
         ax.errorbar(x, value, yerr=canvas.spread(value, low, high), color=colour, ls=dash,
                     marker=marker, capsize=3, label=label)  # fmt: skip

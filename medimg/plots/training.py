@@ -45,9 +45,8 @@ def plot_strategy(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
                 va="center", fontsize=7, color=dark if rate else "0.35")  # fmt: skip
     ax.set_xticks(np.arange(len(table)) + 0.5, [str(epoch) for epoch in table.index])
     ax.set_yticks(np.arange(table.shape[1]) + 0.5, [canvas.literal(c) for c in table.columns])
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("part of the network, input at the bottom")
-    ax.set_title("multiple of the learning rate")
+    ax.set(xlabel="epoch", ylabel="part of the network, input at the bottom",
+           title="multiple of the learning rate")  # fmt: skip
     return ax
 
 
@@ -77,8 +76,7 @@ def plot_history(history: pd.DataFrame, *, metric: str = "auc", ax: Axes | None 
     curves = (("train_loss", canvas.GREY, "--", "o", "training loss"),
               ("val_loss", canvas.BLUE, "-", "o", "validation loss"),
               (f"val_{metric}", canvas.ORANGE, "-.", "s", name))  # fmt: skip
-    found = [curve for curve in curves if curve[0] in history]
-    if not found:
+    if not (found := [curve for curve in curves if curve[0] in history]):
         raise TrainingError(
             f"the history has no loss and no val_{metric}; its columns: {list(history.columns)}"
         )

@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ import medimg
 from medimg.errors import MetricsError
 from medimg.metrics import Evaluation, SubgroupReport
 from medimg.plots.canvas import metric_name
-from medimg.reports.page import page, shown
+from medimg.reports.page import packaged, page, shown
 from medimg.reports.sections import group_section, metric_table
 from medimg.storage import write_together
 
@@ -80,11 +79,8 @@ def model_card(
     OSError
         When the page cannot be written.
     """
-    said = [
-        (metric_name(f.name), getattr(card, f.name).strip() or "Not stated")
-        for f in fields(card)
-        if f.name not in ("name", "limits")
-    ]
+    said = [(metric_name(f.name), getattr(card, f.name).strip() or "Not stated")
+            for f in fields(card) if f.name not in ("name", "limits")]  # fmt: skip
     warnings = [w for found in (evaluation, groups) if found is not None for w in found.warnings]
     html = page(
         "card.html", title=f"Model card: {card.name}", card=card, warnings=warnings,
@@ -113,8 +109,7 @@ def checklist_items() -> pd.DataFrame:
     >>> checklist_items().groupby("list").size().to_dict()
     {'CLAIM': 44, 'TRIPOD+AI': 52}
     """
-    with resources.files("medimg.reports").joinpath("checklists.csv").open("rb") as file:
-        return pd.read_csv(file, dtype=str)
+    return packaged("checklists.csv")
 
 
 def checklist(
@@ -151,10 +146,8 @@ def checklist(
         )
     found = {**_from_results(evaluation, groups), **_from_card(card or ModelCard("")), **given}
     items["answer"] = [found.get(key, "").strip() for key in items["key"]]
-    tables = [
-        (name, SOURCES[str(name)], each.to_dict(orient="records"))
-        for name, each in items.groupby("list", sort=False)
-    ]
+    tables = [(name, SOURCES[str(name)], each.to_dict(orient="records"))
+              for name, each in items.groupby("list", sort=False)]  # fmt: skip
     title = "Reporting checklists: what is answered, what is not"
     write_together({Path(path): page("checklist.html", title=title, tables=tables)})
     return items

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import math
 import re
+from importlib import resources
 from typing import Any, cast
 
 import matplotlib as mpl
@@ -43,6 +44,12 @@ def unbroken(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     return re.sub(r"\((-?[\d.]+) to (-?[\d.]+)\)", "(\\1\u00a0to\u00a0\\2)", text)
+
+
+def packaged(name: str) -> pd.DataFrame:
+    """Read a table of this package, as text."""
+    with resources.files("medimg.reports").joinpath(name).open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype=str)
 
 
 def plain(value: Any) -> Any:

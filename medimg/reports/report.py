@@ -23,9 +23,8 @@ from medimg.tables import table_bytes
 
 ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
 """Columns of a study table that make groups, where they are there."""
-TILES = (
-    "sensitivity", "specificity", "auc", "kappa_quadratic", "balanced_accuracy", "auc_macro"
-)  # fmt: skip
+TILES = ("sensitivity", "specificity", "auc", "kappa_quadratic", "balanced_accuracy",
+         "auc_macro")  # fmt: skip
 """Metrics of the first screen, where they are there."""
 GRADES = ("subtle", "moderate", "gross")
 """Of the sample, in order; its healthy films have "none"."""
@@ -87,7 +86,8 @@ def write_report(
     OSError
         When the folder cannot be written.
     """
-    if unit == "image" and np.array_equal(predictions.ids, predictions.patient_ids):  # not known
+    patients = predictions.patient_ids
+    if unit == "image" and patients is not None and np.array_equal(patients, predictions.ids):
         predictions = Predictions(predictions.ids, predictions.y_true, predictions.y_score,
                                   classes=predictions.classes)  # fmt: skip
     matched = pd.DataFrame() if studies is None else _matched(predictions, studies)
@@ -131,31 +131,30 @@ def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) 
     DataFrame
         ``image_id, patient_id, y_true, y_score`` (or one score per class), after the path.
     """
-    columns = {
-        "path": None if studies is None or "path" not in studies else studies["path"].astype(str),
-        "image_id": predictions.ids,
-        "patient_id": predictions.patient_ids,
+    paths = None if studies is None else studies.get("path")
+    table = pd.DataFrame({
+        "path": None if paths is None else paths.astype(str).to_numpy(),
+        "image_id": predictions.ids, "patient_id": predictions.patient_ids,
         "y_true": predictions.y_true,
-    }
-    known = {name: np.asarray(values) for name, values in columns.items() if values is not None}
+    })  # fmt: skip
     many = [f"y_score_{name}" for name in predictions.classes]
     names = ["y_score"] if predictions.is_binary else many
-    return pd.DataFrame(known).join(pd.DataFrame(predictions.y_score, columns=names))
+    known = table.dropna(axis="columns", how="all")
+    return known.join(pd.DataFrame(predictions.y_score, columns=names))
 
 
 def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
     """Rows of the study table, one a prediction and in the same order."""
-    ids = predictions.ids.tolist()
-    by_name = [studies.set_index(studies[key].astype(str).rename(None))
-               for key in ("image_id", "path") if key in studies]  # fmt: skip
-    for table in by_name:
-        if set(ids) <= set(table.index):
-            return table[~table.index.duplicated()].loc[ids].reset_index(drop=True)
-    known = by_name[0].index if by_name else ()
-    row = next(n for n, name in enumerate(ids) if name not in known)
+    ids, first_unknown = predictions.ids.tolist(), 0
+    for key in [key for key in ("path", "image_id") if key in studies]:
+        rows = {str(name): row for row, name in reversed([*enumerate(studies[key])])}
+        unknown = [n for n, name in enumerate(ids) if name not in rows]
+        if not unknown:
+            return studies.iloc[[rows[name] for name in ids]].reset_index(drop=True)
+        first_unknown = unknown[0]
     raise MetricsError(
-        f"row {row} (image {ids[row]!r}) is not in the study table; give the table that the "
-        "predictions were made from"
+        f"row {first_unknown} (image {ids[first_unknown]!r}) is not in the study table; give the "
+        "table that the predictions were made from"
     )
 
 
@@ -206,11 +205,11 @@ def _numbers(
     result: Evaluation, groups: SubgroupReport | None, calibration: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything in the report, for machines; what is not defined is null, with its reason."""
-    matrix, by_class = result.confusion, result.per_class
+    by_class, confusion = result.per_class, result.confusion.to_dict("split")
     return {
         "medimg": medimg.__version__, "n_images": result.n_images, "n_patients": result.n_patients,
         "threshold": result.threshold, "metrics": result.estimates,
-        "confusion": {"classes": [*map(str, matrix.index)], "counts": matrix.to_numpy().tolist()},
+        "confusion": {"classes": confusion["index"], "counts": confusion["data"]},
         "per_class": [] if by_class is None else by_class.drop(columns="estimate"),
         "subgroups": [] if groups is None else groups.table,
         "gaps": [] if groups is None else groups.gaps,

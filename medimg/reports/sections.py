@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 from medimg import metrics, plots
 from medimg.metrics import Estimate, Evaluation, Predictions, SubgroupReport
 from medimg.plots.canvas import metric_name
-from medimg.reports.page import picture, shown
+from medimg.reports.page import packaged, picture, shown
 
 MOST_CURVES: Final = 7
 """More curves than this in one figure cannot be told apart."""
@@ -35,15 +34,13 @@ def wide(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     result = table.assign(shown=cells).pivot_table(
         index=keys, columns="metric", values="shown", aggfunc="first", sort=False, observed=True
     )
-    result.columns.name = None
     result = result.fillna("the same healthy images in every group").reset_index()
-    return result.rename(columns=metric_name)
+    return result.rename(columns=metric_name).rename_axis(columns=None)
 
 
 def numbers(result: Evaluation, predictions: Predictions, unit: str) -> dict[str, Any]:
     """All metrics, what each means and how its interval was made."""
-    with resources.files("medimg.reports").joinpath("words.csv").open(encoding="utf-8") as file:
-        words = pd.read_csv(file).set_index("metric")["words"].to_dict()
+    words = packaged("words.csv").set_index("metric")["words"].to_dict()
     positive = predictions.positive if predictions.is_binary else "the class"
     meant = [words.get(name, "").replace("image", unit).replace("{positive}", positive)
              for name in result]  # fmt: skip
