@@ -26,14 +26,6 @@ class _Parser(argparse.ArgumentParser):
         raise MedimgError(f"{message}; see `{self.prog} --help`")
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that says the default of an option where it has one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        told = action.default not in (None, False, [])
-        return super()._get_help_string(action) if told else action.help
-
-
 def _text(value: str) -> str:
     """Take a name or path that is neither empty nor impossible."""
     if not value.strip() or "\0" in value:
@@ -77,7 +69,8 @@ _share = _number(float, sys.float_info.min, 1, "a share above 0 and up to 1, suc
 
 def _option(name: str, meaning: str, **how: Any) -> tuple[str, dict[str, Any]]:
     """Describe an option or argument; what it takes is text unless it says otherwise."""
-    return name, {"help": meaning, "type": _text, **how}
+    told = " (default: %(default)s)" if how.get("default") else ""
+    return name, {"help": meaning + told, "type": _text, **how}
 
 
 def _flag(name: str, meaning: str) -> tuple[str, dict[str, Any]]:
@@ -202,7 +195,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"medimg {__version__}")
     parts = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for command, (module, about, options) in _COMMANDS.items():
-        part = parts.add_parser(command, help=about, description=about, formatter_class=_Help)
+        part = parts.add_parser(command, help=about, description=about)
         part.set_defaults(module=module)
         for name, how in options:
             part.add_argument(name, **how)
