@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from medimg import datasets, images, metrics, models, training
 from medimg.commands import checks
@@ -259,6 +258,8 @@ def predict(args: argparse.Namespace) -> None:
 
 def explain(args: argparse.Namespace) -> None:
     """Draw where a kept network looked in images of your own, for the class that it calls."""
+    from matplotlib.figure import Figure
+
     from medimg import plots
     from medimg.explain import explain as explain_images
 
