@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import zipfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -141,10 +141,8 @@ def fetch(source: Source, folder: str | os.PathLike[str], name: str) -> Path:
     target = Path(folder).expanduser() / name
     part = target.with_name(f"{name}.part")
     try:
-        pooch.retrieve(
-            source.url, f"md5:{source.md5}", fname=name, path=target.parent,
-            downloader=_Resuming(part),
-        )  # fmt: skip
+        pooch.retrieve(source.url, f"md5:{source.md5}", fname=name, path=target.parent,
+                       downloader=partial(_download, part))  # fmt: skip
     except (OSError, HTTPException) as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         kept = f"{part.stat().st_size:,} bytes are kept" if part.exists() else "nothing came yet"
@@ -160,49 +158,44 @@ def fetch(source: Source, folder: str | os.PathLike[str], name: str) -> Path:
     return target
 
 
-class _Resuming:
-    """A downloader for pooch that continues a part which an earlier run left."""
+def _download(part: Path, url: str, output_file: str, _: Any) -> None:
+    """Continue the part that an earlier run left; then pooch checks the sum and names the file."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            told = answer.headers.get("Content-Range", f"bytes {have}-")
+            resumed = answer.status == 206 and told.startswith(f"bytes {have}-")
+            _save(answer, part, have if resumed else 0)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: the part is whole already
+            raise
+    except ValueError as error:  # of http.client, for an odd length of a chunk
+        raise HTTPException("the server's answer breaks the rules of HTTP") from error
+    os.replace(part, output_file)
 
-    def __init__(self, part: Path) -> None:
-        self.part = part
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        have = self.part.stat().st_size if self.part.exists() else 0
-        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                start = f"bytes {have}-"
-                told = answer.headers.get("Content-Range") or start
-                resumed = answer.status == 206 and told.startswith(start)
-                self._save(answer, have if resumed else 0)
-        except urllib.error.HTTPError as error:
-            if error.code != 416:  # 416: the part is whole already
-                raise
-        except ValueError as error:  # of http.client, for an odd length of a chunk
-            raise HTTPException("the server's answer breaks the rules of HTTP") from error
-        os.replace(self.part, output_file)  # pooch checks the sum, then gives it its name
-
-    def _save(self, answer: Any, have: int) -> None:
-        """Append to the part what the server sends, up to a total size and time."""
-        length = answer.headers.get("Content-Length") or ""
-        expected, got, began = int(length) if length.isdecimal() else 0, 0, time.monotonic()
-        with (
-            self.part.open("ab" if have else "wb") as file,
-            tqdm(total=have + expected or None, initial=have, unit="B", unit_scale=True,
-                 desc=self.part.stem, delay=2) as bar,
-        ):  # fmt: skip
-            while chunk := answer.read1(_CHUNK):
-                file.write(chunk)
-                got += len(chunk)
-                bar.update(len(chunk))
-                if have + got > _MAX_BYTES or time.monotonic() - began > _MAX_SECONDS:
-                    file.truncate(0)
-                    raise OSError(
-                        f"stopped after {have + got:,} bytes and {time.monotonic() - began:.0f} s, "
-                        "which is more than any file of the course needs"
-                    )
-        if expected and got < expected:
-            raise OSError(f"the server sent {got:,} of {expected:,} bytes")
+def _save(answer: Any, part: Path, have: int) -> None:
+    """Append to the part what the server sends, up to a total size and time."""
+    length, began = answer.headers.get("Content-Length", ""), time.monotonic()
+    total = have + int(length) if length.isdecimal() else None
+    with (
+        part.open("ab" if have else "wb") as file,
+        tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, delay=2) as bar,
+    ):
+        while chunk := answer.read1(_CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
+            seconds = time.monotonic() - began
+            if file.tell() > _MAX_BYTES or seconds > _MAX_SECONDS:
+                size = file.tell()
+                file.truncate(0)
+                raise OSError(
+                    f"stopped after {size:,} bytes and {seconds:.0f} s, which is more than any "
+                    "file of the course needs"
+                )
+        if total and file.tell() < total:
+            raise OSError(f"the server sent {file.tell() - have:,} of {total - have:,} bytes")
 
 
 def unpack_npz(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
@@ -229,24 +222,21 @@ def unpack_npz(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            for split in ("train", "val", "test"):
-                _unpack_split(archive[f"{split}_images"], archive[f"{split}_labels"],
-                              temporary / split, Path(file).stem.partition("_")[0])  # fmt: skip
-        temporary.chmod(0o755)
-        os.replace(temporary, target)
-    except (KeyError, IndexError, ValueError, TypeError, EOFError, OSError, AttributeError,
-            zipfile.BadZipFile) as error:  # fmt: skip
-        if target.is_dir():  # another process has just made it
-            return target
-        raise DownloadError(
-            f"{file}: it cannot be unpacked as a MedMNIST archive ({error}); if it is one, delete "
-            "it and fetch it again."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
+        made = Path(temporary) / target.name
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                for split in ("train", "val", "test"):
+                    _unpack_split(archive[f"{split}_images"], archive[f"{split}_labels"],
+                                  made / split, Path(file).stem.partition("_")[0])  # fmt: skip
+            os.replace(made, target)
+        except (LookupError, ValueError, TypeError, EOFError, OSError, AttributeError,
+                zipfile.BadZipFile) as error:  # fmt: skip
+            if not target.is_dir():  # else another process has just made it
+                raise DownloadError(
+                    f"{file}: it cannot be unpacked as a MedMNIST archive ({error}); if it is one, "
+                    "delete it and fetch it again."
+                ) from error
     return target
 
 

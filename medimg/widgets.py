@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 
 from medimg.errors import ImageReadError, MetricsError
 from medimg.images import apply_window
-from medimg.metrics import Predictions, evaluate, natural_frequencies
-from medimg.plots import plot_natural_frequencies
-from medimg.plots.canvas import BLUE, GREY, ORANGE, image_html, literal
+from medimg.metrics import Predictions, natural_frequencies, rates
+from medimg.plots import plot_image, plot_natural_frequencies
+from medimg.plots.canvas import BLUE, GREY, ORANGE, image_html, legend_above, literal
 
 Drawn = tuple[Figure, str]
 """A figure and what it shows, in a sentence."""
@@ -33,20 +33,21 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     Parameters
     ----------
-    controls : dict of str to FloatSlider or FloatLogSlider
-        By the name of the drawing function's argument.
+    controls : dict of str to (slider, field)
+        As `_control` makes them, by the name of the drawing function's argument.
     draw : callable
         Takes the controls' values by name; returns a figure and a sentence on it.
     """
 
-    def __init__(self, controls: dict[str, Any], draw: Callable[..., Drawn]) -> None:
-        self.controls, self.draw = controls, draw
+    def __init__(self, controls: dict[str, tuple[Any, Any]], draw: Callable[..., Drawn]) -> None:
+        self.draw = draw
+        self.controls = {name: slider for name, (slider, _) in controls.items()}
+        self.fields = {name: field for name, (_, field) in controls.items()}
         self.picture, self.words = ipywidgets.HTML(), ipywidgets.HTML()
-        self.fields = {name: _field(slider) for name, slider in controls.items()}
-        rows = [ipywidgets.HBox([self.fields[name], slider]) for name, slider in controls.items()]
+        rows = [ipywidgets.HBox([field, slider]) for slider, field in controls.values()]
         super().__init__([*rows, self.picture, self.words])
         self.follow()
-        for slider in controls.values():
+        for slider in self.controls.values():
             slider.observe(self.follow, names="value")
 
     def follow(self, _: object = None) -> None:
@@ -61,29 +62,32 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         return {**bundle, "text/html": self.picture.value, "text/plain": self.sentence}
 
 
-def _field(slider: Any) -> ipywidgets.BoundedFloatText:
-    """Return a number field that moves with a slider and has its name."""
-    log = isinstance(slider, ipywidgets.FloatLogSlider)
-    low, high = (10.0**slider.min, 10.0**slider.max) if log else (slider.min, slider.max)
-    field = ipywidgets.BoundedFloatText(
-        min=low, max=high, step=0.1 if log else slider.step, description=slider.description,
-        style={"description_width": "8em"}, layout={"width": "16em"},
-    )  # fmt: skip
-    slider.readout, slider.description = False, ""
+def _control(
+    name: str, value: float, low: float, high: float, step: float, *, log: bool = False
+) -> tuple[Any, Any]:
+    """Return a slider over a range (wider, if it starts outside), and the number field beside it.
+
+    The field moves with the slider and has its name.
+    """
+    low, high = min(low, value), max(high, value)
+    kind = ipywidgets.FloatLogSlider if log else ipywidgets.FloatSlider
+    start, end = np.log10([low, high]) if log else (low, high)
     # a figure takes a fraction of a second: draw when the slider rests, not on the way
-    slider.continuous_update = False
+    slider = kind(value, min=start, max=end, step=0.05 if log else step, readout=False,
+                  continuous_update=False)  # fmt: skip
+    field = ipywidgets.BoundedFloatText(
+        min=low, max=high, step=step, description=name, style={"description_width": "8em"},
+        layout={"width": "16em"},
+    )  # fmt: skip
     rounded = (lambda value: float(f"{value:.3g}") if log else value, float)
     traitlets.link((slider, "value"), (field, "value"), transform=rounded)
-    return field
+    return slider, field
 
 
 def window_explorer(
-    values: npt.NDArray[Any],
-    *,
-    centre: float | None = None,
-    width: float | None = None,
+    values: npt.NDArray[Any], *, centre: float | None = None, width: float | None = None,
     unit: str = "HU",
-) -> Explorer:
+) -> Explorer:  # fmt: skip
     """Move the window of an image with two sliders; the histogram shows what is cut off.
 
     Parameters
@@ -116,17 +120,27 @@ def window_explorer(
     step = 10.0 ** (np.floor(np.log10(high - low)) - 2)
     middle = (low + high) / 2 if centre is None else centre
     span = high - low if width is None else width
-    sliders = {
-        "centre": ipywidgets.FloatSlider(
-            middle, min=min(low, middle), max=max(high, middle), step=step,
-            description=f"centre ({unit})",
-        ),
-        "width": ipywidgets.FloatSlider(
-            span, min=min(span, step), max=max(2 * (high - low), span), step=step,
-            description=f"width ({unit})",
-        ),
-    }  # fmt: skip
-    return Explorer(sliders, lambda centre, width: _window(values, known, centre, width, unit))
+    controls = {
+        "centre": _control(f"centre ({unit})", middle, low, high, step),
+        "width": _control(f"width ({unit})", span, step, 2 * (high - low), step),
+    }
+
+    def draw(centre: float, width: float) -> Drawn:
+        start, end = centre - width / 2, centre + width / 2
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+        plot_image(apply_window(values, centre, width, function="LINEAR_EXACT"), ax=left)
+        right.hist(known, bins=120, color=GREY, log=True)
+        right.axvspan(start, end, color=BLUE, alpha=0.15, label="window: black to white")
+        right.axvline(start, color=BLUE, ls="--")
+        right.axvline(end, color=BLUE)
+        right.set(xlim=(low, high), xlabel=f"Value ({literal(unit)})",
+                  ylabel="Pixels (log scale)")  # fmt: skip
+        right.legend(fontsize="small")
+        black, white = 100 * np.mean(known <= start), 100 * np.mean(known >= end)
+        return figure, (f"A window from {start:.4g} to {end:.4g} {unit} leaves {black:.0f} % of "
+                        f"the pixels black and {white:.0f} % white.")  # fmt: skip
+
+    return Explorer(controls, draw)
 
 
 def threshold_explorer(
@@ -160,66 +174,30 @@ def threshold_explorer(
             "predictions.one_vs_rest(k) makes them of more classes."
         )
     start = share if prevalence is None else prevalence
-    sliders = {
-        "threshold": ipywidgets.FloatSlider(
-            100 * threshold, min=0, max=100, step=1, description="threshold (%)"
-        ),
-        "prevalence": ipywidgets.FloatLogSlider(
-            100 * start, base=10, min=-1, max=np.log10(90), step=0.05,
-            description="prevalence (%)",
-        ),
-    }  # fmt: skip
-    return Explorer(
-        sliders,
-        lambda threshold, prevalence: _threshold(predictions, threshold / 100, prevalence / 100),
-    )
+    controls = {
+        "threshold": _control("threshold (%)", 100 * threshold, 0, 100, 1),
+        "prevalence": _control("prevalence (%)", 100 * start, 0.1, 90, 0.1, log=True),
+    }
 
+    def draw(threshold: float, prevalence: float) -> Drawn:
+        found = rates(predictions, threshold=threshold / 100)
+        se, sp = found["sensitivity"], found["specificity"]
+        counts = natural_frequencies(prevalence / 100, se.value, sp.value)
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(8.4, 3.8), layout="constrained", width_ratios=(1, 1.4)
+        )
+        bins = np.linspace(0, 1, 26).tolist()
+        for k, colour, hatch in ((0, BLUE, ""), (1, ORANGE, "//")):
+            scores = predictions.y_score[predictions.y_true == k]
+            left.hist(scores, bins=bins, color=colour, alpha=0.55, hatch=hatch,
+                      label=literal(predictions.classes[k]))  # fmt: skip
+        left.axvline(threshold / 100, color="black", ls="--", label=f"threshold {threshold:.3g} %")
+        left.set(xlim=(0, 1), xlabel=literal(f"Score: P({predictions.positive})"), ylabel="Images")
+        # padded: the legend lies below the title, clear of the bars
+        left.set_title(f"Sensitivity {se:.2f}\nspecificity {sp:.2f}", fontsize="medium", pad=22)
+        legend_above(left, fontsize="small", ncols=3, columnspacing=1, handlelength=1.5,
+                     handletextpad=0.5)  # fmt: skip
+        plot_natural_frequencies(counts, ax=right)
+        return figure, f"Threshold {threshold:.3g} %, prevalence {prevalence:.3g} %: {counts}"
 
-def _window(
-    values: npt.NDArray[np.float32],
-    known: npt.NDArray[np.float32],
-    centre: float,
-    width: float,
-    unit: str,
-) -> Drawn:
-    low, high = centre - width / 2, centre + width / 2
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
-    shown = apply_window(values, centre, width, function="LINEAR_EXACT")
-    left.imshow(shown, cmap="gray", vmin=0, vmax=1)
-    left.set_axis_off()
-    right.hist(known, bins=120, color=GREY, log=True)
-    right.axvspan(low, high, color=BLUE, alpha=0.15, label="window: black to white")
-    right.axvline(low, color=BLUE, ls="--")
-    right.axvline(high, color=BLUE)
-    right.set(xlim=(float(known.min()), float(known.max())), xlabel=f"Value ({literal(unit)})",
-              ylabel="Pixels (log scale)")  # fmt: skip
-    right.legend(fontsize="small")
-    black, white = float(np.mean(known <= low)), float(np.mean(known >= high))
-    return figure, (
-        f"A window from {low:.4g} to {high:.4g} {unit} leaves {100 * black:.0f} % of the pixels "
-        f"black and {100 * white:.0f} % white."
-    )
-
-
-def _threshold(predictions: Predictions, threshold: float, prevalence: float) -> Drawn:
-    found = evaluate(predictions, threshold=threshold)
-    sensitivity, specificity = found["sensitivity"], found["specificity"]
-    counts = natural_frequencies(prevalence, sensitivity.value, specificity.value)
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(8.4, 3.8), layout="constrained", width_ratios=(1, 1.4)
-    )
-    bins = np.linspace(0, 1, 26).tolist()
-    for k, colour, hatch in ((0, BLUE, ""), (1, ORANGE, "//")):
-        left.hist(predictions.y_score[predictions.y_true == k], bins=bins, color=colour, alpha=0.55,
-                  hatch=hatch, label=literal(predictions.classes[k]))  # fmt: skip
-    left.axvline(threshold, color="black", ls="--", label=f"threshold {100 * threshold:.3g} %")
-    left.set(xlim=(0, 1), xlabel=literal(f"Score: P({predictions.positive})"), ylabel="Images")
-    rates = f"Sensitivity {sensitivity:.2f}\nspecificity {specificity:.2f}"
-    left.set_title(rates, fontsize="medium", pad=22)  # the legend lies below it, clear of the bars
-    left.legend(fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1),
-                ncols=3, columnspacing=1, handlelength=1.5, handletextpad=0.5)  # fmt: skip
-    plot_natural_frequencies(counts, ax=right)
-    return (
-        figure,
-        f"Threshold {100 * threshold:.3g} %, prevalence {100 * prevalence:.3g} %: {counts}",
-    )
+    return Explorer(controls, draw)

@@ -536,7 +536,8 @@ def test_three_grades_in_colour_by_patient_from_end_to_end(graded, tmp_path, cap
     assert (card["channels"], card["keep_aspect"], card["ordinal"], card["by"]) == (
         3, True, True, "patient"
     )  # fmt: skip
-    assert card["settings"]["stretch"] is True
+    assert card["stretch"] is True
+    assert "stretch" not in card["settings"]
     assert card["classes"] == ["0", "1", "2"]
     assert {"val_loss", "val_auc", "val_accuracy"} <= set(card["metrics"])
     assert lines[-1]["metrics"] == card["metrics"]

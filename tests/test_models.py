@@ -361,6 +361,7 @@ def test_bad_model_files_each_say_what_is_wrong(net, tmp_path):
         ({"classes": ["a", 1]}, "not the sidecar"),
         ({"classes": list(map(str, range(200_000)))}, "it is over 1,000,000 bytes"),
         ({"tta": "no"}, "tta is 'no'; expected true or false"),
+        ({"stretch": 1}, "stretch is 1; expected true or false"),
         ({"head": None}, "head is None; expected"),
         ({"channels": 2}, "channels is 2; expected 1 or 3"),
         ({"mean": [0.5, "x", 0.5]}, "not the sidecar"),

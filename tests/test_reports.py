@@ -158,9 +158,23 @@ def test_a_column_that_makes_no_groups_is_left_out_and_named(cohort, tmp_path):
 @pytest.mark.parametrize("patients", [None, list("abcd")])  # a table without patients has ids
 def test_patients_that_are_not_known_are_not_counted(tmp_path, patients):
     p = Predictions("abcd", [0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3], patients)
-    text, _ = check_page(write_report(p, tmp_path, threshold=0.5).html)
-    assert "Tested on 4 images (patients not known; each image counted as one): " in text
+    made = write_report(p, tmp_path, threshold=0.5)
+    counted = "4 images (patients not known: each image counts as one patient)"
+    text, _ = check_page(made.html)
+    assert f"Tested on {counted}: negative: 2, positive: 2. In brackets" in text
     assert "patients:" not in text
+    model_card(ModelCard("demo"), tmp_path / "card.html", evaluation=made.evaluation)
+    assert f"<p>{counted} (negative: 2, positive: 2). " in check_page(tmp_path / "card.html")[0]
+    items = checklist(tmp_path / "list.html", evaluation=made.evaluation)
+    assert f"Test set: {counted}." in items["answer"].tolist()
+
+
+def test_scores_of_patients_are_not_counted_as_images(tmp_path):
+    p = Predictions("abcd", [0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3], list("abcd"))
+    made = write_report(p, tmp_path, threshold=0.5, unit="patient")
+    assert "Tested on 4 patients: " in check_page(made.html)[0]
+    items = checklist(tmp_path / "list.html", evaluation=made.evaluation)
+    assert "Test set: 4 patients." in items["answer"].tolist()
 
 
 def test_the_first_screen_answers(report, cohort):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from medimg import datasets
@@ -52,28 +51,28 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
             f"({', '.join(classes)}); leave it out."
         )
     for split in ("train", "val"):
-        labels = set(studies.loc[studies["split"] == split, "label"])
-        if not labels:
-            raise StudyTableError(
-                f"no image is in split '{split}'; a network needs images to learn from (train) and "
-                "others to choose the epoch and the threshold by (val)."
-            )
-        lacking = [name for name in classes if name not in labels]
-        if lacking:
+        labels = set(in_split(studies, split)["label"])
+        if lacking := [name for name in classes if name not in labels]:
             raise StudyTableError(
                 f"split '{split}' has no image of class '{lacking[0]}', so nothing can be learned "
                 "or chosen for it there; move patients of that class into it."
             )
 
 
-def check_classes(studies: pd.DataFrame, info: ModelInfo, split: str) -> None:
-    """Refuse an empty split, and labels that the network was not trained on."""
-    if studies.empty:
+def in_split(studies: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Return the images of a split, or refuse an empty one."""
+    chosen = studies[studies["split"] == split]
+    if chosen.empty:
         raise StudyTableError(
-            f"no image is in split '{split}'; choose another with --split, or add images to it."
+            f"no image is in split '{split}'; add images to it: fit learns from train and chooses "
+            "epoch and threshold by val, evaluate measures the split that --split names."
         )
-    unknown = sorted(set(studies["label"]) - set(info.classes))
-    if unknown:
+    return chosen
+
+
+def check_labels(studies: pd.DataFrame, info: ModelInfo) -> None:
+    """Refuse labels that the network was not trained on."""
+    if unknown := sorted(set(studies["label"]) - set(info.classes)):
         raise StudyTableError(
             f"the label '{unknown[0]}' is unknown to this network, which tells "
             f"{' from '.join(info.classes)}; rename the labels or fit a network on this data."
@@ -87,23 +86,19 @@ def model_files(model: str | os.PathLike[str]) -> list[Path]:
 
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) -> None:
     """Refuse to write over anything that the command reads, under whatever name."""
-    there = [path for path in outputs if path.exists()]
-    if not there:
-        return
-    read = {(found.st_dev, found.st_ino) for path in inputs if path and (found := _stat(path))}
+
+    def identity(path: str | Path) -> tuple[int, int]:
+        found = os.stat(path)
+        return found.st_dev, found.st_ino
+
+    there = [path for path in outputs if path.is_file()]
+    read = {identity(path) for path in inputs if there and path and os.path.exists(path)}
     for path in there:
-        if not path.is_dir() and (path.stat().st_dev, path.stat().st_ino) in read:
+        if identity(path) in read:
             raise MedimgError(
                 f"{path} is an input of this command and would be overwritten; choose another "
                 "--out."
             )
-
-
-def _stat(path: str | Path) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except (OSError, ValueError):
-        return None
 
 
 def check_table(path: Path, header: str) -> None:
@@ -118,14 +113,12 @@ def check_table(path: Path, header: str) -> None:
         )
 
 
-def check_processes(environment: Mapping[str, str] | None = None) -> None:
+def check_processes() -> None:
     """Refuse variables of torchrun that are not numbers, or not all there."""
-    env = os.environ if environment is None else environment
-    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
-    for name in names:
-        if not env.get(name, "0").isdecimal():
-            raise MedimgError(f"{name} is {env[name]!r}; start with torchrun, or unset it.")
-    if int(env.get("WORLD_SIZE", "1")) > 1 and "RANK" not in env:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        if not os.environ.get(name, "0").isdecimal():
+            raise MedimgError(f"{name} is {os.environ[name]!r}; start with torchrun, or unset it.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" not in os.environ:
         raise MedimgError("WORLD_SIZE is set and RANK is not; start with torchrun, or unset it.")
 
 
@@ -175,16 +168,15 @@ def check_unseen(
         )
         return frozenset()
     known = datasets.from_csv(table)
-    learned = known[known["split"] == "train"]
-    unnamed = studies["patient_id"] == studies["image_id"]  # each image counts as a patient
-    again = _same_files(studies, learned) | (
-        studies["patient_id"].isin(learned["patient_id"]) & ~unnamed
-    )
+    learned, chose = (known[known["split"] == name] for name in ("train", "val"))
+    named = studies["patient_id"] != studies["image_id"]  # else each image counts as a patient
+    again = _same_files(studies, learned)
+    again |= studies["patient_id"].isin(learned["patient_id"]) & named
     if again.any():
         first = studies[again].iloc[0]
         words = (
-            f"the network learned from {int(again.sum())} of these {len(studies)} images or from "
-            f"their patients ({first['path']}, patient '{first['patient_id']}')"
+            f"the network learned from {again.sum()} of these {len(studies)} images or from their "
+            f"patients ({first['path']}, patient '{first['patient_id']}')"
         )
         if split != "train":
             raise StudyTableError(
@@ -194,13 +186,12 @@ def check_unseen(
             )
         log.warning("%s: this measures its memory, not how it does on new patients.", words)
     alike = studies["image_id"].isin(learned["image_id"]) | _same_bytes(studies, learned)
-    if (alike & ~again).any():
+    if copies := int((alike & ~again).sum()):
         log.warning(
             "%d of these images are named like images that the network learned from, or have the "
-            "same bytes; if they are copies, this is not a test.", int((alike & ~again).sum()),
+            "same bytes; if they are copies, this is not a test.", copies,
         )  # fmt: skip
-    validation = _same_files(studies, known[known["split"] == "val"])
-    return frozenset(studies.loc[validation, "image_id"])
+    return frozenset(studies.loc[_same_files(studies, chose), "image_id"])
 
 
 def _same_files(studies: pd.DataFrame, others: pd.DataFrame) -> pd.Series[bool]:
@@ -208,10 +199,8 @@ def _same_files(studies: pd.DataFrame, others: pd.DataFrame) -> pd.Series[bool]:
     return studies["path"].map(os.path.realpath).isin(others["path"].map(os.path.realpath))
 
 
-def _same_bytes(studies: pd.DataFrame, others: pd.DataFrame) -> npt.NDArray[np.bool_]:
+def _same_bytes(studies: pd.DataFrame, others: pd.DataFrame) -> pd.Series[bool]:
     """Tell of each image whether another file with its bytes is among the others."""
-    found = np.zeros(len(studies), bool)
-    for group in equal_files([*studies["path"], *others["path"]]):
-        if group[-1] >= len(studies):
-            found[[row for row in group if row < len(studies)]] = True
-    return found
+    groups = equal_files([*studies["path"], *others["path"]])  # positions, rising
+    equal = [row for group in groups if group[-1] >= len(studies) for row in group]
+    return pd.Series(np.isin(np.arange(len(studies)), equal), index=studies.index)

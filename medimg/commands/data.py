@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,11 +47,9 @@ def scan(args: argparse.Namespace) -> None:
 def deidentify(args: argparse.Namespace) -> None:
     """Copy a folder of DICOM files without the patients' identity, and prove it."""
     options = deid.DeidOptions(
-        retain_dates=args.retain_dates,
-        retain_characteristics=args.retain_characteristics,
-        retain_device=args.retain_device,
-        blank=tuple(deid.Box.parse(text) for text in args.blank),
-    )
+        blank=tuple(map(deid.Box.parse, args.blank)), retain_dates=args.retain_dates,
+        retain_characteristics=args.retain_characteristics, retain_device=args.retain_device,
+    )  # fmt: skip
     report = deid.deidentify(args.input, args.output, options=options)
     print(report)
     refused = int((report.files["status"] == "refused").sum())
@@ -64,38 +61,26 @@ def deidentify(args: argparse.Namespace) -> None:
 
 
 def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.DataFrame:
-    """Load the table that the arguments name, take from it what they say, and print its summary."""
+    """Load the table that the arguments name, take from it what they say, and print its summary.
+
+    The summary is a text for people, or one line of JSON for programs.
+    """
+    given = vars(args)
+    columns = {role: given[f"{role}_column"] for role in ("path", "label", "patient", "split")}
+    options = ("root", "patient_pattern", "image_dir", "positive", "uncertain", "classes")
     studies = datasets.load(
-        args.data or default, root=args.root, patient_pattern=args.patient_pattern,
-        **table_options(args),
+        args.data or default, columns={role: name for role, name in columns.items() if name},
+        **{name: given[name] for name in options},
     )  # fmt: skip
-    few, test = getattr(args, "draw", None), getattr(args, "draw_test", None)
+    few, test = given.get("draw"), given.get("draw_test")
     if few is not None or test is not None:
         studies = take_few(studies, few, test, np.random.default_rng(args.seed))
     if not args.allow_duplicates and (args.data or default is None):
         datasets.check_duplicates(studies)
-    print_summary(studies, as_json=args.json)
-    return studies
-
-
-def table_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the arguments say of columns, findings and classes, for `datasets.load`."""
-    given = {"path": args.path_column, "label": args.label_column,
-             "patient": args.patient_column, "split": args.split_column}  # fmt: skip
-    return {
-        "columns": {role: column for role, column in given.items() if column} or None,
-        "image_dir": args.image_dir,
-        "positive": args.positive,
-        "uncertain": args.uncertain,
-        "classes": [name.strip() for name in args.classes.split(",")] if args.classes else None,
-    }
-
-
-def print_summary(studies: pd.DataFrame, *, as_json: bool) -> None:
-    """Print what a table holds: a text for people, or one line of JSON for programs."""
     found = datasets.summary(studies)
-    text = json.dumps(found.to_dict()) if as_json else str(found)
+    text = json.dumps(found.to_dict()) if args.json else str(found)
     print("\n".join(map(visible, text.splitlines())))
+    return studies
 
 
 def take_few(

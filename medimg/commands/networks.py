@@ -1,35 +1,33 @@
-"""The command that makes a network: fit."""
+"""Commands on networks: fit makes one; evaluate, predict and explain use one."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from medimg import datasets
-from medimg.commands.checks import (
-    beside,
-    check_fit,
-    check_new_folder,
-    check_outputs,
-    check_processes,
-)  # fmt: skip
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from medimg import datasets, images, metrics, models, training
+from medimg.commands import checks
 from medimg.commands.data import named_studies
-from medimg.errors import TrainingError
+from medimg.errors import ImageReadError, ModelError, TrainingError
+from medimg.storage import atomic_write
 from medimg.tables import visible, write_table
 
-if TYPE_CHECKING:
-    from medimg.models import MedicalNet
-    from medimg.training import FitResult
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class JobPaths:
+class JobPaths(NamedTuple):
     """Where a managed training job keeps its input and takes its output.
 
     Attributes
@@ -72,11 +70,10 @@ def job_paths(environment: Mapping[str, str] | None = None) -> JobPaths | None:
     env = os.environ if environment is None else environment
     if not env.get("SM_MODEL_DIR"):
         return None
-    channels = sorted(key for key in env if key.startswith("SM_CHANNEL_"))
-    preferred = [key for key in ("SM_CHANNEL_TRAINING", "SM_CHANNEL_TRAIN") if key in env]
-    chosen = (preferred + channels)[:1]
+    others = sorted(key for key in env if key.startswith("SM_CHANNEL_"))
+    channels = [k for k in ("SM_CHANNEL_TRAINING", "SM_CHANNEL_TRAIN", *others) if k in env]
     return JobPaths(
-        data=Path(env[chosen[0]] if chosen else "/opt/ml/input/data/training"),
+        data=Path(env[channels[0]] if channels else "/opt/ml/input/data/training"),
         model=Path(env["SM_MODEL_DIR"]),
         checkpoints=Path(env.get("SM_CHECKPOINT_DIR", "/opt/ml/checkpoints")),
     )
@@ -84,31 +81,26 @@ def job_paths(environment: Mapping[str, str] | None = None) -> JobPaths | None:
 
 def fit(args: argparse.Namespace) -> None:
     """Fine-tune a network on a data set, and keep it with a threshold chosen on validation."""
-    from medimg import models, training
-
-    check_processes()
+    checks.check_processes()
     job = job_paths()
     out = Path(job.model if job else args.out)
     studies = named_studies(args, default=job.data if job else None)
     # Sorted by split, each split is one piece of the decoded file and need not be in memory.
     learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
     classes = datasets.class_names(learn, ordinal=args.ordinal or None)
-    check_fit(learn, classes, args.sensitivity)
+    checks.check_fit(learn, classes, args.sensitivity)
     written = [out / name for name in ("model.safetensors", "model.json", "history.csv")]
-    check_outputs(
-        [*written, beside(out / "model")],
-        [args.data or os.environ.get("MEDIMG_DATASET"), args.weights, *studies["path"]],
-    )
-    check_new_folder(out)
+    read = [args.data or os.environ.get("MEDIMG_DATASET"), args.weights, *studies["path"]]
+    checks.check_outputs([*written, checks.beside(out / "model")], read)
+    checks.check_new_folder(out)
     with training.process_group():
         model = models.build_model(
             args.model, classes=classes, channels=args.channels, head=args.head,
             pretrained=args.weights or True,
         )  # fmt: skip
         data = datasets.decode(
-            learn, size=args.size, channels=args.channels, keep_aspect=args.keep_aspect,
-            stretch=args.stretch, cache=args.cache, classes=classes,
-            allow_duplicates=args.allow_duplicates,
+            learn, cache=args.cache, classes=classes, allow_duplicates=args.allow_duplicates,
+            **_preparation(args),
         )  # fmt: skip
         train, val = data.subset("train"), data.subset("val")
         result = _trained(model, train, val, args, out=job.checkpoints if job else out)
@@ -116,23 +108,27 @@ def fit(args: argparse.Namespace) -> None:
             card, words = _calibrated(result, val, args)
             models.save_model(result.model, out / "model", sidecar=card)
             write_table(result.history.reset_index(), out / "history.csv")
-            write_table(studies, beside(out / "model"))  # with the model that it belongs to
+            write_table(studies, checks.beside(out / "model"))  # with the model it belongs to
             if args.json:
                 print(json.dumps({"model": str(out / "model.safetensors"), **card}))
             else:
                 print(words + "\nwrote " + visible(", ".join(map(str, written))))
 
 
+def _preparation(of: argparse.Namespace | models.ModelInfo) -> dict[str, Any]:
+    """Return how files become a network's images, for `datasets.decode` and `decode_file`."""
+    return {"size": of.image_size, "channels": of.channels, "keep_aspect": of.keep_aspect,
+            "stretch": of.stretch}  # fmt: skip
+
+
 def _trained(
-    model: MedicalNet, train: datasets.ImageSet, val: datasets.ImageSet,
+    model: models.MedicalNet, train: datasets.ImageSet, val: datasets.ImageSet,
     args: argparse.Namespace, *, out: Path,
-) -> FitResult:  # fmt: skip
+) -> training.FitResult:  # fmt: skip
     """Train by the recipe for so many images, with what the arguments change.
 
     "frozen" leaves the backbone as it is: a linear head is solved, another one trained by steps.
     """
-    from medimg import training
-
     settings = training.recipe(len(train), seed=args.seed)
     few = len(train) < training.FEW and args.epochs is None
     strategy = args.strategy or ("frozen" if few else settings.strategy)
@@ -145,20 +141,17 @@ def _trained(
         solved = training.fit_head(model, train, val, cache=out, **given)
         return replace(solved, settings=solved.settings | {"tta": settings.tta})
     strategy = "head" if strategy == "frozen" else strategy
-    epochs = settings.epochs if args.epochs is None else args.epochs
-    settings = replace(settings, strategy=strategy, epochs=epochs)
+    settings = replace(settings, strategy=strategy, epochs=args.epochs or settings.epochs)
     return training.fit(model, train, val, settings=settings, out_dir=out, resume=args.resume)
 
 
 def _calibrated(
-    result: FitResult, val: datasets.ImageSet, args: argparse.Namespace
+    result: training.FitResult, val: datasets.ImageSet, args: argparse.Namespace
 ) -> tuple[dict[str, Any], str]:
     """Return the card of a network, and what validation says of it in words.
 
     Temperature and threshold belong to scores as `predict` makes them, on images or on patients.
     """
-    from medimg import metrics, training
-
     tta = result.settings["tta"]
     logits = training.predict_logits(result.model, val.images, tta=tta)
 
@@ -171,10 +164,9 @@ def _calibrated(
     scored = predictions(temperature)
     found = training.validation_metrics(logits, val.labels)
     card: dict[str, Any] = {
-        "image_size": args.size, "keep_aspect": args.keep_aspect, "ordinal": args.ordinal,
-        "by": args.by, "tta": tta, "temperature": temperature,
-        "data_fingerprint": result.fingerprint,
-        "settings": result.settings | {"stretch": args.stretch},
+        "image_size": args.image_size, "keep_aspect": args.keep_aspect, "stretch": args.stretch,
+        "ordinal": args.ordinal, "by": args.by, "tta": tta, "temperature": temperature,
+        "data_fingerprint": result.fingerprint, "settings": result.settings,
         "metrics": {f"val_{name}": value for name, value in found.items() if math.isfinite(value)},
     }  # fmt: skip
     where = f"{len(scored)} {args.by}s"
@@ -186,3 +178,153 @@ def _calibrated(
     card |= {"threshold": cut.value, "threshold_rule": cut.rule}
     card["metrics"]["val_auc"] = [auc.value, auc.low, auc.high]
     return card, f"validation AUC {auc!r} on {where}; threshold {cut}"
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure a network on a split: predictions.csv, report.json and a report.html to print."""
+    from medimg import reports
+
+    model, info = models.load_model(args.model)
+    table = checks.beside(args.model)  # of the very images that `fit` set aside
+    studies = named_studies(args, default=table if table.is_file() else None)
+    studies = checks.in_split(studies, args.split).reset_index(drop=True)
+    checks.check_labels(studies, info)
+    judged = checks.check_unseen(studies, args.model, args.split)
+    out, by = Path(args.out), args.by or info.by
+    written = [out / name for name in ("predictions.csv", "report.json", "report.html")]
+    read = [args.data, table, *checks.model_files(args.model), *studies["path"]]
+    checks.check_outputs(written, read)
+    if args.tta and not info.tta:
+        log.warning(
+            "--tta averages over views, but threshold and temperature of this network were chosen "
+            "on single ones; expect other sensitivity and specificity than on validation."
+        )
+    if by != info.by:
+        log.warning("the threshold was chosen on scores by %s and is now used by %s.", info.by, by)
+    data = datasets.decode(
+        studies, classes=info.classes, allow_duplicates=args.allow_duplicates, **_preparation(info)
+    )
+    tta = args.tta or info.tta
+    predictions = training.predict(model, data, tta=tta, temperature=info.temperature)
+    if by == "patient":
+        judged = frozenset(studies.loc[studies["image_id"].isin(judged), "patient_id"])
+        predictions = predictions.aggregate("patient")
+        studies = studies.drop(columns="path").drop_duplicates("patient_id")
+        studies = studies.assign(image_id=studies["patient_id"])
+    threshold = metrics.Threshold(
+        info.threshold, rule=info.threshold_rule, chosen_on="validation", ids=judged
+    )
+    try:
+        report = reports.write_report(
+            predictions, out, threshold=threshold if predictions.is_binary else None,
+            studies=studies, ordinal=args.ordinal or info.ordinal, unit=by,
+        )  # fmt: skip
+    except BaseException:  # hours of computing may lie behind: keep them beside the last report
+        kept = out / "predictions_without_report.csv"
+        write_table(reports.scores_table(predictions, studies), kept)
+        log.warning("the report could not be written; the predictions are kept in %s", kept)
+        raise
+    if args.json:
+        print(json.dumps(json.loads(report.json.read_text(encoding="utf-8"))))
+        return
+    print(report.evaluation)
+    print("wrote " + ", ".join(map(str, written)))
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Score images of your own, files or whole folders, with a kept network."""
+    model, info = models.load_model(args.model)
+    if args.out:
+        checks.check_outputs([Path(args.out)], [*args.images, *checks.model_files(args.model)])
+        checks.check_table(Path(args.out), "path,score_")
+    if info.by == "patient":
+        log.warning(
+            "the threshold belongs to scores of patients, the mean of their images; here each "
+            "image is called by its own score."
+        )
+    paths = _files(args.images)
+    _, scores, called = _scored(model, info, paths)
+    names = info.classes[-scores.shape[1] :]
+    table = pd.DataFrame(scores.round(4), columns=[f"score_{name}" for name in names])
+    table.insert(0, "path", paths)
+    table["called"] = [info.classes[k] for k in called]
+    if args.out:
+        write_table(table, args.out)
+    if args.json:
+        print(json.dumps(table.to_dict(orient="records")))
+    else:
+        print(table.assign(path=table["path"].map(visible)).to_string(index=False))
+
+
+def explain(args: argparse.Namespace) -> None:
+    """Draw where a kept network looked in images of your own, for the class that it calls."""
+    from matplotlib.figure import Figure
+
+    from medimg import plots
+    from medimg.explain import explain as explain_images
+
+    model, info = models.load_model(args.model)
+    if args.target and args.target not in info.classes:
+        raise ModelError(
+            f"--target is '{args.target}', and this network tells {' from '.join(info.classes)}; "
+            "give one of these."
+        )
+    paths = _files(args.images)
+    pixels, scores, called = _scored(model, info, paths)
+    targets = np.full(len(called), info.classes.index(args.target)) if args.target else called
+    maps = explain_images(model, pixels, method=args.method, target=targets)
+    names = [info.classes[k] if name else "" for k, name in zip(targets, maps.names, strict=True)]
+    files = []
+    for n, (path, name) in enumerate(zip(paths, names, strict=True)):
+        parts = (f"{n:03}", Path(path).stem, args.method, re.sub(r"[^\w.-]+", "-", name))
+        files.append(Path(args.out) / ("_".join(filter(None, parts)) + ".png"))
+    checks.check_outputs(files, [*paths, *checks.model_files(args.model)])
+    for n, file in enumerate(files):
+        title = f"{Path(paths[n]).name}\n{_verdict(scores[n], info.classes[called[n]], info)}"
+        figure = Figure(figsize=(4.4, 4.4), layout="constrained")
+        plots.plot_map(pixels[n], maps[n], title=title, target=names[n], ax=figure.subplots())
+        with atomic_write(file) as handle:
+            figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+        print(visible(str(file)))
+
+
+def _verdict(scores: npt.NDArray[np.float64], called: str, info: models.ModelInfo) -> str:
+    """Say what the network calls an image, with its score."""
+    if len(scores) > 1:
+        return f"called {called} (score {scores.max():.2f})"
+    ill, cut = info.classes[1], f"threshold {info.threshold:.2f}"
+    return f"called {called} (score of {ill} {scores[0]:.2f}, {cut})"
+
+
+def _scored(
+    model: models.MedicalNet, info: models.ModelInfo, paths: Sequence[str]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Read files as the network's images; score them, (N, 1) or (N, K), and call a class each."""
+    how = _preparation(info)
+    pixels = np.stack([datasets.decode_file(path, **how) for path in paths])
+    logits = training.predict_logits(model, pixels, tta=info.tta)
+    odd = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(odd):
+        raise ModelError(
+            f"{paths[odd[0]]}: the network gives no finite score; its weights or the image are "
+            "damaged, so nothing can be said."
+        )
+    scores = training.probabilities(logits, temperature=info.temperature)
+    called = scores >= info.threshold if scores.ndim == 1 else scores.argmax(axis=1)
+    return pixels, scores.reshape(len(paths), -1), np.asarray(called, dtype=np.int64)
+
+
+def _files(given: Sequence[str]) -> list[str]:
+    """Replace each folder by the images in it; name what cannot be read there."""
+    found: list[str] = []
+    for name in given:
+        if not Path(name).is_dir():
+            found.append(name)
+            continue
+        table = images.scan(name)
+        for path, reason in table.loc[~table["readable"], ["path", "reason"]].to_numpy():
+            log.warning("left out: %s: %s", path, reason)
+        found += table.loc[table["readable"], "path"].tolist()
+    if not found:
+        raise ImageReadError(f"{given[0]}: there is no readable image in this folder.")
+    return found

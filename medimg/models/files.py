@@ -44,6 +44,8 @@ class ModelInfo:
         Side of the images that it was trained on, in pixels.
     keep_aspect : bool
         Whether those were padded to squares instead of stretched.
+    stretch : bool
+        Whether each file was mapped from its lowest to its highest value, whatever window it names.
     mean, std : tuple of float
         Normalisation of the three channels; the network applies it itself.
     threshold : float
@@ -75,6 +77,7 @@ class ModelInfo:
     channels: int = 1
     image_size: int = 224
     keep_aspect: bool = False
+    stretch: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     threshold: float = 0.5

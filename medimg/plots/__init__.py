@@ -11,8 +11,15 @@ from medimg.plots.evaluation import (
     plot_roc,
     plot_subgroups,
 )  # fmt: skip
-from medimg.plots.explanations import plot_cascade, plot_map, plot_map_grid
-from medimg.plots.images import plot_grid, plot_histogram, plot_image, plot_split
+from medimg.plots.images import (
+    plot_cascade,
+    plot_grid,
+    plot_histogram,
+    plot_image,
+    plot_map,
+    plot_map_grid,
+    plot_split,
+)  # fmt: skip
 from medimg.plots.training import plot_history, plot_strategy
 
 __all__ = [

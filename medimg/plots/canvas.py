@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import html
 import io
-from typing import Final
+from typing import Any, Final
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -28,16 +29,31 @@ STYLES: Final = (
 )  # fmt: skip
 """Line colours with their dashes."""
 SHORT: Final = {
-    "auc": "AUC", "auc_macro": "AUC, macro mean", "auc_weighted": "AUC, weighted mean",
-    "ppv": "PPV", "npv": "NPV", "mcc": "MCC", "lr_positive": "LR+", "lr_negative": "LR-",
-    "n": "Images", "positives": "With disease",
+    "auc": "AUC", "auc_macro": "AUC, macro mean", "ppv": "PPV", "npv": "NPV", "mcc": "MCC",
+    "lr_positive": "LR+", "lr_negative": "LR-", "n": "Images", "positives": "With disease",
 }  # fmt: skip
-DPI: Final = 100
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     """Return the given axes, or those of a new figure of this size in inches."""
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
+    """Return a new figure of this size in inches, and its axes as an array (rows, columns)."""
+    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False, layout="constrained")
+
+
+def spread(value: Any, low: Any, high: Any) -> Any:
+    """Return the lengths of error bars, (2, N); none where an interval is not defined."""
+    ends = np.array([np.subtract(value, low), np.subtract(high, value)], dtype=float)
+    return np.nan_to_num(np.clip(ends, 0, None))
+
+
+def legend_above(ax: Axes, *handles: Any, **how: Any) -> None:
+    """Put the legend above the axes: inside, it would hide a point or an interval."""
+    ax.legend(handles=handles or None, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False,
+              **how)  # fmt: skip
 
 
 def literal(text: object) -> str:
@@ -123,7 +139,7 @@ def image_html(figure: Figure, alt: str, *, colours: int = 64) -> str:
         One ``<img>`` element.
     """
     drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
+    figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight", facecolor="white")
     plt.close(figure)
     image = Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     image.save(small, format="png", optimize=True)

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 
 from medimg import metrics
 from medimg.metrics import Estimate, Evaluation, Predictions, Threshold
-from medimg.plots.canvas import BLUE, GREY, ORANGE, STYLES, axes_or_new, literal, metric_name
+from medimg.metrics.thresholds import as_threshold
+from medimg.plots import canvas
 
 Models = Predictions | Mapping[str, Predictions]
 PEOPLE_PER_ROW = 40
@@ -24,8 +25,8 @@ MOST_CELLS = 12
 def _models(predictions: Models) -> Iterator[tuple[str, Predictions, dict[str, Any]]]:
     """Yield each model's name, predictions and line style."""
     named = {"": predictions} if isinstance(predictions, Predictions) else predictions
-    for (name, p), (colour, dash) in zip(named.items(), cycle(STYLES), strict=False):
-        yield literal(name), p, {"color": colour, "ls": dash}
+    for (name, p), (colour, dash) in zip(named.items(), cycle(canvas.STYLES), strict=False):
+        yield canvas.literal(name), p, {"color": colour, "ls": dash}
 
 
 def _label(name: str, what: str, estimate: Estimate) -> str:
@@ -33,22 +34,14 @@ def _label(name: str, what: str, estimate: Estimate) -> str:
     return f"{name}: {what} {shown}" if name else f"{what} {shown}"
 
 
-def _at(
-    predictions: Predictions, threshold: float | Threshold
-) -> tuple[float, dict[str, Estimate]]:
-    cut = threshold.value if isinstance(threshold, Threshold) else threshold
-    return cut, metrics.rates(predictions, threshold=threshold)
-
-
-def _spread(value: Any, low: Any, high: Any) -> Any:
-    """Lengths of error bars; none where an interval is not defined."""
-    ends = np.array([np.subtract(value, low), np.subtract(high, value)], dtype=float)
-    return np.nan_to_num(np.clip(ends, 0, None))
-
-
-def _square(ax: Axes, x: str, y: str) -> None:
+def _unit_square(ax: Axes | None, x: str, y: str, *, diagonal: str = "") -> Axes:
+    """Return axes from 0 to 1 with these labels, and with a dotted diagonal if it has a name."""
+    ax = canvas.axes_or_new(ax, 5.2, 4.6)
+    if diagonal:
+        ax.plot([0, 1], [0, 1], color=canvas.GREY, lw=1, ls=":", label=diagonal)
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal")
     ax.grid(alpha=0.3)
+    return ax
 
 
 def plot_roc(
@@ -76,21 +69,20 @@ def plot_roc(
     MetricsError
         With more than two classes, or a threshold out of range.
     """
-    ax = axes_or_new(ax, 5.2, 4.6)
-    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="by chance: AUC 0.50")
+    ax = _unit_square(ax, "1 - specificity (false alarms among the healthy)", "Sensitivity",
+                      diagonal="by chance: AUC 0.50")  # fmt: skip
     for name, p, style in _models(predictions):
         curve = metrics.roc_curve(p)
         ax.plot(1 - curve["specificity"], curve["sensitivity"], **style, lw=2,
                 label=_label(name, "AUC", metrics.auc(p)))  # fmt: skip
         if threshold is not None:
-            cut, found = _at(p, threshold)
+            found, cut = metrics.rates(p, threshold=threshold), as_threshold(threshold).value
             se, sp = found["sensitivity"], found["specificity"]
             ax.errorbar(
-                1 - sp.value, se.value, yerr=_spread([se.value], se.low, se.high),
-                xerr=_spread([-sp.value], -sp.high, -sp.low), fmt="o", color=style["color"],
+                1 - sp.value, se.value, yerr=canvas.spread([se.value], se.low, se.high),
+                xerr=canvas.spread([-sp.value], -sp.high, -sp.low), fmt="o", color=style["color"],
                 capsize=4, label=f"threshold {cut:.2f} (95 % intervals)",
             )  # fmt: skip
-    _square(ax, "1 - specificity (false alarms among the healthy)", "Sensitivity")
     ax.legend(loc="lower right", fontsize="small")
     return ax
 
@@ -119,7 +111,7 @@ def plot_pr(
     MetricsError
         With more than two classes, or a threshold out of range.
     """
-    ax = axes_or_new(ax, 5.2, 4.6)
+    ax = _unit_square(ax, "Recall (sensitivity)", "Precision (PPV)")
     drawn: set[float] = set()
     for name, p, style in _models(predictions):
         curve = metrics.pr_curve(p)
@@ -127,14 +119,14 @@ def plot_pr(
         ax.step(line["recall"], line["precision"], where="pre", **style, lw=2,
                 label=_label(name, "average precision", metrics.average_precision(p)))  # fmt: skip
         if threshold is not None:
-            cut, found = _at(p, threshold)
+            found, cut = metrics.rates(p, threshold=threshold), as_threshold(threshold).value
             ax.plot(found["sensitivity"].value, found["ppv"].value, "o", color=style["color"],
                     label=f"threshold {cut:.2f}")  # fmt: skip
         share = float(np.mean(p.y_true == 1))
         if share not in drawn:  # models of the same images share one line
-            ax.axhline(share, color=GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
+            ax.axhline(share, color=canvas.GREY, lw=1, ls=":",
+                       label=f"by chance: prevalence {share:.2f}")  # fmt: skip
         drawn.add(share)
-    _square(ax, "Recall (sensitivity)", "Precision (PPV)")
     ax.legend(loc="lower left", fontsize="small")
     return ax
 
@@ -157,8 +149,8 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
     """
     matrix = result.confusion if isinstance(result, Evaluation) else result
     size = len(matrix)
-    side = max(1.2, min(1.2 * size, 6.5)) if size <= MOST_CELLS else 6.5
-    ax = axes_or_new(ax, side + 2.4, side + 1.6)
+    side = min(1.2 * size, 6.5)
+    ax = canvas.axes_or_new(ax, side + 2.4, side + 1.6)
     counts = matrix.to_numpy(dtype=float)
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
@@ -171,10 +163,9 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
             ax.text(j, i, of if total[i, 0] else "0", ha="center", va="center",
                     fontsize=10 if size <= 5 else 6,
                     color="white" if share[i, j] > 0.5 else "black")  # fmt: skip
-    names = [literal(name) for name in matrix.index]
-    slanted = sum(map(len, names)) > 12 * side
-    ax.set_xticks(range(size), names, rotation=45 if slanted else 0,
-                  ha="right" if slanted else "center")  # fmt: skip
+    names = [canvas.literal(name) for name in matrix.index]
+    slanted: Any = {"rotation": 45, "ha": "right"} if sum(map(len, names)) > 12 * side else {}
+    ax.set_xticks(range(size), names, **slanted)
     ax.set_yticks(range(size), names)
     ax.tick_params(labelsize="small" if size > 5 else "medium")
     ax.set(xlabel="Predicted class", ylabel="True class (reference standard)")
@@ -208,20 +199,17 @@ def plot_reliability(
     MetricsError
         With more than two classes, or bins or strategy out of range.
     """
-    ax = axes_or_new(ax, 5.2, 4.6)
-    ax.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="perfectly calibrated")
-    markers = cycle("osD^v")
-    for name, p, style in _models(predictions):
+    ax = _unit_square(ax, "Mean score of the bin", "Observed share with the disease",
+                      diagonal="perfectly calibrated")  # fmt: skip
+    for (name, p, style), marker in zip(_models(predictions), cycle("osD^v"), strict=False):
         table = metrics.reliability(p, bins=bins, strategy=strategy)
         ax.errorbar(table["score"], table["observed"],
-                    yerr=_spread(table["observed"], table["low"], table["high"]),
-                    fmt=next(markers), **style, capsize=3, lw=1.5,
+                    yerr=canvas.spread(table["observed"], table["low"], table["high"]),
+                    fmt=marker, **style, capsize=3, lw=1.5,
                     label=f"{name or 'observed'} (95 % intervals)")  # fmt: skip
         ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=style["color"],
                 alpha=0.4)  # fmt: skip
-    _square(ax, "Mean score of the bin", "Observed share with the disease")
-    # Above the axes: inside it would cover an interval wherever it stands.
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, fontsize="small", frameon=False)
+    canvas.legend_above(ax, ncols=2, fontsize="small")
     return ax
 
 
@@ -240,28 +228,25 @@ def plot_decision_curve(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     matplotlib.axes.Axes
         The axes that were drawn on.
     """
-    ax = axes_or_new(ax, 6, 4.6)
+    ax = canvas.axes_or_new(ax, 6, 4.6)
     x = curve["threshold"]
-    ax.fill_between(x, curve["low"], curve["high"], color=BLUE, alpha=0.15, lw=0)
-    ax.plot(x, curve["model"], color=BLUE, lw=2, label="act on the model (95 % interval)")
-    ax.plot(x, curve["all"], color=ORANGE, ls="--", label="act on everyone")
-    ax.plot(x, curve["none"], color=GREY, ls=":", label="act on no one")
+    ax.fill_between(x, curve["low"], curve["high"], color=canvas.BLUE, alpha=0.15, lw=0)
+    ax.plot(x, curve["model"], color=canvas.BLUE, lw=2, label="act on the model (95 % interval)")
+    ax.plot(x, curve["all"], color=canvas.ORANGE, ls="--", label="act on everyone")
+    ax.plot(x, curve["none"], color=canvas.GREY, ls=":", label="act on no one")
     top = max(float(curve["high"].fillna(curve["model"]).max()), float(curve["all"].max()), 0.01)
-    ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top))
-    ax.set_xlabel("Threshold probability: the risk from which one would act")
-    ax.set_ylabel("Net benefit (true positives per patient)")
+    ax.set(xlim=(0, 1), ylim=(-0.25 * top, 1.1 * top),
+           xlabel="Threshold probability: the risk from which one would act",
+           ylabel="Net benefit (true positives per patient)")  # fmt: skip
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
     return ax
 
 
 def plot_prevalence(
-    sensitivity: Estimate | float,
-    specificity: Estimate | float,
-    *,
-    mark: float | None = None,
+    sensitivity: Estimate | float, specificity: Estimate | float, *, mark: float | None = None,
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Draw PPV and NPV over prevalence (log scale), with a mark at one's own prevalence.
 
     Parameters
@@ -283,18 +268,18 @@ def plot_prevalence(
     MetricsError
         When a number is outside [0, 1].
     """
-    ax = axes_or_new(ax, 6, 4.6)
+    ax = canvas.axes_or_new(ax, 6, 4.6)
     x = np.geomspace(0.001, 0.9, 120)
     found = [metrics.ppv_npv_at(share, sensitivity, specificity) for share in x.tolist()]
-    lines = (("ppv", BLUE, "-", "PPV: ill if called positive"),
-             ("npv", ORANGE, "--", "NPV: healthy if called negative"))  # fmt: skip
+    lines = (("ppv", canvas.BLUE, "-", "PPV: ill if called positive"),
+             ("npv", canvas.ORANGE, "--", "NPV: healthy if called negative"))  # fmt: skip
     for name, colour, dash, label in lines:
-        values = [getattr(at, name) for at in found]
-        ax.plot(x, [e.value for e in values], color=colour, ls=dash, lw=2, label=label)
-        ax.fill_between(x, [e.low for e in values], [e.high for e in values], color=colour,
-                        alpha=0.15, lw=0)  # fmt: skip
+        estimates = [getattr(at, name) for at in found]
+        value, low, high = np.array([(e.value, e.low, e.high) for e in estimates]).T
+        ax.plot(x, value, color=colour, ls=dash, lw=2, label=label)
+        ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     if mark is not None:
-        ax.axvline(mark, color=GREY, ls=":", label=f"prevalence here: {100 * mark:.3g} %")
+        ax.axvline(mark, color=canvas.GREY, ls=":", label=f"prevalence here: {100 * mark:.3g} %")
     ax.set_xscale("log")
     ticks = [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9]
     ax.set_xticks(ticks, [f"{100 * t:g}" for t in ticks])
@@ -322,11 +307,11 @@ def plot_natural_frequencies(counts: metrics.NaturalFrequencies, *, ax: Axes | N
     matplotlib.axes.Axes
         The axes that were drawn on.
     """
-    ax = axes_or_new(ax, 6, 5)
+    ax = canvas.axes_or_new(ax, 6, 5)
     kinds = (
-        (counts.true_positive, "ill, found", ORANGE, "o", ORANGE),
+        (counts.true_positive, "ill, found", canvas.ORANGE, "o", canvas.ORANGE),
         (counts.false_negative, "ill, missed", "black", "X", "black"),
-        (counts.false_positive, "healthy, false alarm", BLUE, "s", "none"),
+        (counts.false_positive, "healthy, false alarm", canvas.BLUE, "s", "none"),
         (counts.true_negative, "healthy, cleared", "#C4C4C4", "o", "none"),
     )
     start = 0
@@ -337,13 +322,10 @@ def plot_natural_frequencies(counts: metrics.NaturalFrequencies, *, ax: Axes | N
                    label=f"{number} {label}")  # fmt: skip
         start += number
     ax.invert_yaxis()
-    ax.set(xticks=[], yticks=[], aspect="equal")
-    ax.set_xlabel(f"{counts.people:,} people, one dot each")
-    ax.set_title(
-        f"Of {counts.called} alarms, {counts.true_positive} are true; "
-        f"{counts.false_negative} of {counts.diseased} ill people are missed",
-        fontsize="medium",
-    )
+    ax.set(xticks=[], yticks=[], aspect="equal", xlabel=f"{counts.people:,} people, one dot each")
+    ax.set_title(f"Of {counts.called} alarms, {counts.true_positive} are true; "
+                 f"{counts.false_negative} of {counts.diseased} ill people are missed",
+                 fontsize="medium")  # fmt: skip
     ax.spines[:].set_visible(False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, fontsize="small",
               frameon=False)  # fmt: skip
@@ -370,24 +352,23 @@ def plot_subgroups(
         The axes that were drawn on.
     """
     table = report.table[report.table["metric"] == metric].reset_index(drop=True)
-    ax = axes_or_new(ax, 6.4, 0.3 * len(table) + 1.5)
-    labels = []
-    rows: Any = table.itertuples(index=False)
+    ax = canvas.axes_or_new(ax, 6.4, 0.3 * len(table) + 1.5)
+    rows: Any = [*table.itertuples(index=False)]
+    labels = [canvas.literal(f"{row.attribute}: {row.group} (n = {row.n})") for row in rows]
     for y, row in enumerate(rows):
-        labels.append(literal(f"{row.attribute}: {row.group} (n = {row.n})"))
         if not math.isfinite(row.value):
-            ax.text(0.5, y, literal(f"not defined: {row.reason}"), va="center", ha="center",
-                    color=GREY, fontsize="small")  # fmt: skip
+            ax.text(0.5, y, canvas.literal(f"not defined: {row.reason}"), va="center", ha="center",
+                    color=canvas.GREY, fontsize="small")  # fmt: skip
             continue
-        colour = GREY if row.warning else BLUE
-        ax.errorbar(row.value, y, xerr=_spread([row.value], row.low, row.high), fmt="o", capsize=3,
-                    color=colour, mfc="white" if row.warning else colour)  # fmt: skip
+        colour = canvas.GREY if row.warning else canvas.BLUE
+        ax.errorbar(row.value, y, xerr=canvas.spread([row.value], row.low, row.high), fmt="o",
+                    capsize=3, color=colour, mfc="white" if row.warning else colour)  # fmt: skip
     attributes = table["attribute"].to_numpy()
     for last in np.flatnonzero(attributes[1:] != attributes[:-1]):
-        ax.axhline(last + 0.5, color=GREY, lw=0.5)
+        ax.axhline(last + 0.5, color=canvas.GREY, lw=0.5)
     ax.set_yticks(range(len(labels)), labels)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5),
-           xlabel=f"{metric_name(metric)} ({100 * report.level:g} % interval)\n"
+           xlabel=f"{canvas.metric_name(metric)} ({100 * report.level:g} % interval)\n"
            "hollow: too few images to say",
            ylabel="Group")  # fmt: skip
     ax.grid(alpha=0.3, axis="x")

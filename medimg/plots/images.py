@@ -1,18 +1,27 @@
-"""Figures of images: one, a grid, a histogram of pixel values, images per split and class."""
+"""Figures of images: one, a grid, pixel values, counts, and maps that explain a network's call.
+
+Maps use magma, whose lightness rises evenly, so that a strong place is a light one for every eye;
+where a map is weak the film shows through. Lines differ in their dashes as well as in colour.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from medimg.plots.canvas import axes_or_new, literal
+from medimg.plots import canvas
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
+LEVEL = 0.5
+"""Where the outline of a map lies: at half its height."""
 
 
 def plot_image(image: Array, *, title: str = "", ax: Axes | None = None) -> Axes:
@@ -31,9 +40,9 @@ def plot_image(image: Array, *, title: str = "", ax: Axes | None = None) -> Axes
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax, 4, 4)
+    ax = canvas.axes_or_new(ax, 4, 4)
     ax.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
-    ax.set_title(literal(title), fontsize=10)
+    ax.set_title(canvas.literal(title), fontsize=10)
     ax.set_axis_off()
     return ax
 
@@ -58,10 +67,7 @@ def plot_grid(
     """
     rows = -(-len(images) // columns)
     side = min(2.6, 8 / columns)  # inches: few are shown larger, and titles stay legible on a phone
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(side * columns, 1.1 * side * rows), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    figure, axes = canvas.panels(rows, columns, side * columns, 1.1 * side * rows)
     for ax in axes.flat:
         ax.set_axis_off()
     for number, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -91,11 +97,11 @@ def plot_histogram(
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax, 5, 2.6)
+    ax = canvas.axes_or_new(ax, 5, 2.6)
     finite = np.asarray(values, dtype=np.float64)
-    name = None if label is None else literal(label)
-    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6, label=name)
-    ax.set(xlabel=f"pixel value ({literal(unit)})", ylabel="pixels")
+    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6,
+            label=canvas.literal(label or ""))  # fmt: skip
+    ax.set(xlabel=f"pixel value ({canvas.literal(unit)})", ylabel="pixels")
     ax.spines[["top", "right"]].set_visible(False)
     if label:
         ax.legend(frameon=False)
@@ -103,12 +109,9 @@ def plot_histogram(
 
 
 def plot_split(
-    counts: npt.NDArray[np.int64],
-    *,
-    splits: Sequence[str],
-    classes: Sequence[str],
+    counts: npt.NDArray[np.int64], *, splits: Sequence[str], classes: Sequence[str],
     ax: Axes | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Show how many images of each class each split has.
 
     Parameters
@@ -124,19 +127,162 @@ def plot_split(
     -------
     matplotlib.axes.Axes
     """
-    ax = axes_or_new(ax, 5, 0.5 * len(splits) + 0.9)
+    ax = canvas.axes_or_new(ax, 5, 0.5 * len(splits) + 0.9)
     left = np.zeros(len(splits))
-    rows = [literal(name) for name in splits]
+    rows = [canvas.literal(name) for name in splits]
     for column, name in enumerate(classes):
-        colour = plt.get_cmap("cividis")(0.25 + 0.6 * column / max(len(classes) - 1, 1))
-        bars = ax.barh(rows, counts[:, column], left=left, label=literal(name), color=colour)
-        labels = [str(count) if count else "" for count in counts[:, column]]
+        colour = colormaps["cividis"](0.25 + 0.6 * column / max(len(classes) - 1, 1))
+        bars = ax.barh(rows, counts[:, column], left=left, label=canvas.literal(name), color=colour)
+        labels = [str(count or "") for count in counts[:, column]]
         dark = column < len(classes) / 2
         ax.bar_label(bars, labels, label_type="center", color="white" if dark else "black")
         left += counts[:, column]
     ax.invert_yaxis()
     ax.set_xlabel("images")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, ncols=min(len(classes), 4), loc="lower center",
-              bbox_to_anchor=(0.5, 1), fontsize="small")  # fmt: skip
+    canvas.legend_above(ax, ncols=min(len(classes), 4), fontsize="small")
+    return ax
+
+
+def plot_map(
+    image: Array, heat: Array | None = None, *, mask: Array | None = None, title: str = "",
+    target: str = "", legend: bool = False, ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Lay a map over its image, with its half-height outline and the true lesion.
+
+    Parameters
+    ----------
+    image : array (H, W) or (H, W, 3)
+        uint8, or float in [0, 1].
+    heat : float array (H, W), optional
+        Map in [0, 1]; its strength is both colour and opacity. Without it the image alone.
+    mask : bool array (H, W), optional
+        True lesion, drawn as a dashed outline.
+    title : str
+        A title above the image.
+    target : str
+        The class that the map explains, named in the title's last line.
+    legend : bool
+        Whether to say which outline is which.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        When map or mask have another shape than the image.
+
+    Examples
+    --------
+    >>> ax = plot_map(np.zeros((4, 6)), np.eye(4, 6))
+    >>> len(ax.images)
+    2
+    """
+    ax = canvas.axes_or_new(ax, 4.4, 4.4)
+    for name, other in (("map", heat), ("mask", mask)):
+        if other is not None and other.shape != image.shape[:2]:
+            raise ValueError(f"the {name} is {other.shape} and the image {image.shape[:2]}")
+    named = f"map for the class {target}" if target else ""
+    plot_image(image, title="\n".join(filter(None, (title, named))), ax=ax)
+    if heat is not None:
+        colours = colormaps["magma"](np.clip(heat, 0, 1))
+        colours[..., 3] = 0.75 * np.clip(heat, 0, 1) ** 0.7
+        ax.imshow(colours)
+        if heat.max() > LEVEL > heat.min():
+            ax.contour(heat, [LEVEL], colors="white", linewidths=1)
+    if lesion := mask is not None and bool(mask.any()):
+        ax.contour(mask, [0.5], colors=canvas.LIGHT_BLUE, linewidths=1.6, linestyles="--")
+    if legend:
+        below = {"loc": "lower center", "bbox_to_anchor": (0.5, -0.12)}
+        _name_outlines(ax, heat is not None, lesion, **below)
+    return ax
+
+
+def plot_map_grid(
+    images: Array, maps: Mapping[str, Array], *, masks: Array | None = None,
+    titles: Sequence[str] = (), target: str = "",
+) -> Figure:  # fmt: skip
+    """Show one row per image and one column per method, the plain image first.
+
+    Parameters
+    ----------
+    images : array (N, H, W) or (N, H, W, 3)
+        uint8, or float in [0, 1].
+    maps : mapping of str to float array (N, H, W)
+        Maps in [0, 1] by name of the method.
+    masks : bool array (N, H, W), optional
+        True lesions.
+    titles : sequence of str
+        One for each image, beside its row, or none.
+    target : str
+        The class that all maps explain, named above the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows, columns = len(images), len(maps) + 1
+    figure, axes = canvas.panels(rows, columns, 1.9 * columns, 1.95 * rows + 0.3)
+    for i, row in enumerate(axes):
+        mask = None if masks is None else masks[i]
+        plot_map(images[i], mask=mask, title="" if i else "image, true lesion", ax=row[0])
+        if titles:
+            row[0].text(-0.06, 0.5, canvas.literal(titles[i]), transform=row[0].transAxes,
+                        rotation=90, va="center", ha="right", fontsize=9)  # fmt: skip
+        for ax, (name, heats) in zip(row[1:], maps.items(), strict=True):
+            plot_map(images[i], heats[i], mask=mask, title="" if i else name, ax=ax)
+    if target:
+        figure.suptitle(canvas.literal(f"maps for the class {target}"), fontsize="medium")
+    lesions = masks is not None and bool(masks.any())
+    _name_outlines(figure, bool(maps), lesions, loc="outside lower center")
+    return figure
+
+
+def _name_outlines(on: Axes | Figure, heat: bool, lesion: bool, **place: Any) -> None:
+    """Add a legend for those outlines of `plot_map` that were drawn."""
+    lines = (  # the map's is white on the film, but grey here, where the ground is white
+        (heat, Line2D([], [], color=canvas.GREY, lw=1, label="map at half its height (white)")),
+        (lesion, Line2D([], [], color=canvas.LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")),
+    )
+    if drawn := [line for there, line in lines if there]:
+        on.legend(handles=drawn, ncols=2, fontsize="small", frameon=False, **place)
+
+
+def plot_cascade(
+    cascade: pd.DataFrame, *, chance: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Show the result of `medimg.explain.cascade_randomisation`.
+
+    Parameters
+    ----------
+    cascade : DataFrame
+        Columns ``down_to, agreement`` and perhaps ``pointing`` (Estimates).
+    chance : float, optional
+        Chance level of the pointing game.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = canvas.axes_or_new(ax, 6.2, 4)
+    x = np.arange(len(cascade))
+    series = (("agreement", canvas.BLUE, "-", "o", "agreement with the trained network"),
+              ("pointing", canvas.ORANGE, "--", "s", "pointing game"))  # fmt: skip
+    for column, colour, dash, marker, label in (line for line in series if line[0] in cascade):
+        value, low, high = np.array([(e.value, e.low, e.high) for e in cascade[column]]).T
+        ax.errorbar(x, value, yerr=canvas.spread(value, low, high), color=colour, ls=dash,
+                    marker=marker, capsize=3, label=label)  # fmt: skip
+    if chance is not None:
+        ax.axhline(chance, color=canvas.GREY, ls=":", label="pointing game by chance")
+    steps = ["trained", *[canvas.literal(f"+ {name}") for name in cascade["down_to"].iloc[1:]]]
+    ax.set_xticks(x, steps, rotation=30, ha="right", fontsize=8)
+    ax.set(xlabel="Weights randomised, from the output down", ylabel="Value (95 % interval)")
+    ax.grid(alpha=0.3)
+    canvas.legend_above(ax, ncols=2, fontsize="small")
     return ax

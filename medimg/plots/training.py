@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from medimg.errors import TrainingError
-from medimg.plots.canvas import BLUE, GREY, ORANGE, axes_or_new, literal
+from medimg.plots import canvas
 
 
 def plot_strategy(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -33,7 +33,7 @@ def plot_strategy(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> plot_strategy(plan("gradual", ["stem", "stage1"], epochs=4)).get_xlabel()
     'epoch'
     """
-    ax = axes_or_new(ax, 1.6 + 0.6 * len(table), 0.8 + 0.32 * table.shape[1])
+    ax = canvas.axes_or_new(ax, 1.6 + 0.6 * len(table), 0.8 + 0.32 * table.shape[1])
     rates = table.to_numpy(float).T  # (stages, epochs)
     shown = np.ma.masked_equal(rates, 0.0)
     ax.set_facecolor("0.85")
@@ -44,10 +44,9 @@ def plot_strategy(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.text(column + 0.5, row + 0.5, f"{rate:.2g}" if rate else "frozen", ha="center",
                 va="center", fontsize=7, color=dark if rate else "0.35")  # fmt: skip
     ax.set_xticks(np.arange(len(table)) + 0.5, [str(epoch) for epoch in table.index])
-    ax.set_yticks(np.arange(table.shape[1]) + 0.5, [literal(c) for c in table.columns])
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("part of the network, input at the bottom")
-    ax.set_title("multiple of the learning rate")
+    ax.set_yticks(np.arange(table.shape[1]) + 0.5, [canvas.literal(c) for c in table.columns])
+    ax.set(xlabel="epoch", ylabel="part of the network, input at the bottom",
+           title="multiple of the learning rate")  # fmt: skip
     return ax
 
 
@@ -73,29 +72,23 @@ def plot_history(history: pd.DataFrame, *, metric: str = "auc", ax: Axes | None 
     TrainingError
         When the history has neither a loss nor that metric.
     """
-    losses = [name for name in ("train_loss", "val_loss") if name in history]
-    if not losses and f"val_{metric}" not in history:
+    name = f"validation {'AUC' if metric == 'auc' else canvas.literal(metric)}"
+    curves = (("train_loss", canvas.GREY, "--", "o", "training loss"),
+              ("val_loss", canvas.BLUE, "-", "o", "validation loss"),
+              (f"val_{metric}", canvas.ORANGE, "-.", "s", name))  # fmt: skip
+    if not (found := [curve for curve in curves if curve[0] in history]):
         raise TrainingError(
             f"the history has no loss and no val_{metric}; its columns: {list(history.columns)}"
         )
-    ax = axes_or_new(ax, 6, 3.4)
-    styles = {"train_loss": (GREY, "--", "training loss"),
-              "val_loss": (BLUE, "-", "validation loss")}  # fmt: skip
-    for name in losses:
-        colour, line, label = styles[name]
-        ax.plot(history.index, history[name], color=colour, ls=line, marker="o", ms=4, label=label)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("loss (cross-entropy)")
-    ax.set_xticks(list(history.index))
+    ax = canvas.axes_or_new(ax, 6, 3.4)
+    ax.set(xlabel="epoch", ylabel="loss (cross-entropy)", xticks=list(history.index))
+    lines = []
+    for column, colour, dash, marker, label in found:
+        on = ax if column.endswith("loss") else ax.twinx()
+        lines += on.plot(history.index, history[column], color=colour, ls=dash, marker=marker, ms=4,
+                         label=label)  # fmt: skip
+        if on is not ax:
+            on.set_ylabel(label)
     ax.set_ylim(bottom=0)
-    handles, labels = ax.get_legend_handles_labels()
-    if f"val_{metric}" in history:
-        right = ax.twinx()
-        name = f"validation {'AUC' if metric == 'auc' else literal(metric)}"
-        curve = history[f"val_{metric}"]
-        drawn = right.plot(curve.index, curve, color=ORANGE, ls="-.", marker="s", ms=4, label=name)
-        right.set_ylabel(name)
-        handles, labels = [*handles, *drawn], [*labels, name]
-    ax.legend(handles, labels, frameon=False, ncols=3, fontsize=9,
-              loc="lower center", bbox_to_anchor=(0.5, 1))  # fmt: skip
+    canvas.legend_above(ax, *lines, ncols=3, fontsize=9)
     return ax

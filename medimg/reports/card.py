@@ -10,7 +10,6 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +19,13 @@ import medimg
 from medimg.errors import MetricsError
 from medimg.metrics import Evaluation, SubgroupReport
 from medimg.plots.canvas import metric_name
-from medimg.reports.page import page, shown
+from medimg.reports.page import packaged, page, shown
 from medimg.reports.sections import group_section, metric_table
 from medimg.storage import write_together
 
-LISTS: Final = {
-    "TRIPOD+AI": ("tripod_ai.csv", "Collins GS et al. (2024) BMJ 385:e078378"),
-    "CLAIM": ("claim.csv", "Tejani AS et al. (2024) Radiol Artif Intell 6:e240300"),
+SOURCES: Final = {
+    "TRIPOD+AI": "Collins GS et al. (2024) BMJ 385:e078378",
+    "CLAIM": "Tejani AS et al. (2024) Radiol Artif Intell 6:e240300",
 }
 
 
@@ -60,12 +59,9 @@ class ModelCard:
 
 
 def model_card(
-    card: ModelCard,
-    path: str | os.PathLike[str],
-    *,
-    evaluation: Evaluation | None = None,
+    card: ModelCard, path: str | os.PathLike[str], *, evaluation: Evaluation | None = None,
     groups: SubgroupReport | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Write a model card as one HTML page: intended use, data, metrics by group, limits.
 
     Parameters
@@ -83,43 +79,15 @@ def model_card(
     OSError
         When the page cannot be written.
     """
-    said = [
-        (metric_name(f.name), getattr(card, f.name).strip() or "Not stated")
-        for f in fields(card)
-        if f.name not in ("name", "limits")
-    ]
-    limits = [card.limits.strip()] if card.limits.strip() else []
-    if evaluation is None:
-        limits.append("Nothing was measured on a test set.")
-    if groups is None:
-        limits.append("No subgroup of patients was looked at: it may work worse for some.")
-    for measured in (evaluation, groups):
-        if measured is not None:
-            limits += [f"{warning[:1].upper()}{warning[1:]}." for warning in measured.warnings]
-    if card.missing:
-        limits.append(f"This card leaves open: {', '.join(card.missing).replace('_', ' ')}.")
-    by_group = group_section(groups)
+    said = [(metric_name(f.name), getattr(card, f.name).strip() or "Not stated")
+            for f in fields(card) if f.name not in ("name", "limits")]  # fmt: skip
+    warnings = [w for found in (evaluation, groups) if found is not None for w in found.warnings]
     html = page(
-        "card.html",
-        title=f"Model card: {card.name}",
-        said=pd.DataFrame(said, columns=["", "Statement"]),
-        measured=None if evaluation is None else metric_table(evaluation),
-        tested="" if evaluation is None else _tested(evaluation),
-        limits=limits,
-        groups=by_group["groups"],
-        forests=by_group["forests"],
-    )
+        "card.html", title=f"Model card: {card.name}", card=card, warnings=warnings,
+        said=pd.DataFrame(said, columns=["", "Statement"]), evaluation=evaluation,
+        measured=None if evaluation is None else metric_table(evaluation), **group_section(groups),
+    )  # fmt: skip
     write_together({Path(path): html})
-
-
-def _tested(evaluation: Evaluation) -> str:
-    # sensitivity is a share of the people with the disease alone: the sum of all would mislead
-    sizes = evaluation.confusion.sum(axis=1)
-    by_class = ", ".join(f"{name}: {size}" for name, size in sizes.items())
-    who = f"{evaluation.n_images} images of {evaluation.n_patients} patients ({by_class})."
-    if evaluation.threshold is None:
-        return who
-    return f"{who} Threshold {evaluation.threshold}."
 
 
 def checklist_items() -> pd.DataFrame:
@@ -141,22 +109,14 @@ def checklist_items() -> pd.DataFrame:
     >>> checklist_items().groupby("list").size().to_dict()
     {'CLAIM': 44, 'TRIPOD+AI': 52}
     """
-    parts = []
-    for name, (file, _) in LISTS.items():
-        with resources.files("medimg.reports").joinpath(file).open(encoding="utf-8") as text:
-            parts.append(pd.read_csv(text, dtype=str).assign(list=name))
-    items = pd.concat(parts, ignore_index=True)
-    return items[["list", "item", "section", "topic", "key"]]
+    return packaged("checklists.csv")
 
 
 def checklist(
-    path: str | os.PathLike[str],
-    *,
-    answers: Mapping[str, str] | None = None,
-    card: ModelCard | None = None,
-    evaluation: Evaluation | None = None,
+    path: str | os.PathLike[str], *, answers: Mapping[str, str] | None = None,
+    card: ModelCard | None = None, evaluation: Evaluation | None = None,
     groups: SubgroupReport | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Write both lists as one HTML page, with what is answered and what is not.
 
     Parameters
@@ -178,37 +138,28 @@ def checklist(
     MetricsError
         When an answer is for a key that no item has.
     """
-    items = checklist_items()
-    given = dict(answers or {})
-    unknown = sorted(set(given) - set(items["key"]))
-    if unknown:
+    items, given = checklist_items(), answers or {}
+    if unknown := sorted(set(given) - set(items["key"])):
         raise MetricsError(
             f"no checklist item has the key {unknown[0]!r}; expected one of "
             f"{', '.join(sorted(set(items['key'])))}"
         )
-    found = {**_from_results(evaluation, groups), **_from_card(card), **given}
+    found = {**_from_results(evaluation, groups), **_from_card(card or ModelCard("")), **given}
     items["answer"] = [found.get(key, "").strip() for key in items["key"]]
-    tables = [
-        (name, source, items[items["list"] == name].to_dict(orient="records"))
-        for name, (_, source) in LISTS.items()
-    ]
+    tables = [(name, SOURCES[str(name)], each.to_dict(orient="records"))
+              for name, each in items.groupby("list", sort=False)]  # fmt: skip
     title = "Reporting checklists: what is answered, what is not"
     write_together({Path(path): page("checklist.html", title=title, tables=tables)})
     return items
 
 
-def _from_card(card: ModelCard | None) -> dict[str, str]:
-    if card is None:
-        return {}
-    said = {
+def _from_card(card: ModelCard) -> dict[str, str]:
+    return {
         "intended_use": f"{card.intended_use} {card.users}",
-        "model": card.model,
         "data_source": f"{card.training_data} {card.evaluation_data}",
-        "reference_standard": card.reference_standard,
-        "limits": card.limits,
-        "ethics": card.ethics,
-    }
-    return {key: text.strip() for key, text in said.items() if text.strip()}
+        "model": card.model, "reference_standard": card.reference_standard,
+        "limits": card.limits, "ethics": card.ethics,
+    }  # fmt: skip
 
 
 def _from_results(evaluation: Evaluation | None, groups: SubgroupReport | None) -> dict[str, str]:
@@ -222,7 +173,7 @@ def _from_results(evaluation: Evaluation | None, groups: SubgroupReport | None) 
         "metrics": f"{', '.join(evaluation.estimates)}.".replace("_", " "),
         "intervals": f"{100 * evaluation.level:g} % confidence intervals: {'; '.join(made)}.",
         "performance": "; ".join(f"{name} {shown(evaluation[name])}" for name in main) + ".",
-        "counts": f"Test set: {evaluation.n_images} images of {evaluation.n_patients} patients.",
+        "counts": f"Test set: {evaluation.count_text}.",
         "software": f"medimg {medimg.__version__}, Python {platform.python_version()}.",
     }
     if evaluation.threshold is not None and evaluation.threshold.chosen_on:

@@ -7,7 +7,8 @@ import dataclasses
 import io
 import math
 import re
-from typing import Any
+from importlib import resources
+from typing import Any, cast
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -23,10 +24,7 @@ from medimg.plots.canvas import metric_name
 
 def picture(ax: Axes) -> str:
     """Return the figure of an axes as a data URI (SVG, sharp on any screen), and close it."""
-    figure = ax.figure
-    if not isinstance(figure, Figure):
-        raise TypeError("the axes are part of a subfigure; a report takes whole figures")
-    file = io.BytesIO()
+    figure, file = cast(Figure, ax.get_figure(root=True)), io.BytesIO()
     # A fixed salt and no date: the same numbers give the same file, to the byte.
     with mpl.rc_context({"svg.hashsalt": "medimg", "svg.fonttype": "path"}):
         figure.savefig(file, format="svg", metadata={"Date": None}, bbox_inches="tight")
@@ -35,11 +33,9 @@ def picture(ax: Axes) -> str:
 
 
 def shown(estimate: Estimate, digits: int = 2) -> str:
-    """Write an estimate for people: ``0.91 (0.88 to 0.94)``, or why there is none."""
+    """Write an estimate for people: ``0.91 (0.88 to 0.94)``, or in brackets why there is none."""
     if math.isnan(estimate.value):
         return f"not defined ({estimate.reason})"
-    if math.isnan(estimate.low):
-        return f"{estimate.value:.{digits}f} (no interval: {estimate.reason})"
     return f"{estimate:.{digits}f}"
 
 
@@ -50,27 +46,16 @@ def unbroken(text: Any) -> Any:
     return re.sub(r"\((-?[\d.]+) to (-?[\d.]+)\)", "(\\1\u00a0to\u00a0\\2)", text)
 
 
-def wide(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Turn a table of one metric per row into one group per row, one column per metric.
-
-    A group that lacks a metric which others have shares the healthy images with them (see
-    `medimg.metrics.subgroups`), and its cell says so.
-    """
-    rows: Any = table.itertuples(index=False)
-    cells = [shown(Estimate(r.value, r.low, r.high, reason=r.reason)) for r in rows]
-    result = table.assign(shown=cells).pivot_table(
-        index=keys, columns="metric", values="shown", aggfunc="first", sort=False, observed=True
-    )
-    result.columns.name = None
-    result = result.fillna("the same healthy images in every group").reset_index()
-    return result.rename(columns={name: metric_name(str(name)) for name in result.columns})
+def packaged(name: str) -> pd.DataFrame:
+    """Read a table of this package, as text."""
+    with resources.files("medimg.reports").joinpath(name).open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype=str)
 
 
 def plain(value: Any) -> Any:
     """Make a value fit for JSON: no NaN and no infinity (both become null), no objects."""
     if dataclasses.is_dataclass(value):
-        shown_fields = [f.name for f in dataclasses.fields(value) if f.repr]
-        value = {name: getattr(value, name) for name in shown_fields}
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.repr}
     if isinstance(value, pd.DataFrame):
         value = value.to_dict(orient="records")
     if isinstance(value, dict):
@@ -84,9 +69,8 @@ def plain(value: Any) -> Any:
 def page(template: str, **content: Any) -> bytes:
     """Fill a template of this package; a missing name is an error, and all text is escaped."""
     environment = Environment(
-        loader=PackageLoader("medimg.reports", "templates"),
-        autoescape=select_autoescape(["html"]), undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("medimg.reports", "templates"), undefined=StrictUndefined,
+        autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters.update(shown=shown, unbroken=unbroken, metric_name=metric_name)
     text = environment.get_template(template).render(version=medimg.__version__, **content)

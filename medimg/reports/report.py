@@ -23,9 +23,8 @@ from medimg.tables import table_bytes
 
 ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
 """Columns of a study table that make groups, where they are there."""
-TILES = (
-    "sensitivity", "specificity", "auc", "kappa_quadratic", "balanced_accuracy", "auc_macro"
-)  # fmt: skip
+TILES = ("sensitivity", "specificity", "auc", "kappa_quadratic", "balanced_accuracy",
+         "auc_macro")  # fmt: skip
 """Metrics of the first screen, where they are there."""
 GRADES = ("subtle", "moderate", "gross")
 """Of the sample, in order; its healthy films have "none"."""
@@ -43,16 +42,11 @@ class Report:
 
 
 def write_report(
-    predictions: Predictions,
-    out_dir: str | os.PathLike[str],
-    *,
-    threshold: float | Threshold | None = None,
-    studies: pd.DataFrame | None = None,
-    prevalence: float = 0.05,
-    ordinal: bool = False,
-    unit: str = "image",
+    predictions: Predictions, out_dir: str | os.PathLike[str], *,
+    threshold: float | Threshold | None = None, studies: pd.DataFrame | None = None,
+    prevalence: float = 0.05, ordinal: bool = False, unit: str = "image",
     title: str = "How well the model does",
-) -> Report:
+) -> Report:  # fmt: skip
     """Evaluate predictions and write ``report.html``, ``report.json`` and ``predictions.csv``.
 
     All three are written, or none: a page never stands beside the numbers of another run.
@@ -92,35 +86,33 @@ def write_report(
     OSError
         When the folder cannot be written.
     """
+    patients = predictions.patient_ids
+    if unit == "image" and patients is not None and np.array_equal(patients, predictions.ids):
+        predictions = Predictions(predictions.ids, predictions.y_true, predictions.y_score,
+                                  classes=predictions.classes)  # fmt: skip
+    matched = pd.DataFrame() if studies is None else _matched(predictions, studies)
     result = metrics.evaluate(predictions, threshold=threshold, ordinal=ordinal)
-    matched = None if studies is None else _matched(predictions, studies)
-    groups = None
-    if matched is not None:
-        groups, left_out = _by_group(predictions, result, matched)
-        result = replace(result, warnings=(*result.warnings, *left_out))
+    if unit == "patient":
+        result = replace(result, count_text=f"{len(predictions)} patients")
+    groups, left_out = _by_group(predictions, result, matched)
+    result = replace(result, warnings=(*result.warnings, *left_out))
     each = sections.each_class(predictions)
-    calibration = sections.calibration(each)
+    drawn = sections.curves(result, each)
     html = page(
-        "report.html", title=title, result=result, matrix=result.confusion.to_numpy(),
-        classes=predictions.classes, binary=predictions.is_binary, curves=len(each),
-        tested=sections.people(predictions, unit), unit=unit,
+        "report.html", title=title, result=result, unit=unit, classes=predictions.classes,
+        binary=predictions.is_binary, curves=len(each),
         tiles=[name for name in TILES if name in result],
-        figures=sections.figures(result, each), decision=sections.decision(each),
-        calibration=calibration, **sections.numbers(result, predictions, unit),
+        **sections.numbers(result, predictions, unit), **drawn,
         **sections.prevalence(result, prevalence), **sections.group_section(groups),
     )  # fmt: skip
-    numbers = _numbers(result, groups, calibration)
-    folder = Path(out_dir)
-    report = Report(
-        result, groups, folder / "report.html", folder / "report.json", folder / "predictions.csv"
-    )
-    write_together(
-        {
-            report.predictions: table_bytes(scores_table(predictions, matched)),
-            report.json: json.dumps(numbers, indent=1).encode(),
-            report.html: html,
-        }
-    )
+    numbers = json.dumps(plain(_numbers(result, groups, drawn["calibration"])), indent=1)
+    names = ("report.html", "report.json", "predictions.csv")
+    report = Report(result, groups, *(Path(out_dir) / name for name in names))
+    write_together({
+        report.predictions: table_bytes(scores_table(predictions, matched)),
+        report.json: numbers.encode(),
+        report.html: html,
+    })  # fmt: skip
     return report
 
 
@@ -139,33 +131,31 @@ def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) 
     DataFrame
         ``image_id, patient_id, y_true, y_score`` (or one score per class), after the path.
     """
-    table = pd.DataFrame({"image_id": predictions.ids})
-    if studies is not None and "path" in studies:
-        table.insert(0, "path", studies["path"].astype(str).to_numpy())
-    if predictions.patient_ids is not None:
-        table["patient_id"] = predictions.patient_ids
-    table["y_true"] = predictions.y_true
-    if predictions.is_binary:
-        return table.assign(y_score=predictions.y_score)
-    names = [f"y_score_{name}" for name in predictions.classes]
-    return table.join(pd.DataFrame(predictions.y_score, columns=names))
+    paths = None if studies is None else studies.get("path")
+    table = pd.DataFrame({
+        "path": None if paths is None else paths.astype(str).to_numpy(),
+        "image_id": predictions.ids, "patient_id": predictions.patient_ids,
+        "y_true": predictions.y_true,
+    })  # fmt: skip
+    many = [f"y_score_{name}" for name in predictions.classes]
+    names = ["y_score"] if predictions.is_binary else many
+    known = table.dropna(axis="columns", how="all")
+    return known.join(pd.DataFrame(predictions.y_score, columns=names))
 
 
 def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
     """Rows of the study table, one a prediction and in the same order."""
-    key = next((k for k in ("image_id", "path") if k in studies
-                and np.isin(predictions.ids, studies[k].astype(str)).all()), None)  # fmt: skip
-    if key is None:
-        column = "image_id" if "image_id" in studies else "path"
-        known = studies[column].astype(str) if column in studies else pd.Series(dtype=str)
-        row = int(np.argmin(np.isin(predictions.ids, known)))
-        raise MetricsError(
-            f"row {row} (image {str(predictions.ids[row])!r}) is not in the study table; give the "
-            "table that the predictions were made from"
-        )
-    unique = studies.assign(**{key: studies[key].astype(str)}).drop_duplicates(key).set_index(key)
-    matched: pd.DataFrame = unique.loc[predictions.ids.tolist()].reset_index()
-    return matched
+    ids, first_unknown = predictions.ids.tolist(), 0
+    for key in [key for key in ("path", "image_id") if key in studies]:
+        rows = {str(name): row for row, name in reversed([*enumerate(studies[key])])}
+        unknown = [n for n, name in enumerate(ids) if name not in rows]
+        if not unknown:
+            return studies.iloc[[rows[name] for name in ids]].reset_index(drop=True)
+        first_unknown = unknown[0]
+    raise MetricsError(
+        f"row {first_unknown} (image {ids[first_unknown]!r}) is not in the study table; give the "
+        "table that the predictions were made from"
+    )
 
 
 def _by_group(
@@ -187,20 +177,18 @@ def _by_group(
         if name not in studies or (name == "severity" and is_float_dtype(studies[name])):
             continue
         try:
-            column = pd.DataFrame({name: _as_groups(studies[name])})
-            part = metrics.subgroups(judged, column, threshold=cut, level=result.level)
+            column = _as_groups(studies[name]).to_frame(name)
+            parts.append(metrics.subgroups(judged, column, threshold=cut, level=result.level))
         except MetricsError as error:
             left_out.append(f"the column {name!r} was left out of the subgroups: {error}")
-            continue
-        if len(part.gaps):  # two groups at least
-            parts.append(part)
+    parts = [part for part in parts if len(part.gaps)]  # two groups at least
     if not parts:
         return None, left_out
-    table, gaps = (pd.concat([getattr(p, which) for p in parts], ignore_index=True)
+    table, gaps = (pd.concat([getattr(part, which) for part in parts], ignore_index=True)
                    for which in ("table", "gaps"))  # fmt: skip
     if not predictions.is_binary:
-        table, gaps = (t[t["metric"] == "sensitivity"].replace({"metric": {"sensitivity":
-                       "accuracy"}}) for t in (table, gaps))  # fmt: skip
+        table, gaps = (t[t["metric"] == "sensitivity"].assign(metric="accuracy")
+                       for t in (table, gaps))  # fmt: skip
     return SubgroupReport(table, gaps, result.level), left_out
 
 
@@ -217,20 +205,13 @@ def _numbers(
     result: Evaluation, groups: SubgroupReport | None, calibration: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything in the report, for machines; what is not defined is null, with its reason."""
-    matrix, by_class = result.confusion, result.per_class
+    by_class, confusion = result.per_class, result.confusion.to_dict("split")
     return {
-        "medimg": medimg.__version__,
-        "n_images": result.n_images,
-        "n_patients": result.n_patients,
-        "threshold": plain(result.threshold),
-        "metrics": plain(result.estimates),
-        "confusion": {
-            "classes": list(map(str, matrix.index)),
-            "counts": matrix.to_numpy().tolist(),
-        },
-        "per_class": [] if by_class is None else plain(by_class.drop(columns="estimate")),
-        "subgroups": [] if groups is None else plain(groups.table),
-        "gaps": [] if groups is None else plain(groups.gaps),
-        "calibration": plain(calibration),
-        "warnings": list(result.warnings),
+        "medimg": medimg.__version__, "n_images": result.n_images, "n_patients": result.n_patients,
+        "threshold": result.threshold, "metrics": result.estimates,
+        "confusion": {"classes": confusion["index"], "counts": confusion["data"]},
+        "per_class": [] if by_class is None else by_class.drop(columns="estimate"),
+        "subgroups": [] if groups is None else groups.table,
+        "gaps": [] if groups is None else groups.gaps,
+        "calibration": calibration, "warnings": result.warnings,
     }  # fmt: skip

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-import math
-from importlib import resources
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from medimg import metrics, plots
-from medimg.metrics import Evaluation, Predictions, SubgroupReport
+from medimg.metrics import Estimate, Evaluation, Predictions, SubgroupReport
 from medimg.plots.canvas import metric_name
-from medimg.reports.page import picture, shown, wide
+from medimg.reports.page import packaged, picture, shown
 
 MOST_CURVES: Final = 7
 """More curves than this in one figure cannot be told apart."""
 
 
-def people(predictions: Predictions, unit: str) -> str:
-    """Say how many images of how many patients; an image's own name is not a patient."""
-    n, patients = len(predictions), predictions.patient_ids
-    if unit == "patient":
-        return f"{n} patients"
-    if patients is None or np.array_equal(patients, predictions.ids):
-        return f"{n} images (patients not known; each image counted as one)"
-    return f"{n} images of {predictions.n_patients} patients"
+def metric_table(result: Evaluation) -> pd.DataFrame:
+    """Tabulate each metric with its interval."""
+    values = [shown(estimate) for estimate in result.estimates.values()]
+    value = f"Value ({100 * result.level:g} % interval)"
+    return pd.DataFrame({"Metric": [metric_name(name) for name in result], value: values})
+
+
+def wide(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Turn a table of one metric per row into one group per row, one column per metric.
+
+    A group that lacks a metric which others have shares the healthy images with them (see
+    `medimg.metrics.subgroups`), and its cell says so.
+    """
+    rows: Any = table.itertuples(index=False)
+    cells = [shown(Estimate(r.value, r.low, r.high, reason=r.reason)) for r in rows]
+    result = table.assign(shown=cells).pivot_table(
+        index=keys, columns="metric", values="shown", aggfunc="first", sort=False, observed=True
+    )
+    result = result.fillna("the same healthy images in every group").reset_index()
+    return result.rename(columns=metric_name).rename_axis(columns=None)
+
+
+def numbers(result: Evaluation, predictions: Predictions, unit: str) -> dict[str, Any]:
+    """All metrics, what each means and how its interval was made."""
+    words = packaged("words.csv").set_index("metric")["words"].to_dict()
+    positive = predictions.positive if predictions.is_binary else "the class"
+    meant = [words.get(name, "").replace("image", unit).replace("{positive}", positive)
+             for name in result]  # fmt: skip
+    made = result.table.query("method != ''").groupby("method", sort=False).groups
+    methods = [(how, ", ".join(map(metric_name, names))) for how, names in made.items()]
+    return {
+        "metrics": metric_table(result).assign(**{"In words": meant}),
+        "methods": pd.DataFrame(methods, columns=["Method", "Metrics"]),
+        "per_class": None if result.per_class is None else wide(result.per_class, ["class", "n"]),
+    }
 
 
 def each_class(predictions: Predictions) -> dict[str, Predictions]:
@@ -40,84 +65,29 @@ def each_class(predictions: Predictions) -> dict[str, Predictions]:
     return {predictions.classes[k]: predictions.one_vs_rest(k) for k in sorted(both[:MOST_CURVES])}
 
 
-def numbers(result: Evaluation, predictions: Predictions, unit: str) -> dict[str, Any]:
-    """All metrics, what each means and how its interval was made."""
-    with resources.files("medimg.reports").joinpath("words.csv").open(encoding="utf-8") as file:
-        words = pd.read_csv(file).set_index("metric")["words"].to_dict()
-    positive = predictions.positive if predictions.is_binary else "the class"
-    made: dict[str, list[str]] = {}
-    for name, estimate in result.estimates.items():
-        if estimate.method:
-            made.setdefault(estimate.method, []).append(metric_name(name))
-    meant = [words.get(name, "").replace("image", unit).replace("{positive}", positive)
-             for name in result]  # fmt: skip
-    return {
-        "metrics": metric_table(result).assign(**{"In words": meant}),
-        "methods": pd.DataFrame(
-            {"Method": list(made), "Metrics": [", ".join(names) for names in made.values()]}
-        ),
-        "per_class": None if result.per_class is None else wide(result.per_class, ["class", "n"]),
-    }
+def curves(result: Evaluation, each: dict[str, Predictions]) -> dict[str, Any]:
+    """Draw calls, curves, calibration and, for two classes, net benefit.
 
-
-def metric_table(result: Evaluation) -> pd.DataFrame:
-    """Tabulate each metric with its interval."""
-    values = [shown(estimate) for estimate in result.estimates.values()]
-    value = f"Value ({100 * result.level:g} % interval)"
-    return pd.DataFrame({"Metric": [metric_name(name) for name in result], value: values})
-
-
-def figures(result: Evaluation, each: dict[str, Predictions]) -> dict[str, str]:
-    """Draw calls, curves and calibration; what the images do not define is left out."""
-    drawn = {"confusion": picture(plots.plot_confusion(result))}
-    if len(each) == 1 and result.threshold is not None:
-        (one,) = each.values()
-        drawn["roc"] = picture(plots.plot_roc(one, threshold=result.threshold))
-        drawn["pr"] = picture(plots.plot_pr(one, threshold=result.threshold))
-        drawn["reliability"] = picture(plots.plot_reliability(one))
-    elif each:
-        drawn["roc"] = picture(plots.plot_roc(each))
-        drawn["reliability"] = picture(plots.plot_reliability(each, bins=5))
-    return drawn
-
-
-def prevalence(result: Evaluation, target: float) -> dict[str, Any]:
-    """PPV and NPV at several prevalences, and the picture of 1,000 people."""
-    if not {"sensitivity", "specificity"} <= set(result):
-        return {"prevalence": None}
-    se, sp = result["sensitivity"], result["specificity"]
-    if math.isnan(se.value) or math.isnan(sp.value):
-        return {"prevalence": None}
-    own = result["prevalence"].value
-    lines = []
-    for share in sorted({0.01, 0.05, 0.2, target, own}):
-        values = metrics.ppv_npv_at(share, se, sp)
-        name = f"{100 * share:.3g} %" + (" (this test set)" if share == own else "")
-        lines.append((name, shown(values.ppv, 3), shown(values.npv, 3)))
-    counts = metrics.natural_frequencies(target, se.value, sp.value)
-    return {
-        "prevalence": pd.DataFrame(lines, columns=["Prevalence", "PPV", "NPV"]),
-        "frequencies": picture(plots.plot_natural_frequencies(counts)),
-        "people": str(counts),
-    }
-
-
-def calibration(each: dict[str, Predictions]) -> dict[str, Any]:
-    """Whether the scores can be read as probabilities, of each class; for two classes in full."""
+    What the images do not define is left out.
+    """
     errors = {name: metrics.expected_calibration_error(p) for name, p in each.items()}
-    found: dict[str, Any] = {"expected_calibration_error": errors}
+    calibration: dict[str, Any] = {"expected_calibration_error": errors}
+    drawn, better = {"confusion": plots.plot_confusion(result)}, ""
     if len(each) == 1:
         (one,) = each.values()
-        found |= {"brier": metrics.brier(one), "line": metrics.calibration_line(one)}
-    return found
-
-
-def decision(each: dict[str, Predictions]) -> dict[str, str]:
-    """Net benefit over thresholds, in a picture and a sentence, for two classes."""
-    if len(each) != 1:
-        return {}
-    curve = metrics.decision_curve(next(iter(each.values())))
-    return {"picture": picture(plots.plot_decision_curve(curve)), "words": where_better(curve)}
+        benefit = metrics.decision_curve(one)
+        better = where_better(benefit)
+        calibration |= {"brier": metrics.brier(one), "line": metrics.calibration_line(one)}
+        drawn |= {
+            "roc": plots.plot_roc(one, threshold=result.threshold),
+            "pr": plots.plot_pr(one, threshold=result.threshold),
+            "reliability": plots.plot_reliability(one),
+            "decision": plots.plot_decision_curve(benefit),
+        }
+    elif each:
+        drawn |= {"roc": plots.plot_roc(each), "reliability": plots.plot_reliability(each, bins=5)}
+    pictures = {name: picture(ax) for name, ax in drawn.items()}
+    return {"figures": pictures, "calibration": calibration, "better": better}
 
 
 def where_better(curve: pd.DataFrame) -> str:
@@ -133,6 +103,24 @@ def where_better(curve: pd.DataFrame) -> str:
         "Acting on the model gives more net benefit than acting on everyone or on no one "
         f"between risk thresholds of {low:.2f} and {high:.2f}{others}."
     )
+
+
+def prevalence(result: Evaluation, target: float) -> dict[str, Any]:
+    """PPV and NPV at several prevalences, and the picture of 1,000 people."""
+    if result.threshold is None or not result.confusion.sum(axis=1).all():
+        return {"prevalence": None}  # there must be images of both classes
+    se, sp, own = result["sensitivity"], result["specificity"], result["prevalence"].value
+    lines = []
+    for share in sorted({0.01, 0.05, 0.2, target, own}):
+        values = metrics.ppv_npv_at(share, se, sp)
+        name = f"{100 * share:.3g} %" + (" (this test set)" if share == own else "")
+        lines.append((name, shown(values.ppv, 3), shown(values.npv, 3)))
+    counts = metrics.natural_frequencies(target, se.value, sp.value)
+    return {
+        "prevalence": pd.DataFrame(lines, columns=["Prevalence", "PPV", "NPV"]),
+        "frequencies": picture(plots.plot_natural_frequencies(counts)),
+        "people": str(counts),
+    }
 
 
 def group_section(groups: SubgroupReport | None) -> dict[str, Any]:
