@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -457,33 +458,41 @@ def _no_room(*args):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def _not_here(*args):
-    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-
-def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", ["before", "while it is written"])
+def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch, when):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    monkeypatch.setattr(os, "posix_fallocate", _no_room, raising=False)
-    with pytest.raises(StudyTableError, match="no room for the cache of 0 MB"):
+    if when == "before":
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3071))
+        monkeypatch.setattr("medimg.datasets.arrays.read_image", None)  # nothing is decoded
+    else:
+        monkeypatch.setattr(os, "fsync", _no_room)
+    with pytest.raises(StudyTableError, match=r"cache of 0 MB cannot be written there \(No space"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize("way", ["missing", "unsupported"])
-def test_space_is_written_where_it_cannot_be_reserved(folder, tmp_path, monkeypatch, way):
-    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    if way == "missing":
-        monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    else:
-        monkeypatch.setattr(os, "posix_fallocate", _not_here, raising=False)
-    found = datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    np.testing.assert_array_equal(found.images, datasets.decode(studies, size=16).images)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+def test_a_file_that_may_not_grow_is_one_error(folder, tmp_path):
+    code = (
+        "import resource, sys; from medimg import datasets; "
+        "s = datasets.from_folder(sys.argv[1], patient_pattern=r'(p\\d+)_'); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
+        "datasets.decode(s, size=16, cache=sys.argv[2])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "cache")],
+                         capture_output=True, encoding="utf-8")  # fmt: skip
+    last = run.stderr.strip().splitlines()[-1]
+    assert "StudyTableError" in last
+    assert "cannot be written there (File too large)" in last
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_cache_folder_that_is_a_file_is_named(folder, tmp_path):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
     (tmp_path / "cache").write_text("", encoding="utf-8")
-    with pytest.raises(StudyTableError, match="cache cannot be written there"):
+    with pytest.raises(
+        StudyTableError, match=r"cache of 0 MB cannot be written there \(File exists"
+    ):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
 
 
@@ -603,9 +612,9 @@ def test_ordinal_and_healthy_belong_to_the_loaded_set(tmp_path, rng):
     data = datasets.decode(studies, size=8)
     assert data.classes == ("0", "1", "2", "10")
     assert data.ordinal
-    assert data.healthy == "0"
     assert data.subset("train").ordinal
     found = datasets.summary(studies)
+    assert found.healthy == "0"
     assert found.to_dict()["ordinal"] is True
     assert str(found).startswith("grades, lowest first: 0, 1, 2, 10\nhealthy: 0 (the lowest grade)")
 
