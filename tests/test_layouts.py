@@ -540,7 +540,7 @@ def test_mura_table_without_a_header_is_refused(tmp_path):
     with pytest.raises(StudyTableError, match=r"found MURA-.*; write its header line"):
         datasets.load(table)
     table = _csv(tmp_path, "path,label\nMURA-v1.1/train/p/study1_positive/,1\n")
-    with pytest.raises(StudyTableError, match="is a folder; write its files, one per row"):
+    with pytest.raises(StudyTableError, match="is a folder; write a file's path"):
         datasets.load(table)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from medimg.datasets.names import natural, plain, spelled_twice, split_word
@@ -242,13 +241,11 @@ def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str])
             index = _index(folder) if index is None else index
             places = index.get(value, [])
             by_name += bool(places)
-        fault = ""
-        if len(places) > 1:
-            fault = f"leads to {places[0]} and to {places[1]}; write the path with its folder"
-        elif places and places[0].is_dir():
-            fault = "is a folder; write its files, one per row"
-        if fault:
-            raise StudyTableError(f"{table}: '{value}' in row {row} {fault}.")
+        if len(places) > 1 or any(place.is_dir() for place in places):
+            fault = (
+                "leads to " + " and to ".join(map(str, places[:2])) if places[1:] else "is a folder"
+            )
+            raise StudyTableError(f"{table}: '{value}' in row {row} {fault}; write a file's path.")
         found.append(str(places[0] if places else folder / value) if value else "")
     notes += [f"{by_name} images found by their name below {folder}"] if by_name else []
     return pd.Series(found)
@@ -377,13 +374,13 @@ def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.Dat
         or a patient who is in more than one split.
     """
     require_columns(studies, COLUMNS, name=name)
-    studies = studies.assign(**{c: text_of(studies[c]) for c in COLUMNS})
+    studies = studies.assign(**{c: text_of(studies[c]) for c in COLUMNS}).reset_index(drop=True)
     studies["label"] = plain_labels(studies["label"])
     for fault in _faults(studies):
         raise StudyTableError(f"{name}: {fault}.")
     studies["split"] = studies["split"].map(split_word)
     rest = [c for c in studies if c not in COLUMNS]
-    return studies[[*COLUMNS, *rest]].reset_index(drop=True)
+    return studies[[*COLUMNS, *rest]]
 
 
 def _faults(studies: pd.DataFrame) -> Iterator[str]:
@@ -391,13 +388,13 @@ def _faults(studies: pd.DataFrame) -> Iterator[str]:
     if studies.empty:
         yield "it has no rows; expected one row for each image"
     for column in ("path", "label", "patient_id"):
-        for row in _rows(studies[column] == "")[:1]:
+        for row in studies.index[studies[column] == ""] + 1:
             yield f"'{column}' is empty in row {row}; fill it in or leave the row out"
     yield from spelled_twice(studies["label"])
     words = studies["split"].map(split_word)
     for word in studies.loc[(words == "") & (studies["split"] != ""), "split"]:
         yield f"unknown split '{word}'; expected train, val, test (training, valid, ...) or nothing"
-    blank = _rows(words == "")
+    blank = words.index[words == ""] + 1
     if 0 < len(blank) < len(words):
         some = f"{len(blank)} of {len(words)} rows have no split, the first in row {blank[0]}"
         yield f"{some}; fill it in, or leave it blank in all rows to have them split by patient"
@@ -405,14 +402,9 @@ def _faults(studies: pd.DataFrame) -> Iterator[str]:
     frames = studies["frame"].astype(str) if "frame" in studies else ""
     for what, values in (("path", files + frames), ("image_id", studies["image_id"])):
         for value in values[values.duplicated()]:
-            rows = _rows(values == value)
+            rows = values.index[values == value] + 1
             yield (f"{what} '{studies[what].iloc[rows[0] - 1]}' stands in {len(rows)} rows "
                    f"({rows[0]} and {rows[1]}); each image needs its own row and id")  # fmt: skip
     homes = words.groupby(studies["patient_id"]).nunique()
     for patient in homes.index[homes > 1]:
         yield f"patient '{patient}' is in more than one split; put each in one, or split_by_patient"
-
-
-def _rows(mask: pd.Series[bool]) -> list[int]:
-    """Return the numbers of the rows for which something is true, counted from 1."""
-    return [int(row) for row in np.flatnonzero(mask) + 1]
