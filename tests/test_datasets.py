@@ -515,6 +515,27 @@ def test_two_processes_may_make_one_cache(folder, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has mapped")
+def test_no_cache_is_mapped_while_it_is_replaced(folder, tmp_path, monkeypatch):
+    """Windows refuses to replace a file that is mapped, be it the new one or a damaged old one."""
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    mapped, replace = [], os.replace
+
+    def look(source, target):
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            mapped.append(str(tmp_path) in maps.read())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
+    assert isinstance(found, np.memmap)
+    del found
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    assert mapped == [False, False]
+
+
 def test_a_split_of_a_mapped_file_stays_mapped(folder, tmp_path):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
     studies["split"] = ["train"] * 7 + ["test"] * 5
@@ -593,6 +614,7 @@ def test_decode_passes_on_the_frame_and_the_stretch(monkeypatch, tmp_path):
         ({"labels": np.array([0, -1])}, "whole numbers from 0 to 1"),
         ({"labels": np.array([0.0, 1.0])}, "whole numbers from 0 to 1"),
         ({"classes": ("n", "n")}, "named twice"),
+        ({"classes": ("Normal", "normal")}, "a class is named twice: Normal, normal"),
     ],
 )
 def test_an_image_set_is_checked_once_on_making(change, message):

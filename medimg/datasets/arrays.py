@@ -240,7 +240,7 @@ def decode_file(
     """
     _check_square(size, channels)
     image = read_image(path, window="full" if stretch else None, frame=frame, colour=channels == 3)
-    return np.round(resize(image, size, keep_aspect=keep_aspect) * 255).astype(np.uint8)
+    return np.round(resize(image, size, keep_aspect=keep_aspect) * 255).astype(np.uint8, "C")
 
 
 def _check_square(size: int, channels: int) -> None:
