@@ -13,6 +13,7 @@ from PIL import Image
 
 from medimg import datasets
 from medimg.errors import ImageReadError, StudyTableError
+from medimg.images import ImageWarning, read_image
 
 
 def _png(path, rng, size=(9, 12)):
@@ -601,6 +602,35 @@ def test_decode_passes_on_the_frame_and_the_stretch(monkeypatch, tmp_path):
     studies = _table(path=[str(tmp_path / "v.nii")] * 4, frame=[3, 0, 1, 2])
     datasets.decode(studies, size=8, stretch=True)
     assert sorted(asked) == [("full", k, False) for k in range(4)]
+
+
+def test_twelve_bits_in_sixteen_are_stretched_when_asked(tmp_path):
+    values = np.linspace(0, 4095, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    studies = _table(path=[str(tmp_path / "a.png")] * 4).head(1)
+    with pytest.warns(ImageWarning, match="a.png"):
+        dark = datasets.decode(studies, size=64, classes=("normal", "ill"))
+    assert len(np.unique(dark.images)) == 17
+    wide = datasets.decode(studies, size=64, classes=("normal", "ill"), stretch=True)
+    assert len(np.unique(wide.images)) == 256
+
+
+def test_volumes_are_decoded_by_their_axial_slice(tmp_path, rng):
+    """BraTS-like: one folder per patient, one volume per contrast, and its segmentation."""
+    nibabel = pytest.importorskip("nibabel")
+    for number, label in enumerate(("LGG", "HGG") * 2):
+        folder = tmp_path / label / f"BraTS19_{number}"
+        folder.mkdir(parents=True)
+        for part in ("flair", "seg"):
+            volume = nibabel.Nifti1Image(rng.random((8, 8, 5), np.float32), np.eye(4))
+            nibabel.save(volume, folder / f"BraTS19_{number}_{part}.nii.gz")
+    studies = datasets.from_folder(tmp_path)
+    assert studies["patient_id"].tolist() == [f"BraTS19_{n}" for n in (1, 3, 0, 2)]
+    for frame in (0, 4):
+        data = datasets.decode(studies.assign(frame=frame), size=8, classes=("LGG", "HGG"))
+        slices = [read_image(path, frame=frame) for path in studies["path"]]
+        np.testing.assert_array_equal(data.images, np.round(np.array(slices) * 255))
+        assert data.labels.tolist() == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(
