@@ -27,6 +27,7 @@ from medimg.progress import tqdm
 from medimg.storage import atomic_write, sha256
 
 Images = npt.NDArray[np.uint8]
+Files = list[tuple[str, int | None]]  # and which frame, where one is chosen
 _DECODER = 3  # raise when the same file would decode to other pixels, so that old caches go stale
 _DAY = 86_400.0
 
@@ -189,11 +190,12 @@ def decode(
     if not allow_duplicates:
         check_duplicates(studies)
     frames = [None if pd.isna(n) else int(n) for n in studies.get("frame", [None] * len(paths))]
+    files = list(zip(paths, frames, strict=True))
     settings = {"size": size, "channels": channels, "keep_aspect": keep_aspect, "stretch": stretch}
-    decoded = _decoded(paths, frames, settings, progress=progress)
+    decoded = _decoded(files, settings, progress=progress)
     shape = (len(paths), size, size, 3)[: 3 if channels == 1 else 4]
     if cache is not None:
-        images = _cached(Path(cache) / _file_name(paths, frames, settings), shape, decoded)
+        images = _cached(Path(cache) / _file_name(files, settings), shape, decoded)
     else:
         images = np.empty(shape, np.uint8)
         for row, image in enumerate(decoded):
@@ -308,26 +310,25 @@ def fingerprint(*arrays: npt.NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def _decoded(
-    paths: list[str], frames: list[int | None], settings: dict[str, Any], *, progress: bool
-) -> Iterator[Images]:
+def _decoded(files: Files, settings: dict[str, Any], *, progress: bool) -> Iterator[Images]:
     """Yield each image; threads help because the decoders release the interpreter lock."""
 
-    def one(path: str, frame: int | None) -> Images:
-        return decode_file(path, frame=frame, **settings)
+    def one(file: tuple[str, int | None]) -> Images:
+        return decode_file(file[0], frame=file[1], **settings)
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        made = pool.map(one, paths, frames)
-        yield from tqdm(made, "decoding", len(paths), disable=not progress, delay=2, leave=False)
+        made = pool.map(one, files)
+        yield from tqdm(made, "decoding", len(files), disable=not progress, delay=2, leave=False)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _file_name(paths: list[str], frames: list[int | None], settings: dict[str, Any]) -> str:
+def _file_name(files: Files, settings: dict[str, Any]) -> str:
     """Return a name that changes with any byte of any file, their order, or the settings."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        facts = [_DECODER, settings, frames, *pool.map(sha256, paths)]
+        sums = pool.map(sha256, [path for path, _ in files])
+        facts = [_DECODER, settings, [frame for _, frame in files], *sums]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24] + ".u8"
 
 

@@ -97,10 +97,8 @@ def audit_shortcuts(
     if len(set(labels)) < 2:
         raise StudyTableError(f"the table has one class only ({names[labels[0]]}); bring another.")
     if not 2 <= folds <= fewest:
-        raise StudyTableError(
-            f"folds={folds} cannot be: the smallest class has {fewest} patients; choose 2 to "
-            f"{fewest} folds or add patients."
-        )
+        what = f"folds={folds} cannot be: the smallest class has {fewest} patients"
+        raise StudyTableError(f"{what}; choose 2 to {fewest} folds or add patients.")
     left_out = _left_out(studies, names, exclude)
     for column, why in left_out.items():
         log.info("column '%s' is not audited: %s", column, why)
@@ -199,16 +197,15 @@ def _out_of_fold(values: Array, labels: Array, parts: list[Any], seed: int, coun
     """Return (N, K) scores of models that never saw the patient, as ranks within their fold."""
     scores = np.zeros((len(labels), count))
     for train, test in parts:
+        leaf = max(len(train) // 20, 2)
+        model: Any = DecisionTreeClassifier(max_depth=4, min_samples_leaf=leaf, random_state=seed)
         if values.dtype == object:  # how often each category goes with each class
-            model: Any = TargetEncoder(smooth=2.0).fit(values[train], labels[train])
-            raw = model.transform(values[test])
+            model = TargetEncoder(smooth=2.0)
         elif values.shape[1] > 2:
             model = RandomForestClassifier(150, min_samples_leaf=3, random_state=seed)
-            raw = model.fit(values[train], labels[train]).predict_proba(values[test])
-        else:
-            leaf = max(len(train) // 20, 2)
-            model = DecisionTreeClassifier(max_depth=4, min_samples_leaf=leaf, random_state=seed)
-            raw = model.fit(values[train], labels[train]).predict_proba(values[test])
+        model.fit(values[train], labels[train])
+        score = model.transform if values.dtype == object else model.predict_proba
+        raw = score(values[test])
         known = model.classes_[-raw.shape[1] :]  # of two classes, a category tells the second
         scores[np.ix_(test, known)] = (stats.rankdata(raw, axis=0) - 0.5) / len(test)
     return scores

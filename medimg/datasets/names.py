@@ -60,8 +60,7 @@ def spelled_twice(labels: pd.Series[str]) -> Iterator[str]:
     for _, several in labels.value_counts().groupby(spelling):
         listed = ", ".join(f"'{s}' ({several[s]} images)" for s in sorted(several.index))
         if len(several) > 1:
-            yield (f"one class is spelled in {len(several)} ways: {listed}; give it one spelling "
-                   "(rename the folders, or the labels in the table)")  # fmt: skip
+            yield f"one class is spelled in {len(several)} ways: {listed}; give it one spelling"
 
 
 def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[str, ...]:
@@ -105,17 +104,13 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     if names:
         wrong = [*sorted(present - {*names}), *(n for n in names if names.count(n) > 1)]
         if wrong:
-            raise StudyTableError(
-                f"the label '{wrong[0]}' is none of the classes given ({', '.join(names)}), or one "
-                "is given twice; name every class once, the healthy one first."
-            )
+            what = f"the label '{wrong[0]}' is none of the classes given ({', '.join(names)})"
+            raise StudyTableError(f"{what}, or is twice; name each once, the healthy one first.")
         return names
     names = ranked(present)
     if ordinal and not is_ordinal(names):
-        raise StudyTableError(
-            f"the order of the grades {', '.join(names)} is not known; give it, lowest first, with "
-            f"classes= (--classes {','.join(names)})."
-        )
+        what = f"the order of the grades {', '.join(names)} is not known"
+        raise StudyTableError(f"{what}; give it, lowest first: --classes {','.join(names)}.")
     if len(names) == 2 and healthy_class(names) is None:
         told = any(_rank(name, names) < 3 for name in names)
         raise StudyTableError(
@@ -143,8 +138,8 @@ def natural(name: str) -> list[tuple[int, str]]:
     >>> sorted(["b10", "b9", "a"], key=natural)
     ['a', 'b9', 'b10']
     """
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower())
-            for part in re.split(r"(\d+)", name) if part] + [(-2, name)]  # fmt: skip
+    parts = [part for part in re.split(r"(\d+)", name) if part]
+    return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-2, name)]
 
 
 def is_ordinal(names: Sequence[str]) -> bool:

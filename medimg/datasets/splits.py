@@ -64,10 +64,8 @@ def split_by_patient(
     home: dict[str, str] = {}
     for label, people in label_of.groupby(label_of):
         if len(people) < wanted:
-            raise StudyTableError(
-                f"class '{label}' has {len(people)} patient(s), too few for {wanted} splits; bring "
-                "more patients or set a fraction to 0."
-            )
+            what = f"class '{label}' has {len(people)} patient(s), too few for {wanted} splits"
+            raise StudyTableError(f"{what}; bring more patients or set a fraction to 0.")
         counts = np.array([max(round(f * len(people)), int(f > 0)) for f in fractions])
         counts[np.argmax(counts)] += len(people) - counts.sum()
         patients = rng.permutation(people.index.to_numpy(dtype=object))
@@ -157,10 +155,8 @@ def subsample(
     for split, size in sizes.items():
         rows = studies[studies["split"] == split]
         if size < 0 or rows.empty:
-            raise StudyTableError(
-                f"cannot take {size} images of split '{split}': the table has {len(rows)} there; "
-                "ask for a split that exists and a size of 0 or more."
-            )
+            what = f"cannot take {size} images of split '{split}': the table has {len(rows)}"
+            raise StudyTableError(f"{what}; ask for a split that exists and for 0 or more images.")
         classes = list(rows.groupby("label"))
         images = np.cumsum([1 if balanced else len(of_class) for _, of_class in classes])
         # Rounding cumulative shares makes the class counts sum to the size exactly.

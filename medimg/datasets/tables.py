@@ -258,7 +258,8 @@ def _existing(value: str, folder: Path) -> list[Path]:
     tries = [folder / name, *(folder.joinpath(*parts[k:]) for k in range(len(parts) - 1))]
     if len(parts) > 1:
         tries.append(folder.parent.joinpath(*parts))
-    return [place for place in tries if value and os.path.exists(place)][:1]
+    place = next(filter(os.path.exists, tries), None) if value else None
+    return [place] if place else []
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:
