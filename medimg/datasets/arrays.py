@@ -73,10 +73,9 @@ class ImageSet:
         lengths = {len(a) for a in (self.images, labels, self.ids, self.patients, self.splits)}
         pictures = self.images.dtype == np.uint8 and 0 not in shape[1:] and len(lengths) == 1
         if not pictures or len(shape) not in (3, 4) or shape[3:] not in ((), (3,)):
-            raise StudyTableError(
-                f"images are {self.images.dtype} {shape}, with arrays of length {sorted(lengths)}; "
-                "expected uint8 (N, H, W) or (N, H, W, 3), and one row per image in each array."
-            )
+            what = f"images are {self.images.dtype} {shape} beside arrays of {sorted(lengths)} rows"
+            wanted = "expected uint8 (N, H, W) or (N, H, W, 3), one row per image in each array"
+            raise StudyTableError(f"{what}; {wanted}.")
         if labels.dtype.kind not in "iu" or not set(np.unique(labels)) <= set(range(k)):
             raise StudyTableError(f"labels must be whole numbers from 0 to {k - 1}, the classes.")
         if len(set(map(spelling, self.classes))) < k:
@@ -342,10 +341,8 @@ def _cached(file: Path, shape: tuple[int, ...], decoded: Iterable[Images]) -> Im
             trouble = error.strerror
         images = _open_whole(file, shape)  # on Windows, another process may just have made it
     if images is None:
-        raise StudyTableError(
-            f"{file.parent}: the cache of {math.prod(shape) / 1e6:.0f} MB cannot be written there "
-            f"({trouble}); free some space or choose another folder."
-        )
+        what = f"the cache of {math.prod(shape) / 1e6:.0f} MB cannot be written there ({trouble})"
+        raise StudyTableError(f"{file.parent}: {what}; free some space or choose another folder.")
     return images
 
 

@@ -281,11 +281,9 @@ def _places(images: list[Path], root: Path, notes: list[str]) -> pd.DataFrame:
             told = told[~inside]
     odd = told.index[told["label"].isna()]
     if len(odd):
-        raise StudyTableError(
-            f"{root / images[odd[0]]}: {len(odd)} of {len(told)} images, such as this one, do not "
-            f"lie in {layout} folders, where split is train, val, test or a usual word for one; "
-            f"move or rename their folders{_table_beside(root)}."
-        )
+        what = f"{len(odd)} of {len(told)} images, such as this, do not lie in {layout} folders"
+        fix = f"move them, or rename their folders to train, val or test{_table_beside(root)}"
+        raise StudyTableError(f"{root / images[odd[0]]}: {what}; {fix}.")
     if "below" in told:
         _check_level(told, root)
     told["path"] = [images[row].as_posix() for row in told.index]
@@ -300,10 +298,9 @@ def _check_level(told: pd.DataFrame, root: Path) -> None:
     held = {name for name in held if name and not _PATIENT_FOLDER.fullmatch(name)}
     classes_here = healthy_class(list(below.index)) and not healthy_class(sorted(held))
     if len(below) > 1 and len(held) > 1 and not classes_here:
-        raise StudyTableError(
-            f"{root}: each of the folders {_few(below.index)} holds the folders {_few(held)}, so "
-            "this seems to be a folder too high; give one of them, or a CSV study table."
-        )
+        what = f"each of the folders {_few(below.index)} holds the folders {_few(held)}"
+        fix = "so this seems to be a folder too high; give one of them, or a CSV study table"
+        raise StudyTableError(f"{root}: {what}, {fix}.")
 
 
 def _patients_by_name(paths: pd.Series[str], pattern: str) -> list[str]:

@@ -112,12 +112,11 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
         what = f"the order of the grades {', '.join(names)} is not known"
         raise StudyTableError(f"{what}; give it, lowest first: --classes {','.join(names)}.")
     if len(names) == 2 and healthy_class(names) is None:
+        pair = "' and '".join(names)
         told = any(_rank(name, names) < 3 for name in names)
-        raise StudyTableError(
-            f"{'both' if told else 'neither'} of the classes '{names[0]}' and '{names[1]}' "
-            f"read{'' if told else 's'} as healthy; say which is, by giving it first with "
-            f"classes= (--classes '{names[0]},{names[1]}')."
-        )
+        count, verb = ("both", "read") if told else ("neither", "reads")
+        fix = f"give the healthy one first, with classes= (--classes '{','.join(names)}')"
+        raise StudyTableError(f"{count} of the classes '{pair}' {verb} as healthy; {fix}.")
     return names
 
 

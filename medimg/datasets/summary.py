@@ -157,11 +157,9 @@ def check_duplicates(studies: pd.DataFrame) -> None:
     if bad:
         first = bad[0].drop_duplicates(_contradicts(bad[0]))[["path", "split", "label"]].iloc[:2]
         listed = [f"{p} ({split or 'no split'}, {label})" for p, split, label in first.to_numpy()]
-        raise StudyTableError(
-            f"{len(bad)} group(s) of files with the same bytes stand in two splits or have two "
-            f"labels: {' and '.join(listed)}; remove the copies or correct the labels, or go on "
-            "with allow_duplicates=True (--allow-duplicates)."
-        )
+        what = f"{len(bad)} group(s) of equal files stand in two splits or have two labels"
+        fix = "correct them, or go on with allow_duplicates=True (--allow-duplicates)"
+        raise StudyTableError(f"{what}: {' and '.join(listed)}; {fix}.")
 
 
 def _equal_images(studies: pd.DataFrame) -> list[pd.DataFrame]:

@@ -195,9 +195,8 @@ def _roles(
         if chosen in text:
             roles[name] = chosen
         elif role == "label" and len(here) > 1:
-            raise StudyTableError(
-                f"{path}: the columns {', '.join(here)} may all be the label; {_NAME_THEM}."
-            )
+            what = f"the columns {', '.join(here)} may all be the label"
+            raise StudyTableError(f"{path}: {what}; {_NAME_THEM}.")
         elif here:
             roles[name] = here[0]
             notes.append(f"column '{here[0]}' read as {role}")
@@ -225,10 +224,8 @@ def _label(
         return ones.idxmax(axis=1).astype(str)
     elif flags:
         hint = f"choose one of {', '.join(flags)} as the finding with positive= (--positive)"
-    lacking = "label" if "path" in roles else "path"
-    raise StudyTableError(
-        f"{path}: the column '{lacking}' is missing; found {', '.join(text)}; {hint}."
-    )
+    what = f"the column '{'label' if 'path' in roles else 'path'}' is missing"
+    raise StudyTableError(f"{path}: {what}; found {', '.join(text)}; {hint}.")
 
 
 def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str]) -> pd.Series[str]:
@@ -292,10 +289,9 @@ def choose_finding(
     unsure = labels.eq("-1") & (set(labels) <= {"-1", "0", "1"})
     if unsure.any():
         if uncertain not in ("ignore", "positive", "negative"):
-            raise StudyTableError(
-                f"{name}: {unsure.sum()} of {len(labels)} labels are -1, which means uncertain; "
-                f"uncertain='{uncertain}'; give ignore, positive or negative (--uncertain)."
-            )
+            what = f"{unsure.sum()} of {len(labels)} labels are -1, which means uncertain"
+            fix = f"uncertain='{uncertain}'; give ignore, positive or negative (--uncertain)"
+            raise StudyTableError(f"{name}: {what}; {fix}.")
         note(studies, f"{unsure.sum()} uncertain labels (-1): {uncertain}")
         labels = labels.mask(unsure, "1" if uncertain == "positive" else "0")
         if uncertain == "ignore":
@@ -311,10 +307,8 @@ def choose_finding(
             raise StudyTableError(f"{name}: {what}.")
         labels = cells.map(lambda cell: positive if wanted in cell else f"no {positive}")
     elif len(several):
-        raise StudyTableError(
-            f"{name}: '{several.iloc[0]}' names several findings, as do {len(several)} labels; "
-            f"choose one with positive= (--positive): {listed}."
-        )
+        what = f"'{several.iloc[0]}' names several findings, as do {len(several)} labels"
+        raise StudyTableError(f"{name}: {what}; choose with positive= (--positive): {listed}.")
     return studies.assign(label=labels)
 
 
