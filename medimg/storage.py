@@ -206,9 +206,13 @@ def walk_files(root: str | os.PathLike[str]) -> FoundFiles:
                 folders.append(Path(entry.path))
                 waiting.append(entry.path)
     return FoundFiles(
-        tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(skipped)),
-        tuple(sorted(unreadable)),
-    )  # fmt: skip
+        _in_order(files), _in_order(folders), _in_order(skipped), tuple(sorted(unreadable))
+    )
+
+
+def _in_order(paths: list[Path]) -> tuple[Path, ...]:
+    """Sort by the names of folders and file, capitals first; Path ignores case on Windows."""
+    return tuple(sorted(paths, key=lambda path: path.parts))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

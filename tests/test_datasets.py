@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from PIL import Image
 
 from medimg import datasets
 from medimg.errors import ImageReadError, StudyTableError
+from medimg.images import ImageWarning, read_image
 
 
 def _png(path, rng, size=(9, 12)):
@@ -457,33 +459,41 @@ def _no_room(*args):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def _not_here(*args):
-    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-
-def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", ["before", "while it is written"])
+def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch, when):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    monkeypatch.setattr(os, "posix_fallocate", _no_room, raising=False)
-    with pytest.raises(StudyTableError, match="no room for the cache of 0 MB"):
+    if when == "before":
+        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3071))
+        monkeypatch.setattr("medimg.datasets.arrays.read_image", None)  # nothing is decoded
+    else:
+        monkeypatch.setattr(os, "fsync", _no_room)
+    with pytest.raises(StudyTableError, match=r"cache of 0 MB cannot be written there \(No space"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize("way", ["missing", "unsupported"])
-def test_space_is_written_where_it_cannot_be_reserved(folder, tmp_path, monkeypatch, way):
-    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    if way == "missing":
-        monkeypatch.delattr(os, "posix_fallocate", raising=False)
-    else:
-        monkeypatch.setattr(os, "posix_fallocate", _not_here, raising=False)
-    found = datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    np.testing.assert_array_equal(found.images, datasets.decode(studies, size=16).images)
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+def test_a_file_that_may_not_grow_is_one_error(folder, tmp_path):
+    code = (
+        "import resource, sys; from medimg import datasets; "
+        "s = datasets.from_folder(sys.argv[1], patient_pattern=r'(p\\d+)_'); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); "
+        "datasets.decode(s, size=16, cache=sys.argv[2])"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "cache")],
+                         capture_output=True, encoding="utf-8")  # fmt: skip
+    last = run.stderr.strip().splitlines()[-1]
+    assert "StudyTableError" in last
+    assert "cannot be written there (File too large)" in last
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_cache_folder_that_is_a_file_is_named(folder, tmp_path):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
     (tmp_path / "cache").write_text("", encoding="utf-8")
-    with pytest.raises(StudyTableError, match="cache cannot be written there"):
+    with pytest.raises(
+        StudyTableError, match=r"cache of 0 MB cannot be written there \(File exists"
+    ):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
 
 
@@ -504,6 +514,27 @@ def test_two_processes_may_make_one_cache(folder, tmp_path):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
     assert sums == {str(int(datasets.decode(studies, size=16).images.sum()))}
     assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has mapped")
+def test_no_cache_is_mapped_while_it_is_replaced(folder, tmp_path, monkeypatch):
+    """Windows refuses to replace a file that is mapped, be it the new one or a damaged old one."""
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    mapped, replace = [], os.replace
+
+    def look(source, target):
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            mapped.append(str(tmp_path) in maps.read())
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", look)
+    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
+    assert isinstance(found, np.memmap)
+    del found
+    (file,) = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    assert mapped == [False, False]
 
 
 def test_a_split_of_a_mapped_file_stays_mapped(folder, tmp_path):
@@ -573,6 +604,35 @@ def test_decode_passes_on_the_frame_and_the_stretch(monkeypatch, tmp_path):
     assert sorted(asked) == [("full", k, False) for k in range(4)]
 
 
+def test_twelve_bits_in_sixteen_are_stretched_when_asked(tmp_path):
+    values = np.linspace(0, 4095, 64 * 64).astype(np.uint16).reshape(64, 64)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    studies = _table(path=[str(tmp_path / "a.png")] * 4).head(1)
+    with pytest.warns(ImageWarning, match="a.png"):
+        dark = datasets.decode(studies, size=64, classes=("normal", "ill"))
+    assert len(np.unique(dark.images)) == 17
+    wide = datasets.decode(studies, size=64, classes=("normal", "ill"), stretch=True)
+    assert len(np.unique(wide.images)) == 256
+
+
+def test_volumes_are_decoded_by_their_axial_slice(tmp_path, rng):
+    """BraTS-like: one folder per patient, one volume per contrast, and its segmentation."""
+    nibabel = pytest.importorskip("nibabel")
+    for number, label in enumerate(("LGG", "HGG") * 2):
+        folder = tmp_path / label / f"BraTS19_{number}"
+        folder.mkdir(parents=True)
+        for part in ("flair", "seg"):
+            volume = nibabel.Nifti1Image(rng.random((8, 8, 5), np.float32), np.eye(4))
+            nibabel.save(volume, folder / f"BraTS19_{number}_{part}.nii.gz")
+    studies = datasets.from_folder(tmp_path)
+    assert studies["patient_id"].tolist() == [f"BraTS19_{n}" for n in (1, 3, 0, 2)]
+    for frame in (0, 4):
+        data = datasets.decode(studies.assign(frame=frame), size=8, classes=("LGG", "HGG"))
+        slices = [read_image(path, frame=frame) for path in studies["path"]]
+        np.testing.assert_array_equal(data.images, np.round(np.array(slices) * 255))
+        assert data.labels.tolist() == [1, 1, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -584,6 +644,7 @@ def test_decode_passes_on_the_frame_and_the_stretch(monkeypatch, tmp_path):
         ({"labels": np.array([0, -1])}, "whole numbers from 0 to 1"),
         ({"labels": np.array([0.0, 1.0])}, "whole numbers from 0 to 1"),
         ({"classes": ("n", "n")}, "named twice"),
+        ({"classes": ("Normal", "normal")}, "a class is named twice: Normal, normal"),
     ],
 )
 def test_an_image_set_is_checked_once_on_making(change, message):
@@ -603,9 +664,9 @@ def test_ordinal_and_healthy_belong_to_the_loaded_set(tmp_path, rng):
     data = datasets.decode(studies, size=8)
     assert data.classes == ("0", "1", "2", "10")
     assert data.ordinal
-    assert data.healthy == "0"
     assert data.subset("train").ordinal
     found = datasets.summary(studies)
+    assert found.healthy == "0"
     assert found.to_dict()["ordinal"] is True
     assert str(found).startswith("grades, lowest first: 0, 1, 2, 10\nhealthy: 0 (the lowest grade)")
 

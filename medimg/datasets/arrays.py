@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
-import json
+import math
 import os
-import tempfile
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medimg.datasets.names import class_names, healthy_class, is_ordinal
+from medimg.datasets.names import class_names, is_ordinal, spelling
 from medimg.datasets.summary import check_duplicates, patients_known
 from medimg.datasets.tables import COLUMNS, require_columns
 from medimg.errors import StudyTableError
 from medimg.images import read_image, resize
 from medimg.progress import tqdm
-from medimg.storage import sha256
+from medimg.storage import atomic_write, sha256
 
 Images = npt.NDArray[np.uint8]
-_DECODER = 2  # raise when the same file would decode to other pixels, so that old caches go stale
+Files = list[tuple[str, int | None]]  # and which frame, where one is chosen
+_DECODER = 3  # raise when the same file would decode to other pixels, so that old caches go stale
 _DAY = 86_400.0
 
 
@@ -69,25 +69,16 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         """Check shapes, types and lengths."""
-        shape, count = self.images.shape, len(self.labels)
-        if self.images.dtype != np.uint8 or len(shape) not in (3, 4) or shape[3:] not in ((), (3,)):
-            raise StudyTableError(
-                f"images are {self.images.dtype} {shape}; expected uint8 (N, H, W) or (N, H, W, 3)."
-            )
-        lengths = {len(a) for a in (self.images, self.ids, self.patients, self.splits)}
-        if lengths != {count} or 0 in shape[1:]:
-            raise StudyTableError(
-                f"{count} labels with arrays of length {sorted(lengths)} and images of shape "
-                f"{shape}; expected one row per image and at least one pixel."
-            )
-        labels = np.asarray(self.labels)
-        whole = labels.dtype.kind in "iu"
-        if not whole or (count and not 0 <= labels.min() <= labels.max() < len(self.classes)):
-            raise StudyTableError(
-                f"labels must be whole numbers from 0 to {len(self.classes) - 1}, the index into "
-                f"the classes ({', '.join(self.classes)})."
-            )
-        if len(set(self.classes)) < len(self.classes):
+        labels, shape, k = np.asarray(self.labels), self.images.shape, len(self.classes)
+        lengths = {len(a) for a in (self.images, labels, self.ids, self.patients, self.splits)}
+        pictures = self.images.dtype == np.uint8 and 0 not in shape[1:] and len(lengths) == 1
+        if not pictures or len(shape) not in (3, 4) or shape[3:] not in ((), (3,)):
+            what = f"images are {self.images.dtype} {shape} beside arrays of {sorted(lengths)} rows"
+            wanted = "expected uint8 (N, H, W) or (N, H, W, 3), one row per image in each array"
+            raise StudyTableError(f"{what}; {wanted}.")
+        if labels.dtype.kind not in "iu" or not set(np.unique(labels)) <= set(range(k)):
+            raise StudyTableError(f"labels must be whole numbers from 0 to {k - 1}, the classes.")
+        if len(set(map(spelling, self.classes))) < k:
             raise StudyTableError(f"a class is named twice: {', '.join(self.classes)}.")
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
 
@@ -105,11 +96,6 @@ class ImageSet:
     def channels(self) -> int:
         """1 for grey images, 3 for RGB."""
         return 3 if self.images.ndim == 4 else 1
-
-    @property
-    def healthy(self) -> str | None:
-        """The class that reads as healthy; of two classes always the first."""
-        return self.classes[0] if len(self.classes) == 2 else healthy_class(self.classes)
 
     @property
     def patient_ids(self) -> npt.NDArray[np.str_] | None:
@@ -134,23 +120,15 @@ class ImageSet:
         StudyTableError
             If a split of that name has no image.
         """
-        chosen = np.flatnonzero(self.splits == rows) if isinstance(rows, str) else np.asarray(rows)
+        chosen = np.arange(len(self))[self.splits == rows if isinstance(rows, str) else rows]
         if isinstance(rows, str) and not len(chosen):
-            known = ", ".join(sorted(set(self.splits.tolist()) - {""})) or "none"
+            known = ", ".join(sorted({*self.splits.tolist()} - {""})) or "none"
             raise StudyTableError(f"no image is in split '{rows}'; the splits here: {known}.")
-        taken = _as_slice(chosen)
-        return replace(
-            self, images=self.images[taken], labels=self.labels[taken], ids=self.ids[taken],
-            patients=self.patients[taken], splits=self.splits[taken],
-        )  # fmt: skip
-
-
-def _as_slice(chosen: npt.NDArray[np.generic]) -> slice | npt.NDArray[np.generic]:
-    """Return rows that follow one another as a slice: a view, which leaves a mapped file unread."""
-    rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-    if len(rows) and rows[0] >= 0 and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-        return slice(int(rows[0]), int(rows[0]) + len(rows))
-    return rows
+        # Rows that follow one another are taken as a view, which leaves a mapped file unread.
+        together = len(chosen) and bool((np.diff(chosen) == 1).all())
+        taken = slice(chosen[0], chosen[-1] + 1) if together else chosen
+        arrays = ("images", "labels", "ids", "patients", "splits")
+        return replace(self, **{name: getattr(self, name)[taken] for name in arrays})
 
 
 def decode(
@@ -201,43 +179,31 @@ def decode(
     require_columns(studies, COLUMNS)
     classes = class_names(studies) if classes is None else tuple(classes)
     labels = studies["label"].astype(str)
-    if not labels.isin(classes).all():
-        raise StudyTableError(
-            f"the label '{labels[~labels.isin(classes)].iloc[0]}' is none of the classes "
-            f"{', '.join(classes)}."
-        )
+    codes = labels.map({name: k for k, name in enumerate(classes)})
+    for label in labels[codes.isna()]:
+        raise StudyTableError(f"the label '{label}' is none of the classes {', '.join(classes)}.")
     paths = studies["path"].astype(str).tolist()
-    missing = next((p for p in paths if not Path(p).is_file()), None)
-    if missing is not None:
-        raise StudyTableError(f"{missing}: no such file, though the study table names it.")
+    for path in paths:
+        if not os.path.isfile(path):
+            raise StudyTableError(f"{path}: no such file, though the study table names it.")
     if not allow_duplicates:
         check_duplicates(studies)
-    frames = studies["frame"].tolist() if "frame" in studies else [None] * len(paths)
+    frames = [None if pd.isna(n) else int(n) for n in studies.get("frame", [None] * len(paths))]
     files = list(zip(paths, frames, strict=True))
-
-    def one(file: tuple[str, Any]) -> Images:
-        frame = None if pd.isna(file[1]) else int(file[1])
-        return decode_file(file[0], size, channels=channels, keep_aspect=keep_aspect,
-                           stretch=stretch, frame=frame)  # fmt: skip
-
+    settings = {"size": size, "channels": channels, "keep_aspect": keep_aspect, "stretch": stretch}
+    decoded = _decoded(files, settings, progress=progress)
     shape = (len(paths), size, size, 3)[: 3 if channels == 1 else 4]
-    if cache is None:
-        images = np.empty(shape, np.uint8)
-        _fill(images, files, one, progress=progress)
+    if cache is not None:
+        images = _cached(Path(cache) / _file_name(files, settings), shape, decoded)
     else:
-        name = _fingerprint(files, [_DECODER, size, channels, keep_aspect, stretch])
-        images = _cached(Path(cache) / f"{name}.npy", shape,
-                         lambda out: _fill(out, files, one, progress=progress))  # fmt: skip
+        images = np.empty(shape, np.uint8)
+        for row, image in enumerate(decoded):
+            images[row] = image
     return ImageSet(
-        images=images,
-        labels=np.array([classes.index(v) for v in labels], np.int64),
-        ids=studies["image_id"].to_numpy(dtype=str),
-        patients=studies["patient_id"].to_numpy(dtype=str),
-        splits=studies["split"].to_numpy(dtype=str),
-        classes=classes,
-        ordinal=is_ordinal(classes),
-        patients_known=patients_known(studies),
-    )
+        images, codes.to_numpy().astype(np.int64), studies["image_id"].to_numpy(dtype=str),
+        studies["patient_id"].to_numpy(dtype=str), studies["split"].to_numpy(dtype=str), classes,
+        ordinal=is_ordinal(classes), patients_known=patients_known(studies),
+    )  # fmt: skip
 
 
 def decode_file(
@@ -275,14 +241,13 @@ def decode_file(
     """
     _check_square(size, channels)
     image = read_image(path, window="full" if stretch else None, frame=frame, colour=channels == 3)
-    return np.round(resize(image, size, keep_aspect=keep_aspect) * 255).astype(np.uint8)
+    return np.round(resize(image, size, keep_aspect=keep_aspect) * 255).astype(np.uint8, "C")
 
 
 def _check_square(size: int, channels: int) -> None:
     if not 8 <= size <= 4096:
-        raise StudyTableError(
-            f"size {size} is too {'small' if size < 8 else 'large'}: expected 8 to 4096 pixels."
-        )
+        wrong = "small" if size < 8 else "large"
+        raise StudyTableError(f"size {size} is too {wrong}: expected 8 to 4096 pixels.")
     if channels not in (1, 3):
         raise StudyTableError(f"channels={channels}; give 1 for grey or 3 for colour.")
 
@@ -310,10 +275,7 @@ def decode_masks(studies: pd.DataFrame, *, size: int = 224) -> npt.NDArray[np.bo
         If a mask cannot be read.
     """
     if "mask_path" not in studies:
-        raise StudyTableError(
-            "this study table has no column 'mask_path', so where the lesions are is not known; "
-            "the sample's tables have it."
-        )
+        raise StudyTableError("the table has no column 'mask_path'; the sample's tables have one.")
     masks = np.zeros((len(studies), size, size), bool)
     for row, path in enumerate(studies["mask_path"]):
         if pd.notna(path) and path:
@@ -343,114 +305,69 @@ def fingerprint(*arrays: npt.NDArray[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str} {array.shape};".encode())
-        rows = max(1, (1 << 24) // max(1, array[:1].nbytes)) if array.ndim else 1
-        for start in range(0, len(array) if array.ndim else 1, rows):
-            piece = array[start : start + rows] if array.ndim else array
-            digest.update(np.ascontiguousarray(piece).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def _fill(
-    images: Images, files: list[tuple[str, Any]], one: Callable[[tuple[str, Any]], Images],
-    *, progress: bool,
-) -> None:  # fmt: skip
-    """Decode into ``images``; threads help because the decoders release the interpreter lock."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(one, files)
-        bar = tqdm(decoded, "decoding", len(files), disable=not progress, delay=2, leave=False)
-        try:
-            for row, image in enumerate(bar):
-                images[row] = image
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _decoded(files: Files, settings: dict[str, Any], *, progress: bool) -> Iterator[Images]:
+    """Yield each image; threads help because the decoders release the interpreter lock."""
+
+    def one(file: tuple[str, int | None]) -> Images:
+        return decode_file(file[0], frame=file[1], **settings)
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        made = pool.map(one, files)
+        yield from tqdm(made, "decoding", len(files), disable=not progress, delay=2, leave=False)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _fingerprint(files: list[tuple[str, Any]], settings: list[Any]) -> str:
+def _file_name(files: Files, settings: dict[str, Any]) -> str:
     """Return a name that changes with any byte of any file, their order, or the settings."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sums = list(pool.map(sha256, [path for path, _ in files]))
-    facts = json.dumps([settings, sums, [str(frame) for _, frame in files]])
-    return hashlib.sha256(facts.encode()).hexdigest()[:24]
+        sums = pool.map(sha256, [path for path, _ in files])
+        facts = [_DECODER, settings, [frame for _, frame in files], *sums]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:24] + ".u8"
 
 
-def _cached(file: Path, shape: tuple[int, ...], make: Callable[[Images], None]) -> Images:
+def _cached(file: Path, shape: tuple[int, ...], decoded: Iterable[Images]) -> Images:
     """Return the array mapped from ``file``, which is made first if it is not there and whole."""
-    images = _open_whole(file, shape)
+    images, trouble = _open_whole(file, shape), None
     if images is None:
-        _new_file(file, shape, make)
-        images = _open_whole(file, shape)
+        try:
+            _write(file, math.prod(shape), decoded)
+        except OSError as error:
+            trouble = error.strerror
+        images = _open_whole(file, shape)  # on Windows, another process may just have made it
     if images is None:
-        raise StudyTableError(f"{file}: the cache was changed while it was read; run again.")
+        what = f"the cache of {math.prod(shape) / 1e6:.0f} MB cannot be written there ({trouble})"
+        raise StudyTableError(f"{file.parent}: {what}; free some space or choose another folder.")
     return images
+
+
+def _write(file: Path, size: int, decoded: Iterable[Images]) -> None:
+    """Write images one after the other and their sum; a full disk shows before any is decoded."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for left in file.parent.glob(f".{file.name}.*"):  # of runs that were killed
+        if time.time() - left.stat().st_mtime > _DAY:
+            left.unlink(missing_ok=True)
+    if shutil.disk_usage(file.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    digest = hashlib.sha256()
+    with atomic_write(file) as stream:
+        for image in decoded:
+            stream.write(image.data)
+            digest.update(image.data)
+        stream.write(digest.digest())
 
 
 def _open_whole(file: Path, shape: tuple[int, ...]) -> Images | None:
     """Map a cached array if its bytes are those that were written: their sum stands at the end."""
-    digest = hashlib.sha256()
     try:
-        with file.open("rb") as stream:
-            left = os.fstat(stream.fileno()).st_size - digest.digest_size
-            while left > 0 and (piece := stream.read(min(left, 1 << 24))):
-                digest.update(piece)
-                left -= len(piece)
-            if stream.read() != digest.digest():
-                return None
-        images: Images = np.lib.format.open_memmap(file, mode="r")
-    except (OSError, ValueError):
+        stored: Images = np.memmap(file, np.uint8, mode="r")
+    except (OSError, ValueError):  # it is not there, or empty
         return None
-    return images if images.shape == shape and images.dtype == np.uint8 else None
-
-
-def _new_file(file: Path, shape: tuple[int, ...], make: Callable[[Images], None]) -> None:
-    """Write an array under a temporary name; it becomes ``file`` only when it is whole."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for left in file.parent.glob(f".{file.name}.*"):  # of runs that were killed
-            if time.time() - left.stat().st_mtime > _DAY:
-                left.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-        os.close(handle)
-    except OSError as error:
-        raise StudyTableError(
-            f"{file.parent}: the cache cannot be written there ({error.strerror}); choose another "
-            "folder for it."
-        ) from error
-    try:
-        images = np.lib.format.open_memmap(name, mode="w+", dtype=np.uint8, shape=shape)
-        _reserve(name, images.offset)
-        make(images)
-        images.flush()
-        del images
-        total = bytes.fromhex(sha256(name))
-        with open(name, "ab") as stream:
-            stream.write(total)
-        with contextlib.suppress(PermissionError):  # Windows: another process has just made it
-            os.replace(name, file)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise StudyTableError(
-            f"{file.parent}: no room for the cache of {np.prod(shape) / 1e6:.0f} MB; free some "
-            "space or choose another folder."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-
-
-def _reserve(name: str, start: int) -> None:
-    """Take the disk space of a new file now: mapped, a full disk would kill the process."""
-    size, block = os.path.getsize(name), bytes(1 << 20)
-    with open(name, "r+b") as stream:
-        try:
-            os.posix_fallocate(stream.fileno(), 0, size)
-            return
-        except AttributeError:  # macOS, Windows
-            pass
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-        stream.seek(start)  # after the header, which is there already
-        for at in range(start, size, len(block)):
-            stream.write(block[: size - at])
+    images, total = stored[:-32], stored[-32:].tobytes()
+    whole = images.size == math.prod(shape) and hashlib.sha256(images.data).digest() == total
+    return images.reshape(shape) if whole else None

@@ -4,12 +4,15 @@ A file's size, the mean brightness, a strip of border or a header field must not
 from the others. Where they do, a network will learn them, and fail in the next hospital.
 """
 
+# scikit-learn has no types
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Collection, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +21,11 @@ import pandas as pd
 from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from medimg.datasets.names import healthy_class, ranked
-from medimg.datasets.tables import require_columns
+from medimg.datasets.names import healthy_class, plain, ranked
+from medimg.datasets.tables import COLUMNS, require_columns, text_of
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import read_header, read_image, resize
 from medimg.metrics import Predictions, auc
@@ -30,11 +34,6 @@ from medimg.progress import tqdm
 log = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _SIDE, _STRIP = 224, 8
-# scikit-learn has no types
-_Folds: Any = StratifiedGroupKFold
-_Forest: Any = RandomForestClassifier
-_Tree: Any = DecisionTreeClassifier
-_NEVER = {"image_id", "path", "label", "split", "patient_id", "frame"}
 # Words by which a column says that it holds the diagnosis.
 _LABEL_WORDS = re.compile(
     r"label|class|target|diagnos|finding|grade|severity|stage|disease|outcome|patholog|\bdx", re.I
@@ -90,110 +89,87 @@ def audit_shortcuts(
     >>> list(table.columns)  # doctest: +SKIP
     ['shortcut', 'class', 'auc', 'low', 'high', 'n']
     """
-    names, labels, patients = _answers(studies, exclude, folds)
+    require_columns(studies, ("path", "label", "patient_id", *exclude))
+    names = tuple(studies.attrs.get("classes", ())) or ranked(studies["label"])
+    labels = studies["label"].astype(str).map(names.index).to_numpy()
+    patients = pd.factorize(studies["patient_id"].astype(str))[0]
+    fewest = pd.Series(patients).groupby(labels).nunique().min()
+    if len(set(labels)) < 2:
+        raise StudyTableError(f"the table has one class only ({names[labels[0]]}); bring another.")
+    if not 2 <= folds <= fewest:
+        what = f"folds={folds} cannot be: the smallest class has {fewest} patients"
+        raise StudyTableError(f"{what}; choose 2 to {fewest} folds or add patients.")
     left_out = _left_out(studies, names, exclude)
     for column, why in left_out.items():
         log.info("column '%s' is not audited: %s", column, why)
-    cut = _Folds(folds, shuffle=True, random_state=seed)
+    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = list(cut.split(labels, labels, patients))
-    judged = range(1 if len(names) == 2 else 0, len(names))
-    rows: list[dict[str, object]] = []
+    rows = []
     for name, values in _shortcuts(studies.drop(columns=list(left_out))):
         scores = _out_of_fold(values, labels, parts, seed, len(names))
-        for k in judged:
-            truth = (labels == k).astype(int)
-            found = auc(Predictions(range(len(truth)), truth, scores[:, k], patients))  # type: ignore[arg-type]
-            rows.append({"shortcut": name, "class": names[k], "auc": found.value,
-                         "low": found.low, "high": found.high, "n": len(truth)})  # fmt: skip
-    table = pd.DataFrame(rows).sort_values("auc", ascending=False, kind="stable", ignore_index=True)
+        for k in range(1 if len(names) == 2 else 0, len(names)):
+            found = auc(Predictions(np.arange(len(labels)), labels == k, scores[:, k], patients))
+            rows.append((name, names[k], found.value, found.low, found.high, len(labels)))
+    table = pd.DataFrame(rows, columns=["shortcut", "class", "auc", "low", "high", "n"])
+    table = table.sort_values("auc", ascending=False, kind="stable", ignore_index=True)
     table.attrs["left_out"] = left_out
     return table
-
-
-def _answers(
-    studies: pd.DataFrame, exclude: Collection[str], folds: int
-) -> tuple[tuple[str, ...], Array, Array]:
-    """Return classes, labels and patients as numbers, or say why there can be no audit."""
-    require_columns(studies, ("path", "label", "patient_id", *exclude))
-    names = tuple(studies.attrs.get("classes", ())) or ranked(studies["label"])
-    labels = studies["label"].astype(str).map({n: k for k, n in enumerate(names)}).to_numpy()
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise StudyTableError(
-            f"the study table has one class only ({studies['label'].iloc[0]}); an audit needs two"
-        )
-    patients = pd.factorize(studies["patient_id"].astype(str))[0]
-    fewest = min(len(np.unique(patients[labels == k])) for k in present)
-    if not 2 <= folds <= fewest:
-        raise StudyTableError(
-            f"folds={folds} cannot be: the smallest class has {fewest} patients; choose 2 to "
-            f"{fewest} folds or add patients"
-        )
-    return names, labels, patients
 
 
 def _left_out(
     studies: pd.DataFrame, names: tuple[str, ...], exclude: Collection[str]
 ) -> dict[str, str]:
     """Return which columns describe the disease, and how that was told."""
+    labels = studies["label"].astype(str)
     healthy = names[0] if len(names) == 2 else healthy_class(names)
-    is_healthy = studies["label"].astype(str) == healthy
+    classes = {plain(name) for name in names}
     found = dict.fromkeys(exclude, "excluded by you")
-    for name in studies.columns.difference([*_NEVER, *found], sort=False):
-        if name.endswith("_path"):
-            continue
-        if is_healthy.any() and _empty(studies.loc[is_healthy, name]):
+    for name in [c for c in _columns(studies) if c not in found]:
+        values = text_of(studies[name])
+        said = values[labels == healthy]
+        kinds = set(values)
+        settles = len(kinds) > 1 and bool((labels.groupby(values).nunique() < 2).all())
+        named = bool(_LABEL_WORDS.search(name)) and len(kinds) <= max(20, 2 * len(names))
+        if len(said) and said.str.lower().isin(("", "none", "0", "0.0")).all():
             found[name] = f"empty for every image of class {healthy}, so it describes the disease"
-        elif _holds_label(studies[name], studies["label"], names):
+        elif settles and (named or classes & set(map(plain, kinds))):
             found[name] = "it holds the label"
     return found
 
 
-def _holds_label(values: pd.Series[Any], labels: pd.Series[str], names: tuple[str, ...]) -> bool:
-    """Return whether a column settles the label, and is one by its name or by its values."""
-    text = _text(values)
-    kinds = text.nunique()
-    settles = kinds > 1 and bool((labels.groupby(text).agg(lambda of: len(set(of))) < 2).all())
-    plain = {re.sub(r"[\W_]+", "", name).lower() for name in names}
-    said = {re.sub(r"[\W_]+", "", value).lower() for value in text.unique()}
-    named = bool(_LABEL_WORDS.search(str(values.name))) and kinds <= max(20, 2 * len(names))
-    return settles and (named or bool(plain & said))
+def _columns(studies: pd.DataFrame) -> list[str]:
+    """Return the columns that may be shortcuts, in the order of the table."""
+    names = map(str, studies)
+    return [c for c in names if c not in (*COLUMNS, "frame") and not c.endswith("_path")]
 
 
 def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
-    """Yield each shortcut's name and its values: (N, k) numbers or (N,) strings."""
-    paths = [Path(p) for p in studies["path"]]
-    yield "file size", np.array([[_size(p)] for p in paths], float)
-    numbers = [_numbers(p) for p in tqdm(paths, desc="audit", unit="image")]
-    yield "image size", np.array([n[0] for n in numbers], float)
-    yield "global statistics", np.stack([n[1] for n in numbers])
-    yield "border strips", np.stack([n[2] for n in numbers])
+    """Yield each shortcut's name and its values: (N, k) numbers or (N, 1) strings."""
+    yield "file size", _sizes(studies["path"])
+    images = [_numbers(path) for path in tqdm(studies["path"], desc="audit", unit="image")]
+    shapes, numbers, borders = zip(*images, strict=True)
+    yield "image size", np.array(shapes, float)
+    yield "global statistics", np.stack(numbers)
+    yield "border strips", np.stack(borders)
+    columns = {f"column: {name}": studies[name] for name in _columns(studies)}
     if "dicom_path" in studies and studies["dicom_path"].astype(str).str.len().gt(0).all():
-        sizes = [[_size(p)] for p in studies["dicom_path"]]
-        yield "DICOM file size", np.array(sizes, float)
-        headers = pd.DataFrame([_fields(p) for p in studies["dicom_path"]])
-        for name in sorted(map(str, headers)):
-            if len(headers[name].drop_duplicates()) > 1:
-                yield f"header: {name}", _column(headers[name])
-    for name in studies.columns.difference([*_NEVER], sort=False):
-        if not name.endswith("_path") and len(studies[name].drop_duplicates()) > 1:
-            yield f"column: {name}", _column(studies[name])
+        yield "DICOM file size", _sizes(studies["dicom_path"])
+        headers = pd.DataFrame([_fields(path) for path in studies["dicom_path"]])
+        columns = {f"header: {name}": headers[name] for name in sorted(map(str, headers))} | columns
+    for name, values in columns.items():
+        if len(values.drop_duplicates()) > 1:
+            yield name, _column(values)
 
 
-def _size(path: str | Path) -> int:
-    """Return the bytes of a file, or raise an ImageReadError that says what is wrong with it."""
-    try:
-        return Path(path).stat().st_size
-    except OSError as error:
-        raise ImageReadError(f"{path}: there is no such file; correct the study table.") from error
+def _sizes(paths: pd.Series[str]) -> Array:
+    """Return the bytes of each file, or name the one that is not there."""
+    for path in paths:
+        if not os.path.isfile(path):
+            raise ImageReadError(f"{path}: there is no such file; correct the study table.")
+    return np.array([[os.path.getsize(path)] for path in paths], float)
 
 
-def _empty(values: pd.Series[Any]) -> bool:
-    """Return whether nothing is said of anyone: missing, "", "none" or 0 throughout."""
-    return bool(_text(values).str.lower().isin(("", "none", "0", "0.0")).all())
-
-
-def _numbers(path: Path) -> tuple[tuple[int, ...], Array, Array]:
+def _numbers(path: str) -> tuple[tuple[int, ...], Array, Array]:
     """Return shape, 18 global numbers and the means along the four borders of an image."""
     image = read_image(path)
     counts = np.histogram(image, bins=16, range=(0, 1))[0] / image.size
@@ -211,40 +187,25 @@ def _fields(path: str) -> dict[str, str]:
 
 
 def _column(values: pd.Series[Any]) -> Array:
-    """Return (N, 1) numbers where all values are, else (N,) strings."""
+    """Return (N, 1) numbers where all values are, else (N, 1) strings."""
     numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.notna().all() and not pd.api.types.is_bool_dtype(values):
-        return numbers.to_numpy(float)[:, None]
-    return _text(values).to_numpy()
-
-
-def _text(values: pd.Series[Any]) -> pd.Series[str]:
-    """Return values as strings, "" for missing ones; a categorical column takes no new value."""
-    return values.astype(object).where(values.notna(), "").astype(str)
+    is_text = numbers.isna().any() or pd.api.types.is_bool_dtype(values)
+    return (text_of(values) if is_text else numbers.astype(float)).to_numpy()[:, None]
 
 
 def _out_of_fold(values: Array, labels: Array, parts: list[Any], seed: int, count: int) -> Array:
     """Return (N, K) scores of models that never saw the patient, as ranks within their fold."""
     scores = np.zeros((len(labels), count))
     for train, test in parts:
-        if values.ndim == 1:
-            truth = np.eye(count)[labels[train]]
-            prior = truth.mean(axis=0)
-            known = pd.DataFrame(truth).groupby(values[train]).agg(["sum", "count"])
-            raw = np.tile(prior, (len(test), 1))
-            for k in range(count):
-                share = (known[k, "sum"] + 2 * prior[k]) / (known[k, "count"] + 2)
-                raw[:, k] = pd.Series(values[test]).map(share).fillna(prior[k])
-        else:
-            model: Any = (
-                _Forest(150, min_samples_leaf=3, random_state=seed)
-                if values.shape[1] > 2
-                else _Tree(
-                    max_depth=4, min_samples_leaf=max(len(train) // 20, 2), random_state=seed
-                )
-            )
-            raw = np.zeros((len(test), count))
-            model.fit(values[train], labels[train])
-            raw[:, model.classes_] = model.predict_proba(values[test])
-        scores[test] = (stats.rankdata(raw, axis=0) - 0.5) / len(test)
+        leaf = max(len(train) // 20, 2)
+        model: Any = DecisionTreeClassifier(max_depth=4, min_samples_leaf=leaf, random_state=seed)
+        if values.dtype == object:  # how often each category goes with each class
+            model = TargetEncoder(smooth=2.0)
+        elif values.shape[1] > 2:
+            model = RandomForestClassifier(150, min_samples_leaf=3, random_state=seed)
+        model.fit(values[train], labels[train])
+        score = model.transform if values.dtype == object else model.predict_proba
+        raw = score(values[test])
+        known = model.classes_[-raw.shape[1] :]  # of two classes, a category tells the second
+        scores[np.ix_(test, known)] = (stats.rankdata(raw, axis=0) - 0.5) / len(test)
     return scores

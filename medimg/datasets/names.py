@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -25,6 +24,7 @@ _RUNGS = (
     (r"\bsevere", 4), (r"\bhigh\b", 5),
 )  # fmt: skip
 _COUNTED = {"stage", "grade", "level", "birads", "kl", "klgrade", "score", "degree"}
+_ROMAN = ("I", "II", "III", "IV", "V")
 _SPLITS = {
     **dict.fromkeys(("train", "training", "trainset", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "valset"), "val"),
@@ -43,6 +43,24 @@ def split_word(name: str) -> str:
     """
     words = [word for word in re.findall(r"[a-z]+", name.lower()) if word not in _FILLERS]
     return _SPLITS.get(words[0], "") if len(words) == 1 else ""
+
+
+def plain(name: str) -> str:
+    """Return a name in small letters and digits only."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def spelling(label: str) -> str:
+    """Return what two spellings of one class share; a sign, as in HER2+ and HER2-, is kept."""
+    return re.sub(r"[\s_.]+|-(?=\w)", "", unicodedata.normalize("NFKC", label).casefold())
+
+
+def spelled_twice(labels: pd.Series[str]) -> Iterator[str]:
+    """Yield a sentence on each class that is spelled in two ways, with how often each occurs."""
+    for _, several in labels.value_counts().groupby(spelling):
+        listed = ", ".join(f"'{s}' ({several[s]} images)" for s in sorted(several.index))
+        if len(several) > 1:
+            yield f"one class is spelled in {len(several)} ways: {listed}; give it one spelling"
 
 
 def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[str, ...]:
@@ -82,28 +100,23 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     if "label" not in studies:
         raise StudyTableError("study table: missing column(s) label; expected one label per image.")
     present = {str(label) for label in studies["label"]}
-    given = tuple(studies.attrs.get("classes", ()))
-    if given:
-        if not present <= set(given) or len(set(given)) < len(given):
-            wrong = [*sorted(present - set(given)), *given]
-            raise StudyTableError(
-                f"the label '{wrong[0]}' is none of the classes given ({', '.join(given)}), or one "
-                "is given twice; name every class once, the healthy one first."
-            )
-        return given
+    names = tuple(studies.attrs.get("classes", ()))
+    if names:
+        wrong = [*sorted(present - {*names}), *(n for n in names if names.count(n) > 1)]
+        if wrong:
+            what = f"the label '{wrong[0]}' is none of the classes given ({', '.join(names)})"
+            raise StudyTableError(f"{what}, or is twice; name each once, the healthy one first.")
+        return names
     names = ranked(present)
     if ordinal and not is_ordinal(names):
-        raise StudyTableError(
-            f"the order of the grades {', '.join(names)} is not known; give it, lowest first: "
-            f"classes=({', '.join(map(repr, names))}) or --classes {','.join(names)}."
-        )
+        what = f"the order of the grades {', '.join(names)} is not known"
+        raise StudyTableError(f"{what}; give it, lowest first: --classes {','.join(names)}.")
     if len(names) == 2 and healthy_class(names) is None:
-        told = [name for name in names if _rank(name, names) < 3]
-        raise StudyTableError(
-            f"{'both' if told else 'neither'} of the classes '{names[0]}' and '{names[1]}' "
-            f"read{'' if told else 's'} as healthy; say which is, by giving it first: "
-            f"classes=('{names[0]}', '{names[1]}') or --classes '{names[0]},{names[1]}'."
-        )
+        pair = "' and '".join(names)
+        told = any(_rank(name, names) < 3 for name in names)
+        count, verb = ("both", "read") if told else ("neither", "reads")
+        fix = f"give the healthy one first, with classes= (--classes '{','.join(names)}')"
+        raise StudyTableError(f"{count} of the classes '{pair}' {verb} as healthy; {fix}.")
     return names
 
 
@@ -124,8 +137,8 @@ def natural(name: str) -> list[tuple[int, str]]:
     >>> sorted(["b10", "b9", "a"], key=natural)
     ['a', 'b9', 'b10']
     """
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower())
-            for part in re.split(r"(\d+)", name) if part] + [(-2, name)]  # fmt: skip
+    parts = [part for part in re.split(r"(\d+)", name) if part]
+    return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-2, name)]
 
 
 def is_ordinal(names: Sequence[str]) -> bool:
@@ -136,7 +149,7 @@ def is_ordinal(names: Sequence[str]) -> bool:
     >>> is_ordinal(["0", "1", "2"]), is_ordinal(["glioma", "notumor", "pituitary"])
     (True, False)
     """
-    return len(names) > 2 and bool(_steps(list(names)))
+    return len(names) > 2 and bool(_steps(names))
 
 
 def healthy_class(names: Sequence[str]) -> str | None:
@@ -147,7 +160,7 @@ def healthy_class(names: Sequence[str]) -> str | None:
     >>> healthy_class(["COVID", "non-COVID"]), healthy_class(["buckle", "displaced"])
     ('non-COVID', None)
     """
-    steps = _steps(list(names))
+    steps = _steps(names)
     if steps:
         lowest = min(names, key=lambda name: steps[name])
         told = _rank(lowest, names) < 3 or (len(names) == 2 and not _NUMBER.fullmatch(lowest))
@@ -157,53 +170,32 @@ def healthy_class(names: Sequence[str]) -> str | None:
     return ranks[0][1] if ranks and ranks[0][0] < 3 and (unique or len(names) > 2) else None
 
 
-def check_spelling(labels: pd.Series, *, name: str) -> None:
-    """Refuse a class that is spelled in two ways, with every spelling and how often it occurs."""
-    spellings: dict[str, set[str]] = defaultdict(set)
-    for label in labels.unique():
-        plain = re.sub(r"[\s_.]+|-(?=\w)", "", unicodedata.normalize("NFKC", label).casefold())
-        spellings[plain].add(label)
-    for several in spellings.values():
-        if len(several) > 1:
-            counts = labels.value_counts()
-            listed = ", ".join(f"'{s}' ({counts[s]} images)" for s in sorted(several))
-            raise StudyTableError(
-                f"{name}: one class is spelled in {len(several)} ways: {listed}; give it one "
-                "spelling (rename the folders, or the labels in the table)."
-            )
-
-
-def _steps(names: list[str]) -> dict[str, float]:
+def _steps(names: Sequence[str]) -> dict[str, float]:
     """Return the place of each grade where all names are grades, else nothing."""
-    if names and all(_NUMBER.fullmatch(name) for name in names):
+    if all(_NUMBER.fullmatch(name) for name in names):
         return {name: float(name) for name in names}
     words = {re.sub(r"[\d\W_]+|(IV|I{1,3}|V)$", "", name).lower() for name in names}
     counted = (len(words) == 1 and words <= _COUNTED) or all(name[0].isdecimal() for name in names)
-    for steps, fits in (
-        ({name: _rung(name, names) for name in names}, len(names) > 1),
-        ({name: _numbered(name) for name in names}, counted),
-    ):
+    rungs = {name: _rung(name, names) for name in names}
+    for steps in (rungs, {name: _numbered(name) for name in names}) if counted else (rungs,):
         known = {name: float(step) for name, step in steps.items() if step is not None}
-        if fits and len(set(known.values())) == len(names):
+        if len(set(known.values())) == len(names) > 1:
             return known
     return {}
 
 
 def _rung(name: str, names: Sequence[str]) -> int | None:
     """Return the place of a word such as 'moderate' on the ladder of severity."""
-    if _rank(name, names) < 2:
-        return 0
     words = " ".join(word.lower() for word in _WORD.findall(name))
-    return next((rung for pattern, rung in _RUNGS if re.search(pattern, words)), None)
+    found = (rung for pattern, rung in _RUNGS if re.search(pattern, words))
+    return 0 if _rank(name, names) < 2 else next(found, None)
 
 
 def _numbered(name: str) -> int | None:
     """Return the number of 'stage 2', 'Grade_III' or '2_moderate'."""
     roman = re.search(r"(?<![A-Z])(IV|I{1,3}|V)$", name)
-    if roman:
-        return ("I", "II", "III", "IV", "V").index(roman.group()) + 1
     digits = re.search(r"^\d+|\d+$", name)
-    return int(digits.group()) if digits else None
+    return _ROMAN.index(roman[0]) + 1 if roman else int(digits[0]) if digits else None
 
 
 def _rank(name: str, names: Iterable[str]) -> int:
@@ -211,14 +203,7 @@ def _rank(name: str, names: Iterable[str]) -> int:
     words = [word.lower() for word in _WORD.findall(name)]
     if name.lower() in _WHOLE or "".join(words) in _WHOLE or name in ("0.0", "00"):
         return 0
-    if words and (words[0] in _FIRST or words[-1] in _LAST):
-        return 1
-    opposites = {prefix + _plain(other) for other in names for prefix in _PREFIXES}
-    if _plain(name) in opposites:
+    opposites = {prefix + plain(other) for other in names for prefix in _PREFIXES}
+    if plain(name) in opposites or (words and (words[0] in _FIRST or words[-1] in _LAST)):
         return 1
     return 2 if "benign" in words else 3
-
-
-def _plain(name: str) -> str:
-    """Return a name in small letters and digits only."""
-    return re.sub(r"[\W_]+", "", name).lower()

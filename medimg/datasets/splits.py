@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from medimg.datasets.names import ranked
 from medimg.datasets.tables import SPLITS, note, require_columns
 from medimg.errors import StudyTableError
 from medimg.storage import equal_files
 
-_TRAIN_AND_VAL = (0.85, 0.15, 0.0)
 _SEED = 2018  # every reader of a set without published splits gets the same ones
 
 
@@ -59,24 +60,17 @@ def split_by_patient(
     order = ranked(studies["label"])
     illness = studies["label"].astype(str).map(order.index)
     label_of = illness.groupby(studies["patient_id"]).max().map(lambda rank: order[rank])
-    home: dict[str, str] = {}
     wanted = sum(f > 0 for f in fractions)
-    for label in sorted(set(label_of)):
-        patients = rng.permutation(label_of.index[label_of == label].to_numpy(dtype=object))
-        if len(patients) < wanted:
-            raise StudyTableError(
-                f"class '{label}' has {len(patients)} patient(s), too few for {wanted} splits; "
-                "bring more patients or set a fraction to 0."
-            )
-        home.update(zip(patients, _deal(len(patients), fractions), strict=True))
+    home: dict[str, str] = {}
+    for label, people in label_of.groupby(label_of):
+        if len(people) < wanted:
+            what = f"class '{label}' has {len(people)} patient(s), too few for {wanted} splits"
+            raise StudyTableError(f"{what}; bring more patients or set a fraction to 0.")
+        counts = np.array([max(round(f * len(people)), int(f > 0)) for f in fractions])
+        counts[np.argmax(counts)] += len(people) - counts.sum()
+        patients = rng.permutation(people.index.to_numpy(dtype=object))
+        home.update(zip(patients, np.repeat(SPLITS, counts).tolist(), strict=True))
     return studies.assign(split=[home[p] for p in studies["patient_id"]])
-
-
-def _deal(n: int, fractions: tuple[float, float, float]) -> list[str]:
-    """Return n split names in the given shares, each wanted split at least once."""
-    counts = np.array([max(round(f * n), 1 if f > 0 else 0) for f in fractions])
-    counts[np.argmax(counts)] += n - counts.sum()
-    return [name for name, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
 
 
 def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
@@ -101,43 +95,31 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
     StudyTableError
         As :func:`split_by_patient`.
     """
-    part = studies["split"].isin(("", "train"))
-    unsplit = (studies["split"] == "").all()
-    if not unsplit and ((studies["split"] == "val").any() or not part.any()):
+    unsplit, part = (studies["split"] == "").all(), studies["split"].isin(("", "train"))
+    if (studies["split"] == "val").any() or not part.any():
         return studies
     learn, rng = studies[part], np.random.default_rng(_SEED)
-    fractions = (0.7, 0.15, 0.15) if unsplit else _TRAIN_AND_VAL
+    fractions = (0.7, 0.15, 0.15) if unsplit else (0.85, 0.15, 0.0)
     try:
-        together = learn.assign(patient_id=_joined(learn))
-        dealt = split_by_patient(together, rng=rng, fractions=fractions)["split"]
+        dealt = split_by_patient(_joined(learn), rng=rng, fractions=fractions)["split"]
     except StudyTableError:
         if not unsplit:
             return studies  # equal files may be too many to keep together: `decode` names them
         dealt = split_by_patient(learn, rng=rng, fractions=fractions)["split"]
-    done = studies.assign(split=dealt.reindex(studies.index, fill_value="").where(
-        part, studies["split"]))  # fmt: skip
     how = "no splits given: split by patient, 70 : 15 : 15" if unsplit else \
         "no val given: 15 % of the patients of train became val"  # fmt: skip
-    return note(done, how)
+    return note(studies.assign(split=studies["split"].where(~part, dealt)), how)
 
 
-def _joined(studies: pd.DataFrame) -> list[str]:
-    """Return the patient of each image, one name for all patients who share equal files."""
-    patients = studies["patient_id"].tolist()
-    other: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        while name in other:
-            name = other[name]
-        return name
-
-    for group in equal_files(studies["path"]):
-        first = root(patients[group[0]])
-        for row in group[1:]:
-            name = root(patients[row])
-            if name != first:
-                other[name] = first
-    return [root(name) for name in patients]
+def _joined(studies: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with one name for all patients who share equal files."""
+    codes, names = pd.factorize(studies["patient_id"])
+    pairs = [(codes[g[0]], codes[row]) for g in equal_files(studies["path"]) for row in g[1:]]
+    first, other = np.array(pairs, int).reshape(-1, 2).T
+    shared = coo_array((np.ones(len(first)), (first, other)), shape=(len(names), len(names)))
+    group = connected_components(shared, directed=False)[1]
+    leader = pd.Series(names).groupby(group).transform("first")
+    return studies.assign(patient_id=leader.to_numpy()[codes])
 
 
 def subsample(
@@ -173,23 +155,14 @@ def subsample(
     for split, size in sizes.items():
         rows = studies[studies["split"] == split]
         if size < 0 or rows.empty:
-            raise StudyTableError(
-                f"cannot take {size} images of split '{split}': the table has {len(rows)} there; "
-                "ask for a split that exists and a size of 0 or more."
-            )
-        labels = sorted(set(rows["label"]))
-        for number, label in enumerate(labels):
-            of_class = rows[rows["label"] == label]
-            share = 1 / len(labels) if balanced else len(of_class) / len(rows)
-            # Rounding cumulative shares makes the class counts sum to the size exactly.
-            below = number / len(labels) if balanced else (rows["label"] < label).mean()
-            count = round(size * (below + share)) - round(size * below)
-            keep += _spread(of_class, count, rng)
+            what = f"cannot take {size} images of split '{split}': the table has {len(rows)}"
+            raise StudyTableError(f"{what}; ask for a split that exists and for 0 or more images.")
+        classes = list(rows.groupby("label"))
+        images = np.cumsum([1 if balanced else len(of_class) for _, of_class in classes])
+        # Rounding cumulative shares makes the class counts sum to the size exactly.
+        ends = [round(size * float(share)) for share in images / images[-1]]
+        for (_, of_class), count in zip(classes, np.diff(ends, prepend=0), strict=True):
+            shuffled = of_class.iloc[rng.permutation(len(of_class))]
+            turn = shuffled.groupby("patient_id").cumcount()  # one image of each before a second
+            keep += list(turn.sort_values(kind="stable").index[:count])
     return studies.loc[sorted(keep)].reset_index(drop=True)
-
-
-def _spread(rows: pd.DataFrame, count: int, rng: np.random.Generator) -> list[int]:
-    """Return the index of ``count`` rows, one of each patient before a second of any."""
-    shuffled = rows.iloc[rng.permutation(len(rows))]
-    turn = shuffled.groupby("patient_id").cumcount()
-    return list(turn.sort_values(kind="stable").index[:count])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -60,19 +61,21 @@ class Summary:
 
     def __str__(self) -> str:
         order = "grades, lowest first" if self.ordinal else "classes"
-        healthy = f"healthy: {self.healthy or '?'} ({self.why})"
-        lines = [f"{order}: {', '.join(self.classes)}", healthy]
         unit = "images (patients)" if self.patients_known else "images"
-        width = max(map(len, (*self.classes, "123456 (12345)"))) + 2
-        lines.append(f"{unit:19}" + "".join(f"{name:>{width}}" for name in self.classes))
+        rows = [(unit, list(self.classes))]
         for split, counts in self.images.items():
             cells = [f"{n} ({self.patients[split][c]})" if self.patients_known else str(n)
                      for c, n in counts.items()]  # fmt: skip
-            lines.append(f"{split or 'no split yet':19}" + "".join(f"{c:>{width}}" for c in cells))
-        if not self.patients_known:
-            lines.append("patients: not known; each image counted as one")
-        lines += [f"note: {text}" for text in self.notes]
-        return "\n".join(lines + [f"look at this: {text}" for text in self.suspicious])
+            rows.append((split or "no split yet", cells))
+        width = max(map(len, (*self.classes, "123456 (12345)"))) + 2
+        return "\n".join([
+            f"{order}: {', '.join(self.classes)}",
+            f"healthy: {self.healthy or '?'} ({self.why})",
+            *(f"{name:19}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows),
+            *([] if self.patients_known else ["patients: not known; each image counted as one"]),
+            *(f"note: {text}" for text in self.notes),
+            *(f"look at this: {text}" for text in self.suspicious),
+        ])  # fmt: skip
 
 
 def summary(studies: pd.DataFrame) -> Summary:
@@ -103,7 +106,10 @@ def summary(studies: pd.DataFrame) -> Summary:
     require_columns(studies, COLUMNS)
     given = tuple(studies.attrs.get("classes", ()))
     classes = given or ranked(studies["label"])
-    healthy, why = _healthy(classes, given=bool(given))
+    healthy = given[0] if given else healthy_class(classes)
+    why = "as given" if given else "the lowest grade" if is_ordinal(classes) else "by its name"
+    if healthy is None:
+        why = "no class, or more than one, reads as healthy; give the order with classes="
     splits = [s for s in (*SPLITS, "") if (studies["split"] == s).any()]
     images = studies.groupby(["split", "label"]).size()
     people = studies.groupby(["split", "label"])["patient_id"].nunique()
@@ -134,11 +140,6 @@ def patients_known(studies: pd.DataFrame) -> bool:
     return bool((studies["patient_id"].astype(str) != studies["image_id"].astype(str)).any())
 
 
-def equal_images(studies: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the rows of a table whose files hold the same bytes, one table per group."""
-    return [studies.iloc[rows] for rows in equal_files(studies["path"])]
-
-
 def check_duplicates(studies: pd.DataFrame) -> None:
     """Refuse equal files in two splits or with two labels.
 
@@ -152,18 +153,18 @@ def check_duplicates(studies: pd.DataFrame) -> None:
     StudyTableError
         It names the first two files, and says how many there are.
     """
-    bad = [group for group in equal_images(studies) if _contradicts(group)]
+    bad = [group for group in _equal_images(studies) if _contradicts(group)]
     if bad:
-        first = bad[0].drop_duplicates(_contradicts(bad[0])).iloc[:2]
-        rows = zip(first["path"], first["split"], first["label"], strict=True)
-        pair = " and ".join(
-            f"{path} ({split or 'no split'}, {label})" for path, split, label in rows
-        )
-        raise StudyTableError(
-            f"{len(bad)} group(s) of files with the same bytes stand in two splits or have two "
-            f"labels: {pair}; remove the copies or correct the labels, or go on with "
-            "allow_duplicates=True (--allow-duplicates)."
-        )
+        first = bad[0].drop_duplicates(_contradicts(bad[0]))[["path", "split", "label"]].iloc[:2]
+        listed = [f"{p} ({split or 'no split'}, {label})" for p, split, label in first.to_numpy()]
+        what = f"{len(bad)} group(s) of equal files stand in two splits or have two labels"
+        fix = "correct them, or go on with allow_duplicates=True (--allow-duplicates)"
+        raise StudyTableError(f"{what}: {' and '.join(listed)}; {fix}.")
+
+
+def _equal_images(studies: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of a table whose files hold the same bytes, one table per group."""
+    return [studies.iloc[rows] for rows in equal_files(studies["path"])]
 
 
 def _contradicts(group: pd.DataFrame) -> list[str]:
@@ -172,35 +173,22 @@ def _contradicts(group: pd.DataFrame) -> list[str]:
     return [] if "frame" in several else sorted(several, reverse=True)
 
 
-def _healthy(classes: tuple[str, ...], *, given: bool) -> tuple[str | None, str]:
-    """Return the healthy class and why it is the one."""
-    if given:
-        return classes[0], "as given"
-    name = healthy_class(classes)
-    if name is None:
-        return None, "no class, or more than one, reads as healthy; give the order with classes="
-    return name, "the lowest grade" if is_ordinal(classes) else "by its name"
-
-
-def _suspicious(studies: pd.DataFrame, classes: tuple[str, ...]) -> list[str]:
-    """Return what a person should look at before believing a result."""
-    found = []
-    missing = [path for path in studies["path"] if not Path(path).is_file()]
-    if missing:
-        found.append(f"{len(missing)} files are not there, the first {missing[0]}")
-    groups = equal_images(studies)
-    bad = sum(bool(_contradicts(group)) for group in groups)
+def _suspicious(studies: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]:
+    """Yield what a person should look at before believing a result."""
+    missing = studies.loc[~studies["path"].map(os.path.isfile), "path"]
+    if len(missing):
+        yield f"{len(missing)} files are not there, the first {missing.iloc[0]}"
+    groups = _equal_images(studies)
     if groups:
-        copies = sum(len(group) - 1 for group in groups)
-        found.append(f"{copies} files repeat another byte for byte ({bad} groups in two splits or "
-                     "with two labels)")  # fmt: skip
+        bad = f"{sum(bool(_contradicts(group)) for group in groups)} groups"
+        copies = f"{sum(map(len, groups)) - len(groups)} files repeat another byte for byte"
+        yield f"{copies} ({bad} in two splits or with two labels)"
     present = [s for s in SPLITS if (studies["split"] == s).any()]
     for split in present:
         lacking = sorted(set(classes) - set(studies.loc[studies["split"] == split, "label"]))
         if lacking:
-            found.append(f"{split} has no image of {', '.join(lacking)}")
+            yield f"{split} has no image of {', '.join(lacking)}"
     if present and "test" not in present:
-        found.append("there is no test split")
+        yield "there is no test split"
     if len(classes) > max(20, len(studies) // 2):
-        found.append(f"{len(classes)} classes in {len(studies)} images: is this the label?")
-    return found
+        yield f"{len(classes)} classes in {len(studies)} images: is this the label?"

@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
-import lzma
 import os
 import re
-import zipfile
-import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medimg.datasets.names import check_spelling, natural, split_word
+from medimg.datasets.names import natural, plain, spelled_twice, split_word
 from medimg.errors import StudyTableError
 from medimg.storage import walk_files
 from medimg.tables import unguarded
 
 COLUMNS = ("image_id", "path", "label", "split", "patient_id")
 SPLITS = ("train", "val", "test")
-PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2"}
-SUFFIXES = {*PICTURES, ".dcm", ".dicom", ".ima", ".nii", ".gz"}
-# Names that public tables use, in small letters without blanks and underscores.
+_PICTURE = r"png|jpe?g|tiff?|bmp|gif|webp|jp2|nii(\.gz)?"
+PICTURE = re.compile(rf"\.({_PICTURE})$", re.IGNORECASE)
+SUFFIX = re.compile(rf"\.({_PICTURE}|dcm|dicom|ima)$", re.IGNORECASE)
+# Names that public tables use, in small letters without blanks and underscores; the best first.
 _KNOWN = {
-    "path": ("path", "filepath", "imagepath", "imgpath", "file", "filename", "imagefile",
-             "imageindex", "imagename", "image", "img", "imageid", "idcode", "isicid",
-             "patientid"),
-    "label": ("label", "labels", "class", "classname", "findinglabels", "diagnosis", "target",
-              "dx", "category"),
-    "split": ("split", "subset", "partition", "phase", "set", "datasettype"),
-    "patient_id": ("patientid", "patient", "subjectid", "subject", "participantid", "personid",
-                   "lesionid"),
+    "path": "path filepath imagepath imgpath file filename imagefile imageindex imagename image "
+            "img imageid idcode isicid patientid",
+    "label": "label labels class classname findinglabels diagnosis target dx category",
+    "split": "split subset partition phase set datasettype",
+    "patient": "patientid patient subjectid subject participantid personid lesionid",
 }  # fmt: skip
-_FLAGS = {"0", "1", "-1", "0.0", "1.0", "-1.0"}
-_MISSING = {"", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>"}
+_NAME_THEM = "name yours with columns= (--path-column, --label-column)"
+_FLAGS = {"", "0", "1", "-1", "0.0", "1.0", "-1.0"}
+_MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>")
 _BOX = {"x", "y", "width", "height"}
-# In names of files and folders whose publisher says so: Mendeley v3, NIH, CheXpert and MURA.
-_PATIENTS = (
-    r"(?:^|/)((?:BACTERIA|VIRUS|NORMAL)-\d+)-\d+\.\w+$",
-    r"(?:^|/)(\d{8})_\d{3}\.png$",
-    r"(?:^|/)(patient\d{4,})/",
-)
-_MASK_FOLDER = re.compile(
-    r"((lungs?|tumou?rs?|lesions?|infection|binary|gt|ground[\W_]?truth)[\W_]+)?"
-    r"(masks?|segmentations?|segs?|annotations?)",
+# In names of files and folders whose publisher says so: the children's pneumonia set, NIH, CheXpert
+# and MURA. One child may be filed as IM-0927 and NORMAL2-IM-0927: the number alone is the patient,
+# which can only join images that belong apart, never part images that belong together.
+KERMANY = r"(?:^|/)(?:[^/]*?(person\d+|IM-\d+)[^/]*|((?:BACTERIA|VIRUS|NORMAL)-\d+)-\d+\.\w+)$"
+_PATIENTS = (KERMANY, r"(?:^|/)(\d{8})_\d{3}\.png$", r"(?:^|/)(patient\d{4,})/")
+_MASK = re.compile(
+    r"(^|/)((lungs?|tumou?rs?|lesions?|infection|binary|gt|ground[\W_]?truth)[^/a-z0-9]+)?"
+    r"(masks?|segmentations?|segs?|annotations?)/"
+    r"|[_-](masks?|segmentations?|segs?)([^/a-z0-9]*\d+)?(\.\w{2,5}){1,2}$",
     re.IGNORECASE,
 )
-_MASK_FILE = re.compile(r".*[_-](masks?|segmentations?|segs?)([\W_]*\d+)?(\.\w{2,5}){1,2}", re.I)
 
 
 def note(studies: pd.DataFrame, *texts: str) -> pd.DataFrame:
@@ -65,8 +60,7 @@ def is_mask(relative: Path) -> bool:
     >>> is_mask(Path("COVID/masks/1.png")), is_mask(Path("b/BraTS_1_seg.nii.gz"))
     (True, True)
     """
-    folders = any(_MASK_FOLDER.fullmatch(part) for part in relative.parts[:-1])
-    return folders or bool(_MASK_FILE.fullmatch(relative.name))
+    return bool(_MASK.search(relative.as_posix()))
 
 
 def image_ids(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -91,19 +85,9 @@ def image_ids(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     ['ill/a', '1.2.840.7', 'b.png', 'b.dcm', 'c']
     """
     whole = [Path(path).as_posix() for path in paths]
-    short = [_stem(name) for name in whole]
-    pairs = list(zip(short, whole, strict=True))
-    taken = Counter(short) + Counter({name for brief, name in pairs if brief != name})
-    return [brief if taken[brief] == 1 else name for brief, name in pairs]
-
-
-def _stem(name: str) -> str:
-    """Return a path without the suffix of an image."""
-    path = Path(name)
-    if path.suffix.lower() not in SUFFIXES:
-        return name
-    shorter = path.with_suffix("")
-    return (shorter.with_suffix("") if shorter.suffix == ".nii" else shorter).as_posix()
+    short = [SUFFIX.sub("", name) for name in whole]
+    taken = Counter(short + whole)
+    return [brief if taken[brief] == 1 else name for brief, name in zip(short, whole, strict=True)]
 
 
 def from_csv(
@@ -146,195 +130,155 @@ def from_csv(
     path = Path(path).expanduser()
     text, notes = _read(path), list[str]()
     roles = _roles(text, columns or {}, path, notes)
-    if "path" not in roles or ("label" not in roles and positive not in text):
-        roles |= _one_hot(text, roles, path, notes)
-    studies = pd.DataFrame({c: _typed(text[c]) for c in text})
-    for role, column in roles.items():
-        studies[role] = text[column]
-    if positive and positive in text and set(text[positive]) <= {"", *_FLAGS}:
-        studies["label"] = text[positive].replace("", "0")
-        blank = int((text[positive] == "").sum())
-        notes += [f"{blank} blank cells of '{positive}' read as not present"] if blank else []
-    folder = Path(image_dir).expanduser() if image_dir is not None else path.parent
+    label = _label(text, roles, positive, path, notes)
+    text |= {role: text[column] for role, column in roles.items()} | {"label": label}
+    folder = Path(image_dir or path.parent).expanduser().resolve()
     if not folder.is_dir():
         raise StudyTableError(f"{folder}: no such folder; image_dir is where the images lie.")
-    studies["image_id"] = text["image_id"] if "image_id" in text else image_ids(studies["path"])
-    studies["path"] = _locate(studies["path"], folder.resolve(), path, notes)
-    for column in [c for c in map(str, text) if c.endswith("_path")]:
+    if "image_id" not in text:
+        text["image_id"] = pd.Series(image_ids(text["path"]))
+    text["path"] = _locate(text["path"], folder, path, notes)
+    if "patient_id" not in text:
+        told = patients_by_publisher(text["path"], notes)
+        text["patient_id"] = pd.Series(told) if told else text["image_id"]
+    typed = {c: values if c in COLUMNS else _typed(values) for c, values in text.items()}
+    studies = pd.DataFrame({"split": "", **typed})
+    for column in [c for c in text if c.endswith("_path")]:
         studies[column] = [str(path.resolve().parent / v) if v else "" for v in text[column]]
-    if "split" not in studies:
-        studies["split"] = ""
-    if "patient_id" not in studies:
-        told = patients_by_publisher(studies["path"])
-        studies["patient_id"] = told or studies["image_id"]
-        notes += [f"patients read from the paths, such as '{told[0]}'"] if told else []
-    studies = note(_one_row_per_file(studies, notes), *notes)
-    return check_studies(
-        choose_finding(studies, positive, uncertain, name=str(path)), name=str(path)
-    )
+    if {plain(c) for c in text} >= _BOX:  # one row per box, as in RSNA's tables
+        rows, studies = len(studies), studies.drop_duplicates(["path", "label"])
+        notes += [f"{rows} rows with one box each joined to {len(studies)} images"]
+    studies = choose_finding(note(studies, *notes), positive, uncertain, name=str(path))
+    return check_studies(studies, name=str(path))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> dict[str, pd.Series[str]]:
     """Return a CSV file as text, as it stands: 007 is not a number, "None" and "NA" are labels."""
+    if not path.exists():
+        raise StudyTableError(f"{path}: no such file; give a CSV study table.")
+    how: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        with path.open("rb") as file:
-            head = file.readline(1 << 16).decode("utf-8", "replace")
-        packed = path.suffix.lower() in (".zip", ".gz", ".bz2", ".xz", ".zst")
-        text = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True,
-            sep="," if packed else max(",;\t", key=head.count),
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise StudyTableError(f"{path}: no such file; give a CSV study table.") from error
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
-        raise StudyTableError(
-            f"{path}: this is not a CSV table in UTF-8 ({' '.join(str(error).split())}); expected "
-            "a header line with at least 'path' and 'label'."
-        ) from error
-    if not isinstance(text.index, pd.RangeIndex):
-        raise StudyTableError(
-            f"{path}: its rows have more fields than its header line; quote fields that contain a "
-            "separator."
-        )
-    text = unguarded(text)
-    text.columns = pd.Index([str(c).strip() for c in text.columns])
-    return pd.DataFrame({c: text[c].fillna("").str.strip() for c in text})
+        widths = {sep: pd.read_csv(path, sep=sep, nrows=0, **how).shape[1] for sep in ",;\t"}
+        sep = max(widths, key=widths.__getitem__)
+        text = unguarded(pd.read_csv(path, sep=sep, skipinitialspace=True, **how))
+        if not isinstance(text.index, pd.RangeIndex):
+            raise ValueError("its rows have more fields than its header line; quote separators")
+        return {str(c).strip(): text[c].fillna("").str.strip() for c in text}
+    except Exception as error:  # of pandas, or of any library that unpacks
+        why = " ".join(str(error).split())
+        raise StudyTableError(f"{path}: this is not a CSV table in UTF-8 ({why}).") from error
 
 
 def _typed(values: pd.Series[str]) -> pd.Series[Any]:
     """Return numbers where all values are and none would lose a leading zero, else text."""
-    missing = values.isin(_MISSING)
-    known = values[~missing]
-    if len(known) and known.isin(("True", "False")).all() and not missing.any():
+    if set(values) <= {"True", "False"}:
         return values == "True"
+    known = values.mask(values.isin(_MISSING))
     numbers = pd.to_numeric(known, errors="coerce")
-    if numbers.notna().all() and not known.str.match(r"[+-]?0\d").any():
-        return numbers.reindex(values.index)
-    return values.mask(missing)
+    is_text = (numbers.isna() & known.notna()) | known.str.match(r"[+-]?0\d", na=False)
+    return known if is_text.any() else numbers
 
 
 def _roles(
-    text: pd.DataFrame, columns: Mapping[str, str], path: Path, notes: list[str]
+    text: dict[str, pd.Series[str]], given: Mapping[str, str], path: Path, notes: list[str]
 ) -> dict[str, str]:
     """Return which column is the path, label, split and patient: as given, or by its name."""
-    names = [str(c) for c in text]
-    wrong = [*(set(columns) - {"path", "label", "patient", "split"}),
-             *(c for c in columns.values() if c not in text)]  # fmt: skip
-    if wrong:
-        raise StudyTableError(
-            f"{path}: no column '{wrong[0]}'; columns are given for path, label, patient and "
-            f"split, and the table has {', '.join(names)}."
-        )
+    for wrong in [*(set(given) - set(_KNOWN)), *(c for c in given.values() if c not in text)]:
+        raise StudyTableError(f"{path}: no column '{wrong}'; the table has {', '.join(text)}.")
     roles: dict[str, str] = {}
-    for role, known in _KNOWN.items():
-        here = sorted(
-            (c for c in names if _plain(c) in known), key=lambda c: known.index(_plain(c))
-        )
+    for role, words in _KNOWN.items():
+        name = "patient_id" if role == "patient" else role
+        chosen = given.get(role, name)
+        here = [c for word in words.split() for c in text if plain(c) == word]
         if role == "split":
-            here = [c for c in here if c == role or all(map(split_word, text[c]))]
-        given = columns.get(role.removesuffix("_id"))
-        chosen = given or (role if role in text else here[0] if here else None)
-        if role == "label" and chosen in here[:1] and chosen != role and len(here) > 1:
-            raise StudyTableError(
-                f"{path}: the columns {', '.join(here)} may all be the label; choose one with "
-                f"columns={{'label': '{here[0]}'}} or --label-column."
-            )
-        if chosen:
-            roles[role] = chosen
-            if chosen not in (role, given):
-                notes.append(f"column '{chosen}' read as {role.removesuffix('_id')}")
+            here = [c for c in here if all(map(split_word, text[c]))]
+        if chosen in text:
+            roles[name] = chosen
+        elif role == "label" and len(here) > 1:
+            what = f"the columns {', '.join(here)} may all be the label"
+            raise StudyTableError(f"{path}: {what}; {_NAME_THEM}.")
+        elif here:
+            roles[name] = here[0]
+            notes.append(f"column '{here[0]}' read as {role}")
     return roles
 
 
-def _one_hot(
-    text: pd.DataFrame, roles: dict[str, str], path: Path, notes: list[str]
-) -> dict[str, str]:
-    """Return the role of a label made from one column of 0 and 1 per class, or say what lacks."""
-    names = [str(c) for c in text]
-    flags = [c for c in names if c not in roles.values() and set(text[c]) <= {"", *_FLAGS}]
-    ones = text[flags].isin(("1", "1.0"))
-    if "path" in roles and len(flags) > 1 and (ones.sum(axis=1) == 1).all():
-        text["label"] = ones.idxmax(axis=1)
+def _label(
+    text: dict[str, pd.Series[str]], roles: dict[str, str], positive: str | None, path: Path,
+    notes: list[str],
+) -> pd.Series[str]:  # fmt: skip
+    """Return the column of one finding, the one of labels, or the names of columns with a 1."""
+    flags = [c for c in text if c not in roles.values() and set(text[c]) <= _FLAGS]
+    ones = pd.DataFrame({c: text[c].isin(("1", "1.0")) for c in flags})
+    hint = _NAME_THEM
+    if "path" not in roles:
+        hint = "write its header line" if any("/" in c for c in text) else _NAME_THEM
+    elif positive and positive in text and set(text[positive]) <= _FLAGS:
+        blank = int((text[positive] == "").sum())
+        notes += [f"{blank} blank cells of '{positive}' read as not present"] if blank else []
+        return text[positive].replace("", "0")
+    elif "label" in roles:
+        return text[roles["label"]]
+    elif len(flags) > 1 and (ones.sum(axis=1) == 1).all():
         notes.append(f"label read from the columns {', '.join(flags)}")
-        return {"label": "label"}
-    lacking = "path" if "path" not in roles else "label"
-    hint = "a study table needs at least 'path' and 'label'; name yours with columns=, such as " \
-        "--path-column and --label-column"  # fmt: skip
-    if lacking == "label" and flags:
-        hint = f"choose one of {', '.join(flags)} as the finding, with positive= or --positive"
-    elif any("/" in c for c in names):
-        hint = "it seems to have no header line; write one, or give the folder of the images"
-    raise StudyTableError(
-        f"{path}: the column '{lacking}' is missing; found {', '.join(names)}; {hint}."
-    )
+        return ones.idxmax(axis=1).astype(str)
+    elif flags:
+        hint = f"choose one of {', '.join(flags)} as the finding with positive= (--positive)"
+    what = f"the column '{'label' if 'path' in roles else 'path'}' is missing"
+    raise StudyTableError(f"{path}: {what}; found {', '.join(text)}; {hint}.")
 
 
-def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str]) -> list[str]:
+def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str]) -> pd.Series[str]:
     """Return the file that each path leads to; one that leads nowhere stays as it stands."""
     index: dict[str, list[Path]] | None = None
     found, by_name = [], 0
     for row, value in enumerate(values, 1):
-        where = _existing(value, folder)
-        if value and where is None and not re.search(r"[/\\]", value):
+        places = _existing(value, folder)
+        if value and not places and not re.search(r"[/\\]", value):
             index = _index(folder) if index is None else index
-            hits = index.get(value, [])
-            if len(hits) > 1:
-                raise StudyTableError(
-                    f"{table}: '{value}' in row {row} leads to {hits[0]} and to {hits[1]}; write "
-                    "the path with its folder, or give image_dir (--image-dir)."
-                )
-            where = str(hits[0]) if hits else None
-            by_name += bool(hits)
-        if where is not None and os.path.isdir(where):
-            raise StudyTableError(
-                f"{table}: '{value}' in row {row} is a folder; a row names one file, so write its "
-                "name, one row per image."
+            places = index.get(value, [])
+            by_name += bool(places)
+        if len(places) > 1 or any(place.is_dir() for place in places):
+            fault = (
+                "leads to " + " and to ".join(map(str, places[:2])) if places[1:] else "is a folder"
             )
-        found.append(where or (str(folder / value) if value else ""))
+            raise StudyTableError(f"{table}: '{value}' in row {row} {fault}; write a file's path.")
+        found.append(str(places[0] if places else folder / value) if value else "")
     notes += [f"{by_name} images found by their name below {folder}"] if by_name else []
-    return found
+    return pd.Series(found)
 
 
-def _existing(value: str, folder: Path) -> str | None:
+def _existing(value: str, folder: Path) -> list[Path]:
     """Return the file or folder of this path: as it stands, by Windows' rule, or below `folder`."""
-    if not value or "\0" in value:
-        return None
     name = os.path.expanduser(value)
     parts = name.replace("\\", "/").split("/")
-    inner = ["/".join(parts[k:]) for k in range(len(parts) - 1)]
-    tries = [folder / name, *(folder / part for part in inner), folder.parent / inner[0]] if inner \
-        else [folder / name]  # fmt: skip
-    return next((str(place) for place in tries if os.path.exists(place)), None)
+    tries = [folder / name, *(folder.joinpath(*parts[k:]) for k in range(len(parts) - 1))]
+    if len(parts) > 1:
+        tries.append(folder.parent.joinpath(*parts))
+    place = next(filter(os.path.exists, tries), None) if value else None
+    return [place] if place else []
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:
     """Return the images below a folder by name and by name without suffix."""
     index: dict[str, list[Path]] = defaultdict(list)
     for file in walk_files(folder).files:
-        if file.suffix.lower() in SUFFIXES and not is_mask(file.relative_to(folder)):
+        if SUFFIX.search(file.name) and not is_mask(file.relative_to(folder)):
             index[file.name].append(file)
-            index[_stem(file.name)].append(file)
+            index[SUFFIX.sub("", file.name)].append(file)
     return index
 
 
-def patients_by_publisher(paths: Iterable[str]) -> list[str]:
+def patients_by_publisher(paths: Iterable[str], notes: list[str]) -> list[str]:
     """Return the patient of each file where all paths follow one publisher's rule, else []."""
     names = [Path(path).as_posix() for path in paths]
     for pattern in _PATIENTS:
         found = [re.search(pattern, name) for name in names]
-        if found and all(found):
-            return [match.group(1) for match in found if match]
+        if names and all(found):
+            patients = [match[match.lastindex or 0] for match in found if match]
+            notes.append(f"patients read from the paths, such as '{patients[0]}'")
+            return patients
     return []
-
-
-def _one_row_per_file(studies: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Join the rows of a table that has one per box (RSNA) where they agree in the label."""
-    if not {_plain(str(c)) for c in studies} >= _BOX:
-        return studies
-    once = studies.drop_duplicates(["path", "label"])
-    if len(once) < len(studies):
-        notes.append(f"{len(studies)} rows with one box each joined to {len(once)} images")
-    return once
 
 
 def choose_finding(
@@ -342,37 +286,29 @@ def choose_finding(
 ) -> pd.DataFrame:
     """Make one label per image of uncertain ones and of several findings; see :func:`from_csv`."""
     labels = plain_labels(studies["label"])
-    if uncertain not in (None, "ignore", "positive", "negative"):
-        raise StudyTableError(f"uncertain='{uncertain}'; give ignore, positive or negative.")
     unsure = labels.eq("-1") & (set(labels) <= {"-1", "0", "1"})
     if unsure.any():
-        if uncertain is None:
-            raise StudyTableError(
-                f"{name}: {int(unsure.sum())} of {len(labels)} labels are -1, which means "
-                "uncertain; choose what becomes of them with uncertain= (--uncertain): ignore, "
-                "positive or negative."
-            )
-        note(studies, f"{int(unsure.sum())} uncertain labels (-1): {uncertain}")
+        if uncertain not in ("ignore", "positive", "negative"):
+            what = f"{unsure.sum()} of {len(labels)} labels are -1, which means uncertain"
+            fix = f"uncertain='{uncertain}'; give ignore, positive or negative (--uncertain)"
+            raise StudyTableError(f"{name}: {what}; {fix}.")
+        note(studies, f"{unsure.sum()} uncertain labels (-1): {uncertain}")
         labels = labels.mask(unsure, "1" if uncertain == "positive" else "0")
         if uncertain == "ignore":
             studies, labels = studies[~unsure], labels[~unsure]
-    findings = _findings(labels)
-    several = findings.str.len() > 1
-    known = sorted({finding for cell in findings for finding in cell}, key=natural)
-    if several.any() and positive is None:
-        raise StudyTableError(
-            f"{name}: '{labels[several].iloc[0]}' names several findings, as do "
-            f"{int(several.sum())} labels; choose one with positive= (--positive): "
-            f"{', '.join(known)}."
-        )
+    cells = _findings(labels)
+    known = sorted(set(cells.explode()), key=natural)
+    several = labels[cells.str.len() > 1]
+    listed = ", ".join(known)
     if positive is not None:
-        flags = {"0", "1"} >= set(known) and positive not in known
-        wanted = "1" if flags and positive in studies else positive
+        wanted = "1" if positive in studies and set(known) <= {"0", "1"} else positive
         if wanted not in known:
-            raise StudyTableError(
-                f"{name}: no label is '{positive}'; give positive= one of {', '.join(known)}."
-            )
-        labels = findings.map(lambda cell: positive if wanted in cell else f"no {positive}")
+            what = f"no label is '{positive}'; give positive= one of {listed}"
+            raise StudyTableError(f"{name}: {what}.")
+        labels = cells.map(lambda cell: positive if wanted in cell else f"no {positive}")
+    elif len(several):
+        what = f"'{several.iloc[0]}' names several findings, as do {len(several)} labels"
+        raise StudyTableError(f"{name}: {what}; choose with positive= (--positive): {listed}.")
     return studies.assign(label=labels)
 
 
@@ -381,37 +317,30 @@ def _findings(labels: pd.Series[str]) -> pd.Series[Any]:
     alone = set(labels)
     cells = labels.str.split(r"\s*[|;]\s*", regex=True)
     commas = labels.str.split(r"\s*,\s*", regex=True)
-    listed = commas.map(lambda cell: len(cell) > 1 and set(cell) <= alone)
-    return cells.where(~listed, commas)
+    listed = commas.map(lambda parts: len(parts) > 1 and alone.issuperset(parts))
+    return commas.where(listed.astype(bool), cells)
 
 
 def plain_labels(labels: pd.Series[Any]) -> pd.Series[str]:
     """Return labels as stripped text; whole numbers without decimals, "1.0" as "1"."""
-    text = _text(labels)
-    whole = text.str.fullmatch(r"[+-]?\d+(\.0*)?")
-    if text.empty or not whole.all():
-        return text
-    return text.map(lambda value: str(int(value.partition(".")[0])))
+    text = text_of(labels)
+    whole = text.str.fullmatch(r"[+-]?\d+(\.0*)?").all()
+    return text.map(lambda value: str(int(value.partition(".")[0]))) if whole else text
 
 
-def _text(values: pd.Series[Any]) -> pd.Series[str]:
+def text_of(values: pd.Series[Any]) -> pd.Series[str]:
+    """Return values as stripped strings, "" for missing ones."""
     return values.astype(object).where(values.notna(), "").astype(str).str.strip()
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).lower()
 
 
 def require_columns(
     studies: pd.DataFrame, columns: Iterable[str], *, name: str = "study table"
 ) -> None:
     """Raise a StudyTableError that names the columns which a table lacks."""
-    missing = [c for c in columns if c not in studies]
+    missing = ", ".join(c for c in columns if c not in studies)
     if missing:
-        raise StudyTableError(
-            f"{name}: missing column(s) {', '.join(missing)}; expected {', '.join(columns)}, as "
-            "load(), from_folder() and from_csv() make them."
-        )
+        needed = ", ".join(columns)
+        raise StudyTableError(f"{name}: missing column(s) {missing}; expected {needed}.")
 
 
 def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.DataFrame:
@@ -440,59 +369,37 @@ def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.Dat
         or a patient who is in more than one split.
     """
     require_columns(studies, COLUMNS, name=name)
-    if studies.empty:
-        raise StudyTableError(f"{name}: it has no rows; expected one row for each image.")
-    studies = studies.assign(**{c: _text(studies[c]) for c in COLUMNS})
+    studies = studies.assign(**{c: text_of(studies[c]) for c in COLUMNS}).reset_index(drop=True)
     studies["label"] = plain_labels(studies["label"])
+    for fault in _faults(studies):
+        raise StudyTableError(f"{name}: {fault}.")
+    studies["split"] = studies["split"].map(split_word)
+    rest = [c for c in studies if c not in COLUMNS]
+    return studies[[*COLUMNS, *rest]]
+
+
+def _faults(studies: pd.DataFrame) -> Iterator[str]:
+    """Yield what is wrong with the rows of a table."""
+    if studies.empty:
+        yield "it has no rows; expected one row for each image"
     for column in ("path", "label", "patient_id"):
-        empty = studies[column] == ""
-        if empty.any():
-            raise StudyTableError(
-                f"{name}: '{column}' is empty in row {int(empty.to_numpy().argmax()) + 1}; "
-                "fill it in or leave the row out."
-            )
-    check_spelling(studies["label"], name=name)
-    studies["split"] = _check_splits(studies["split"], name)
-    _check_twice(studies, name)
-    homes = studies[studies["split"] != ""].groupby("patient_id")["split"].nunique()
-    if (homes > 1).any():
-        raise StudyTableError(
-            f"{name}: patient '{homes[homes > 1].index[0]}' is in more than one split, so the test "
-            "would not be of unseen patients; put each patient in one, or use split_by_patient."
-        )
-    rest = [c for c in studies.columns if c not in COLUMNS]
-    return studies[[*COLUMNS, *rest]].reset_index(drop=True)
-
-
-def _check_splits(splits: pd.Series[str], name: str) -> pd.Series[str]:
-    """Return train, val, test or "" for the words of a split."""
-    words = splits.map(lambda value: split_word(value) if value else "")
-    unknown = sorted(set(splits[(words == "") & (splits != "")]))
-    if unknown:
-        raise StudyTableError(
-            f"{name}: unknown split '{unknown[0]}'; expected train, val, test (or a usual word for "
-            "one, such as training or valid) or nothing."
-        )
-    blank = words == ""
-    if blank.any() and not blank.all():
-        raise StudyTableError(
-            f"{name}: {int(blank.sum())} of {len(words)} rows have no split, the first in row "
-            f"{int(blank.to_numpy().argmax()) + 1}; fill it in, or leave the split of all rows "
-            "blank to have them split by patient."
-        )
-    return words
-
-
-def _check_twice(studies: pd.DataFrame, name: str) -> None:
-    """Refuse an id or a file (or one frame of it) that stands in two rows."""
+        for row in studies.index[studies[column] == ""] + 1:
+            yield f"'{column}' is empty in row {row}; fill it in or leave the row out"
+    yield from spelled_twice(studies["label"])
+    words = studies["split"].map(split_word)
+    for word in studies.loc[(words == "") & (studies["split"] != ""), "split"]:
+        yield f"unknown split '{word}'; expected train, val, test (training, valid, ...) or nothing"
+    blank = words.index[words == ""] + 1
+    if 0 < len(blank) < len(words):
+        some = f"{len(blank)} of {len(words)} rows have no split, the first in row {blank[0]}"
+        yield f"{some}; fill it in, or leave it blank in all rows to have them split by patient"
     files = studies["path"].map(lambda path: os.path.normcase(os.path.abspath(path)))
     frames = studies["frame"].astype(str) if "frame" in studies else ""
     for what, values in (("path", files + frames), ("image_id", studies["image_id"])):
-        twice = values.duplicated(keep=False).to_numpy()
-        if twice.any():
-            first = studies[twice].iloc[0]
-            rows = [i + 1 for i in range(len(values)) if values.iloc[i] == values[twice].iloc[0]]
-            raise StudyTableError(
-                f"{name}: {what} '{first[what]}' stands in {len(rows)} rows ({rows[0]} and "
-                f"{rows[1]}); each image needs one row and an id of its own."
-            )
+        for value in values[values.duplicated()]:
+            rows = values.index[values == value] + 1
+            yield (f"{what} '{studies[what].iloc[rows[0] - 1]}' stands in {len(rows)} rows "
+                   f"({rows[0]} and {rows[1]}); each image needs its own row and id")  # fmt: skip
+    homes = words.groupby(studies["patient_id"]).nunique()
+    for patient in homes.index[homes > 1]:
+        yield f"patient '{patient}' is in more than one split; put each in one, or split_by_patient"
