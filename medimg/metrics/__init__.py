@@ -18,13 +18,19 @@ from medimg.metrics.intervals import (
     Estimate,
     bootstrap,
     mean_by_patient,
-    patient_codes,
     share_by_patient,
     wilson,
 )
-from medimg.metrics.predictions import Predictions
-from medimg.metrics.roc import auc, auc_difference, average_precision, pr_curve, roc_curve
-from medimg.metrics.thresholds import Threshold, choose_threshold
+from medimg.metrics.predictions import Predictions, patient_codes
+from medimg.metrics.roc import (
+    Threshold,
+    auc,
+    auc_difference,
+    average_precision,
+    choose_threshold,
+    pr_curve,
+    roc_curve,
+)
 from medimg.metrics.use import (
     NaturalFrequencies,
     decision_curve,

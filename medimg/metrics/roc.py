@@ -1,4 +1,4 @@
-"""How well scores rank: ROC and precision-recall curves, the areas under them, and differences.
+"""How well scores rank, and where to cut them: curves, areas, their differences, thresholds.
 
 DeLong's method is written here by its structural components: for each positive image the share of
 negative images that score lower, and the reverse. Sorting gives all of them in O(n log n). Summing
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from scipy.special import expit, logit
 from medimg.errors import MetricsError
 from medimg.metrics import intervals
 from medimg.metrics.intervals import TINY, Estimate, Measure, undefined
-from medimg.metrics.predictions import Floats, Predictions, Rows, check_level, require_binary
+from medimg.metrics.predictions import Floats, Ints, Predictions, Rows
 
 Scale = Literal["logit", "plain"]
 
@@ -69,28 +69,24 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
     >>> auc(Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9]))
     0.778 (0.173 to 0.983)
     """
-    require_binary(predictions)
-    check_level(level)
     return area(predictions.rows, scale=scale).interval(level)
 
 
 def area(data: Rows, *, scale: Scale = "logit") -> Measure:
     """AUC of rows whose scores may be any finite numbers, as a measure by patient."""
-    part, patients = np.zeros(len(data.score)), []
-    sides = {"positive": data.positive, "negative": ~data.positive}
-    for name, side in sides.items():
-        if not side.any():
-            return intervals.nothing(f"no {name} image", data.size)
-    pos, neg = sides.values()
-    won = [_placements(data.score[pos], data.score[neg]),
-           1 - _placements(data.score[neg], data.score[pos])]  # fmt: skip
-    value = min(1.0, float(won[0].mean()))  # rounding may pass 1
-    for side, share in zip((pos, neg), won, strict=True):
-        n = int(np.count_nonzero(np.bincount(data.patient[side])))
-        part[side] = math.sqrt(n / max(n - 1, 1)) * (share - value) / len(share)
+    if data.lacking:
+        return intervals.nothing(data.lacking, data.size)
+    won, part, patients = np.empty(len(data.score)), np.empty(len(data.score)), []
+    pos, neg = data.positive, ~data.positive
+    won[pos] = _placements(data.score[pos], data.score[neg])
+    won[neg] = 1 - _placements(data.score[neg], data.score[pos])
+    value = min(1.0, float(won[pos].mean()))  # rounding may pass 1
+    for side in (pos, neg):
+        n = len(np.unique(data.patient[side]))
+        part[side] = math.sqrt(n / max(n - 1, 1)) * (won[side] - value) / side.sum()
         patients.append(n)
-    parts = np.bincount(data.patient, weights=part, minlength=data.size).astype(float)
-    error = math.sqrt(float(np.sum(parts**2)))
+    parts = np.bincount(data.patient, weights=part, minlength=data.size).astype(np.float64)
+    error = math.sqrt(float(parts @ parts))
 
     def interval(level: float) -> Estimate:
         if min(patients) == 1 or error < TINY:
@@ -217,9 +213,7 @@ def auc_difference(
     >>> auc_difference(one, one.with_scores([0.5, 0.6, 0.2, 0.4, 0.3, 0.7])).difference
     0.222 (-0.440 to 0.697)
     """
-    check_level(level)
-    require_binary(first)
-    require_binary(second)
+    data, scores = first.rows, second.rows.score
     if len(first) != len(second):
         raise MetricsError(
             f"the first model has {len(first)} rows and the second {len(second)}; a paired "
@@ -234,15 +228,13 @@ def auc_difference(
             "and use one reference standard"
         )
     # The patients are those of the first: they belong to the images, not to a model.
-    data = first.rows
-    areas = [area(data), area(Rows(data.positive, second.y_score, data.patient, data.size))]
-    aucs = [a.interval(level) for a in areas]
-    gap = areas[0].value - areas[1].value
-    if not math.isnan(gap) and np.sum((areas[0].parts - areas[1].parts) ** 2) < TINY**2:
+    areas = [area(data), area(replace(data, score=scores))]
+    gap, p_value = intervals.difference(*areas, level=level)
+    if not data.lacking and np.sum((areas[0].parts - areas[1].parts) ** 2) < TINY**2:
         reason = "the two models rank alike or perfectly, so the difference shows no variance"
-        same = Estimate(gap, math.nan, math.nan, level, "DeLong", reason)
-        return AucDifference(same, math.nan, *aucs)
-    return AucDifference(*intervals.difference(*areas, level=level), *aucs)
+        gap = Estimate(areas[0].value - areas[1].value, math.nan, math.nan, level, "DeLong", reason)
+        p_value = math.nan
+    return AucDifference(gap, p_value, *(a.interval(level) for a in areas))
 
 
 def roc_curve(predictions: Predictions) -> pd.DataFrame:
@@ -271,11 +263,12 @@ def roc_curve(predictions: Predictions) -> pd.DataFrame:
     >>> curve["sensitivity"].tolist()
     [0.0, 0.5, 0.5, 1.0, 1.0]
     """
-    thresholds, tp, fp, reason = _curve(predictions)
+    data = predictions.rows
+    thresholds, tp, fp = _counts(data)
     with np.errstate(invalid="ignore"):
         rates = {"sensitivity": np.r_[0, tp] / tp[-1], "specificity": 1 - np.r_[0, fp] / fp[-1]}
     curve = pd.DataFrame({"threshold": np.r_[np.inf, thresholds], **rates})
-    curve.attrs["reason"] = reason
+    curve.attrs["reason"] = data.lacking
     return curve
 
 
@@ -305,28 +298,28 @@ def pr_curve(predictions: Predictions) -> pd.DataFrame:
     >>> curve["precision"].round(2).tolist()
     [1.0, 0.5, 0.67, 0.5]
     """
-    thresholds, tp, fp, reason = _curve(predictions)
+    data = predictions.rows
+    thresholds, tp, fp = _counts(data)
     with np.errstate(invalid="ignore"):
-        rates = {"recall": tp / tp[-1], "precision": tp / (tp + fp)}
-    curve = pd.DataFrame({"threshold": thresholds, **rates})
-    curve.attrs["reason"] = "" if tp[-1] else reason
-    return curve
+        curve = pd.DataFrame({"threshold": thresholds, "recall": tp / tp[-1]})
+    curve.attrs["reason"] = "" if tp[-1] else data.lacking
+    return curve.assign(precision=tp / (tp + fp))
 
 
-def _curve(predictions: Predictions) -> tuple[Floats, Floats, Floats, str]:
-    """Distinct scores, falling; positives and negatives scored at least so; what is absent."""
-    require_binary(predictions)
-    order = np.argsort(-predictions.y_score, kind="stable")
-    score, positive = predictions.y_score[order], predictions.y_true[order] == 1
-    last = np.r_[np.flatnonzero(np.diff(score)), len(score) - 1]
-    tp, fp = (np.cumsum(side)[last].astype(np.float64) for side in (positive, ~positive))
-    reason = "" if tp[-1] and fp[-1] else f"no {'negative' if tp[-1] else 'positive'} image"
-    return score[last], tp, fp, reason
+def _falling(data: Rows) -> tuple[Ints, Ints]:
+    """Order of the images by falling score, and the place of the last of each distinct score."""
+    order = np.argsort(-data.score, kind="stable")
+    return order, np.r_[np.flatnonzero(np.diff(data.score[order])), len(order) - 1]
 
 
-def average_precision(
-    predictions: Predictions, *, level: float = 0.95, rng: np.random.Generator | None = None
-) -> Estimate:
+def _counts(data: Rows) -> tuple[Floats, Floats, Floats]:
+    """Return the distinct scores, falling, and how many positive and negative reach each."""
+    order, last = _falling(data)
+    tp = np.cumsum(data.positive[order], dtype=np.float64)[last]
+    return data.score[order[last]], tp, last + 1 - tp
+
+
+def average_precision(predictions: Predictions, *, level: float = 0.95) -> Estimate:
     """Average precision (the step-wise area under the precision-recall curve).
 
     Parameters
@@ -335,8 +328,6 @@ def average_precision(
         Of two classes; scores need only rank.
     level : float
         Confidence level, in (0, 1).
-    rng : numpy.random.Generator, optional
-        For the bootstrap; by default seeded with 0, so that results repeat.
 
     Returns
     -------
@@ -354,21 +345,145 @@ def average_precision(
     >>> average_precision(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])).value
     0.8333333333333333
     """
-    require_binary(predictions)
-    check_level(level)
     data = predictions.rows
     if not data.positive.any():
-        return undefined("no positive image", level=level)
-    order = np.argsort(-data.score, kind="stable")
-    positive, patient = data.positive[order], data.patient[order]
-    last = np.r_[np.flatnonzero(np.diff(data.score[order])), len(order) - 1]
+        return undefined(data.lacking, level=level)
+    order, last = _falling(data)
+    positive = data.positive[order]
 
     def value(times: Floats) -> Floats:
         """Average precision of each sample, in which image i is times[:, i] times."""
         tp = np.cumsum(times * positive, axis=1)[:, last]
         called = np.maximum(np.cumsum(times, axis=1)[:, last], 1)  # 0 / 1 before the first
-        with np.errstate(invalid="ignore"):
-            steps = np.diff(tp, prepend=0.0, axis=1) * tp / called
-            return np.asarray(steps.sum(axis=1) / tp[:, -1])
+        return np.asarray(
+            np.sum(np.diff(tp, prepend=0.0, axis=1) * tp / called, axis=1) / tp[:, -1]
+        )
 
-    return intervals.bootstrap_images(value, patient, level, rng)
+    return intervals.bootstrap_images(value, data.patient[order], level)[0]
+
+
+Rule = Literal["youden", "sensitivity", "specificity", "cost"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score from which on an image is called positive, and where it comes from.
+
+    Attributes
+    ----------
+    value : float
+        Positive when score >= value; infinity calls no image positive.
+    rule : str
+        How it was chosen, in words.
+    chosen_on : str
+        The data that it was chosen on, in words; empty when it was given by hand.
+    sensitivity, specificity : float
+        On these data, not on the test data; NaN when given by hand.
+    """
+
+    value: float
+    rule: str = "given by hand"
+    chosen_on: str = ""
+    sensitivity: float = math.nan
+    specificity: float = math.nan
+    ids: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """The images it was chosen on, so that `evaluate` can tell when they are tested again."""
+
+    def __str__(self) -> str:
+        where = f", chosen on {self.chosen_on}" if self.chosen_on else ""
+        return f"{self.value:.4g} ({self.rule}{where})"
+
+
+def as_threshold(threshold: float | Threshold) -> Threshold:
+    """Take a number as a threshold that was given by hand."""
+    if isinstance(threshold, Threshold):
+        return threshold
+    if not 0 <= threshold <= 1:
+        raise MetricsError(f"threshold is {threshold}; expected a probability from 0 to 1")
+    return Threshold(float(threshold))
+
+
+def choose_threshold(
+    predictions: Predictions, *, rule: Rule = "youden", floor: float = 0.9,
+    cost_ratio: float = 1.0, prevalence: float | None = None, chosen_on: str = "validation",
+) -> Threshold:  # fmt: skip
+    """Choose a threshold on validation predictions.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        Of the validation set. Choosing on the test set makes the test look better than it is.
+    rule : {"youden", "sensitivity", "specificity", "cost"}
+        Youden: the greatest sensitivity + specificity - 1. Sensitivity: the greatest specificity
+        with a sensitivity of at least `floor`; specificity: the reverse. Cost: the least expected
+        cost when a missed disease costs `cost_ratio` times as much as a false alarm.
+    floor : float
+        Least sensitivity or specificity, in (0, 1].
+    cost_ratio : float
+        Cost of a false negative over that of a false positive, above 0.
+    prevalence : float, optional
+        Share of patients with the disease where the model will be used (rule "cost"); by default
+        that of the validation set.
+    chosen_on : str
+        Name of the data, for reports.
+
+    Returns
+    -------
+    Threshold
+        Among equals, the one with the greater sensitivity.
+
+    Raises
+    ------
+    MetricsError
+        When a class is missing, a setting is out of range, or only calling every image negative
+        would keep the floor on specificity.
+
+    References
+    ----------
+    Youden WJ (1950) Cancer 3:32-35. Metz CE (1978) Semin Nucl Med 8:283-298.
+
+    Examples
+    --------
+    >>> val = Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9])
+    >>> print(choose_threshold(val, rule="sensitivity", floor=0.95))
+    0.3 (sensitivity at least 0.95, chosen on validation (6 images, 3 positive))
+    """
+    curve, n, positives = roc_curve(predictions), len(predictions), int(predictions.y_true.sum())
+    scores, sensitivity, specificity = curve.to_numpy().T
+    share = positives / n if prevalence is None else prevalence
+    cost = f"a miss costs {cost_ratio:g} false alarms, prevalence {share:.3g}"
+    rules = {  # what is to be greatest, and the rule in words
+        "youden": (sensitivity + specificity, "greatest Youden index"),
+        "sensitivity": (specificity, f"sensitivity at least {floor:g}"),
+        "specificity": (sensitivity, f"specificity at least {floor:g}"),
+        "cost": (cost_ratio * share * sensitivity + (1 - share) * specificity, cost),
+    }
+    for name, value, fine, expected in (
+        ("rule", rule, rule in rules, f"one of {', '.join(rules)}"),
+        ("floor", floor, 0 < floor <= 1, "a share above 0 and at most 1"),
+        ("cost_ratio", cost_ratio, 0 < cost_ratio < math.inf, "a number above 0"),
+        ("prevalence", prevalence, prevalence is None or 0 < prevalence < 1, "a share"),
+    ):
+        if not fine:
+            raise MetricsError(f"{name} is {value!r}; expected {expected}")
+    if curve.attrs["reason"]:
+        lacking = predictions.classes[0] if positives else predictions.positive
+        raise MetricsError(
+            f"no image of class {lacking!r} among the {n} {chosen_on} images, so no threshold can "
+            "be chosen; take a set that holds both classes"
+        )
+    allowed = np.isfinite(scores) | (rule == "cost")  # it may cost least to call no one
+    if rule in curve:
+        allowed &= curve[rule].to_numpy() >= floor - 1e-12
+    if not allowed.any():
+        raise MetricsError(
+            f"the highest scores belong to class {predictions.classes[0]!r}: a specificity of "
+            f"{floor:g} would call every image negative; lower the floor"
+        )
+    # The last of the best: scores fall along the curve, so that sensitivity is greatest there.
+    gain = np.where(allowed, rules[rule][0], -np.inf)
+    best = int(np.flatnonzero(gain >= gain.max() - 1e-12)[-1])
+    return Threshold(
+        float(scores[best]), rules[rule][1], f"{chosen_on} ({n} images, {positives} positive)",
+        sensitivity[best], specificity[best], frozenset(predictions.ids.tolist()),
+    )  # fmt: skip
