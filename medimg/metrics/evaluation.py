@@ -16,7 +16,14 @@ from sklearn.metrics import confusion_matrix as count_pairs
 
 from medimg.errors import MetricsError
 from medimg.metrics import roc
-from medimg.metrics.intervals import Estimate, Measure, bootstrap_sums, share, undefined
+from medimg.metrics.intervals import (
+    Estimate,
+    Measure,
+    bootstrap_sums,
+    share,
+    share_by_patient,
+    undefined,
+)
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
 from medimg.metrics.roc import Threshold, as_threshold
 
@@ -127,7 +134,10 @@ def confusion_matrix(
     array([[1, 1],
            [1, 1]])
     """
-    called = predictions.predicted(as_threshold(threshold).value)
+    return _count(predictions, predictions.predicted(as_threshold(threshold).value))
+
+
+def _count(predictions: Predictions, called: Ints) -> pd.DataFrame:
     names = predictions.classes
     cells = count_pairs(predictions.y_true, called, labels=range(len(names)))
     return pd.DataFrame(cells, pd.Index(names, name="true"), pd.Index(names, name="predicted"))
@@ -173,35 +183,32 @@ def evaluate(
     >>> result["sensitivity"], result["recall"].value
     (0.750 (0.301 to 0.954), 0.75)
     """
-    cut = None
+    known, cut = threshold is not None, None
     if predictions.is_binary:
         cut = as_threshold(0.5 if threshold is None else threshold)
     called = predictions.predicted(cut.value if cut else 0.5)
-    matrix = confusion_matrix(predictions, threshold=cut or 0.5)
-    estimates = {"accuracy": _share_of_all(predictions, called == predictions.y_true, level)}
-    counted = _of_matrix(predictions, called, matrix, ordinal, level)
+    matrix, right = _count(predictions, called), called == predictions.y_true
+    estimates = {"accuracy": share_by_patient(right, predictions.patient_ids, level=level)}
+    counted = _of_matrix(predictions, called, level, ordinal=ordinal)
     per_class = per_cut = None
     if cut:
-        rows = predictions.rows
-        part = {name: m.interval(level) for name, m in shares(rows, called == 1).items()}
-        prevalence = _share_of_all(predictions, rows.positive, level)
-        estimates = {"prevalence": prevalence} | estimates | part | counted
-        estimates["auc"] = roc.area(rows).interval(level)
-        estimates["average_precision"] = roc.average_precision(predictions, level=level)
+        ill = share_by_patient(predictions.y_true, predictions.patient_ids, level=level)
+        estimates = {"prevalence": ill} | estimates | rates(predictions, threshold=cut, level=level)
+        estimates |= counted | {
+            "auc": roc.auc(predictions, level=level),
+            "average_precision": roc.average_precision(predictions, level=level),
+        }
     else:
         classes = range(len(predictions.classes))
-        f1 = [counted.pop(f"f1 of {k}") for k in classes]
         alone = [predictions.one_vs_rest(k) for k in classes]
-        per_class, areas = _each("class", alone, [called == k for k in classes], level, f1)
-        macro = roc.mean_area(areas, level=level, reason=_reasons(matrix)["auc_macro"])
+        per_class, macro = _each("class", alone, [called == k for k in classes], level)
         estimates |= counted | {"auc_macro": macro}
         if ordinal:
             cuts = [predictions.at_least(k) for k in classes[1:]]
             per_cut, _ = _each("cut", cuts, [one.y_score >= 0.5 for one in cuts], level)
     return Evaluation(
         estimates, matrix, len(predictions), predictions.n_patients, cut, per_class,
-        _warnings(predictions, cut, matrix, given=threshold is not None),
-        predictions.count_text, per_cut,
+        _warnings(predictions, cut, matrix, given=known), predictions.count_text, per_cut,
     )  # fmt: skip
 
 
@@ -254,24 +261,22 @@ def shares(data: Rows, called: Bools) -> dict[str, Measure]:
     }
 
 
-def _share_of_all(predictions: Predictions, hit: Bools, level: float) -> Estimate:
-    everyone = np.ones(len(hit), dtype=bool)
-    return share(hit, everyone, predictions.codes, size=predictions.n_patients).interval(level)
-
-
 def _each(
-    what: str, alone: Sequence[Predictions], calls: Sequence[Bools], level: float,
-    f1: Sequence[Estimate] = (),
-) -> tuple[pd.DataFrame, list[Measure]]:  # fmt: skip
-    """Tabulate the metrics of several two-class readings of the same images; return the AUCs."""
+    what: str, alone: Sequence[Predictions], calls: Sequence[Bools], level: float
+) -> tuple[pd.DataFrame, Estimate]:
+    """Tabulate the metrics of several two-class readings of the same images; the mean AUC."""
     table, areas = [], [roc.area(one.rows) for one in alone]
-    for k, one in enumerate(alone):
-        found = {name: m.interval(level) for name, m in shares(one.rows, calls[k]).items()}
-        found |= {"f1": f1[k]} if f1 else {}
-        found["auc"] = areas[k].interval(level)
+    for one, called, area in zip(alone, calls, areas, strict=True):
+        found = {name: m.interval(level) for name, m in shares(one.rows, called).items()}
+        found["f1"] = _of_matrix(one, called.astype(np.int64), level)["f1"]
+        found["auc"] = area.interval(level)
         start = {what: one.positive, "n": int(one.y_true.sum())}
         table += [start | {"metric": m, "estimate": e} | asdict(e) for m, e in found.items()]
-    return pd.DataFrame(table).drop(columns=["level", "method"]), areas
+    mean = roc.mean_area(areas, level=level)
+    absent = [one.positive for one in alone if not one.y_true.any()]
+    if absent:
+        mean = undefined(f"no image is of class {absent[0]!r}", level=level)
+    return pd.DataFrame(table).drop(columns=["level", "method"]), mean
 
 
 def _warnings(
@@ -295,21 +300,20 @@ def _warnings(
 
 
 def _of_matrix(
-    predictions: Predictions, called: Ints, matrix: pd.DataFrame, ordinal: bool, level: float
+    predictions: Predictions, called: Ints, level: float, *, ordinal: bool = False
 ) -> dict[str, Estimate]:
     """Metrics of the confusion matrix, bootstrapped; or why these data do not define them."""
     size = len(predictions.classes)
-    names = list(_metrics(matrix.to_numpy(np.float64)[None], ordinal))
     cells = np.eye(size**2)[predictions.y_true * size + called]  # (N, K * K), one 1 per row
 
     def values(sums: Floats) -> Floats:
         return np.stack([*_metrics(sums.reshape(-1, size, size), ordinal).values()], axis=1)
 
     # Each class has its own patients, so the number per class is what limits these metrics.
-    found = bootstrap_sums(
-        values, cells, predictions.codes, level, patients=round(predictions.n_patients / size)
-    )
-    reasons = _reasons(matrix)
+    limit = round(predictions.n_patients / size)
+    found = bootstrap_sums(values, cells, predictions.codes, level, patients=limit)
+    reasons = _reasons(_count(predictions, called))
+    names = _metrics(np.ones((1, size, size)), ordinal)
     return {
         name: undefined(reasons[name], level=level) if np.isnan(estimate.value) else estimate
         for name, estimate in zip(names, found, strict=True)
@@ -345,23 +349,18 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
         if ordinal:
             found["kappa_quadratic"] = kappa(away**2)
             found["mean_absolute_error"] = np.sum(away * c, axis=(1, 2)) / n
-    return found | {f"f1 of {k}": f1[:, k] for k in range(size)}
+    return found
 
 
 def _reasons(matrix: pd.DataFrame) -> dict[str, str]:
     """Say what in the confusion matrix would leave each metric undefined."""
-    true, called = matrix.sum(axis=1), matrix.sum(axis=0)
-    both = true + called.to_numpy()
+    true, both = matrix.sum(axis=1), matrix.sum(axis=1) + matrix.sum(axis=0).to_numpy()
     absent = f"no image is of class {str(true.idxmin())!r}"
     idle = "no image is of, or was called, class {!r}"
     one = "all images are of one class, or all are called one class"
-    ratio = "no {}, so that the ratio would divide by 0"
+    ratio = "no {}, so that the ratio would divide by 0" if true.min() else absent
     return {
-        **dict.fromkeys(("mcc", "kappa", "kappa_quadratic"), one),
-        **dict.fromkeys(("balanced_accuracy", "auc_macro"), absent),
-        "lr_positive": absent if true.min() == 0 else ratio.format("false positive"),
-        "lr_negative": absent if true.min() == 0 else ratio.format("true negative"),
-        "f1": idle.format(str(matrix.index[1])),
-        "f1_macro": idle.format(str(both.idxmin())),
-        **{f"f1 of {k}": idle.format(str(name)) for k, name in enumerate(matrix.index)},
-    }
+        "balanced_accuracy": absent, "mcc": one, "kappa": one, "kappa_quadratic": one,
+        "f1": idle.format(str(matrix.index[1])), "f1_macro": idle.format(str(both.idxmin())),
+        "lr_positive": ratio.format("false positive"), "lr_negative": ratio.format("true negative"),
+    }  # fmt: skip

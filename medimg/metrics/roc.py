@@ -138,15 +138,13 @@ def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.9
     return Estimate(value, bound(0.0), bound(1.0), level, "DeLong")
 
 
-def mean_area(measures: Sequence[Measure], *, level: float, reason: str) -> Estimate:
+def mean_area(measures: Sequence[Measure], *, level: float) -> Estimate:
     """Mean of several areas over the same patients, with DeLong's variance of the mean.
 
     What a patient adds to the error of the mean is the mean of what it adds to each AUC, so that
     the AUCs' dependence on the same images is accounted for.
     """
     value = float(np.mean([m.value for m in measures]))
-    if math.isnan(value):
-        return undefined(reason, level=level)
     error = math.sqrt(float(np.sum(np.mean([m.parts for m in measures], axis=0) ** 2)))
     if error < TINY:
         words = "the AUCs show no variance, so that their mean has no DeLong interval"
