@@ -153,7 +153,7 @@ def test_a_temperature_of_many_separated_classes_is_1():
 
 @pytest.mark.parametrize("images", [1, 3])
 def test_the_line_is_that_of_a_logistic_regression(rng, images):
-    """Points and the variance by patient are those of statsmodels, x G / (G - 1), with t of G - 1."""
+    """Points and variance by patient are those of statsmodels, x G / (G - 1), with t of G - 1."""
     p = overconfident(rng, n=510)
     patient = np.arange(510) // images
     found = calibration_line(made(p.y_true, p.y_score, patient.astype(str)))

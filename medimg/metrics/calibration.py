@@ -266,16 +266,9 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
         """Return what the score equations leave: 0 at their solution."""
         return np.asarray(design.T @ (y - expit(design @ beta)))
 
-    def slope_of_left(beta: Floats) -> Floats:
-        return -_information(design, expit(design @ beta))
-
-    fit = root(left, np.zeros(2), jac=slope_of_left, tol=1e-13)
+    fit = root(left, np.zeros(2), tol=1e-13)
     p, slope = expit(design @ fit.x), float(fit.x[1])
     return CalibrationLine(intercept, _sandwich(slope, design, y, p, data.patient, level))
-
-
-def _information(design: Floats, p: Floats) -> Floats:
-    return np.asarray((design.T * (p * (1 - p))) @ design)
 
 
 def _separated(x: Floats, positive: Bools) -> bool:
@@ -292,7 +285,7 @@ def _sandwich(
     if patients == 1:
         reason = "one patient alone shows no variance"
         return Estimate(value, math.nan, math.nan, level, "sandwich", reason)
-    bread = np.linalg.inv(_information(design, p))
+    bread = np.linalg.inv((design.T * (p * (1 - p))) @ design)
     part = np.bincount(patient, weights=(y - p) * (design @ bread[:, -1]))
     half = t_of(level, patients) * math.sqrt(patients / (patients - 1) * float(part @ part))
     return Estimate(value, value - half, value + half, level, "sandwich")

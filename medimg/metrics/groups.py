@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from medimg.errors import MetricsError
 from medimg.metrics.evaluation import shares
 from medimg.metrics.intervals import Estimate, Measure, difference
-from medimg.metrics.predictions import Predictions, Rows
+from medimg.metrics.predictions import Predictions, Rows, check_same_length
 from medimg.metrics.roc import Threshold, area, as_threshold
 
 YEARS: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
@@ -97,19 +97,13 @@ def subgroups(
         With more than two classes, when the rows do not match, a column has more than 20 groups,
         or the level is out of range.
     """
-    if len(groups) != len(predictions):
-        raise MetricsError(
-            f"groups has {len(groups)} rows and the predictions {len(predictions)}, so row "
-            f"{min(len(groups), len(predictions))} is the first without a partner"
-        )
+    check_same_length(predictions.ids, groups=groups)
     table, gaps = [], []
     for attribute, column in groups.items():
         names = group_names(column)
         if names.nunique() > MOST_GROUPS:
-            raise MetricsError(
-                f"column {attribute!r} has {names.nunique()} groups; band it first (at most "
-                f"{MOST_GROUPS})"
-            )
+            many = f"column {attribute!r} has {names.nunique()} groups"
+            raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
         found = _by_group(predictions, names, column, as_threshold(threshold).value)
         reference = max(found, key=lambda name: found[name][0])
         for group, (n, ill, metrics) in found.items():

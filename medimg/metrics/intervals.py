@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, stdtrit
 
 from medimg.errors import MetricsError
-from medimg.metrics.predictions import Bools, Floats, Ints, Names, patient_codes
+from medimg.metrics.predictions import Bools, Floats, Ints, Names, check_between, patient_codes
 
 DRAWS = 2000
 """Samples of patients that a bootstrap draws; of metrics that sort the images, half of them."""
@@ -104,8 +104,7 @@ def upper(level: float) -> float:
 
     Every interval asks here, so that a level in per cent is refused everywhere.
     """
-    if not 0 < level < 1:
-        raise MetricsError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+    check_between(0, 1, level=level)
     return 0.5 + level / 2
 
 

@@ -88,7 +88,7 @@ class Predictions:
     ) -> None:  # fmt: skip
         names = np.asarray([str(name) for name in ids], dtype=np.str_)
         scores, truth = _numbers(y_score), np.asarray(y_true)
-        _check_same_length(names, y_true=truth, y_score=scores, patient_ids=patient_ids)
+        check_same_length(names, y_true=truth, y_score=scores, patient_ids=patient_ids)
         again = np.asarray(pd.Series(names).duplicated())
         _refuse(again, names, " was already given: each image may stand in one row only")
         _check_probabilities(scores, names)
@@ -236,7 +236,7 @@ class Predictions:
                 f"by is {by!r} and how {how!r}; expected 'patient', if the patients are known, or "
                 "the unit of each image, and mean or max"
             )
-        _check_same_length(self.ids, by=units)
+        check_same_length(self.ids, by=units)
         code, names = pd.factorize(check_patients(units, self.ids, column="unit"))
         first = np.unique(code, return_index=True)[1]
         scores = pd.DataFrame(self.y_score.reshape(len(self), -1)).groupby(code).agg(how).to_numpy()
@@ -273,6 +273,21 @@ class Predictions:
         table = pd.DataFrame({"image_id": self.ids, **patients, "y_true": self.y_true, **scores})
         with atomic_write(path, "w") as file:
             table.to_csv(file, index=False)
+
+
+def check_between(low: float, high: float, **settings: float | None) -> None:
+    """Raise MetricsError unless each setting lies between two numbers, exclusive, or is None."""
+    for name, value in settings.items():
+        if value is not None and not low < value < high:
+            what = "a share" if high <= 1 else "a number"
+            raise MetricsError(f"{name} is {value}; expected {what} between {low:g} and {high:g}")
+
+
+def check_share(**settings: float) -> None:
+    """Raise MetricsError unless each setting is a share, 0 and 1 included."""
+    for name, value in settings.items():
+        if not 0 <= value <= 1:
+            raise MetricsError(f"{name} is {value}; expected a share from 0 to 1")
 
 
 def patient_codes(patients: Names | None, n: int) -> Ints:
@@ -329,7 +344,7 @@ def _refuse(bad: Bools, names: NDArray[np.str_], words: str) -> None:
         raise MetricsError(f"row {row} (image {str(names[row])!r}){words}")
 
 
-def _check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
+def check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
     """Raise MetricsError unless every column has a row for each id."""
     if len(names) == 0:
         raise MetricsError("no predictions at all (row 0 is missing); give at least one image")

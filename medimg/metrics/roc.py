@@ -20,7 +20,7 @@ from scipy.special import expit, logit
 from medimg.errors import MetricsError
 from medimg.metrics import intervals
 from medimg.metrics.intervals import TINY, Estimate, Measure, undefined
-from medimg.metrics.predictions import Floats, Ints, Predictions, Rows
+from medimg.metrics.predictions import Floats, Ints, Predictions, Rows, check_between, check_share
 
 Scale = Literal["logit", "plain"]
 
@@ -396,8 +396,7 @@ def as_threshold(threshold: float | Threshold) -> Threshold:
     """Take a number as a threshold that was given by hand."""
     if isinstance(threshold, Threshold):
         return threshold
-    if not 0 <= threshold <= 1:
-        raise MetricsError(f"threshold is {threshold}; expected a probability from 0 to 1")
+    check_share(threshold=threshold)
     return Threshold(float(threshold))
 
 
@@ -456,14 +455,12 @@ def choose_threshold(
         "specificity": (sensitivity, f"specificity at least {floor:g}"),
         "cost": (cost_ratio * share * sensitivity + (1 - share) * specificity, cost),
     }
-    for name, value, fine, expected in (
-        ("rule", rule, rule in rules, f"one of {', '.join(rules)}"),
-        ("floor", floor, 0 < floor <= 1, "a share above 0 and at most 1"),
-        ("cost_ratio", cost_ratio, 0 < cost_ratio < math.inf, "a number above 0"),
-        ("prevalence", prevalence, prevalence is None or 0 < prevalence < 1, "a share"),
-    ):
-        if not fine:
-            raise MetricsError(f"{name} is {value!r}; expected {expected}")
+    if rule not in rules:
+        raise MetricsError(f"rule is {rule!r}; expected one of {', '.join(rules)}")
+    if floor != 1:
+        check_between(0, 1, floor=floor)
+    check_between(0, math.inf, cost_ratio=cost_ratio)
+    check_between(0, 1, prevalence=prevalence)
     if curve.attrs["reason"]:
         lacking = predictions.classes[0] if positives else predictions.positive
         raise MetricsError(

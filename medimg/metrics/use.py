@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
 from medimg.metrics.intervals import TINY, Estimate, bootstrap_images, undefined, wilson, z_of
-from medimg.metrics.predictions import Floats, Predictions
+from medimg.metrics.predictions import Floats, Predictions, check_between, check_share
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def ppv_npv_at(
     """
     se = _with_bounds(sensitivity, "sensitivity", level)
     sp = _with_bounds(specificity, "specificity", level)
-    _check_shares(prevalence=prevalence)
+    check_share(prevalence=prevalence)
     if se.level != sp.level:
         raise MetricsError(
             f"sensitivity has a {100 * se.level:g} % interval and specificity a "
@@ -103,20 +103,13 @@ def ppv_npv_at(
     return PredictiveValues(prevalence, ppv, _posterior(1 - prevalence, sp, se, "called negative"))
 
 
-def _check_shares(**shares: float) -> None:
-    """Raise MetricsError unless all numbers are shares."""
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise MetricsError(f"{name} is {value}; expected a share from 0 to 1")
-
-
 def _with_bounds(given: Estimate | float, name: str, level: float) -> Estimate:
     """Check a share, and widen bounds that rounding for print put on the wrong side of it."""
     if not isinstance(given, Estimate):
         given = Estimate(float(given), math.nan, math.nan, level)
     for value in (given.value, given.low, given.high):
         if not math.isnan(value):
-            _check_shares(**{name: value})
+            check_share(**{name: value})
     if given.low > given.high:
         raise MetricsError(
             f"the interval of the {name} goes from {given.low} to {given.high}; expected the lower "
@@ -185,7 +178,7 @@ def natural_frequencies(
     Of 1,000 people, 10 have the disease: the test finds 9 and misses 1. It also alarms 89 of the
     990 healthy. So 9 of 98 alarms are true.
     """
-    _check_shares(prevalence=prevalence, sensitivity=sensitivity, specificity=specificity)
+    check_share(prevalence=prevalence, sensitivity=sensitivity, specificity=specificity)
     ill = round(people * prevalence)
     found, cleared = round(ill * sensitivity), round((people - ill) * specificity)
     return NaturalFrequencies(people, found, ill - found, people - ill - cleared, cleared)
@@ -234,8 +227,7 @@ def decision_curve(
     grid = np.unique(given.round(12))  # 0.29, not 0.29000000000000004
     if len(grid) == 0 or not np.all((grid > 0) & (grid < 1)):
         raise MetricsError("thresholds of a decision curve must lie between 0 and 1, exclusive")
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise MetricsError(f"prevalence is {prevalence}; expected a share between 0 and 1")
+    check_between(0, 1, prevalence=prevalence)
     if data.lacking:
         raise MetricsError(f"{data.lacking}: a decision curve needs images of both classes")
     pos, called, odds = data.positive, data.score[:, None] >= grid, grid / (1 - grid)
@@ -313,12 +305,9 @@ def sample_size(
     """
     if (sensitivity is None) == (auc is None):
         raise MetricsError("give either the expected sensitivity or the expected AUC")
-    for name, value, least, most in (
-        ("half_width", half_width, 0, 0.5), ("prevalence", prevalence, 0, 1),
-        ("sensitivity", sensitivity, 0, 1), ("auc", auc, 0.5, 1),
-    ):  # fmt: skip
-        if value is not None and not least < value < most:
-            raise MetricsError(f"{name} is {value}; expected a number between {least} and {most}")
+    check_between(0, 1, prevalence=prevalence, sensitivity=sensitivity)
+    check_between(0, 0.5, half_width=half_width)
+    check_between(0.5, 1, auc=auc)
     n = 1
     while True:
         m = max(1, round(n * (1 - prevalence) / prevalence))
