@@ -55,6 +55,8 @@ class Evaluation:
         Numbers of images and patients in words, also where the patients are not known.
     per_cut : DataFrame or None
         Of grades, each grade or worse against the grades below it: like `per_class`.
+    level : float
+        Confidence level of the intervals, a share.
     """
 
     estimates: dict[str, Estimate]
@@ -66,6 +68,7 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     count_text: str = ""
     per_cut: pd.DataFrame | None = None
+    level: float = 0.95
 
     def __getitem__(self, metric: str) -> Estimate:
         try:
@@ -76,11 +79,6 @@ class Evaluation:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)
-
-    @property
-    def level(self) -> float:
-        """Confidence level of the intervals, a share."""
-        return next(iter(self.estimates.values())).level
 
     @property
     def table(self) -> pd.DataFrame:
@@ -208,7 +206,7 @@ def evaluate(
             per_cut, _ = _each("cut", cuts, [one.y_score >= 0.5 for one in cuts], level)
     return Evaluation(
         estimates, matrix, len(predictions), predictions.n_patients, cut, per_class,
-        _warnings(predictions, cut, matrix, given=known), predictions.count_text, per_cut,
+        _warnings(predictions, cut, matrix, given=known), predictions.count_text, per_cut, level,
     )  # fmt: skip
 
 
@@ -331,24 +329,23 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
         chance = np.einsum("bi,ij,bj->b", true, cost, called) / n
         return np.asarray(1 - np.sum(cost * c, axis=(1, 2)) / chance)
 
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Gorodkin's correlation of K classes, which is Matthews' for two
-        spread = (n**2 - np.sum(true**2, axis=1)) * (n**2 - np.sum(called**2, axis=1))
-        mcc = (hits.sum(axis=1) * n - np.sum(true * called, axis=1)) / np.sqrt(spread)
-        f1, rates = 2 * hits / (true + called), c / true[:, :, None]
-        found = {
-            "balanced_accuracy": np.mean(hits / true, axis=1),
-            "kappa": kappa((away > 0).astype(np.float64)),
-            "mcc": np.where(spread > 0, mcc, np.nan),
-        }
-        if size == 2:
-            lr = rates[:, 1] / rates[:, 0]  # (B, predicted): LR- and LR+
-            lr[~np.isfinite(lr)] = np.nan
-            return found | {"f1": f1[:, 1], "lr_positive": lr[:, 1], "lr_negative": lr[:, 0]}
-        found["f1_macro"] = f1.mean(axis=1)
-        if ordinal:
-            found["kappa_quadratic"] = kappa(away**2)
-            found["mean_absolute_error"] = np.sum(away * c, axis=(1, 2)) / n
+    # Gorodkin's correlation of K classes, which is Matthews' for two
+    spread = (n**2 - np.sum(true**2, axis=1)) * (n**2 - np.sum(called**2, axis=1))
+    mcc = (hits.sum(axis=1) * n - np.sum(true * called, axis=1)) / np.sqrt(spread)
+    f1, rates = 2 * hits / (true + called), c / true[:, :, None]
+    found = {
+        "balanced_accuracy": np.mean(hits / true, axis=1),
+        "kappa": kappa((away > 0).astype(np.float64)),
+        "mcc": np.where(spread > 0, mcc, np.nan),
+    }
+    if size == 2:
+        lr = rates[:, 1] / rates[:, 0]  # (B, predicted): LR- and LR+
+        lr[~np.isfinite(lr)] = np.nan
+        return found | {"f1": f1[:, 1], "lr_positive": lr[:, 1], "lr_negative": lr[:, 0]}
+    found["f1_macro"] = f1.mean(axis=1)
+    if ordinal:
+        found["kappa_quadratic"] = kappa(away**2)
+        found["mean_absolute_error"] = np.sum(away * c, axis=(1, 2)) / n
     return found
 
 
@@ -356,11 +353,13 @@ def _reasons(matrix: pd.DataFrame) -> dict[str, str]:
     """Say what in the confusion matrix would leave each metric undefined."""
     true, both = matrix.sum(axis=1), matrix.sum(axis=1) + matrix.sum(axis=0).to_numpy()
     absent = f"no image is of class {str(true.idxmin())!r}"
-    idle = "no image is of, or was called, class {!r}"
+    idle = [
+        f"no image is of, or was called, class {str(c)!r}" for c in (both.index[1], both.idxmin())
+    ]
     one = "all images are of one class, or all are called one class"
-    ratio = "no {}, so that the ratio would divide by 0" if true.min() else absent
+    lr = [f"no {what}, so that the ratio would divide by 0" if true.min() else absent
+          for what in ("false positive", "true negative")]  # fmt: skip
     return {
         "balanced_accuracy": absent, "mcc": one, "kappa": one, "kappa_quadratic": one,
-        "f1": idle.format(str(matrix.index[1])), "f1_macro": idle.format(str(both.idxmin())),
-        "lr_positive": ratio.format("false positive"), "lr_negative": ratio.format("true negative"),
+        "f1": idle[0], "f1_macro": idle[1], "lr_positive": lr[0], "lr_negative": lr[1],
     }  # fmt: skip

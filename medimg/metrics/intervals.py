@@ -5,6 +5,8 @@
 - **DeLong**: areas under the ROC curve and their differences (`medimg.metrics.roc`).
 - **bootstrap**: everything else, by drawing whole patients again and again.
 
+Only the calibration line, a regression, has a fourth: its **sandwich** variance by patient.
+
 A difference of two shares or areas joins their two intervals, by square-and-add (`difference`).
 """
 
@@ -39,7 +41,8 @@ class Estimate:
     level : float
         Confidence level of the interval.
     method : str
-        How the interval was made: "Wilson", "DeLong" or "bootstrap".
+        How the interval was made: "Wilson", "DeLong" or "bootstrap"; of a calibration line,
+        "sandwich".
     reason : str
         Why the value or the interval is NaN, else empty.
 
@@ -324,7 +327,7 @@ def bootstrap(
     --------
     >>> hits = [[1, 1], [0, 1], [1, 1], [1, 1]]  # hit, counted
     >>> bootstrap(lambda sums: sums[:, 0] / sums[:, 1], hits)
-    0.750 (0.250 to 1.000)
+    0.750 (0.000 to 1.000)
     """
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 2 or len(counts) == 0:

@@ -379,10 +379,8 @@ def _check_probabilities(scores: Floats, names: NDArray[np.str_]) -> None:
         (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
         (odd, "a row that does not sum to 1"),
     ):
-        words = "expected probabilities (apply softmax or sigmoid to logits first)"
-        _refuse(
-            np.asarray(bad), names, f": y_score is {scores[np.argmax(bad)]}, {problem}; {words}"
-        )
+        words = f"{problem}; expected probabilities (apply softmax or sigmoid to logits first)"
+        _refuse(np.asarray(bad), names, f": y_score is {scores[np.argmax(bad)]}, {words}")
 
 
 def _check_labels(truth: NDArray[Any], names: NDArray[np.str_], count: int) -> Ints:
