@@ -7,7 +7,7 @@ import pytest
 
 from medimg.errors import MetricsError
 from medimg.metrics import Predictions, choose_threshold, evaluate
-from medimg.metrics.roc import as_threshold
+from medimg.metrics.thresholds import as_threshold
 
 # score:        .1 .2 .3 .4 .5 .6 .7 .8 .9
 TRUE = np.array([0, 0, 1, 0, 0, 1, 0, 1, 1])

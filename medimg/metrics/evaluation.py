@@ -25,7 +25,7 @@ from medimg.metrics.intervals import (
     undefined,
 )
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
-from medimg.metrics.roc import Threshold, as_threshold
+from medimg.metrics.thresholds import Threshold, as_threshold
 
 ALIASES: Final = {"recall": "sensitivity", "precision": "ppv", "ap": "average_precision",
                   "recall_macro": "balanced_accuracy"}  # fmt: skip

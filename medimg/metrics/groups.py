@@ -15,7 +15,8 @@ from medimg.errors import MetricsError
 from medimg.metrics.evaluation import shares
 from medimg.metrics.intervals import Estimate, Measure, difference
 from medimg.metrics.predictions import Predictions, Rows, check_same_length
-from medimg.metrics.roc import Threshold, area, as_threshold
+from medimg.metrics.roc import area
+from medimg.metrics.thresholds import Threshold, as_threshold
 
 YEARS: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 """Years in each unit of a DICOM age string."""
