@@ -258,12 +258,21 @@ def test_the_line_through_separated_classes_is_not_defined():
 
 def test_one_patient_has_no_interval():
     p = made([0, 0, 1, 1, 0, 1], [0.1, 0.6, 0.4, 0.7, 0.2, 0.3], ["p"] * 6)
-    one, same = "one patient alone shows no variance", "every bootstrap sample gives the same value"
-    line = calibration_line(p)
+    one = "a class of one patient alone shows no variance"
+    same, line = "every bootstrap sample gives the same value", calibration_line(p)
     for found, why in ((line.slope, one), (line.intercept, one), (brier(p).score, same)):
         assert math.isfinite(found.value)
         assert math.isnan(found.low)
         assert found.reason == why
+
+
+def test_a_class_of_one_patient_has_no_line_interval():
+    """Its one residual would balance all the others', and the interval would be far too narrow."""
+    p = made([1, 1, 0, 0, 0], [0.4, 0.1, 0.2, 0.3, 0.15], list("ppqrs"))
+    line = calibration_line(p)
+    for found in (line.intercept, line.slope):
+        assert math.isfinite(found.value)
+        assert "a class of one patient" in repr(found)
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,8 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
     -------
     CalibrationLine
         Intercept in log odds and slope; not defined, with the reason, where all images are of one
-        class, and no slope where scores are equal or separate the classes.
+        class, and no slope where scores are equal or separate the classes. Without an interval
+        where all images of a class are of one patient.
 
     Raises
     ------
@@ -250,11 +251,10 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
         none = undefined("all images are of one class", level=level)
         return CalibrationLine(none, none)
     # The mean of expit(a + x) rises with a, and passes that of y between these ends.
-    base, ones = logit(y.mean()), np.ones((len(y), 1))
-    a = brentq(
-        lambda a: np.mean(y - expit(a + x)), base - x.max() - 1, base - x.min() + 1, xtol=1e-14
-    )
-    intercept = _sandwich(float(a), ones, y, expit(a + x), data.patient, level)
+    base, ones = float(logit(y.mean())), np.ones((len(y), 1))
+    low, high = base - x.max() - 1, base - x.min() + 1
+    a = float(brentq(lambda a: np.mean(y - expit(a + x)), low, high, xtol=1e-14))
+    intercept = _sandwich(a, ones, y, expit(a + x), data.patient, level)
     if np.ptp(x) == 0:
         return CalibrationLine(intercept, undefined("all scores are equal", level=level))
     if _separated(x, data.positive):
@@ -264,11 +264,13 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
 
     def left(beta: Floats) -> Floats:
         """Return what the score equations leave: 0 at their solution."""
-        return np.asarray(design.T @ (y - expit(design @ beta)))
+        return np.asarray(design.T @ (y - expit(design @ beta)) / len(y))
 
-    fit = root(left, np.zeros(2), tol=1e-13)
-    p, slope = expit(design @ fit.x), float(fit.x[1])
-    return CalibrationLine(intercept, _sandwich(slope, design, y, p, data.patient, level))
+    beta = root(left, np.zeros(2), tol=1e-13).x
+    slope = _sandwich(float(beta[1]), design, y, expit(design @ beta), data.patient, level)
+    if np.abs(left(beta)).max() > 1e-8:
+        slope = undefined("the regression does not converge", level=level)
+    return CalibrationLine(intercept, slope)
 
 
 def _separated(x: Floats, positive: Bools) -> bool:
@@ -282,8 +284,8 @@ def _sandwich(
 ) -> Estimate:
     """Return the last coefficient of a logistic regression with its interval by patient."""
     patients = int(patient.max()) + 1
-    if patients == 1:
-        reason = "one patient alone shows no variance"
+    if min(len(np.unique(patient[y == side])) for side in (0, 1)) == 1:
+        reason = "a class of one patient alone shows no variance"
         return Estimate(value, math.nan, math.nan, level, "sandwich", reason)
     bread = np.linalg.inv((design.T * (p * (1 - p))) @ design)
     part = np.bincount(patient, weights=(y - p) * (design @ bread[:, -1]))

@@ -203,9 +203,8 @@ def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.S
     given = np.asarray(ages).tolist()
     text = pd.Series(["" if pd.isna(age) else str(age).strip() for age in given], dtype=object)
     dicom = text.str.extract(r"^(\d{3})([DWMY])$")
-    years = pd.to_numeric(text, errors="coerce").fillna(
-        dicom[0].astype(float) * dicom[1].map(YEARS)
-    )
+    written = dicom[0].astype(float) * dicom[1].map(YEARS)
+    years = pd.to_numeric(text, errors="coerce").fillna(written)
     bad = ~text.str.lower().isin(["", "nan"]) & ~years.between(0, np.inf, inclusive="left")
     if bad.any():
         row = int(np.argmax(bad))
@@ -213,9 +212,6 @@ def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.S
             f"row {row}: the age is {given[row]!r}; expected years, a DICOM age such as "
             "034Y, 018M, 003W or 010D, or nothing"
         )
-    names = [
-        f"under {edges[0]:g}",
-        *(f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)),
-        f"{edges[-1]:g} and over",
-    ]
+    between = [f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)]
+    names = [f"under {edges[0]:g}", *between, f"{edges[-1]:g} and over"]
     return pd.Series(pd.cut(years, [-1, *edges, np.inf], right=False, labels=names))

@@ -66,6 +66,8 @@ class Predictions:
         Whether it is known which images are of the same patient.
     is_binary : bool
         Whether there are two classes.
+    positive : str
+        Name of class 1: the disease of a two-class task.
 
     Raises
     ------
@@ -97,16 +99,16 @@ class Predictions:
         self.ids: NDArray[np.str_] = names
         self.y_true: Ints = _check_labels(truth, names, count)
         self.y_score: Floats = scores
-        self.patient_ids: NDArray[np.str_] | None = (
-            None if patient_ids is None else check_patients(patient_ids, names)
-        )
-        self.codes: Ints = patient_codes(self.patient_ids, len(names))
+        patients = None if patient_ids is None else check_patients(patient_ids, names)
+        self.patient_ids: NDArray[np.str_] | None = patients
+        self.codes: Ints = patient_codes(patients, len(names))
         self.classes: tuple[str, ...] = tuple(str(name) for name in classes or default)
         if len(self.classes) != count:
             raise MetricsError(
                 f"{len(classes)} class names for scores of {count} classes; give one name per "
                 "class, and for two classes one score per row: the probability of class 1"
             )
+        self.positive: str = self.classes[1]
         self.is_binary: bool = scores.ndim == 1
         self.patients_known: bool = patient_ids is not None
         self.n_patients: int = int(self.codes.max()) + 1
@@ -118,11 +120,6 @@ class Predictions:
         sizes = np.bincount(self.y_true, minlength=len(self.classes))
         counts = ", ".join(f"{name} {n}" for name, n in zip(self.classes, sizes, strict=True))
         return f"Predictions({self.count_text}; {counts})"
-
-    @property
-    def positive(self) -> str:
-        """Name of the disease class of a two-class task."""
-        return self.classes[1]
 
     @property
     def count_text(self) -> str:

@@ -137,9 +137,8 @@ def _posterior(prior: float, hit: Estimate, clear: Estimate, what: str) -> Estim
         return Estimate(value, math.nan, math.nan, hit.level, "", reason)
     # Where a share is 0 the tiny number in its place leaves the bound of the other in force.
     a, a_low, a_high = np.log(np.maximum([hit.value, hit.low, hit.high], TINY))
-    b, b_high, b_low = np.log(
-        np.maximum([1 - e for e in (clear.value, clear.low, clear.high)], TINY)
-    )
+    alarms = 1 - np.array([clear.value, clear.low, clear.high])
+    b, b_high, b_low = np.log(np.maximum(alarms, TINY))
     below, above = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
     ratios = math.exp(a - b - below), math.exp(a - b + above)
     low, high = (prior * ratio / (prior * ratio + (1 - prior)) for ratio in ratios)
@@ -236,10 +235,8 @@ def decision_curve(
         ill, well = times[:, pos], times[:, ~pos]
         n, m = (side.sum(axis=1, keepdims=True) for side in (ill, well))
         p = n / (n + m) if prevalence is None else prevalence
-        found, alarmed = (
-            ill @ called[pos] / np.maximum(n, 1),
-            well @ called[~pos] / np.maximum(m, 1),
-        )
+        found = ill @ called[pos] / np.maximum(n, 1)
+        alarmed = well @ called[~pos] / np.maximum(m, 1)
         return np.asarray(p * found - (1 - p) * odds * alarmed)
 
     p = pos.mean() if prevalence is None else prevalence
