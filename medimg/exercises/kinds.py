@@ -149,7 +149,7 @@ class Whole(Number):
         """Return the plain value; raise a Problem if there is none."""
         value = super().read(answer)
         if value != round(value):
-            raise asked("a whole number (a count)", value)
+            raise asked("a whole number (a count)", round(value, 4))
         return value
 
 
@@ -189,18 +189,18 @@ class Numbers(Kind):
 
     def read(self, answer: Any) -> Any:
         """Return the plain value; raise a Problem if there is none."""
-        problem = asked(f"a list of {self.length} numbers", answer)
+        what = f"a list of {self.length} numbers"
         if isinstance(answer, str | dict | set) or callable(answer):
-            raise problem
+            raise asked(what, answer)
         try:
             value: NDArray[np.float64] = np.asarray(_on_cpu(answer), dtype=np.float64)
         except (TypeError, ValueError, RuntimeError):
-            raise problem from None
+            raise asked(what, answer, " It holds something else.") from None
         bad = np.count_nonzero(~np.isfinite(value))
         if bad:
             raise Problem(f"{bad} of your values are not finite (NaN or infinite): {LOOK}")
         if value.shape != (self.length,):
-            raise problem
+            raise asked(what, answer)
         return value
 
     def same(self, value: Any, reference: Any) -> bool:
