@@ -105,7 +105,7 @@ def held(setting: Setting, draws: int, seed: int) -> np.ndarray:
     hits, both = np.zeros(len(COLUMNS)), ("sensitivity", "specificity")
     for _ in range(draws):
         first, second = draw(rng, setting)
-        result = evaluate(draw(rng, setting, cohort=True)[0], threshold=cut, rng=rng)
+        result = evaluate(draw(rng, setting, cohort=True)[0], threshold=cut)
         one, other = first.rows, second.rows
         part = [shares(data, data.score >= cut) for data in (one, other)]
         found_of = [p["sensitivity"] for p in part]

@@ -151,23 +151,40 @@ def test_a_temperature_of_many_separated_classes_is_1():
     assert "separate the classes" in fit_temperature(made([0, 1, 2], scores)).note
 
 
-def test_the_line_is_that_of_a_logistic_regression(rng):
-    p = overconfident(rng, n=500)
-    x = np.log(p.y_score / (1 - p.y_score))
-    family = sm.families.Binomial()
-    slope = sm.GLM(p.y_true, sm.add_constant(x), family=family).fit(cov_type="HC0")
-    large = sm.GLM(p.y_true, np.ones(500), family=family, offset=x).fit(cov_type="HC0")
-    found = calibration_line(p)
-    assert found.slope.value == pytest.approx(slope.params[1], abs=1e-8)
-    assert found.intercept.value == pytest.approx(large.params[0], abs=1e-8)
-    # The bootstrap agrees with the sandwich variance of the regression.
-    for ours, theirs in (
-        (found.slope, slope.conf_int()[1]),
-        (found.intercept, large.conf_int()[0]),
-    ):
-        assert ours.method == "bootstrap"
-        width = theirs[1] - theirs[0]
-        assert ours.high - ours.low == pytest.approx(width, rel=0.2)
+@pytest.mark.parametrize("images", [1, 3])
+def test_the_line_is_that_of_a_logistic_regression(rng, images):
+    """Points and variance by patient are those of statsmodels, x G / (G - 1), with t of G - 1."""
+    p = overconfident(rng, n=510)
+    patient = np.arange(510) // images
+    found = calibration_line(made(p.y_true, p.y_score, patient.astype(str)))
+    x, family = np.log(p.y_score / (1 - p.y_score)), sm.families.Binomial()
+    both = sm.GLM(p.y_true, sm.add_constant(x), family=family)
+    large = sm.GLM(p.y_true, np.ones(510), family=family, offset=x)
+    count = 510 // images
+    reach = scipy.stats.t.ppf(0.975, count - 1) * math.sqrt(count / (count - 1))
+    for ours, model, k in ((found.slope, both, 1), (found.intercept, large, 0)):
+        options = {"groups": patient, "use_correction": False}
+        theirs = model.fit(cov_type="cluster", cov_kwds=options, tol=1e-12)
+        assert ours.value == pytest.approx(theirs.params[k], abs=1e-10)
+        assert ours.high - ours.value == pytest.approx(reach * theirs.bse[k], rel=1e-8)
+        assert ours.value - ours.low == pytest.approx(ours.high - ours.value)
+        assert ours.method == "sandwich"
+
+
+def test_the_sandwich_agrees_with_the_bootstrap(rng):
+    """Patients of three images that share a part of the score: drawn whole, 400 times."""
+    patient = np.repeat(np.arange(150), 3)
+    logit = rng.normal(size=150)[patient] + rng.normal(size=450)
+    true = (rng.random(450) < scipy.special.expit(logit)).astype(int)
+    score = scipy.special.expit(1.5 * logit)
+    found = calibration_line(made(true, score, patient.astype(str)))
+    drawn = []
+    for _ in range(400):
+        rows = (3 * rng.integers(0, 150, 150)[:, None] + np.arange(3)).ravel()
+        line = calibration_line(made(true[rows], score[rows]))
+        drawn.append([line.intercept.value, line.slope.value])
+    for ours, spread in zip((found.intercept, found.slope), np.std(drawn, axis=0), strict=True):
+        assert ours.high - ours.low == pytest.approx(2 * 1.976 * spread, rel=0.15)
 
 
 def test_confident_errors_do_not_throw_the_line_off():
@@ -198,7 +215,7 @@ def test_every_line_solves_its_equation_or_says_why_not(rng):
         y = rng.integers(0, 2, n)
         ends = rng.choice([0.0, 1e-9, 0.001, 0.5, 0.999, 1.0], n)
         s = np.where(rng.random(n) < 0.5, ends, rng.random(n))
-        found = calibration_line(made(y, s), rng=np.random.default_rng(1))
+        found = calibration_line(made(y, s))
         x = scipy.special.logit(np.clip(s, 1e-7, 1 - 1e-7))
         for e in (found.intercept, found.slope):
             assert math.isfinite(e.low) or e.reason
@@ -241,10 +258,21 @@ def test_the_line_through_separated_classes_is_not_defined():
 
 def test_one_patient_has_no_interval():
     p = made([0, 0, 1, 1, 0, 1], [0.1, 0.6, 0.4, 0.7, 0.2, 0.3], ["p"] * 6)
-    for found in (calibration_line(p).slope, calibration_line(p).intercept, brier(p).score):
+    one = "a class of one patient alone shows no variance"
+    same, line = "every bootstrap sample gives the same value", calibration_line(p)
+    for found, why in ((line.slope, one), (line.intercept, one), (brier(p).score, same)):
         assert math.isfinite(found.value)
         assert math.isnan(found.low)
-        assert found.reason == "every bootstrap sample gives the same value"
+        assert found.reason == why
+
+
+def test_a_class_of_one_patient_has_no_line_interval():
+    """Its one residual would balance all the others', and the interval would be far too narrow."""
+    p = made([1, 1, 0, 0, 0], [0.4, 0.1, 0.2, 0.3, 0.15], list("ppqrs"))
+    line = calibration_line(p)
+    for found in (line.intercept, line.slope):
+        assert math.isfinite(found.value)
+        assert "a class of one patient" in repr(found)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_a_group_of_one_class_is_undefined_with_a_reason():
 
 def test_groups_that_do_not_fit_are_refused(rng):
     p, table = cohort(rng, n=30)
-    with pytest.raises(MetricsError, match="groups has 29 rows and the predictions 30, so row 29"):
+    with pytest.raises(MetricsError, match="groups has 29 rows and ids has 30, so row 29"):
         subgroups(p, table[:29], threshold=0.5)
     with pytest.raises(MetricsError, match="column 'id' has 30 groups"):
         subgroups(p, pd.DataFrame({"id": range(30)}), threshold=0.5)

@@ -125,3 +125,5 @@ def test_class_names_that_are_words_of_ours_do_no_harm():
     assert table["true", "f1"] == "no image is of, or was called, class 'true'"
     assert table["f1", "auc"] == "no positive image"
     assert evaluate(p)["balanced_accuracy"].reason == "no image is of class 'true'"
+    braces = Predictions("ab", [0, 0], [0.1, 0.2], classes=("{x}", "{0.y}"))
+    assert evaluate(braces)["lr_positive"].reason == "no image is of class '{0.y}'"

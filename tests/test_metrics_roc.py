@@ -158,7 +158,7 @@ def test_the_bootstrap_agrees_on_the_area(rng):
         rep = [np.repeat(np.arange(len(p)), t.astype(int)) for t in times]
         return np.array([sk.roc_auc_score(p.y_true[r], p.y_score[r]) for r in rep])
 
-    drawn, ours = bootstrap_images(areas, data.patient, 0.95, rng), auc(p)
+    (drawn,), ours = bootstrap_images(areas, data.patient, 0.95, rng), auc(p)
     assert (drawn.low, drawn.high) == pytest.approx((ours.low, ours.high), abs=0.025)
 
 

@@ -9,17 +9,6 @@ from medimg.exercises.engine import Exercise, Hint, Mistake, Outcome, chapter, c
 from medimg.exercises.kinds import Choice, Choices, Function, Number, Numbers, Whole
 
 __all__ = [
-    "Choice",
-    "Choices",
-    "Exercise",
-    "Function",
-    "Hint",
-    "Mistake",
-    "Number",
-    "Numbers",
-    "Outcome",
-    "Whole",
-    "chapter",
-    "check",
-    "hint",
-]
+    "Choice", "Choices", "Exercise", "Function", "Hint", "Mistake", "Number", "Numbers", "Outcome",
+    "Whole", "chapter", "check", "hint",
+]  # fmt: skip

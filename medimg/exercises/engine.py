@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medimg.exercises.kinds import BLANK, Kind, Problem, is_blank
+from medimg.exercises.kinds import Kind, Problem, is_blank
 
 TEXTS = Path(__file__).resolve().parents[2] / "notebooks" / "exercises"  # in a checkout
 _MARKS = {"right": "✓ Right.", "wrong": "✗ Not yet.", "blank": "○ Not attempted yet.",
           "unchecked": "! Not checked."}  # fmt: skip
-_COLOURS = {"right": "#0072b2", "wrong": "#d55e00", "blank": "#767676", "unchecked": "#767676"}
+_COLOURS = {"right": "#0072b2", "wrong": "#d55e00"}  # else grey
 _given: dict[str, int] = {}  # how many hints each exercise has given in this session
 _said: dict[str, Outcome] = {}  # what its last check said: a hint in the same cell repeats it
 
@@ -41,7 +41,8 @@ class Outcome:
         # `code` and *stress* are shown; the rest is escaped: it may quote what the learner typed.
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(self.text, quote=False))
         text = re.sub(r"(?<![\w*])\*(\w[^*<]*)\*(?![\w*])", r"<em>\1</em>", text)
-        style = f"border-left: 4px solid {_COLOURS[self.status]}; padding-left: 8px"
+        colour = _COLOURS.get(self.status, "#767676")
+        style = f"border-left: 4px solid {colour}; padding-left: 8px"
         return f'<div style="{style}"><b>{_MARKS[self.status]}</b> {text}</div>'
 
 
@@ -78,8 +79,7 @@ class Mistake:
         """Say whether this is the mistake made; a test that itself fails is a no."""
         try:
             if self.like is not None:
-                wrong = kind.resolve(self.like, _wanted(self.like, context))
-                return kind.same(value, wrong)
+                return kind.same(value, kind.resolve(self.like, _wanted(self.like, context)))
             return self.when is not None and bool(self.when(value, **_wanted(self.when, context)))
         except Exception:  # a hint may never stop the notebook
             return False
@@ -118,16 +118,17 @@ class Exercise:
 
     def judge(self, answer: Any, context: dict[str, Any]) -> Outcome:
         """Compare an answer with the reference; see `check`."""
+        blank = Outcome(self.name, "blank", "Put your answer in place of `...` and run the cell.")
         if is_blank(answer):
-            return self._blank()
+            return blank
         try:
             value = self.kind.read(answer)
-        except Exception:  # an object so odd that it cannot be looked at
-            value = Problem(f"A {type(answer).__name__} cannot be read as an answer to this.")
-        if value is BLANK:
-            return self._blank()
-        if isinstance(value, Problem):
-            return Outcome(self.name, "wrong", value.text)
+        except Exception as problem:  # also of an object so odd that it cannot be looked at
+            odd = f"A {type(answer).__name__} cannot be read as an answer to this."
+            words = str(problem) if isinstance(problem, Problem) else odd
+            return Outcome(self.name, "wrong", words)
+        if value is ...:
+            return blank
         try:
             reference = self.kind.resolve(self.expected, _wanted(self.expected, context))
             right = self.kind.same(value, reference)
@@ -141,9 +142,6 @@ class Exercise:
                 return Outcome(self.name, "wrong", mistake.hint)
         more = f'`exercises.hint("{self.name}")` gives a hint.'
         return Outcome(self.name, "wrong", f"{self.kind.doubt(value, reference)} {more}".strip())
-
-    def _blank(self) -> Outcome:
-        return Outcome(self.name, "blank", "Put your answer in place of `...` and run the cell.")
 
 
 def _wanted(function: Callable[..., Any], context: dict[str, Any]) -> dict[str, Any]:
@@ -186,8 +184,8 @@ def find(name: object) -> Exercise | Outcome:
     if str(name) in declared:
         return declared[str(name)]
     close = difflib.get_close_matches(str(name), declared, n=1)
-    advice = f' Did you mean "{close[0]}"?' if close else " Restore the line as it was."
-    return Outcome(str(name), "unchecked", f'There is no exercise "{name}".{advice}')
+    advice = f'Did you mean "{close[0]}"?' if close else "Restore the line as it was."
+    return Outcome(str(name), "unchecked", f'There is no exercise "{name}". {advice}')
 
 
 def check(name: str, answer: Any, **context: Any) -> Outcome:
@@ -240,9 +238,9 @@ def hint(name: str) -> Outcome | Hint:
     exercise = find(name)
     if isinstance(exercise, Outcome):
         return exercise
-    count = _given.get(name, 0)
-    _given[name] = count + 1
-    total = len(exercise.hints)
-    if count >= total:
-        return Hint("No more hints: the solution is in notebooks/solutions.", _said.get(name))
-    return Hint(f"Hint {count + 1} of {total}: {exercise.hints[count]}", _said.get(name))
+    given, hints = _given.get(name, 0), exercise.hints
+    _given[name] = given + 1
+    text = "No more hints: the solution is in notebooks/solutions."
+    if given < len(hints):
+        text = f"Hint {given + 1} of {len(hints)}: {hints[given]}"
+    return Hint(text, _said.get(name))

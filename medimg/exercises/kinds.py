@@ -1,7 +1,7 @@
 """What kind of answer an exercise asks for: how to read it, and when two answers are the same.
 
-Each kind turns whatever a learner typed into a plain value, or into a `Problem`: one sentence on
-what was asked and what was given. Reading never raises.
+Each kind turns whatever a learner typed into a plain value, or raises a `Problem`: one sentence on
+what was asked and what was given.
 """
 
 from __future__ import annotations
@@ -16,42 +16,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LOOK = "look for a division by zero, or for missing values on the way."
 
-@dataclass(frozen=True)
-class Problem:
+
+class Problem(Exception):  # noqa: N818 - it is the learner's, not the program's
     """Why an answer cannot be read, in words for the learner."""
 
-    text: str
 
-
-class _Blank:
-    """The one value that stands for 'nothing filled in yet'."""
-
-
-BLANK = _Blank()
+def asked(what: str, answer: object, more: str = "") -> Problem:
+    """Say what was asked, and what was given."""
+    return Problem(f"This asks for {what}; you gave {describe(answer)}.{more}")
 
 
 def is_blank(answer: object) -> bool:
     """Say whether an answer is still the blank: ``...``, None, an empty text or an empty list."""
-    if answer is ... or answer is None or answer is BLANK:
-        return True
     if isinstance(answer, str):
         return answer.strip() in {"", "...", "…"}
-    if isinstance(answer, list | tuple | dict | set):
-        items = answer.values() if isinstance(answer, dict) else answer
-        return all(item is ... or item is None for item in items)
-    return False
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    items = answer if isinstance(answer, list | tuple | set) else [answer]
+    return all(item is ... or item is None for item in items)
 
 
 def plain(answer: Any) -> Any:
     """Return an estimate's value, a tensor as an array, and a one-element array as its element."""
-    if callable(getattr(answer, "detach", None)):
-        answer = np.asarray(answer.detach().cpu())
-    if hasattr(answer, "low") and hasattr(answer, "high") and hasattr(answer, "value"):
+    answer = _on_cpu(answer)
+    if all(hasattr(answer, name) for name in ("low", "high", "value")):
         answer = answer.value
-    if isinstance(answer, np.ndarray) and answer.size == 1:
-        return answer.reshape(-1)[0].item()
-    return answer.item() if isinstance(answer, np.generic) else answer
+    alone = isinstance(answer, np.ndarray | np.generic) and answer.size == 1
+    return answer.reshape(-1)[0].item() if alone else answer
+
+
+def _on_cpu(answer: Any) -> Any:
+    """Return a tensor as an array, and anything else as it is."""
+    return np.asarray(answer.detach().cpu()) if hasattr(answer, "detach") else answer
 
 
 def describe(answer: object) -> str:
@@ -79,7 +77,7 @@ class Kind:
     """A kind of answer; the subclasses below say how to read and compare."""
 
     def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
+        """Return the plain value; raise a Problem if there is none."""
         raise NotImplementedError
 
     def same(self, value: Any, reference: Any) -> bool:
@@ -108,16 +106,13 @@ class Number(Kind):
     unit: str = ""
 
     def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
+        """Return the plain value; raise a Problem if there is none."""
         value = plain(answer)
-        asked = f"a number{f' in {self.unit}' if self.unit else ''}"
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            return Problem(f"This asks for {asked}; you gave {describe(value)}.{_advice(value)}")
+            what = f"a number in {self.unit}" if self.unit else "a number"
+            raise asked(what, value, _advice(value))
         if not math.isfinite(value):
-            return Problem(
-                f"You gave {value}, which is not a finite number: look for a division by zero, "
-                "or for missing values on the way."
-            )
+            raise Problem(f"You gave {value}, which is not a finite number: {LOOK}")
         return float(value)
 
     def doubt(self, value: Any, reference: Any) -> str:
@@ -151,10 +146,10 @@ class Whole(Number):
     tolerance: float = 0.25
 
     def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
+        """Return the plain value; raise a Problem if there is none."""
         value = super().read(answer)
-        if isinstance(value, float) and value != round(value):
-            return Problem(f"This asks for a whole number (a count); you gave {value:g}.")
+        if value != round(value):
+            raise asked("a whole number (a count)", round(value, 4))
         return value
 
 
@@ -165,27 +160,24 @@ class Choice(Kind):
         self.options = options
 
     def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
+        """Return the plain value; raise a Problem if there is none."""
         text = str(answer).strip().lower().rstrip(").") if isinstance(answer, str) else None
         if text in {option.lower() for option in self.options}:
             return text
         listed = ", ".join(f'"{option}"' for option in self.options)
-        return Problem(f"This asks for one of {listed}; you gave {describe(answer)}.")
+        raise asked(f"one of {listed}", answer)
 
 
 class Choices(Choice):
     """Any number of several letters or words, in any order: ``["a", "c"]``."""
 
     def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
+        """Return the plain value; raise a Problem if there is none."""
         if isinstance(answer, str):
             answer = [part for part in answer.replace(",", " ").split() if part]
         if not isinstance(answer, list | tuple | set | frozenset):
-            given = describe(answer)
-            return Problem(f'This asks for a list of letters, such as ["a"]; you gave {given}.')
-        read = [super(Choices, self).read(item) for item in answer]
-        problems = [item for item in read if isinstance(item, Problem)]
-        return problems[0] if problems else frozenset(read)
+            raise asked('a list of letters, such as ["a"]', answer)
+        return frozenset(super(Choices, self).read(item) for item in answer)
 
 
 @dataclass(frozen=True)
@@ -196,23 +188,20 @@ class Numbers(Kind):
     tolerance: float = 0.005
 
     def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
-        shown, asked = describe(answer), f"This asks for a list of {self.length} numbers"
+        """Return the plain value; raise a Problem if there is none."""
+        what = f"a list of {self.length} numbers"
         if isinstance(answer, str | dict | set) or callable(answer):
-            return Problem(f"{asked}; you gave {shown}.")
-        if callable(getattr(answer, "detach", None)):
-            answer = answer.detach().cpu()
+            raise asked(what, answer)
         try:
-            value: NDArray[np.float64] = np.asarray(answer, dtype=np.float64)
+            value: NDArray[np.float64] = np.asarray(_on_cpu(answer), dtype=np.float64)
         except (TypeError, ValueError, RuntimeError):
-            return Problem(f"{asked}; you gave {shown}, which holds something else.")
-        if not np.isfinite(value).all():
-            count = int((~np.isfinite(value)).sum())
-            return Problem(
-                f"{count} of your values are not finite (NaN or infinite): look for a division "
-                "by zero, or for missing values on the way."
-            )
-        return value if value.shape == (self.length,) else Problem(f"{asked}; you gave {shown}.")
+            raise asked(what, answer, " It holds something else.") from None
+        bad = np.count_nonzero(~np.isfinite(value))
+        if bad:
+            raise Problem(f"{bad} of your values are not finite (NaN or infinite): {LOOK}")
+        if value.shape != (self.length,):
+            raise asked(what, answer)
+        return value
 
     def same(self, value: Any, reference: Any) -> bool:
         """Compare each number within the tolerance."""
@@ -230,28 +219,24 @@ class Function(Kind):
     tolerance: float = 1e-6
 
     def read(self, answer: Any) -> Any:
-        """Return the plain value, BLANK, or a Problem."""
+        """Return the plain value; raise a Problem if there is none."""
         if not callable(answer):
-            return Problem(
-                f"This asks for the function itself, by its name without brackets; "
-                f"you gave {describe(answer)}."
-            )
+            raise asked("the function itself, by its name without brackets", answer)
         results = []
         for case in self.cases:
             try:
                 # A copy: a function that alters its argument must not spoil the next case.
                 results.append(plain(answer(*deepcopy(case))))
             except (Exception, SystemExit) as error:  # anything the learner's code may raise
-                return Problem(
+                raise Problem(
                     f"Your function stopped with {type(error).__name__}: {error} - "
                     f"when it was called with ({_shown(case)})."
-                )
-        if all(is_blank(result) for result in results):
-            return BLANK
-        for case, result in zip(self.cases, results, strict=True):
-            if is_blank(result):
-                return Problem(f"Your function returned nothing when called with ({_shown(case)}).")
-        return results
+                ) from error
+        empty = [is_blank(result) for result in results]
+        if any(empty) and not all(empty):
+            case = self.cases[empty.index(True)]
+            raise Problem(f"Your function returned nothing when called with ({_shown(case)}).")
+        return ... if all(empty) else results
 
     def doubt(self, value: Any, reference: Any) -> str:
         """Name the first case that goes wrong, and what the learner's function gave there."""
@@ -263,9 +248,7 @@ class Function(Kind):
 
     def same(self, value: Any, reference: Any) -> bool:
         """Compare the results case by case."""
-        return all(
-            _alike(one, other, self.tolerance) for one, other in zip(value, reference, strict=True)
-        )
+        return not self.doubt(value, reference)
 
     def resolve(self, reference: Callable[..., Any], context: dict[str, Any]) -> Any:
         """Call the reference on every case."""

@@ -14,15 +14,8 @@ from medimg.metrics.calibration import (
 )
 from medimg.metrics.evaluation import Evaluation, confusion_matrix, evaluate, rates
 from medimg.metrics.groups import SubgroupReport, age_bands, subgroups
-from medimg.metrics.intervals import (
-    Estimate,
-    bootstrap,
-    mean_by_patient,
-    patient_codes,
-    share_by_patient,
-    wilson,
-)
-from medimg.metrics.predictions import Predictions
+from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share_by_patient, wilson
+from medimg.metrics.predictions import Predictions, patient_codes
 from medimg.metrics.roc import auc, auc_difference, average_precision, pr_curve, roc_curve
 from medimg.metrics.thresholds import Threshold, choose_threshold
 from medimg.metrics.use import (

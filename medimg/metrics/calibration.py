@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar, root
 from scipy.special import expit, logit, softmax
+from sklearn.metrics import log_loss
 
 from medimg.errors import MetricsError
-from medimg.metrics import intervals
-from medimg.metrics.intervals import Estimate, mean_by_patient, undefined
-from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, check_level, require_binary
+from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share, t_of, undefined
+from medimg.metrics.predictions import Bools, Floats, Ints, Predictions
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +54,9 @@ def _bins(score: Floats, bins: int, strategy: Bins) -> tuple[Floats, Ints]:
             f"bins is {bins} and strategy {strategy!r}; expected at least 1 bin, and quantile or "
             "uniform"
         )
-    k = np.arange(bins + 1)
-    edges = k / bins
-    if strategy == "quantile":
-        # np.quantile with the place in whole numbers, so that an edge on a score is that score
-        ordered, place, part = np.sort(score), *np.divmod((len(score) - 1) * k, bins)
-        above = ordered[np.minimum(place + 1, len(score) - 1)]
-        edges = ordered[place] + part / bins * (above - ordered[place])
-    edges = np.unique(edges.round(12))
-    if len(edges) == 1:
-        edges = np.array([edges[0], edges[0]])
+    k = np.arange(bins + 1) / bins
+    edges = np.unique((np.quantile(score, k) if strategy == "quantile" else k).round(12))
+    edges = np.repeat(edges, 2) if len(edges) == 1 else edges
     return edges, np.searchsorted(edges[1:-1], score.round(12), side="right").astype(np.int64)
 
 
@@ -96,28 +87,21 @@ def reliability(
     MetricsError
         With more than two classes, or bins, strategy or level out of range.
     """
-    require_binary(predictions)
-    check_level(level)
     data = predictions.rows
-    names = ["from", "to", "n", "score", "observed", "low", "high"]
     edges, place = _bins(data.score, bins, strategy)
     table = []
-    for b in range(len(edges) - 1):
+    for b in np.unique(place):
         here = place == b
-        if here.any():
-            found = intervals.share(data.positive, here, data.patient, size=data.size)
-            seen = found.interval(level)
-            score = float(data.score[here].mean())
-            table.append(
-                [edges[b], edges[b + 1], int(here.sum()), score, seen.value, seen.low, seen.high]
-            )
-    return pd.DataFrame(table, columns=names)
+        seen = share(data.positive, here, data.patient, size=data.size).interval(level)
+        row = {"from": edges[b], "to": edges[b + 1], "n": int(here.sum())}
+        row |= {"score": data.score[here].mean(), "observed": seen.value}
+        table.append(row | {"low": seen.low, "high": seen.high})
+    return pd.DataFrame(table)
 
 
 def brier(
-    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95,
-    rng: np.random.Generator | None = None,
-) -> Brier:  # fmt: skip
+    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95
+) -> Brier:
     """Brier score of two-class predictions (mean squared error of the score) and its parts.
 
     Parameters
@@ -130,8 +114,6 @@ def brier(
         Bins of equally many images, or of equal width.
     level : float
         Confidence level, in (0, 1).
-    rng : numpy.random.Generator, optional
-        For the bootstrap; by default seeded with 0, so that results repeat.
 
     Returns
     -------
@@ -153,28 +135,25 @@ def brier(
     >>> round(brier(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.2, 0.7, 0.6])).score.value, 4)
     0.075
     """
-    require_binary(predictions)
-    check_level(level)
     data = predictions.rows
     y = data.positive.astype(float)
-    error = (data.score - y) ** 2
-    score = mean_by_patient(error, predictions.patient_ids, level=level, rng=rng)
+    score = mean_by_patient((data.score - y) ** 2, predictions.patient_ids, level=level)
     _, place = _bins(data.score, bins, strategy)
     size = np.maximum(np.bincount(place), 1)
     said, seen = (np.bincount(place, weights=v) / size for v in (data.score, y))
     base, weight = float(y.mean()), np.bincount(place) / len(y)
     apart, apart_from_base = (float(weight @ (seen - v) ** 2) for v in (said, base))
+    mixed = base * (1 - base)
     skill = undefined("all images are of one class", level=level)
-    if 0 < base < 1:
-        gain = 1 - score.value / (base * (1 - base))
-        skill = Estimate(gain, math.nan, math.nan, level, "", "none is made for the skill")
-    return Brier(score, skill, apart, apart_from_base, base * (1 - base))
+    if mixed:
+        reason = "none is made for the skill"
+        skill = Estimate(1 - score.value / mixed, math.nan, math.nan, level, "", reason)
+    return Brier(score, skill, apart, apart_from_base, mixed)
 
 
 def expected_calibration_error(
-    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95,
-    rng: np.random.Generator | None = None,
-) -> Estimate:  # fmt: skip
+    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95
+) -> Estimate:
     """Mean gap between score and observed share over bins, weighted by the bins' sizes.
 
     For two classes the score is that of class 1; for more it is the greatest score, against how
@@ -191,8 +170,6 @@ def expected_calibration_error(
         Bins of equally many images, or of equal width.
     level : float
         Confidence level, in (0, 1).
-    rng : numpy.random.Generator, optional
-        For the bootstrap; by default seeded with 0, so that results repeat.
 
     Returns
     -------
@@ -208,7 +185,6 @@ def expected_calibration_error(
     ----------
     Guo C et al. (2017) On calibration of modern neural networks. ICML.
     """
-    check_level(level)
     said, right = predictions.y_score, predictions.y_true == 1
     if not predictions.is_binary:
         said, right = said.max(axis=1), predictions.predicted() == predictions.y_true
@@ -216,10 +192,11 @@ def expected_calibration_error(
     # How much each image adds to the gap of its bin; the last column counts images.
     adds = np.eye(len(edges))[place] * (said - right)[:, None]
     adds[:, -1] = 1
-    return intervals.bootstrap(
-        lambda sums: np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1],
-        adds, predictions.patient_ids, level=level, rng=rng,
-    )  # fmt: skip
+
+    def gap(sums: Floats) -> Floats:
+        return np.asarray(np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1])
+
+    return bootstrap(gap, adds, predictions.patient_ids, level=level)
 
 
 @dataclass(frozen=True)
@@ -230,13 +207,12 @@ class CalibrationLine:
     slope: Estimate
 
 
-def calibration_line(
-    predictions: Predictions, *, level: float = 0.95, rng: np.random.Generator | None = None
-) -> CalibrationLine:
+def calibration_line(predictions: Predictions, *, level: float = 0.95) -> CalibrationLine:
     """Fit logistic recalibration: logit P(y = 1) = a + b logit(score).
 
     The slope comes from that fit, the intercept ("calibration in the large") from one with b held
-    at 1, as TRIPOD+AI asks. Intervals are made by bootstrap of the patients.
+    at 1, as TRIPOD+AI asks. Intervals come from the fits' sandwich variance, summed by patient,
+    with Student's t for the number of patients.
 
     Parameters
     ----------
@@ -244,14 +220,13 @@ def calibration_line(
         Of two classes; scores are held 1e-7 away from 0 and 1.
     level : float
         Confidence level, in (0, 1).
-    rng : numpy.random.Generator, optional
-        For the bootstrap; by default seeded with 0, so that results repeat.
 
     Returns
     -------
     CalibrationLine
         Intercept in log odds and slope; not defined, with the reason, where all images are of one
-        class, and no slope where scores are equal or separate the classes.
+        class, and no slope where scores are equal or separate the classes. Without an interval
+        where all images of a class are of one patient.
 
     Raises
     ------
@@ -260,7 +235,8 @@ def calibration_line(
 
     References
     ----------
-    Cox DR (1958) Biometrika 45:562-565. Van Calster B et al. (2019) BMC Med 17:230.
+    Cox DR (1958) Biometrika 45:562-565. Van Calster B et al. (2019) BMC Med 17:230. Liang KY,
+    Zeger SL (1986) Biometrika 73:13-22. Albert A, Anderson JA (1984) Biometrika 71:1-10.
 
     Examples
     --------
@@ -269,73 +245,52 @@ def calibration_line(
     >>> round(line.intercept.value, 3), round(line.slope.value, 3)
     (0.199, 1.123)
     """
-    require_binary(predictions)
-    check_level(level)
-    y = (predictions.y_true == 1).astype(np.float64)
-    x, codes = logit(np.clip(predictions.y_score, TINY, 1 - TINY)), predictions.codes
-    once, ones = np.ones((1, len(x))), np.ones((len(x), 1))
-    found = []
-    for design, offset in ((ones, x), (np.column_stack([ones, x]), np.zeros(len(x)))):
-        fit = partial(_fit_line, design, offset, y)
-        start = np.nan_to_num(fit(np.zeros((1, design.shape[1])), once))
-        found.append(intervals.bootstrap_images(partial(_last, fit, start), codes, level, rng))
-    intercept, slope = found
-    if y.min() == y.max():
-        intercept = slope = undefined("all images are of one class", level=level)
-    elif np.ptp(x) == 0:
-        slope = undefined("all scores are equal", level=level)
-    elif _separated(x, y, once)[0]:
-        slope = undefined("the classes are separated by the score", level=level)
+    data = predictions.rows
+    y, x = data.positive.astype(np.float64), logit(np.clip(data.score, TINY, 1 - TINY))
+    if data.lacking:
+        none = undefined("all images are of one class", level=level)
+        return CalibrationLine(none, none)
+    # The mean of expit(a + x) rises with a, and passes that of y between these ends.
+    base, ones = float(logit(y.mean())), np.ones((len(y), 1))
+    low, high = base - x.max() - 1, base - x.min() + 1
+    a = float(brentq(lambda a: np.mean(y - expit(a + x)), low, high, xtol=1e-14))
+    intercept = _sandwich(a, ones, y, expit(a + x), data.patient, level)
+    if np.ptp(x) == 0:
+        return CalibrationLine(intercept, undefined("all scores are equal", level=level))
+    if _separated(x, data.positive):
+        words = "the classes are separated by the score"
+        return CalibrationLine(intercept, undefined(words, level=level))
+    design = np.column_stack([ones, x])
+
+    def left(beta: Floats) -> Floats:
+        """Return what the score equations leave: 0 at their solution."""
+        return np.asarray(design.T @ (y - expit(design @ beta)) / len(y))
+
+    beta = root(left, np.zeros(2), tol=1e-13).x
+    slope = _sandwich(float(beta[1]), design, y, expit(design @ beta), data.patient, level)
+    if np.abs(left(beta)).max() > 1e-8:
+        slope = undefined("the regression does not converge", level=level)
     return CalibrationLine(intercept, slope)
 
 
-def _last(fit: Callable[[Floats, Floats], Floats], start: Floats, times: Floats) -> Floats:
-    return fit(start, times)[:, -1]
+def _separated(x: Floats, positive: Bools) -> bool:
+    """Whether a cut splits the two classes, so that the slope would be infinite."""
+    pos, neg = x[positive], x[~positive]
+    return bool(pos.min() >= neg.max() or pos.max() <= neg.min())
 
 
-def _fit_line(design: Floats, offset: Floats, y: Floats, start: Floats, times: Floats) -> Floats:
-    """Coefficients of the logistic regression of each sample, (B, K); NaN without a solution.
-
-    Newton's method on the score equation, the mean of (y - p) design = 0. A step that would bring
-    a sample further from its solution is halved, so that no start can throw it off. A sample whose
-    classes are separated by the last column (of one class, if that is constant) has no solution.
-    """
-    n = times.sum(axis=1, keepdims=True)
-    lost = _separated(design[:, -1], y, times)
-    squares = (design[:, :, None] * design[:, None, :]).reshape(len(y), -1)
-
-    def score(beta: Floats) -> tuple[Floats, Floats, Floats]:
-        p = expit(offset + beta @ design.T)
-        left = (times * (y - p)) @ design / n
-        return p, left, np.linalg.norm(left, axis=1)
-
-    beta = np.repeat(start, len(times) // len(start), axis=0)
-    p, left, far = score(beta)
-    for _ in range(60):
-        going = ~lost & (far > 1e-10)
-        if not going.any():
-            break
-        curve = ((times * p * (1 - p)) @ squares / n).reshape(len(times), -1, design.shape[1])
-        curve += 1e-12 * np.eye(design.shape[1])
-        step = np.linalg.solve(curve, left[:, :, None])[:, :, 0] * going[:, None]
-        for _ in range(50):
-            p, left, new = score(beta + step)
-            worse = going & (new > far)
-            if not worse.any():
-                break
-            step[worse] /= 2
-        beta, far = beta + step, new
-    beta[lost | (far > 1e-8)] = np.nan
-    return beta
-
-
-def _separated(x: Floats, y: Floats, times: Floats) -> Bools:
-    """Whether a sample has one class, or a cut splits its two: the slope would be infinite."""
-    ill, well = (times > 0) & (y == 1), (times > 0) & (y == 0)
-    low_ill, low_well = (np.where(side, x, np.inf).min(axis=1) for side in (ill, well))
-    high_ill, high_well = (np.where(side, x, -np.inf).max(axis=1) for side in (ill, well))
-    alone = np.isinf(low_ill) | np.isinf(low_well)
-    return np.asarray(alone | (np.ptp(x) > 0) & ((low_ill >= high_well) | (high_ill <= low_well)))
+def _sandwich(
+    value: float, design: Floats, y: Floats, p: Floats, patient: Ints, level: float
+) -> Estimate:
+    """Return the last coefficient of a logistic regression with its interval by patient."""
+    patients = int(patient.max()) + 1
+    if min(len(np.unique(patient[y == side])) for side in (0, 1)) == 1:
+        reason = "a class of one patient alone shows no variance"
+        return Estimate(value, math.nan, math.nan, level, "sandwich", reason)
+    bread = np.linalg.inv((design.T * (p * (1 - p))) @ design)
+    part = np.bincount(patient, weights=(y - p) * (design @ bread[:, -1]))
+    half = t_of(level, patients) * math.sqrt(patients / (patients - 1) * float(part @ part))
+    return Estimate(value, value - half, value + half, level, "sandwich")
 
 
 @dataclass(frozen=True)
@@ -371,13 +326,6 @@ def _temper(scores: Floats, temperature: float) -> Floats:
     kept = np.clip(_shares(scores), TINY, 1 - TINY)
     tempered = np.asarray(softmax(np.log(kept) / temperature, axis=1))
     return tempered[:, 1] if scores.ndim == 1 else tempered
-
-
-def _log_loss(predictions: Predictions, temperature: float) -> float:
-    """Mean negative log of the score of the true class, after a temperature."""
-    shares = _shares(_temper(predictions.y_score, temperature))
-    true_share = shares[np.arange(len(shares)), predictions.y_true]
-    return float(-np.log(np.maximum(true_share, TINY**2)).mean())
 
 
 def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") -> Temperature:
@@ -421,15 +369,17 @@ def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") 
             f"the {chosen_on} set holds images of {len(present)} class only; temperature scaling "
             "needs at least two"
         )
-    low, high = (math.log(bound) for bound in BOUNDS)
-    found = minimize_scalar(
-        lambda log_t: _log_loss(predictions, math.exp(log_t)),
-        bounds=(low, high), method="bounded", options={"xatol": 1e-6},
-    )  # fmt: skip
-    note, value = "", math.exp(float(found.x))
+    classes, (low, high) = range(len(predictions.classes)), np.log(BOUNDS).tolist()
+
+    def loss(log_t: float) -> float:
+        tempered = _temper(predictions.y_score, math.exp(log_t))
+        return float(log_loss(predictions.y_true, tempered, labels=classes))
+
+    found = minimize_scalar(loss, bounds=(low, high), options={"xatol": 1e-6}).x
+    note, value = "", math.exp(float(found))
     if _classes_separated(predictions):
         note = "the scores separate the classes"
-    elif not low + 1e-3 < found.x < high - 1e-3:
+    elif not low + 1e-3 < found < high - 1e-3:
         note = f"the log loss is smallest at {value:.3g}, the end of what was tried"
     if note:
         value = 1.0

@@ -7,16 +7,23 @@ metrics of the whole confusion matrix by one bootstrap of its cells.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import confusion_matrix as count_pairs
 
 from medimg.errors import MetricsError
-from medimg.metrics import predictions as given
 from medimg.metrics import roc
-from medimg.metrics.intervals import Estimate, Measure, bootstrap_all, share, undefined
+from medimg.metrics.intervals import (
+    Estimate,
+    Measure,
+    bootstrap_sums,
+    share,
+    share_by_patient,
+    undefined,
+)
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
 from medimg.metrics.thresholds import Threshold, as_threshold
 
@@ -48,6 +55,8 @@ class Evaluation:
         Numbers of images and patients in words, also where the patients are not known.
     per_cut : DataFrame or None
         Of grades, each grade or worse against the grades below it: like `per_class`.
+    level : float
+        Confidence level of the intervals, a share.
     """
 
     estimates: dict[str, Estimate]
@@ -59,6 +68,7 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     count_text: str = ""
     per_cut: pd.DataFrame | None = None
+    level: float = 0.95
 
     def __getitem__(self, metric: str) -> Estimate:
         try:
@@ -71,17 +81,11 @@ class Evaluation:
         return iter(self.estimates)
 
     @property
-    def level(self) -> float:
-        """Confidence level of the intervals, a share."""
-        return next(iter(self.estimates.values())).level
-
-    @property
     def table(self) -> pd.DataFrame:
         """One row per metric: ``value, low, high, method, reason, also`` (its second name)."""
-        columns = ["value", "low", "high", "method", "reason"]
-        rows = [[getattr(e, c) for c in columns] for e in self.estimates.values()]
-        names = pd.Index(list(self.estimates), name="metric")
-        return pd.DataFrame(rows, names, columns).assign(also=[*map(also_called, names)])
+        names = pd.Index(self.estimates, name="metric")
+        table = pd.DataFrame(map(asdict, self.estimates.values()), names).drop(columns="level")
+        return table.assign(also=[*map(also_called, names)])
 
     def __repr__(self) -> str:
         lines = [self.count_text]
@@ -128,17 +132,18 @@ def confusion_matrix(
     array([[1, 1],
            [1, 1]])
     """
-    called = predictions.predicted(as_threshold(threshold).value)
-    size, names = len(predictions.classes), list(predictions.classes)
-    cells = np.bincount(predictions.y_true * size + called, minlength=size**2)
-    return pd.DataFrame(
-        cells.reshape(size, size), pd.Index(names, name="true"), pd.Index(names, name="predicted")
-    )
+    return _count(predictions, predictions.predicted(as_threshold(threshold).value))
+
+
+def _count(predictions: Predictions, called: Ints) -> pd.DataFrame:
+    names = predictions.classes
+    cells = count_pairs(predictions.y_true, called, labels=range(len(names)))
+    return pd.DataFrame(cells, pd.Index(names, name="true"), pd.Index(names, name="predicted"))
 
 
 def evaluate(
     predictions: Predictions, *, threshold: float | Threshold | None = None, ordinal: bool = False,
-    level: float = 0.95, rng: np.random.Generator | None = None,
+    level: float = 0.95,
 ) -> Evaluation:  # fmt: skip
     """Compute every metric with its interval by patient.
 
@@ -156,8 +161,6 @@ def evaluate(
         threshold of its own evaluate ``predictions.at_least(grade)``.
     level : float
         Confidence level of all intervals, in (0, 1).
-    rng : numpy.random.Generator, optional
-        For the bootstraps; by default seeded with 0, so that a report repeats to the digit.
 
     Returns
     -------
@@ -178,40 +181,32 @@ def evaluate(
     >>> result["sensitivity"], result["recall"].value
     (0.750 (0.301 to 0.954), 0.75)
     """
-    given.check_level(level)
-    cut = None
+    known, cut = threshold is not None, None
     if predictions.is_binary:
         cut = as_threshold(0.5 if threshold is None else threshold)
     called = predictions.predicted(cut.value if cut else 0.5)
-    matrix = confusion_matrix(predictions, threshold=cut or 0.5)
-    rows = predictions.rows
-    everyone = np.ones(len(called), dtype=bool)
-
-    def whole(hit: Bools) -> Estimate:
-        return share(hit, everyone, rows.patient, size=rows.size).interval(level)
-
-    estimates = {"accuracy": whole(called == predictions.y_true)}
-    counted = _of_matrix(predictions, called, matrix, ordinal, level, rng)
+    matrix, right = _count(predictions, called), called == predictions.y_true
+    estimates = {"accuracy": share_by_patient(right, predictions.patient_ids, level=level)}
+    counted = _of_matrix(predictions, called, level, ordinal=ordinal)
     per_class = per_cut = None
     if cut:
-        part = {name: m.interval(level) for name, m in shares(rows, called == 1).items()}
-        estimates = {"prevalence": whole(rows.positive)} | estimates | part | counted
-        estimates["auc"] = roc.area(rows).interval(level)
-        estimates["average_precision"] = roc.average_precision(predictions, level=level, rng=rng)
+        ill = share_by_patient(predictions.y_true, predictions.patient_ids, level=level)
+        estimates = {"prevalence": ill} | estimates | rates(predictions, threshold=cut, level=level)
+        estimates |= counted | {
+            "auc": roc.auc(predictions, level=level),
+            "average_precision": roc.average_precision(predictions, level=level),
+        }
     else:
         classes = range(len(predictions.classes))
-        f1 = [counted.pop(f"f1 of {k}") for k in classes]
         alone = [predictions.one_vs_rest(k) for k in classes]
-        per_class, areas = _each("class", alone, [called == k for k in classes], level, f1)
-        reason = _why(matrix, "auc_macro")
-        estimates |= counted | {"auc_macro": roc.mean_area(areas, level=level, reason=reason)}
+        per_class, macro = _each("class", alone, [called == k for k in classes], level)
+        estimates |= counted | {"auc_macro": macro}
         if ordinal:
             cuts = [predictions.at_least(k) for k in classes[1:]]
             per_cut, _ = _each("cut", cuts, [one.y_score >= 0.5 for one in cuts], level)
     return Evaluation(
-        estimates, matrix, len(predictions), rows.size, cut, per_class,
-        _warnings(predictions, cut, matrix, given=threshold is not None),
-        predictions.count_text, per_cut,
+        estimates, matrix, len(predictions), predictions.n_patients, cut, per_class,
+        _warnings(predictions, cut, matrix, given=known), predictions.count_text, per_cut, level,
     )  # fmt: skip
 
 
@@ -244,11 +239,9 @@ def rates(
     >>> rates(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9]), threshold=0.5)["ppv"]
     0.667 (0.208 to 0.939)
     """
-    given.require_binary(predictions)
-    given.check_level(level)
     data = predictions.rows
-    called = data.score >= as_threshold(threshold).value
-    return {name: measure.interval(level) for name, measure in shares(data, called).items()}
+    found = shares(data, data.score >= as_threshold(threshold).value)
+    return {name: measure.interval(level) for name, measure in found.items()}
 
 
 def shares(data: Rows, called: Bools) -> dict[str, Measure]:
@@ -267,37 +260,37 @@ def shares(data: Rows, called: Bools) -> dict[str, Measure]:
 
 
 def _each(
-    what: str, alone: Sequence[Predictions], calls: Sequence[Bools], level: float,
-    f1: Sequence[Estimate] = (),
-) -> tuple[pd.DataFrame, list[Measure]]:  # fmt: skip
-    """Tabulate the metrics of several two-class readings of the same images; return the AUCs."""
+    what: str, alone: Sequence[Predictions], calls: Sequence[Bools], level: float
+) -> tuple[pd.DataFrame, Estimate]:
+    """Tabulate the metrics of several two-class readings of the same images; the mean AUC."""
     table, areas = [], [roc.area(one.rows) for one in alone]
-    for k, one in enumerate(alone):
-        found = {name: m.interval(level) for name, m in shares(one.rows, calls[k]).items()}
-        found |= {"f1": f1[k]} if f1 else {}
-        found["auc"] = areas[k].interval(level)
-        start = [one.positive, int(one.y_true.sum())]
-        table += [[*start, m, e, e.value, e.low, e.high, e.reason] for m, e in found.items()]
-    columns = [what, "n", "metric", "estimate", "value", "low", "high", "reason"]
-    return pd.DataFrame(table, columns=columns), areas
+    for one, called, area in zip(alone, calls, areas, strict=True):
+        found = {name: m.interval(level) for name, m in shares(one.rows, called).items()}
+        found["f1"] = _of_matrix(one, called.astype(np.int64), level)["f1"]
+        found["auc"] = area.interval(level)
+        start = {what: one.positive, "n": int(one.y_true.sum())}
+        table += [start | {"metric": m, "estimate": e} | asdict(e) for m, e in found.items()]
+    mean = roc.mean_area(areas, level=level)
+    absent = [one.positive for one in alone if not one.y_true.any()]
+    if absent:
+        mean = undefined(f"no image is of class {absent[0]!r}", level=level)
+    return pd.DataFrame(table).drop(columns=["level", "method"]), mean
 
 
 def _warnings(
     predictions: Predictions, cut: Threshold | None, matrix: pd.DataFrame, *, given: bool
 ) -> tuple[str, ...]:
-    found = []
-    if cut is not None:
-        if not given:
-            found.append("no threshold was given; 0.5 was used, which no validation data speak for")
-        again = len(cut.ids.intersection(predictions.ids.tolist()))
-        if again:
-            found.append(
-                f"{again} of these images were also used to choose the threshold, so sensitivity "
-                "and specificity look better than they are"
-            )
-    smallest = int(matrix.to_numpy().sum(axis=1).min())
+    found, smallest = [], int(matrix.sum(axis=1).min())
+    again = len(cut.ids.intersection(predictions.ids.tolist())) if cut else 0
+    if cut and not given:
+        found.append("no threshold was given; 0.5 was used, which no validation data speak for")
+    if again:
+        found.append(
+            f"{again} of these images were also used to choose the threshold, so sensitivity "
+            "and specificity look better than they are"
+        )
     if smallest < 30:
-        which = "smaller" if cut is not None else "smallest"
+        which = "smaller" if cut else "smallest"
         found.append(f"only {smallest} images in the {which} class; read the intervals first")
     if not predictions.patients_known:
         found.append("patients are not known, so each image was taken as a patient of its own")
@@ -305,20 +298,24 @@ def _warnings(
 
 
 def _of_matrix(
-    predictions: Predictions, called: Ints, matrix: pd.DataFrame, ordinal: bool, level: float,
-    rng: np.random.Generator | None,
-) -> dict[str, Estimate]:  # fmt: skip
+    predictions: Predictions, called: Ints, level: float, *, ordinal: bool = False
+) -> dict[str, Estimate]:
     """Metrics of the confusion matrix, bootstrapped; or why these data do not define them."""
     size = len(predictions.classes)
     cells = np.eye(size**2)[predictions.y_true * size + called]  # (N, K * K), one 1 per row
-    found = bootstrap_all(
-        lambda sums: _metrics(sums.reshape(-1, size, size), ordinal),
-        cells, predictions.codes, level, rng,
-    )  # fmt: skip
-    for name, estimate in found.items():
-        if np.isnan(estimate.value):
-            found[name] = undefined(_why(matrix, name), level=level)
-    return found
+
+    def values(sums: Floats) -> Floats:
+        return np.stack([*_metrics(sums.reshape(-1, size, size), ordinal).values()], axis=1)
+
+    # Each class has its own patients, so the number per class is what limits these metrics.
+    limit = round(predictions.n_patients / size)
+    found = bootstrap_sums(values, cells, predictions.codes, level, patients=limit)
+    reasons = _reasons(_count(predictions, called))
+    names = _metrics(np.ones((1, size, size)), ordinal)
+    return {
+        name: undefined(reasons[name], level=level) if np.isnan(estimate.value) else estimate
+        for name, estimate in zip(names, found, strict=True)
+    }
 
 
 def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
@@ -335,14 +332,13 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
     # Gorodkin's correlation of K classes, which is Matthews' for two
     spread = (n**2 - np.sum(true**2, axis=1)) * (n**2 - np.sum(called**2, axis=1))
     mcc = (hits.sum(axis=1) * n - np.sum(true * called, axis=1)) / np.sqrt(spread)
-    f1 = 2 * hits / (true + called)
+    f1, rates = 2 * hits / (true + called), c / true[:, :, None]
     found = {
         "balanced_accuracy": np.mean(hits / true, axis=1),
         "kappa": kappa((away > 0).astype(np.float64)),
         "mcc": np.where(spread > 0, mcc, np.nan),
     }
     if size == 2:
-        rates = c / true[:, :, None]
         lr = rates[:, 1] / rates[:, 0]  # (B, predicted): LR- and LR+
         lr[~np.isfinite(lr)] = np.nan
         return found | {"f1": f1[:, 1], "lr_positive": lr[:, 1], "lr_negative": lr[:, 0]}
@@ -350,21 +346,20 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
     if ordinal:
         found["kappa_quadratic"] = kappa(away**2)
         found["mean_absolute_error"] = np.sum(away * c, axis=(1, 2)) / n
-    return found | {f"f1 of {k}": f1[:, k] for k in range(size)}
+    return found
 
 
-def _why(matrix: pd.DataFrame, metric: str) -> str:
-    """Say what in the confusion matrix leaves a metric undefined."""
-    true, called = matrix.sum(axis=1), matrix.sum(axis=0)
-    if metric.startswith("f1"):
-        k = {"f1": "1", "f1_macro": str(np.argmin(true + called.to_numpy()))}.get(
-            metric, metric[6:]
-        )
-        name = matrix.index[int(k)]
-        return f"no image is of, or was called, class {str(name)!r}"
-    if metric == "mcc" or metric.startswith("kappa"):
-        return "all images are of one class, or all are called one class"
-    if (true == 0).any():
-        return f"no image is of class {str(true.idxmin())!r}"
-    what = "false positive" if metric == "lr_positive" else "true negative"
-    return f"no {what}, so that the ratio would divide by 0"
+def _reasons(matrix: pd.DataFrame) -> dict[str, str]:
+    """Say what in the confusion matrix would leave each metric undefined."""
+    true, both = matrix.sum(axis=1), matrix.sum(axis=1) + matrix.sum(axis=0).to_numpy()
+    absent = f"no image is of class {str(true.idxmin())!r}"
+    idle = [
+        f"no image is of, or was called, class {str(c)!r}" for c in (both.index[1], both.idxmin())
+    ]
+    one = "all images are of one class, or all are called one class"
+    lr = [f"no {what}, so that the ratio would divide by 0" if true.min() else absent
+          for what in ("false positive", "true negative")]  # fmt: skip
+    return {
+        "balanced_accuracy": absent, "mcc": one, "kappa": one, "kappa_quadratic": one,
+        "f1": idle[0], "f1_macro": idle[1], "lr_positive": lr[0], "lr_negative": lr[1],
+    }  # fmt: skip

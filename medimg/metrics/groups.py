@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from numpy.typing import ArrayLike
 from medimg.errors import MetricsError
 from medimg.metrics.evaluation import shares
 from medimg.metrics.intervals import Estimate, Measure, difference
-from medimg.metrics.predictions import Predictions, Rows, check_level, require_binary
+from medimg.metrics.predictions import Predictions, Rows, check_same_length
 from medimg.metrics.roc import area
 from medimg.metrics.thresholds import Threshold, as_threshold
 
@@ -49,17 +48,13 @@ class SubgroupReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each group that is too small to say."""
-        small = self.table[self.table["warning"] != ""]
-        named = small.drop_duplicates(["attribute", "group"])
-        return tuple(
-            f"{row.attribute} {row.group}: {row.warning}" for row in named.itertuples(index=False)
-        )
+        small = self.table[self.table["warning"] != ""].drop_duplicates(["attribute", "group"])
+        return tuple(f"{row.attribute} {row.group}: {row.warning}" for row in small.itertuples())
 
     def __repr__(self) -> str:
         numbers = self.table[["value", "low", "high", "reason"]].to_numpy()
         words = [f"{Estimate(v, lo, hi, reason=why):.2f}" for v, lo, hi, why in numbers]
-        shown = self.table.assign(shown=words)
-        index = ["attribute", "group", "n"]
+        shown, index = self.table.assign(shown=words), ["attribute", "group", "n"]
         wide = shown.pivot_table("shown", index, "metric", aggfunc="first", sort=False)
         return "\n".join([wide.to_string(), *(f"warning: {w}" for w in self.warnings)])
 
@@ -103,35 +98,26 @@ def subgroups(
         With more than two classes, when the rows do not match, a column has more than 20 groups,
         or the level is out of range.
     """
-    require_binary(predictions)
-    check_level(level)
-    if len(groups) != len(predictions):
-        raise MetricsError(
-            f"groups has {len(groups)} rows and the predictions {len(predictions)}, so row "
-            f"{min(len(groups), len(predictions))} is the first without a partner"
-        )
-    cut = as_threshold(threshold).value
+    check_same_length(predictions.ids, groups=groups)
     table, gaps = [], []
-    for attribute in groups.columns:
-        names = group_names(groups[attribute])
+    for attribute, column in groups.items():
+        names = group_names(column)
         if names.nunique() > MOST_GROUPS:
-            raise MetricsError(
-                f"column {attribute!r} has {names.nunique()} groups; band it first (at most "
-                f"{MOST_GROUPS})"
-            )
-        found = _by_group(predictions, names, groups[attribute], cut)
+            many = f"column {attribute!r} has {names.nunique()} groups"
+            raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
+        found = _by_group(predictions, names, column, as_threshold(threshold).value)
         reference = max(found, key=lambda name: found[name][0])
         for group, (n, ill, metrics) in found.items():
             for metric, (measure, count, which) in metrics.items():
+                row = {"attribute": attribute, "group": group, "n": n, "positives": ill}
+                row |= {"reference": reference, "metric": metric}
                 small = _too_small(count, which, smallest)
-                values = _numbers(measure.interval(level))
-                table.append([attribute, group, n, ill, metric, *values, small])
-                if group == reference:
-                    continue
-                base, base_count, _ = found[reference][2][metric]
-                gap = _numbers(difference(measure, base, level=level)[0])
-                small = small or _too_small(base_count, which, smallest)
-                gaps.append([attribute, group, reference, metric, *gap, small])
+                table.append(row | asdict(measure.interval(level)) | {"warning": small})
+                if group != reference:
+                    base, base_count, _ = found[reference][2][metric]
+                    gap, _ = difference(measure, base, level=level)
+                    small = small or _too_small(base_count, which, smallest)
+                    gaps.append(row | asdict(gap) | {"warning": small})
     ends = ["metric", "value", "low", "high", "reason", "warning"]
     return SubgroupReport(
         pd.DataFrame(table, columns=["attribute", "group", "n", "positives", *ends]),
@@ -154,31 +140,27 @@ def _by_group(
     "unknown" last. Where only positive images have the attribute, each group is of these, against
     all negative images, whose specificity is the same in all groups and left out.
     """
-    present = set(names)
+    present, whole, found = set(names), predictions.rows, {}
     order = [*column.cat.categories.astype(str)] if hasattr(column, "cat") else sorted(present)
-    order = [*(name for name in order if name in present - {"unknown"}), "unknown"]
-    whole, found = predictions.rows, {}
-    lacking = names.str.lower().isin(NOTHING).to_numpy()
-    of_positive = bool(len(present) > 1 and not whole.positive.all()
-                       and lacking[~whole.positive].all())  # fmt: skip
-    for name in order:
+    lacking = names.str.lower().isin(NOTHING).to_numpy()[~whole.positive]
+    of_positive = len(present) > 1 and len(lacking) > 0 and bool(lacking.all())
+    for name in [*(name for name in order if name != "unknown"), "unknown"]:
         member = (names == name).to_numpy() & (whole.positive | (not of_positive))
         if not member.any():
             continue
-        mask = member | ~whole.positive if of_positive else member
+        mask = member | (of_positive & ~whole.positive)
         data = Rows(whole.positive[mask], whole.score[mask], whole.patient[mask], whole.size)
         ill, well = int(data.positive.sum()), int((~data.positive).sum())
         part = shares(data, data.score >= cut)
-        metrics = {"sensitivity": (part["sensitivity"], ill, predictions.positive)}
-        if not of_positive:
-            metrics["specificity"] = (part["specificity"], well, predictions.classes[0])
-        metrics["auc"] = (area(data), min(ill, well), "the smaller class")
+        metrics = {
+            "sensitivity": (part["sensitivity"], ill, predictions.positive),
+            "specificity": (part["specificity"], well, predictions.classes[0]),
+            "auc": (area(data), min(ill, well), "the smaller class"),
+        }
+        if of_positive:
+            del metrics["specificity"]
         found[name] = (int(member.sum()), ill, metrics)
     return found
-
-
-def _numbers(e: Estimate) -> tuple[float, float, float, str]:
-    return e.value, e.low, e.high, e.reason
 
 
 def _too_small(n: int, which: str, smallest: int) -> str:
@@ -218,30 +200,18 @@ def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.S
     >>> age_bands(["034Y", "018M", ""]).tolist()
     ['18-39', 'under 18', nan]
     """
-    years = np.array([_years(row, age) for row, age in enumerate(pd.Series(np.asarray(ages)))])
-    names = [
-        f"under {edges[0]:g}",
-        *(f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)),
-        f"{edges[-1]:g} and over",
-    ]
-    place = np.searchsorted(np.asarray(edges, float), years, side="right")
-    codes = np.where(np.isnan(years), -1, place)  # -1 is pandas's code of a missing category
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names), ordered=True))
-
-
-def _years(row: int, age: Any) -> float:
-    """Read one age; NaN when it is missing."""
-    text = "" if pd.isna(age) else str(age).strip()
-    dicom = re.fullmatch(r"(\d{3})([DWMY])", text)
-    if dicom:
-        return int(dicom[1]) * YEARS[dicom[2]]
-    try:
-        years = float(text or "nan")
-    except ValueError:
-        years = -1.0
-    if years < 0 or np.isinf(years):
+    given = np.asarray(ages).tolist()
+    text = pd.Series(["" if pd.isna(age) else str(age).strip() for age in given], dtype=object)
+    dicom = text.str.extract(r"^(\d{3})([DWMY])$")
+    written = dicom[0].astype(float) * dicom[1].map(YEARS)
+    years = pd.to_numeric(text, errors="coerce").fillna(written)
+    bad = ~text.str.lower().isin(["", "nan"]) & ~years.between(0, np.inf, inclusive="left")
+    if bad.any():
+        row = int(np.argmax(bad))
         raise MetricsError(
-            f"row {row}: the age is {age!r}; expected years, a DICOM age such as 034Y, 018M, 003W "
-            "or 010D, or nothing"
+            f"row {row}: the age is {given[row]!r}; expected years, a DICOM age such as "
+            "034Y, 018M, 003W or 010D, or nothing"
         )
-    return years
+    between = [f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)]
+    names = [f"under {edges[0]:g}", *between, f"{edges[-1]:g} and over"]
+    return pd.Series(pd.cut(years, [-1, *edges, np.inf], right=False, labels=names))

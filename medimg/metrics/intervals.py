@@ -5,25 +5,27 @@
 - **DeLong**: areas under the ROC curve and their differences (`medimg.metrics.roc`).
 - **bootstrap**: everything else, by drawing whole patients again and again.
 
+Only the calibration line, a regression, has a fourth: its **sandwich** variance by patient.
+
 A difference of two shares or areas joins their two intervals, by square-and-add (`difference`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from medimg.errors import MetricsError
-from medimg.metrics.predictions import Bools, Floats, Ints, Names, check_level, check_patients
+from medimg.metrics.predictions import Bools, Floats, Ints, Names, check_between, patient_codes
 
 DRAWS = 2000
-"""Samples of patients that a bootstrap draws."""
+"""Samples of patients that a bootstrap draws; of metrics that sort the images, half of them."""
 TINY = 1e-12
 """Standard errors below this are 0 but for rounding; p values are not told below it."""
 
@@ -39,7 +41,8 @@ class Estimate:
     level : float
         Confidence level of the interval.
     method : str
-        How the interval was made: "Wilson", "DeLong" or "bootstrap".
+        How the interval was made: "Wilson", "DeLong" or "bootstrap"; of a calibration line,
+        "sandwich".
     reason : str
         Why the value or the interval is NaN, else empty.
 
@@ -57,6 +60,9 @@ class Estimate:
     level: float = 0.95
     method: str = ""
     reason: str = ""
+
+    def __post_init__(self) -> None:
+        upper(self.level)
 
     def __repr__(self) -> str:
         return format(self, ".3f")
@@ -96,42 +102,23 @@ def nothing(reason: str, size: int) -> Measure:
     return Measure(math.nan, np.zeros(size), lambda level: undefined(reason, level=level))
 
 
+def upper(level: float) -> float:
+    """Return the share below the upper end of an interval: 0.975 for a level of 0.95.
+
+    Every interval asks here, so that a level in per cent is refused everywhere.
+    """
+    check_between(0, 1, level=level)
+    return 0.5 + level / 2
+
+
 def z_of(level: float) -> float:
     """Return how many standard errors a normal interval reaches to each side."""
-    return float(ndtri(0.5 + level / 2))
+    return float(ndtri(upper(level)))
 
 
-def patient_codes(patients: Names | None, n: int) -> Ints:
-    """Return each image's patient as a number from 0; without ids each image is its own patient.
-
-    Parameters
-    ----------
-    patients : sequence of str or int, length n, optional
-        Patient of each image.
-    n : int
-        Number of images.
-
-    Returns
-    -------
-    int64 array, (n,)
-        Codes 0 .. number of patients - 1, in the order of the sorted names.
-
-    Raises
-    ------
-    MetricsError
-        When the length is not n, or a patient is blank.
-
-    Examples
-    --------
-    >>> patient_codes(["p7", "p2", "p7"], 3).tolist()
-    [1, 0, 1]
-    """
-    if patients is None:
-        return np.arange(n)
-    if len(patients) != n:
-        raise MetricsError(f"{len(patients)} patient_ids for {n} images; give one per image")
-    names = check_patients(patients, np.arange(n).astype(np.str_))
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+def t_of(level: float, patients: int) -> float:
+    """Return how many standard errors Student's interval reaches with so many patients."""
+    return float(stdtrit(max(patients - 1, 1), upper(level)))
 
 
 def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
@@ -168,7 +155,6 @@ def wilson(successes: float, total: float, *, level: float = 0.95) -> Estimate:
     >>> wilson(0, 0)
     not defined: nothing to count
     """
-    check_level(level)
     if not 0 <= successes <= total < math.inf:
         raise MetricsError(f"{successes} of {total}: expected counts with 0 <= successes <= total")
     if total == 0:
@@ -215,7 +201,7 @@ def share(
             n = total**2 / float(np.sum(images**2))
         elif patients < total:
             n = min(p * (1 - p) / variance if variance > TINY**2 else n, n)
-            n *= (z_of(level) / float(stdtrit(patients - 1, 0.5 + level / 2))) ** 2
+            n *= (z_of(level) / t_of(level, patients)) ** 2
         found = wilson(n if p == 1 else p * n, n, level=level)
         return Estimate(p, found.low, found.high, level, "Wilson")
 
@@ -251,7 +237,6 @@ def share_by_patient(
     >>> share_by_patient([True, True, False, True], ["p", "p", "q", "r"])
     0.750 (0.062 to 0.993)
     """
-    check_level(level)
     hits = np.asarray(hits, dtype=np.float64)
     codes = patient_codes(patients, len(hits))
     return share(hits, np.ones(len(hits), dtype=bool), codes, size=len(hits)).interval(level)
@@ -284,18 +269,17 @@ def difference(first: Measure, second: Measure, *, level: float) -> tuple[Estima
     def beyond(tail: float) -> float:
         """How far 0 lies outside the interval of level 1 - tail."""
         low, high = bounds(1 - tail)
-        return low if gap > 0 else -high
+        return max(low, -high)
 
     for estimate in (first.interval(level), second.interval(level)):
         if math.isnan(estimate.low):
             return undefined(estimate.reason, level=level), math.nan
     low, high = bounds(level)
-    p_value, most = TINY, 1 - 1e-9
-    if abs(gap) < TINY or beyond(most) <= 0:
-        p_value = 1.0
-    elif beyond(TINY) < 0:
-        p_value = float(brentq(beyond, TINY, most, xtol=TINY))
-    return Estimate(gap, max(-1.0, low), min(1.0, high), level, estimate.method), p_value
+    found = Estimate(gap, max(-1.0, low), min(1.0, high), level, estimate.method)
+    least, most = TINY, 1 - 1e-9
+    if beyond(most) <= 0:
+        return found, 1.0
+    return found, least if beyond(least) >= 0 else float(brentq(beyond, least, most, xtol=TINY))
 
 
 Statistic = Callable[[Floats], Floats]
@@ -304,7 +288,7 @@ Statistic = Callable[[Floats], Floats]
 
 def bootstrap(
     statistic: Statistic, counts: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
-    draws: int = DRAWS, rng: np.random.Generator | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Estimate:  # fmt: skip
     """Interval of any metric of sums over images, by drawing whole patients again.
 
@@ -319,16 +303,15 @@ def bootstrap(
         Patient of each image; without it each image is drawn by itself.
     level : float
         Confidence level, in (0, 1).
-    draws : int
-        Number of samples.
     rng : numpy.random.Generator, optional
         By default seeded with 0, so that results repeat.
 
     Returns
     -------
     Estimate
-        Without an interval, and with the reason, where fewer than nine samples in ten define the
-        metric, or all give the same value.
+        With the expanded percentile interval, which allows for few patients. Without an interval,
+        and with the reason, where fewer than nine samples in ten define the metric, or all give
+        the same value.
 
     Raises
     ------
@@ -338,77 +321,86 @@ def bootstrap(
     References
     ----------
     Efron B (1979) Ann Stat 7:1-26. Field CA, Welsh AH (2007) J R Stat Soc B 69:369-390.
+    Hesterberg TC (2015) Am Stat 69:371-386.
 
     Examples
     --------
     >>> hits = [[1, 1], [0, 1], [1, 1], [1, 1]]  # hit, counted
     >>> bootstrap(lambda sums: sums[:, 0] / sums[:, 1], hits)
-    0.750 (0.250 to 1.000)
+    0.750 (0.000 to 1.000)
     """
-    check_level(level)
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 2 or len(counts) == 0:
         raise MetricsError(f"counts have the shape {counts.shape}; expected (N, C) with N > 0")
     codes = patient_codes(patients, len(counts))
-    all_of = bootstrap_all(lambda c: {"": statistic(c)}, counts, codes, level, rng, draws)
-    return all_of[""]
+    return bootstrap_sums(statistic, counts, codes, level, rng)[0]
 
 
-def bootstrap_all(
-    statistics: Callable[[Floats], dict[str, Floats]], counts: Floats, codes: Ints, level: float,
-    rng: np.random.Generator | None, draws: int = DRAWS,
-) -> dict[str, Estimate]:  # fmt: skip
-    """Bootstrap several metrics of the same sums, on the same samples of patients."""
-    rng = np.random.default_rng(0) if rng is None else rng
+def bootstrap_sums(
+    statistic: Statistic, counts: Floats, codes: Ints, level: float,
+    rng: np.random.Generator | None = None, *, patients: int | None = None,
+) -> list[Estimate]:  # fmt: skip
+    """Bootstrap metrics of sums; `statistic` may return several, (B, M), of the same samples."""
     per_patient = np.stack([np.bincount(codes, weights=c) for c in counts.T], axis=1)
     # Patients with the same counts are one kind; drawing kinds is the same bootstrap, and fast.
     kinds, number = np.unique(per_patient, axis=0, return_counts=True)
-    size = len(per_patient)
-    drawn = rng.multinomial(size, number / size, size=draws).astype(np.float64) @ kinds
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values, samples = statistics(per_patient.sum(axis=0)[None]), statistics(drawn)
-    return {name: percentiles(float(v[0]), samples[name], level) for name, v in values.items()}
+    return _bootstrap(lambda times: statistic(times @ kinds), number, level, rng, DRAWS, patients)
 
 
 def bootstrap_images(
     statistic: Statistic, codes: Ints, level: float, rng: np.random.Generator | None = None
-) -> Estimate:
-    """Bootstrap by patient a metric that is no function of sums.
+) -> list[Estimate]:
+    """Bootstrap metrics that are no functions of sums.
 
-    `statistic` takes how often each image is in each sample, (B, N), and returns the metric (B,).
+    `statistic` takes how often each image is in each sample, (B, N), and returns (B,) or (B, M).
     """
-    draws = patient_draws(int(codes.max()) + 1, rng)
-    found = np.concatenate([statistic(drawn[:, codes]) for drawn in draws])
-    return percentiles(float(statistic(np.ones((1, len(codes))))[0]), found, level)
+    each = np.ones(int(codes.max()) + 1, dtype=np.int64)
+    return _bootstrap(lambda times: statistic(times[:, codes]), each, level, rng, DRAWS // 2)
 
 
-def patient_draws(size: int, rng: np.random.Generator | None) -> Iterator[Floats]:
-    """Draw `size` patients again and again: how often each is in a sample, (some draws, size)."""
+def _bootstrap(
+    statistic: Statistic, number: Ints, level: float, rng: np.random.Generator | None, draws: int,
+    patients: int | None = None,
+) -> list[Estimate]:  # fmt: skip
+    """Draw as many patients as there are again and again, out of `number` of each kind.
+
+    The interval is the expanded percentile interval: as percentiles alone are too narrow for few
+    patients, those are taken that Student's t reaches, and sqrt(n / (n - 1)) wider. `patients` is
+    the number n that counts, by default all.
+
+    References
+    ----------
+    Hesterberg TC (2015) Am Stat 69:371-386.
+    """
     rng = np.random.default_rng(0) if rng is None else rng
-    step = max(1, 200_000 // size)  # samples at a time, that fit the cache
-    for start in range(0, DRAWS // 2, step):
-        n = min(step, DRAWS // 2 - start)
-        yield rng.multinomial(size, np.full(size, 1 / size), size=n).astype(np.float64)
+    size, step = int(number.sum()), max(1, 200_000 // len(number))  # pieces that fit the cache
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.atleast_1d(statistic(number[None].astype(np.float64))[0])
+        pieces = (rng.multinomial(size, number / size, size=min(step, draws - done))
+                  for done in range(0, draws, step))  # fmt: skip
+        drawn = np.concatenate([statistic(piece.astype(np.float64)) for piece in pieces])
+    n = max(2, patients or size)
+    tail = float(ndtr(-t_of(level, n) * math.sqrt(n / (n - 1))))
+    pairs = zip(values, drawn.reshape(draws, -1).T, strict=True)
+    return [_percentiles(float(value), samples, tail, level) for value, samples in pairs]
 
 
-def percentiles(value: float, draws: Floats, level: float) -> Estimate:
-    """Make an estimate out of bootstrap draws, honest about draws that are not defined."""
+def _percentiles(value: float, drawn: Floats, tail: float, level: float) -> Estimate:
+    """Make an estimate out of bootstrap samples, honest about samples that do not define it."""
     if not math.isfinite(value):
         return undefined("not defined on these data", level=level)
-    good, reason = draws[np.isfinite(draws)], ""
-    if len(good) < 0.9 * len(draws):
-        reason = f"only {len(good)} of {len(draws)} bootstrap samples define it"
+    good, reason = drawn[np.isfinite(drawn)], ""
+    if len(good) < 0.9 * len(drawn):
+        reason = f"only {len(good)} of {len(drawn)} bootstrap samples define it"
     elif np.ptp(good) < TINY:
         reason = "every bootstrap sample gives the same value"
-    if reason:
-        return Estimate(value, math.nan, math.nan, level, "bootstrap", reason)
-    low, high = np.quantile(good, [0.5 - level / 2, 0.5 + level / 2])
-    return Estimate(value, float(low), float(high), level, "bootstrap")
+    low, high = (math.nan, math.nan) if reason else np.quantile(good, [tail, 1 - tail]).tolist()
+    return Estimate(value, low, high, level, "bootstrap", reason)
 
 
 def mean_by_patient(
     values: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
-    draws: int = DRAWS, rng: np.random.Generator | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Estimate:  # fmt: skip
     """Mean over images with a bootstrap interval that draws whole patients.
 
@@ -420,8 +412,6 @@ def mean_by_patient(
         Patient of each image; without it each image is drawn by itself.
     level : float
         Confidence level, in (0, 1).
-    draws : int
-        Number of samples.
     rng : numpy.random.Generator, optional
         By default seeded with 0, so that results repeat.
 
@@ -441,6 +431,4 @@ def mean_by_patient(
     3.0
     """
     counts = np.stack([values, np.ones_like(values, dtype=float)], axis=-1)
-    return bootstrap(
-        lambda sums: sums[:, 0] / sums[:, 1], counts, patients, level=level, draws=draws, rng=rng
-    )
+    return bootstrap(lambda s: s[:, 0] / s[:, 1], counts, patients, level=level, rng=rng)

@@ -30,6 +30,13 @@ class Rows:
     """Code of the patient, below `size`, so that groups of images can be compared by patient."""
     size: int
 
+    @property
+    def lacking(self) -> str:
+        """Which class has no image, in words; empty when both have some."""
+        if self.positive.all():
+            return "no negative image"
+        return "" if self.positive.any() else "no positive image"
+
 
 class Predictions:
     """Truth and predicted probability of each image, checked once when they are put together.
@@ -48,6 +55,19 @@ class Predictions:
         known, and each image counts as one patient. Blanks are refused.
     classes : sequence of str, length K, optional
         Names of the classes, the negative one first; grades in rising order.
+
+    Attributes
+    ----------
+    codes : int64 array, (N,)
+        Number of each image's patient, from 0; of each image when the patients are not known.
+    n_patients : int
+        Number of patients (of images, when the patients are not known).
+    patients_known : bool
+        Whether it is known which images are of the same patient.
+    is_binary : bool
+        Whether there are two classes.
+    positive : str
+        Name of class 1: the disease of a two-class task.
 
     Raises
     ------
@@ -69,24 +89,29 @@ class Predictions:
         classes: Sequence[str] = (),
     ) -> None:  # fmt: skip
         names = np.asarray([str(name) for name in ids], dtype=np.str_)
-        scores = _check_scores(y_score, names)
-        count = scores.shape[1] if scores.ndim == 2 else 2
-        _check_same_length(names, y_true=y_true, y_score=scores, patient_ids=patient_ids)
+        scores, truth = _numbers(y_score), np.asarray(y_true)
+        check_same_length(names, y_true=truth, y_score=scores, patient_ids=patient_ids)
         again = np.asarray(pd.Series(names).duplicated())
-        _refuse(again, names, "was already given: each image may stand in one row only")
+        _refuse(again, names, " was already given: each image may stand in one row only")
+        _check_probabilities(scores, names)
+        count = scores.shape[1] if scores.ndim == 2 else 2
         default = ("negative", "positive") if count == 2 else [f"class {k}" for k in range(count)]
         self.ids: NDArray[np.str_] = names
-        self.y_true: Ints = _check_labels(y_true, names, count)
+        self.y_true: Ints = _check_labels(truth, names, count)
         self.y_score: Floats = scores
-        self.patient_ids: NDArray[np.str_] | None = (
-            None if patient_ids is None else check_patients(patient_ids, names)
-        )
+        patients = None if patient_ids is None else check_patients(patient_ids, names)
+        self.patient_ids: NDArray[np.str_] | None = patients
+        self.codes: Ints = patient_codes(patients, len(names))
         self.classes: tuple[str, ...] = tuple(str(name) for name in classes or default)
         if len(self.classes) != count:
             raise MetricsError(
                 f"{len(classes)} class names for scores of {count} classes; give one name per "
                 "class, and for two classes one score per row: the probability of class 1"
             )
+        self.positive: str = self.classes[1]
+        self.is_binary: bool = scores.ndim == 1
+        self.patients_known: bool = patient_ids is not None
+        self.n_patients: int = int(self.codes.max()) + 1
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,26 +122,6 @@ class Predictions:
         return f"Predictions({self.count_text}; {counts})"
 
     @property
-    def positive(self) -> str:
-        """Name of the disease class of a two-class task."""
-        return self.classes[1]
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether there are two classes."""
-        return self.y_score.ndim == 1
-
-    @property
-    def patients_known(self) -> bool:
-        """Whether it is known which images are of the same patient."""
-        return self.patient_ids is not None
-
-    @property
-    def n_patients(self) -> int:
-        """Number of patients (of images, when the patients are not known)."""
-        return int(self.codes.max()) + 1
-
-    @property
     def count_text(self) -> str:
         """Numbers of images and patients in words, also where the patients are not known."""
         if self.patients_known:
@@ -124,17 +129,20 @@ class Predictions:
         return f"{len(self)} images (patients not known: each image counts as one patient)"
 
     @property
-    def codes(self) -> Ints:
-        """Number of each image's patient, from 0; of each image when they are not known."""
-        if self.patient_ids is None:
-            return np.arange(len(self))
-        return np.unique(self.patient_ids, return_inverse=True)[1].astype(np.int64)
-
-    @property
     def rows(self) -> Rows:
-        """Truth, score and patient of two-class predictions, for computing."""
-        codes = self.codes
-        return Rows(self.y_true == 1, self.y_score, codes, int(codes.max()) + 1)
+        """Truth, score and patient of two-class predictions, for computing.
+
+        Raises
+        ------
+        MetricsError
+            With more than two classes: every metric for two classes asks here.
+        """
+        if not self.is_binary:
+            raise MetricsError(
+                f"this metric is for two classes and the predictions have {len(self.classes)}; "
+                "use predictions.one_vs_rest(k) or, for grades, predictions.at_least(grade)"
+            )
+        return Rows(self.y_true == 1, self.y_score, self.codes, self.n_patients)
 
     def predicted(self, threshold: float = 0.5) -> Ints:
         """Predicted class of each image: score >= threshold, or the likeliest of K classes."""
@@ -225,20 +233,20 @@ class Predictions:
                 f"by is {by!r} and how {how!r}; expected 'patient', if the patients are known, or "
                 "the unit of each image, and mean or max"
             )
-        _check_same_length(self.ids, by=units)
+        check_same_length(self.ids, by=units)
         code, names = pd.factorize(check_patients(units, self.ids, column="unit"))
         first = np.unique(code, return_index=True)[1]
-        groups = pd.DataFrame(self.y_score.reshape(len(self), -1)).groupby(code)
-        scores = groups.agg(how).to_numpy()
+        scores = pd.DataFrame(self.y_score.reshape(len(self), -1)).groupby(code).agg(how).to_numpy()
         truth = pd.Series(self.y_true).groupby(code).max().to_numpy()
-        patients = None if self.patient_ids is None else self.patient_ids[first]
-        words = "belongs to a unit with more than one {}; expected one for all its images"
-        if not self.is_binary:
+        words = " belongs to a unit with more than one {}; expected one for all its images"
+        if self.patients_known:
+            _refuse(self.codes[first][code] != self.codes, self.ids, words.format("patient"))
+        if self.is_binary:
+            scores = np.clip(scores[:, 0], 0, 1)
+        else:
             _refuse(truth[code] != self.y_true, self.ids, words.format("class"))
-        if patients is not None:
-            _refuse(patients[code] != self.patient_ids, self.ids, words.format("patient"))
-        total = scores.sum(axis=1, keepdims=True)
-        scores = np.clip(scores[:, 0], 0, 1) if self.is_binary else scores / total
+            scores = scores / scores.sum(axis=1, keepdims=True)
+        patients = None if self.patient_ids is None else self.patient_ids[first]
         return Predictions(names, truth, scores, patients, self.classes)
 
     def subset(self, rows: Bools | Ints | Sequence[int]) -> Predictions:
@@ -264,25 +272,52 @@ class Predictions:
             table.to_csv(file, index=False)
 
 
-def require_binary(predictions: Predictions) -> None:
-    """Raise MetricsError unless there are two classes."""
-    if not predictions.is_binary:
-        raise MetricsError(
-            f"this metric is for two classes and the predictions have {len(predictions.classes)}; "
-            "use predictions.one_vs_rest(k) or, for grades, predictions.at_least(grade)"
-        )
+def check_between(low: float, high: float, **settings: float | None) -> None:
+    """Raise MetricsError unless each setting lies between two numbers, exclusive, or is None."""
+    for name, value in settings.items():
+        if value is not None and not low < value < high:
+            what = "a share" if high <= 1 else "a number"
+            raise MetricsError(f"{name} is {value}; expected {what} between {low:g} and {high:g}")
 
 
-def check_level(level: float) -> None:
-    """Raise MetricsError unless a confidence level is a share, not per cent."""
-    if not 0 < level < 1:
-        raise MetricsError(f"level is {level}; expected a share between 0 and 1, such as 0.95")
+def check_share(**settings: float) -> None:
+    """Raise MetricsError unless each setting is a share, 0 and 1 included."""
+    for name, value in settings.items():
+        if not 0 <= value <= 1:
+            raise MetricsError(f"{name} is {value}; expected a share from 0 to 1")
 
 
-def check_share(value: float, name: str) -> None:
-    """Raise MetricsError unless a number is a share."""
-    if not 0 <= value <= 1:
-        raise MetricsError(f"{name} is {value}; expected a share from 0 to 1")
+def patient_codes(patients: Names | None, n: int) -> Ints:
+    """Return each image's patient as a number from 0; without ids each image is its own patient.
+
+    Parameters
+    ----------
+    patients : sequence of str or int, length n, optional
+        Patient of each image.
+    n : int
+        Number of images.
+
+    Returns
+    -------
+    int64 array, (n,)
+        Codes 0 .. number of patients - 1, in the order of the sorted names.
+
+    Raises
+    ------
+    MetricsError
+        When the length is not n, or a patient is blank.
+
+    Examples
+    --------
+    >>> patient_codes(["p7", "p2", "p7"], 3).tolist()
+    [1, 0, 1]
+    """
+    if patients is None:
+        return np.arange(n)
+    if len(patients) != n:
+        raise MetricsError(f"{len(patients)} patient_ids for {n} images; give one per image")
+    names = check_patients(patients, np.arange(n).astype(np.str_))
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def check_patients(
@@ -303,10 +338,10 @@ def _refuse(bad: Bools, names: NDArray[np.str_], words: str) -> None:
     """Raise MetricsError with the first offending row, if there is one."""
     if bad.any():
         row = int(np.argmax(bad))
-        raise MetricsError(f"row {row} (image {str(names[row])!r}){' ' * (words[0] != ':')}{words}")
+        raise MetricsError(f"row {row} (image {str(names[row])!r}){words}")
 
 
-def _check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
+def check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
     """Raise MetricsError unless every column has a row for each id."""
     if len(names) == 0:
         raise MetricsError("no predictions at all (row 0 is missing); give at least one image")
@@ -318,8 +353,8 @@ def _check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
             )
 
 
-def _check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
-    """Return scores as float64, once they are known to be probabilities."""
+def _numbers(y_score: ArrayLike) -> Floats:
+    """Return scores as float64, once their shape is one that scores have."""
     try:
         scores = np.asarray(y_score, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -329,28 +364,28 @@ def _check_scores(y_score: ArrayLike, names: NDArray[np.str_]) -> Floats:
             f"y_score has the shape {scores.shape}; expected (N,), the probability of class 1, "
             "for two classes, or (N, K) for K > 2"
         )
-    if len(scores) != len(names) or len(scores) == 0:
-        return scores  # the caller's length check words this better
-    rows = scores.reshape(len(scores), -1)
-    off = np.abs(rows.sum(axis=1) - 1) if scores.ndim == 2 else np.zeros(len(rows))
-    for bad, problem in (
-        (~np.isfinite(rows).all(axis=1), "missing or infinite"),
-        (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
-        (off > 1e-3, "a row that does not sum to 1"),
-    ):
-        words = "expected probabilities (apply softmax or sigmoid to logits first)"
-        shown = scores[int(np.argmax(bad))]
-        _refuse(np.asarray(bad), names, f": y_score is {shown}, {problem}; {words}")
     return scores
 
 
-def _check_labels(y_true: ArrayLike, names: NDArray[np.str_], count: int) -> Ints:
+def _check_probabilities(scores: Floats, names: NDArray[np.str_]) -> None:
+    """Raise MetricsError unless all scores are probabilities, which sum to 1 over classes."""
+    rows = scores.reshape(len(scores), -1)
+    odd = (np.abs(rows.sum(axis=1) - 1) > 1e-3) & (scores.ndim == 2)
+    for bad, problem in (
+        (~np.isfinite(rows).all(axis=1), "missing or infinite"),
+        (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
+        (odd, "a row that does not sum to 1"),
+    ):
+        words = f"{problem}; expected probabilities (apply softmax or sigmoid to logits first)"
+        _refuse(np.asarray(bad), names, f": y_score is {scores[np.argmax(bad)]}, {words}")
+
+
+def _check_labels(truth: NDArray[Any], names: NDArray[np.str_], count: int) -> Ints:
     """Return labels as int64, once each is known to be one of 0 .. count - 1."""
-    labels = np.asarray(y_true)
-    if labels.ndim != 1:
-        raise MetricsError(f"y_true has the shape {labels.shape}; expected (N,), one label per row")
-    numbers = pd.to_numeric(pd.Series(labels), errors="coerce").to_numpy(np.float64)
+    if truth.ndim != 1:
+        raise MetricsError(f"y_true has the shape {truth.shape}; expected (N,), one label per row")
+    numbers = pd.to_numeric(pd.Series(truth), errors="coerce").to_numpy(np.float64)
     bad = ~np.isin(numbers, np.arange(count))
-    shown = labels[int(np.argmax(bad))]
-    _refuse(bad, names, f": y_true is {shown}; expected a whole number from 0 to {count - 1}")
+    whole = f"expected a whole number from 0 to {count - 1}"
+    _refuse(bad, names, f": y_true is {truth[np.argmax(bad)]}; {whole}")
     return numbers.astype(np.int64)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from medimg.errors import MetricsError
-from medimg.metrics.predictions import Predictions
+from medimg.metrics.predictions import Predictions, check_between, check_share
 from medimg.metrics.roc import roc_curve
 
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
@@ -48,8 +48,7 @@ def as_threshold(threshold: float | Threshold) -> Threshold:
     """Take a number as a threshold that was given by hand."""
     if isinstance(threshold, Threshold):
         return threshold
-    if not 0 <= threshold <= 1:
-        raise MetricsError(f"threshold is {threshold}; expected a probability from 0 to 1")
+    check_share(threshold=threshold)
     return Threshold(float(threshold))
 
 
@@ -98,45 +97,40 @@ def choose_threshold(
     >>> print(choose_threshold(val, rule="sensitivity", floor=0.95))
     0.3 (sensitivity at least 0.95, chosen on validation (6 images, 3 positive))
     """
-    curve = roc_curve(predictions)
-    for name, value, fine, expected in (
-        ("rule", rule, rule in get_args(Rule), f"one of {', '.join(get_args(Rule))}"),
-        ("floor", floor, 0 < floor <= 1, "a share above 0 and at most 1"),
-        ("cost_ratio", cost_ratio, 0 < cost_ratio < math.inf, "a number above 0"),
-        ("prevalence", prevalence, prevalence is None or 0 < prevalence < 1, "a share"),
-    ):
-        if not fine:
-            raise MetricsError(f"{name} is {value!r}; expected {expected}")
-    positives = int(np.sum(predictions.y_true == 1))
+    curve, n, positives = roc_curve(predictions), len(predictions), int(predictions.y_true.sum())
+    scores, sensitivity, specificity = curve.to_numpy().T
+    share = positives / n if prevalence is None else prevalence
+    cost = f"a miss costs {cost_ratio:g} false alarms, prevalence {share:.3g}"
+    rules = {  # what is to be greatest, and the rule in words
+        "youden": (sensitivity + specificity, "greatest Youden index"),
+        "sensitivity": (specificity, f"sensitivity at least {floor:g}"),
+        "specificity": (sensitivity, f"specificity at least {floor:g}"),
+        "cost": (cost_ratio * share * sensitivity + (1 - share) * specificity, cost),
+    }
+    if rule not in rules:
+        raise MetricsError(f"rule is {rule!r}; expected one of {', '.join(rules)}")
+    if floor != 1:
+        check_between(0, 1, floor=floor)
+    check_between(0, math.inf, cost_ratio=cost_ratio)
+    check_between(0, 1, prevalence=prevalence)
     if curve.attrs["reason"]:
         lacking = predictions.classes[0] if positives else predictions.positive
         raise MetricsError(
-            f"no image of class {lacking!r} among the {len(predictions)} {chosen_on} images, so "
-            "no threshold can be chosen; take a set that holds both classes"
+            f"no image of class {lacking!r} among the {n} {chosen_on} images, so no threshold can "
+            "be chosen; take a set that holds both classes"
         )
-    scores, sensitivity, specificity = curve.to_numpy().T
-    share = positives / len(predictions) if prevalence is None else prevalence
-    allowed = np.isfinite(scores)
-    if rule == "cost":
-        gain = cost_ratio * share * sensitivity + (1 - share) * specificity
-        words = f"a miss costs {cost_ratio:g} false alarms, prevalence {share:.3g}"
-        allowed |= True  # it may cost least to call no one
-    elif rule == "youden":
-        gain, words = sensitivity + specificity, "greatest Youden index"
-    else:
-        kept, gain = sensitivity, specificity
-        if rule == "specificity":
-            kept, gain = gain, kept
-        words = f"{rule} at least {floor:g}"
-        allowed &= kept >= floor - 1e-12
+    allowed = np.isfinite(scores) | (rule == "cost")  # it may cost least to call no one
+    if rule in curve:
+        allowed &= curve[rule].to_numpy() >= floor - 1e-12
     if not allowed.any():
         raise MetricsError(
             f"the highest scores belong to class {predictions.classes[0]!r}: a specificity of "
             f"{floor:g} would call every image negative; lower the floor"
         )
     # The last of the best: scores fall along the curve, so that sensitivity is greatest there.
-    gain = np.where(allowed, gain, -np.inf)
+    gain = np.where(allowed, rules[rule][0], -np.inf)
     best = int(np.flatnonzero(gain >= gain.max() - 1e-12)[-1])
-    told = f"{chosen_on} ({len(predictions)} images, {positives} positive)"
-    ids = frozenset(predictions.ids.tolist())
-    return Threshold(float(scores[best]), words, told, sensitivity[best], specificity[best], ids)
+    return Threshold(
+        float(scores[best]), rules[rule][1], f"{chosen_on} ({n} images, {positives} positive)",
+        sensitivity[best], specificity[best], frozenset(predictions.ids.tolist()),
+    )  # fmt: skip

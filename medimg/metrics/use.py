@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import TINY, Estimate, patient_draws, undefined, wilson, z_of
-from medimg.metrics.predictions import Floats, Predictions, check_level, check_share, require_binary
+from medimg.metrics.intervals import TINY, Estimate, bootstrap_images, undefined, wilson, z_of
+from medimg.metrics.predictions import Floats, Predictions, check_between, check_share
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,14 @@ def ppv_npv_at(
     >>> ppv_npv_at(0.1, Estimate(0.9, 0.8, 0.95), Estimate(0.75, 0.5, 0.9)).ppv
     0.286 (0.165 to 0.500)
     """
-    check_level(level)
-    check_share(prevalence, "prevalence")
     se = _with_bounds(sensitivity, "sensitivity", level)
     sp = _with_bounds(specificity, "specificity", level)
+    check_share(prevalence=prevalence)
     if se.level != sp.level:
         raise MetricsError(
             f"sensitivity has a {100 * se.level:g} % interval and specificity a "
             f"{100 * sp.level:g} % one; give both at the same level"
         )
-    # PPV = ill a / (ill a + well b) with a = sensitivity and b = 1 - specificity; NPV is its twin.
     ppv = _posterior(prevalence, se, sp, "called positive")
     return PredictiveValues(prevalence, ppv, _posterior(1 - prevalence, sp, se, "called negative"))
 
@@ -111,42 +109,39 @@ def _with_bounds(given: Estimate | float, name: str, level: float) -> Estimate:
         given = Estimate(float(given), math.nan, math.nan, level)
     for value in (given.value, given.low, given.high):
         if not math.isnan(value):
-            check_share(value, name)
+            check_share(**{name: value})
     if given.low > given.high:
         raise MetricsError(
             f"the interval of the {name} goes from {given.low} to {given.high}; expected the lower "
             "bound first"
         )
     low, high = np.minimum(given.low, given.value), np.maximum(given.high, given.value)
-    return Estimate(given.value, low, high, given.level, given.method, given.reason)
+    return replace(given, low=float(low), high=float(high))
 
 
 def _posterior(prior: float, hit: Estimate, clear: Estimate, what: str) -> Estimate:
-    """Prior * hit / (prior * hit + (1 - prior) * (1 - clear)), with its bounds.
+    """PPV of a test that is positive in `hit` of the ill and negative in `clear` of the healthy.
 
-    The bounds are those of hit / (1 - clear), by square-and-add of the logarithms.
+    It is r / (1 + r), where r = prior / (1 - prior) x hit / (1 - clear). Its bounds are those of
+    hit / (1 - clear), by square-and-add of the logarithms.
     """
-    if math.isnan(hit.value) or math.isnan(clear.value):
-        return hit if math.isnan(hit.value) else clear
-    a, b = (
-        np.array([hit.value, hit.low, hit.high]),
-        1 - np.array([clear.value, clear.high, clear.low]),
-    )
-
-    def of(hit: float, alarm: float) -> float:
-        return float(prior * hit / (prior * hit + (1 - prior) * alarm))
-
-    if prior * a[0] + (1 - prior) * b[0] == 0:
+    for given in (hit, clear):
+        if math.isnan(given.value):
+            return given
+    ill, well = prior * hit.value, (1 - prior) * (1 - clear.value)
+    if ill + well == 0:
         return undefined(f"no one would be {what}", level=hit.level)
-    value = of(a[0], b[0])
+    value = ill / (ill + well)
     if math.isnan(hit.low) or math.isnan(clear.low):
         reason = "sensitivity and specificity were given without intervals"
         return Estimate(value, math.nan, math.nan, hit.level, "", reason)
-    # Where a or b is 0 the tiny number in its place leaves the bound of the other in force.
-    (a0, a1, a2), (b0, b1, b2) = np.log(np.maximum(a, TINY)), np.log(np.maximum(b, TINY))
-    ratio = a0 - b0
-    low = of(math.exp(ratio - math.hypot(a0 - a1, b2 - b0)), 1)
-    high = of(math.exp(ratio + math.hypot(a2 - a0, b0 - b1)), 1)
+    # Where a share is 0 the tiny number in its place leaves the bound of the other in force.
+    a, a_low, a_high = np.log(np.maximum([hit.value, hit.low, hit.high], TINY))
+    alarms = 1 - np.array([clear.value, clear.low, clear.high])
+    b, b_high, b_low = np.log(np.maximum(alarms, TINY))
+    below, above = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
+    ratios = math.exp(a - b - below), math.exp(a - b + above)
+    low, high = (prior * ratio / (prior * ratio + (1 - prior)) for ratio in ratios)
     return Estimate(value, min(low, value), max(high, value), hit.level, hit.method)
 
 
@@ -182,9 +177,7 @@ def natural_frequencies(
     Of 1,000 people, 10 have the disease: the test finds 9 and misses 1. It also alarms 89 of the
     990 healthy. So 9 of 98 alarms are true.
     """
-    check_share(prevalence, "prevalence")
-    check_share(sensitivity, "sensitivity")
-    check_share(specificity, "specificity")
+    check_share(prevalence=prevalence, sensitivity=sensitivity, specificity=specificity)
     ill = round(people * prevalence)
     found, cleared = round(ill * sensitivity), round((people - ill) * specificity)
     return NaturalFrequencies(people, found, ill - found, people - ill - cleared, cleared)
@@ -192,7 +185,7 @@ def natural_frequencies(
 
 def decision_curve(
     predictions: Predictions, *, thresholds: ArrayLike | None = None,
-    prevalence: float | None = None, level: float = 0.95, rng: np.random.Generator | None = None,
+    prevalence: float | None = None, level: float = 0.95,
 ) -> pd.DataFrame:  # fmt: skip
     """Net benefit over threshold probabilities.
 
@@ -211,8 +204,6 @@ def decision_curve(
         set's.
     level : float
         Confidence level, in (0, 1).
-    rng : numpy.random.Generator, optional
-        For the bootstrap by patient; by default seeded with 0, so that results repeat.
 
     Returns
     -------
@@ -230,39 +221,29 @@ def decision_curve(
     ----------
     Vickers AJ, Elkin EB (2006) Med Decis Making 26:565-574.
     """
-    require_binary(predictions)
-    check_level(level)
+    data = predictions.rows
     given = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, float)
     grid = np.unique(given.round(12))  # 0.29, not 0.29000000000000004
     if len(grid) == 0 or not np.all((grid > 0) & (grid < 1)):
         raise MetricsError("thresholds of a decision curve must lie between 0 and 1, exclusive")
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise MetricsError(f"prevalence is {prevalence}; expected a share between 0 and 1")
-    data = predictions.rows
-    if data.positive.all() or not data.positive.any():
-        raise MetricsError("a decision curve needs images of both classes")
-    called, sums = data.score[:, None] >= grid, []
-    for side in (data.positive, ~data.positive):
-        by_patient = np.zeros((data.size, len(grid) + 1))  # called at each threshold, and all
-        np.add.at(by_patient, data.patient, np.column_stack([called, called[:, 0] | True])
-                  * side[:, None])  # fmt: skip
-        sums.append(by_patient)
-    odds = grid / (1 - grid)
+    check_between(0, 1, prevalence=prevalence)
+    if data.lacking:
+        raise MetricsError(f"{data.lacking}: a decision curve needs images of both classes")
+    pos, called, odds = data.positive, data.score[:, None] >= grid, grid / (1 - grid)
 
-    def benefit(drawn: Floats) -> Floats:
-        ill, well = (drawn @ side for side in sums)
-        n, m = ill[:, -1:], well[:, -1:]
+    def benefit(times: Floats) -> Floats:
+        ill, well = times[:, pos], times[:, ~pos]
+        n, m = (side.sum(axis=1, keepdims=True) for side in (ill, well))
         p = n / (n + m) if prevalence is None else prevalence
-        found, alarmed = ill[:, :-1] / np.maximum(n, 1), well[:, :-1] / np.maximum(m, 1)
+        found = ill @ called[pos] / np.maximum(n, 1)
+        alarmed = well @ called[~pos] / np.maximum(m, 1)
         return np.asarray(p * found - (1 - p) * odds * alarmed)
 
-    drawn = np.concatenate([benefit(draws) for draws in patient_draws(data.size, rng)])
-    drawn[:, np.ptp(drawn, axis=0) < TINY] = np.nan
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
-    p = float(data.positive.mean()) if prevalence is None else prevalence
-    model, everyone = benefit(np.ones((1, data.size)))[0], p - (1 - p) * odds
-    columns = {"threshold": grid, "model": model, "low": low, "high": high, "all": everyone}
-    return pd.DataFrame(columns).assign(none=0.0)
+    p = pos.mean() if prevalence is None else prevalence
+    table = pd.DataFrame(bootstrap_images(benefit, data.patient, level))
+    table = table[["value", "low", "high"]].rename(columns={"value": "model"})
+    table.insert(0, "threshold", grid)
+    return table.assign(all=p - (1 - p) * odds, none=0.0)
 
 
 @dataclass(frozen=True)
@@ -319,15 +300,11 @@ def sample_size(
     >>> sample_size(auc=0.9, half_width=0.05).total
     158
     """
-    check_level(level)
     if (sensitivity is None) == (auc is None):
         raise MetricsError("give either the expected sensitivity or the expected AUC")
-    for name, value, least, most in (
-        ("half_width", half_width, 0, 0.5), ("prevalence", prevalence, 0, 1),
-        ("sensitivity", sensitivity, 0, 1), ("auc", auc, 0.5, 1),
-    ):  # fmt: skip
-        if value is not None and not least < value < most:
-            raise MetricsError(f"{name} is {value}; expected a number between {least} and {most}")
+    check_between(0, 1, prevalence=prevalence, sensitivity=sensitivity)
+    check_between(0, 0.5, half_width=half_width)
+    check_between(0.5, 1, auc=auc)
     n = 1
     while True:
         m = max(1, round(n * (1 - prevalence) / prevalence))
