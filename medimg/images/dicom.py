@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import struct
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
+from pydicom.filereader import (
+    _read_file_meta_info,
+    read_dataset,
+    read_partial,
+    read_preamble,
+    read_sequence,
+)
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike, as_image_error, check_file, kind_of, require_kind
+from medimg.images.files import Limited, PathLike, as_image_error, identify
 
 _log = logging.getLogger(__name__)
 
@@ -30,10 +33,8 @@ _PIXELS = {
     0x7FE00009: "DoubleFloatPixelData",
     0x7FE00010: "PixelData",
 }
-_PIXEL_VRS = ("OB", "OW", "OF", "OD", "UN")
-UNDEFINED = 0xFFFFFFFF
-# More than any real file needs; they keep a small file from filling memory or time.
-_MAX_INFLATED, _MAX_ELEMENTS, _LARGE_ELEMENT = 2**28, 2**17, 2**24
+# More than any real file needs; they keep a small file from filling memory.
+_MAX_INFLATED, _LARGE_ELEMENT = 2**28, 2**24
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class OpenDicom:
 
     path: PathLike
     dataset: FileDataset
-    stream: BinaryIO
-    size: int
+    stream: Limited
     keyword: str
     vr: str
     start: int
@@ -64,43 +64,41 @@ class OpenDicom:
         return "<" if self.dataset.original_encoding[1] is not False else ">"
 
 
-def parse(path: PathLike, stream: BinaryIO) -> OpenDicom:
+def parse(path: PathLike, stream: Limited) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
-    size = Path(path).stat().st_size
-    dataset, inflated = _read(path, stream, header_only=True)
-    if inflated is not None:
-        stream, size = inflated, inflated.getbuffer().nbytes
+    dataset, stream = _read(path, stream, header_only=True)
     if not len(dataset):
         raise ImageReadError(
             f"{path}: the DICOM file holds no tags; it is cut short, copy it again."
         )
-    keyword, vr, length = _pixel_element(stream, dataset.original_encoding[1] is not False)
-    source = OpenDicom(path, dataset, stream, size, keyword, vr, stream.tell(), length)
+    # The element's own form counts, since some files change it half-way: lengths are even, so an
+    # implicit length never looks like one of these types.
+    head, order = stream.read(12), "<" if dataset.original_encoding[1] is not False else ">"
+    vr = head[4:6].decode("ascii", "replace")
+    if vr not in ("OB", "OW", "OF", "OD", "UN"):
+        stream.seek(min(0, 8 - len(head)), 1)
+        head, vr = head[:4] + bytes(4) + head[4:8], "OW"
+    group, element, length = struct.unpack(f"{order}HH4xL", head.ljust(12, b"\0"))
+    keyword = _PIXELS.get(int(Tag(group, element)), "")
+    source = OpenDicom(path, dataset, stream, keyword, vr, stream.tell(), length)
     if not source.syntax:
         _log.warning("%s: no transfer syntax is given; it is guessed from the content", path)
     return source
 
 
-def _read(
-    path: PathLike, stream: BinaryIO, *, header_only: bool
-) -> tuple[FileDataset, BytesIO | None]:
+def _read(path: PathLike, stream: Limited, *, header_only: bool) -> tuple[FileDataset, Limited]:
     """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
-    seen = itertools.count()
 
     def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
-        if next(seen) > _MAX_ELEMENTS:
-            raise ImageReadError(
-                f"{path}: the header holds more than {_MAX_ELEMENTS:,} elements, as no real file "
-                "does; it is damaged or made to harm, so export it again from its source."
-            )
         return header_only and int(tag) in _PIXELS
 
-    start = _deflated_start(stream)
-    stream.seek(start)
-    if not start:  # large private elements are passed over when only the header is wanted
-        return read_partial(stream, stop, _LARGE_ELEMENT if header_only else None, True), None
+    stream.seek(0)
+    preamble, meta = read_preamble(stream, True), _read_file_meta_info(stream)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        stream.seek(0)  # large elements are passed over when only the header is wanted
+        return read_partial(stream, stop, _LARGE_ELEMENT if header_only else None, True), stream
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = BytesIO(inflater.decompress(stream.read(), _MAX_INFLATED))
+    body = Limited(path, inflater.decompress(stream.read(), _MAX_INFLATED))
     if inflater.unconsumed_tail:
         raise ImageReadError(
             f"{path}: its deflated data swell to more than {_MAX_INFLATED:,} bytes; this looks "
@@ -110,52 +108,17 @@ def _read(
         raise ImageReadError(
             f"{path}: the deflated DICOM data end early; the file is cut short, copy it again."
         )
-    meta, found = read_file_meta_info(str(path)), read_dataset(body, False, True, stop_when=stop)
-    dataset = FileDataset(str(path), found, file_meta=meta, is_implicit_VR=False)
+    found = read_dataset(body, False, True, stop_when=stop)
+    dataset = FileDataset(str(path), found, preamble, meta, is_implicit_VR=False)
     dataset.set_original_encoding(False, True)
     return dataset, body
-
-
-def _pixel_element(stream: BinaryIO, little: bool) -> tuple[str, str, int]:
-    """Return keyword, type and length of the pixel element at the stream's place, and enter it."""
-    head, order = stream.read(12), "<" if little else ">"
-    if len(head) < 8:
-        return "", "", 0
-    keyword = _PIXELS.get(int(Tag(*struct.unpack(order + "HH", head[:4]))), "")
-    # The element's own form counts, since some files change it half-way: lengths are even, so an
-    # implicit length never looks like one of these.
-    vr = head[4:6].decode("ascii", "replace")
-    if vr in _PIXEL_VRS:
-        return keyword, vr, struct.unpack(order + "L", head[8:].ljust(4, b"\0"))[0]
-    stream.seek(8 - len(head), 1)
-    return keyword, "OW", struct.unpack(order + "L", head[4:8])[0]
-
-
-def _deflated_start(stream: BinaryIO) -> int:
-    """Return where a deflated data set begins, or 0 if the file is not deflated.
-
-    The file meta information is walked here, so that nothing inflates before we set a limit.
-    """
-    stream.seek(0)
-    head = stream.read(2**16)
-    at, deflated = 132 if head[128:132] == b"DICM" else 0, False
-    while head[at : at + 2] == b"\x02\x00" and at + 8 <= len(head):
-        tag, long = head[at : at + 4], head[at + 4 : at + 6] in (b"OB", b"UN", b"UT", b"OW", b"SQ")
-        size = int.from_bytes(head[at + 8 : at + 12] if long else head[at + 6 : at + 8], "little")
-        at += 12 if long else 8
-        if tag == b"\x02\x00\x10\x00":
-            deflated = (
-                head[at : at + size].rstrip(b"\0 ") == DeflatedExplicitVRLittleEndian.encode()
-            )
-        at += size
-    return at if deflated else 0
 
 
 def open_dicom(path: PathLike) -> FileDataset:
     """Parse a whole DICOM file with its pixels, as `pydicom.dcmread` does, but within limits.
 
-    A file that is deflated as a whole is inflated up to 256 MB and no further, so that a small
-    file cannot fill the memory.
+    A file that is deflated as a whole is inflated up to 256 MB and no further, and a file of
+    millions of elements is refused, so that a small file cannot fill the memory.
 
     Parameters
     ----------
@@ -170,7 +133,7 @@ def open_dicom(path: PathLike) -> FileDataset:
     Raises
     ------
     ImageReadError
-        When the file is missing, empty, damaged, not DICOM, or a decompression bomb.
+        When the file is missing, empty, damaged, not DICOM, or made to fill memory.
 
     Examples
     --------
@@ -178,8 +141,8 @@ def open_dicom(path: PathLike) -> FileDataset:
     >>> len(open_dicom(get_testdata_file("image_dfl.dcm")).PixelData)
     262144
     """
-    with as_image_error(path), open(_require_dicom(path), "rb") as stream:
-        return _read(path, stream, header_only=False)[0]
+    with as_image_error(path):
+        return _read_dicom(path, header_only=False)
 
 
 def read_header(path: PathLike) -> Dataset:
@@ -212,18 +175,20 @@ def read_header(path: PathLike) -> Dataset:
     ----------
     DICOM PS3.10, section 7 (file format).
     """
-    with as_image_error(path), open(_require_dicom(path), "rb") as stream:
-        return parse(path, stream).dataset
+    with as_image_error(path):
+        return _read_dicom(path, header_only=True)
 
 
-def _require_dicom(path: PathLike) -> Path:
-    file = check_file(path)
-    kind = require_kind(file)
+def _read_dicom(path: PathLike, *, header_only: bool) -> FileDataset:
+    kind = identify(path)
     if kind != "DICOM":
         raise ImageReadError(
             f"{path}: this is a {kind} file and has no DICOM header; read it with read_image()."
         )
-    return file
+    with Limited(path) as stream:
+        if header_only:
+            return parse(path, stream).dataset
+        return _read(path, stream, header_only=False)[0]
 
 
 def is_image_file(path: PathLike) -> bool:
@@ -245,10 +210,9 @@ def is_image_file(path: PathLike) -> bool:
     False
     """
     with suppress(ImageReadError), as_image_error(path):
-        kind = kind_of(check_file(path))
-        if kind != "DICOM":
-            return bool(kind)
-        with open(path, "rb") as stream:
+        if identify(path) != "DICOM":
+            return True
+        with Limited(path) as stream:
             return bool(parse(path, stream).keyword)
     return False
 
@@ -297,10 +261,10 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     return next(iter(numbers(dataset, keyword)), None)
 
 
-def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return the first number of a tag as an int, or None."""
+def integer(dataset: Dataset, keyword: str, usual: int = 0) -> int:
+    """Return the first number of a tag as an int, or what is usual without one."""
     found = number(dataset, keyword)
-    return None if found is None else int(found)
+    return usual if found is None else int(found)
 
 
 def items(dataset: Dataset | None, keyword: str) -> Sequence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import warnings
@@ -37,22 +38,21 @@ _PICTURES = {
 }  # fmt: skip
 # Things that learners take for images, and what to do with them instead.
 _OTHERS = {
-    b"PK\x03\x04": "a ZIP archive; unpack it and read the files inside",
-    b"\x1f\x8b": "a gzip-compressed file; unpack it (gunzip) and read what is inside",
-    b"BZh": "a bzip2-compressed file; unpack it and read what is inside",
-    b"7z\xbc\xaf": "a 7-Zip archive; unpack it and read the files inside",
-    b"Rar!": "a RAR archive; unpack it and read the files inside",
-    b"\xff\x0a": "a JPEG XL picture; save it as PNG or TIFF",
-    b"\x00\x00\x00\x0cJXL ": "a JPEG XL picture; save it as PNG or TIFF",
-    b"%PDF": "a PDF document; export its pages as PNG",
-    b"NRRD": "an NRRD volume; convert it to DICOM or NIfTI",
-    b"\x89HDF": "an HDF5 file; read it with h5py and save its images as PNG or TIFF",
-    b"\x93NUMPY": "a NumPy array; load it with numpy.load",
-    b"<?xml": "an XML document",
-    b"<!DOCTYPE": "a web page; the download probably asked for a login",
-    b"<html": "a web page; the download probably asked for a login",
-    b"{": "a JSON or other text file",
-}
+    rb"PK\x03\x04": "a ZIP archive; unpack it and read the files inside",
+    rb"\x1f\x8b": "a gzip-compressed file; unpack it (gunzip) and read what is inside",
+    rb"BZh|7z\xbc\xaf|Rar!": "a bzip2, 7-Zip or RAR archive; unpack it and read the files inside",
+    rb"\xff\x0a|\x00\x00\x00\x0cJXL ": "a JPEG XL picture; save it as PNG or TIFF",
+    rb"%PDF": "a PDF document; export its pages as PNG",
+    rb"NRRD": "an NRRD volume; convert it to DICOM or NIfTI",
+    rb"\x89HDF": "an HDF5 file; read it with h5py and save its images as PNG or TIFF",
+    rb"\x93NUMPY": "a NumPy array; load it with numpy.load",
+    rb"\s*(<!doctype|<html)": "a web page; the download probably asked for a login",
+    rb"(?s:.{4})ftyp": "a video, or a HEIF or AVIF photo; export single frames as PNG",
+    rb"(?s:.{344})ni1\0": "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file",
+    rb"\0+\Z": "nothing but zero bytes; the copy or download failed, so repeat it",
+    rb"": "none of DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000; "
+          "export it as one of these",
+}  # fmt: skip
 _DAMAGED = "the file is damaged or breaks its format ({kind}); copy or export it again"
 _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (RecursionError, "its sequences are nested too deeply to be a real image; the file is damaged "
@@ -62,8 +62,9 @@ _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (PermissionError, "the file may not be read; change its permissions (chmod +r)"),
     ((OSError, EOFError), "the file could not be read to its end or decoded ({kind}); it is "
      "damaged or cut short, so copy or export it again"),
+    (BaseException, _DAMAGED),
 )  # fmt: skip
-_VR = re.compile(rb"[A-Z]{2}")
+_PRINTABLE = b"\t\n\r\f" + bytes(range(32, 127))
 _HEAD = 4096
 
 
@@ -82,30 +83,72 @@ def as_image_error(path: PathLike) -> Iterator[None]:
     except (ImageReadError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        words = next((words for kind, words in _FAILURES if isinstance(error, kind)), _DAMAGED)
+        words = next(words for kind, words in _FAILURES if isinstance(error, kind))
         raise ImageReadError(f"{path}: {words.format(kind=type(error).__name__)}.") from error
 
 
-def check_file(path: PathLike) -> Path:
-    """Return `path` as a Path to a non-empty ordinary file, or raise saying what it is."""
+class Limited(io.BufferedReader):
+    """A file, or bytes unpacked from it, that no parser reads in more pieces than a real one.
+
+    Parsers believe what a file says of itself, such as a million empty elements, items, chunks or
+    pages, or tags that all claim the same megabyte. Each is a read, or the same bytes once more.
+    """
+
+    def __init__(
+        self, path: PathLike, unpacked: bytes | None = None, pieces: int = 400_000
+    ) -> None:
+        raw: Any = io.FileIO(os.fspath(path)) if unpacked is None else io.BytesIO(unpacked)
+        super().__init__(raw, 2**16)
+        self.path = path
+        self.size = raw.seek(0, io.SEEK_END)
+        self._pieces, self._bytes = pieces, 8 * self.size + 2**24
+        raw.seek(0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, as long as they are no more than a real file needs."""
+        data = super().read(size)
+        self._pieces, self._bytes = self._pieces - 1, self._bytes - len(data)
+        if self._pieces < 0 or self._bytes < 0:
+            raise ImageReadError(
+                f"{self.path}: the file holds more elements, chunks or pages than any real one; "
+                "it is damaged or made to harm, so get it from its source again."
+            )
+        return data
+
+
+def identify(path: PathLike) -> str:
+    """Return the kind of an image file as `kind_of` names it, or raise saying what it is instead."""
     file = Path(path)
-    words = ""
-    if file.is_dir():
-        words = (
-            "this is a folder; use read_series() for a volume, scan() for a table of its files, "
-            "or name one file in it"
-        )
-    elif file.is_symlink() and not file.exists():
-        words = "this is a link to a file that is gone; copy that file here"
-    elif not file.exists():
-        words = "there is no such file; check the spelling and the folder"
-    elif not file.is_file():
-        words = "this is a device or pipe, not a file; copy it to a file"
-    elif file.stat().st_size == 0:
-        words = "the file is empty (zero bytes); the copy or download failed, so repeat it"
-    if words:
-        raise ImageReadError(f"{path}: {words}.")
-    return file
+    for wrong, words in (
+        (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table of "
+         "its files, or name one file in it"),
+        (file.is_symlink() and not file.exists(), "this is a link to a file that is gone; copy "
+         "that file here"),
+        (not file.exists(), "there is no such file; check the spelling and the folder"),
+        (file.exists() and not file.is_file(), "this is a device or pipe, not a file; copy it to "
+         "a file"),
+        (file.exists() and file.stat().st_size == 0, "the file is empty (zero bytes); the copy or "
+         "download failed, so repeat it"),
+    ):  # fmt: skip
+        if wrong:
+            raise ImageReadError(f"{path}: {words}.")
+    kind = kind_of(path)
+    if not kind:
+        raise ImageReadError(f"{path}: this is not an image but {_describe(_head(path))}.")
+    return kind
+
+
+def _head(path: PathLike) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(_HEAD)
+
+
+def _describe(head: bytes) -> str:
+    """Say in words what a file is that is not an image."""
+    words = next(words for start, words in _OTHERS.items() if re.match(start, head, re.I))
+    if words == _OTHERS[b""] and len(head.translate(None, _PRINTABLE)) < 0.05 * len(head):
+        words = "a text file, whatever its name says; find the image that it belongs to"
+    return words
 
 
 def kind_of(path: PathLike) -> str:
@@ -114,8 +157,7 @@ def kind_of(path: PathLike) -> str:
     Only the content counts, never the extension. `DICM` at byte 128 comes before any other
     magic number, because a DICOM preamble may be the header of a TIFF (PS3.10, 7.1).
     """
-    with open(path, "rb") as file:
-        head = file.read(_HEAD)
+    head = _head(path)
     if head[128:132] == b"DICM":
         return "DICOM"
     for magic, name in _PICTURES.items():
@@ -128,48 +170,11 @@ def kind_of(path: PathLike) -> str:
             head = zlib.decompressobj(31).decompress(head, _HEAD)
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
         return "NIfTI"
-    return "DICOM" if _bare_dicom(head) else ""
-
-
-def _bare_dicom(head: bytes) -> bool:
-    """Tell whether bytes without preamble plausibly begin a DICOM data set."""
-    group = head[:2]
-    if len(head) < 16 or group not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
-        return False
-    if _VR.fullmatch(head[4:6]):
-        return True
-    # Implicit VR: a four-byte length, which must fit into the file's first elements.
-    return group != b"\x00\x08" and int.from_bytes(head[4:8], "little") <= len(head)
-
-
-def describe_other(path: PathLike) -> str:
-    """Say in words what a file is that is not an image."""
-    with open(path, "rb") as file:
-        head = file.read(_HEAD)
-    if head[344:348] == b"ni1\0":
-        return "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file"
-    for magic, words in _OTHERS.items():
-        if head.lstrip()[: len(magic)].lower() == magic.lower():
-            return words
-    if head[4:8] == b"ftyp":
-        return "a video, or a HEIF or AVIF photo; export single frames as PNG"
-    if not head.strip(b"\x00"):
-        return "nothing but zero bytes; the copy or download failed, so repeat it"
-    printable = sum(byte in b"\t\n\r\x0c" or 32 <= byte < 127 for byte in head)
-    if printable > 0.95 * len(head):
-        return "a text file, whatever its name says; find the image that it belongs to"
-    return (
-        "none of DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000; "
-        "export it as one of these"
-    )
-
-
-def require_kind(path: PathLike) -> str:
-    """Return the kind of an image file, or raise saying what it is instead."""
-    kind = kind_of(path)
-    if not kind:
-        raise ImageReadError(f"{path}: this is not an image but {describe_other(path)}.")
-    return kind
+    # Without a preamble: the first tag, then a VR, or a length that fits the first elements.
+    if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
+        return ""
+    short = head[:2] != b"\x00\x08" and int.from_bytes(head[4:8], "little") <= len(head)
+    return "DICOM" if short or re.match(rb"[A-Z]{2}", head[4:6]) else ""
 
 
 def check_size(
