@@ -14,7 +14,6 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import imagecodecs
@@ -22,13 +21,8 @@ import jpeg_ls
 import numpy as np
 import openjpeg.utils
 from PIL import Image
-from pydicom.encaps import (
-    generate_fragments,
-    generate_frames,
-    parse_basic_offsets,
-    parse_fragments,
-)
-from pydicom.pixels import get_decoder
+from pydicom import encaps
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from medimg.errors import ImageReadError
@@ -49,31 +43,31 @@ _SEGMENT = re.compile(rb"(?:\xff[\x01\xd0-\xd7]|\xff(?=\xff))*\xff(.)(..)", re.D
 _JPEG_FRAMES = (*(0xC0 + kind for kind in range(16) if kind not in (4, 8, 12)), 0xF7)
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The header's description of the pixels (PS3.3, C.7.6.3), checked and completed."""
 
     rows: int
     columns: int
-    frames: int
-    samples: int
-    allocated: int
-    stored: int
+    number_of_frames: int
+    samples_per_pixel: int
+    bits_allocated: int
+    bits_stored: int
     high_bit: int
-    signed: bool
-    planar: bool
-    photometric: str
-    floating: bool
+    pixel_representation: int
+    planar_configuration: int
+    photometric_interpretation: str
+    pixel_keyword: str
+    pixel_vr: str
 
     @property
     def frame_bits(self) -> int:
         """Bits that one uncompressed frame takes."""
-        return self.rows * self.columns * self.samples * self.allocated
+        return self.rows * self.columns * self.samples_per_pixel * self.bits_allocated
 
     def __str__(self) -> str:
-        frames = f"{self.frames} frames of " if self.frames > 1 else ""
-        samples = f"{self.samples} x " if self.samples > 1 else ""
-        return f"{frames}{self.columns} x {self.rows} pixels of {samples}{self.allocated} bits"
+        frames = f"{self.number_of_frames} frames of " if self.number_of_frames > 1 else ""
+        samples = f"{self.samples_per_pixel} x " if self.samples_per_pixel > 1 else ""
+        return f"{frames}{self.columns} x {self.rows} pixels of {samples}{self.bits_allocated} bits"
 
 
 def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
@@ -108,13 +102,14 @@ def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
     if not 1 <= stored <= allocated:
         _log.warning("%s: Bits Stored is missing or absurd; all %d bits are taken", path, allocated)
         stored = allocated
-    high_bit, signed = integer(header, "HighBit"), integer(header, "PixelRepresentation", -1)
+    high, signed = integer(header, "HighBit"), integer(header, "PixelRepresentation", -1)
     if signed == -1 and not floating:
         _log.warning("%s: Pixel Representation is missing; unsigned is taken", path)
     return Layout(
         rows, columns, frames, samples, allocated, stored,
-        high_bit if stored - 1 <= high_bit < allocated else stored - 1, floating or signed == 1,
-        samples > 1 and integer(header, "PlanarConfiguration") == 1, photometric, floating,
+        high if stored - 1 <= high < allocated else stored - 1, int(signed == 1),
+        int(samples > 1 and integer(header, "PlanarConfiguration") == 1), photometric,
+        source.keyword, source.vr,
     )  # fmt: skip
 
 
@@ -148,23 +143,17 @@ def stored_frames(
     stream.seek(source.start)
     # Some writers give encapsulated pixels a definite length.
     encapsulated = source.length == _UNDEFINED or (
-        stream.read(4) == _ITEM and source.length * 8 < layout.frame_bits * layout.frames
+        stream.read(4) == _ITEM and source.length * 8 < layout.frame_bits * layout.number_of_frames
     )
-    frames = enumerate(_encapsulated(source, layout)) if encapsulated else iter(())
+    frames = enumerate(_encapsulated(source, layout)) if encapsulated else None
     for index in wanted:
-        found = layout
-        if encapsulated:
-            data = next((data for at, data in frames if at == index), None)
-            if not data:
-                raise ImageReadError(
-                    f"{source.path}: {layout.frames} compressed frame(s) are declared, and number "
-                    f"{index + 1} is not in the file; it is cut short, so export it again."
-                )
-            samples, found = _compressed(source, data, layout)
+        if frames is None:
+            samples, found = _native(source, layout, index), layout
         else:
-            samples = _native(source, layout, index)
+            data = next((data for at, data in frames if at == index), b"")
+            samples, found = _compressed(source, data, layout)
         if samples.ndim == 3:
-            samples = _to_rgb(samples, found.photometric, found.stored)
+            samples = _to_rgb(samples, found)
         yield index, samples, found
 
 
@@ -175,8 +164,8 @@ def _encapsulated(source: OpenDicom, layout: Layout) -> Iterator[bytes]:
         source.path, layout.rows, layout.columns, 2**62, size=stream.size - source.start
     )  # fmt: skip
     stream.seek(source.start)
-    parse_basic_offsets(stream)
-    count, places = parse_fragments(stream)
+    encaps.parse_basic_offsets(stream)
+    count, places = encaps.parse_fragments(stream)
     first = stream.tell()
     stream.seek(places[-1] + 4 if places else first)
     length = int.from_bytes(stream.read(4), "little")
@@ -186,58 +175,55 @@ def _encapsulated(source: OpenDicom, layout: Layout) -> Iterator[bytes]:
             f"{places[-1]} of {stream.size}; copy or export the file again."
         )
     # Tables of offsets are often wrong, and needed only where a frame has several items.
-    if count == layout.frames or layout.frames == 1:
+    if count == layout.number_of_frames or layout.number_of_frames == 1:
         stream.seek(first)
-        fragments = generate_fragments(stream)
-        return fragments if count == layout.frames else iter([b"".join(fragments)])
+        fragments = encaps.generate_fragments(stream)
+        return fragments if count == layout.number_of_frames else iter([b"".join(fragments)])
     stream.seek(source.start)
     table = (header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths"))
-    return generate_frames(
-        stream, number_of_frames=layout.frames, extended_offsets=table if all(table) else None
+    return encaps.generate_frames(
+        stream,
+        number_of_frames=layout.number_of_frames,
+        extended_offsets=table if all(table) else None,
     )
 
 
 def _native(source: OpenDicom, layout: Layout, index: int) -> Pixels:
     """Return the stored values of one uncompressed frame, which may begin inside a byte."""
     bits, present = layout.frame_bits, min(source.length, source.stream.size - source.start)
-    if layout.photometric.endswith("_422") and layout.allocated == 8:
-        if present * 8 < bits * layout.frames:  # two pixels share their chroma
+    if layout.photometric_interpretation.endswith("_422") and layout.bits_allocated == 8:
+        if present * 8 < bits * layout.number_of_frames:  # two pixels share their chroma
             bits = bits // 3 * 2
         else:
-            layout = replace(layout, photometric="YBR_FULL")
-    whole = (bits * layout.frames + 7) // 8
+            layout = layout._replace(photometric_interpretation="YBR_FULL")
+    whole = (bits * layout.number_of_frames + 7) // 8
     if present < whole:
         raise ImageReadError(
             f"{source.path}: the pixel data are cut short: {layout} need {whole} bytes "
             f"and the file holds {max(present, 0)}; copy or export the file again."
         )
     source.stream.seek(source.start)
-    return _unpack(source.stream, layout, index, source.order, source.vr)
+    return _unpack(source.stream, layout, index, source.order)
 
 
-def _unpack(
-    data: Any, layout: Layout, index: int = 0, order: str = "<", vr: str = "OW"
-) -> Pixels:
+def _unpack(data: Any, layout: Layout, index: int = 0, order: str = "<") -> Pixels:
     """Return the stored values of one frame among bytes, or in a stream that stands at the first.
 
     Pixels of one bit, or of twelve, are a stream of bits, the least significant first.
     """
-    odd = layout.allocated not in (1, 8, 16, 32, 64)
-    width = layout.allocated if odd else 1
-    samples, _ = get_decoder(ExplicitVRLittleEndian if order == "<" else ExplicitVRBigEndian).as_array(
-        data, index=index, validate=False, raw=True, view_only=layout.allocated > 8 and not odd,
-        rows=layout.rows, columns=layout.columns * width, samples_per_pixel=layout.samples,
-        number_of_frames=layout.frames, bits_allocated=1 if odd else layout.allocated,
-        bits_stored=layout.allocated, pixel_representation=0, pixel_vr=vr,
-        planar_configuration=int(layout.planar),
-        photometric_interpretation=layout.photometric, correct_unused_bits=False,
-        pixel_keyword=f"{'Double' if layout.allocated == 64 else ''}FloatPixelData" if layout.floating else "PixelData",
-    )
-    if odd:
-        bits = samples.reshape(layout.rows, layout.columns, width)
-        samples = np.zeros(bits.shape[:2], np.uint32)
-        for place in range(min(width, 32)):
-            samples |= bits[..., place].astype(np.uint32) << place
+    native: Any = get_decoder(ExplicitVRLittleEndian if order == "<" else ExplicitVRBigEndian)
+    bits = layout.bits_allocated
+    packed = bits not in (1, 8, 16, 32, 64)
+    asked = layout._replace(columns=layout.columns * bits, bits_allocated=1) if packed else layout
+    samples: Pixels = native.as_array(
+        data, index=index, validate=False, raw=True, correct_unused_bits=False,
+        view_only=bits > 8 and not packed, **asked._asdict(),
+    )[0]  # fmt: skip
+    if packed:
+        planes = samples.reshape(layout.rows, layout.columns, bits)
+        samples = np.zeros(planes.shape[:2], np.uint32)
+        for place in range(min(bits, 32)):
+            samples |= planes[..., place].astype(np.uint32) << place
     return _align(samples, layout)
 
 
@@ -247,27 +233,34 @@ def _align(samples: Pixels, layout: Layout, *, lossy: bool = False) -> Pixels:
     Bits above the stored ones are overlays or rubbish. A lossy codec may overshoot the stored
     range by a little: such values are clipped, since cutting bits off would turn white to black.
     """
-    bits, width = layout.stored, samples.dtype.itemsize * 8
-    if layout.floating or width < bits:  # a stream of fewer bits has none above them
+    bits, width = layout.bits_stored, samples.dtype.itemsize * 8
+    if (
+        "Float" in layout.pixel_keyword or width < bits
+    ):  # a stream of fewer bits has none above them
         return samples
-    if lossy and (samples.dtype.kind == "i" or not layout.signed):
-        low, limits = -(1 << bits - 1) if layout.signed else 0, np.iinfo(samples.dtype)
+    if lossy and (samples.dtype.kind == "i" or not layout.pixel_representation):
+        low, limits = (
+            -(1 << bits - 1) if layout.pixel_representation else 0,
+            np.iinfo(samples.dtype),
+        )
         return samples.clip(max(low, limits.min), min(low + (1 << bits) - 1, limits.max))
     # Up to the top, then down again: what was above is lost, and the sign comes along.
-    words = samples.view(f"{samples.dtype.byteorder}{'i' if layout.signed else 'u'}{width // 8}")
+    words = samples.view(
+        f"{samples.dtype.byteorder}{'i' if layout.pixel_representation else 'u'}{width // 8}"
+    )
     if width > layout.high_bit + 1:
         words = words << (width - layout.high_bit - 1)
     return words >> (width - bits) if width > bits else words
 
 
-def _to_rgb(samples: Pixels, photometric: str, bits: int) -> Pixels:
+def _to_rgb(samples: Pixels, layout: Layout) -> Pixels:
     """Return RGB samples of the same integer range (PS3.3, C.7.6.3.1.2)."""
-    if not photometric.startswith(("YBR_FULL", "YBR_PARTIAL")):
+    if not layout.photometric_interpretation.startswith(("YBR_FULL", "YBR_PARTIAL")):
         return samples
-    half, top = 1 << bits - 1, (1 << bits) - 1
-    y, cb, cr = (samples[..., at].astype(np.float32) for at in range(3))
+    half, top = 1 << layout.bits_stored - 1, (1 << layout.bits_stored) - 1
+    y, cb, cr = np.moveaxis(samples.astype(np.float32), -1, 0)
     cb, cr = cb - half, cr - half
-    if photometric.startswith("YBR_PARTIAL"):  # studio range: 16 to 235 of 255
+    if "PARTIAL" in layout.photometric_interpretation:  # studio range: 16 to 235 of 255
         y, cb, cr = (y - top * 16 / 255) * (255 / 219), cb * (255 / 224), cr * (255 / 224)
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
     rounded: Pixels = np.clip(np.rint(rgb), 0, top).astype(samples.dtype)
@@ -277,36 +270,42 @@ def _to_rgb(samples: Pixels, photometric: str, bits: int) -> Pixels:
 def _compressed(source: OpenDicom, data: bytes, layout: Layout) -> tuple[Pixels, Layout]:
     """Decode one compressed frame; return its values, and the layout as the stream corrects it."""
     path, size = source.path, (layout.frame_bits + 7) // 8
+    if not data:
+        raise ImageReadError(f"{path}: {_CUT}.")
     if source.syntax in (_DEFLATED_FRAME, RLELossless):
         if source.syntax == RLELossless:
-            layout = replace(layout, planar=layout.samples > 1)
-            code = f"<u{max(1, layout.allocated // 8)}"
+            layout = layout._replace(planar_configuration=int(layout.samples_per_pixel > 1))
+            code = f"<u{max(1, layout.bits_allocated // 8)}"
             frame = imagecodecs.dicomrle_decode(data, code, out=bytearray(size + 2**16))
         else:
             frame = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size)
         if len(frame) < size:
             raise ImageReadError(f"{path}: {_CUT}.")
-        return _unpack(bytes(frame), replace(layout, frames=1)), layout
+        return _unpack(bytes(frame), layout), layout
     stream = inspect_stream(path, data, UID(source.syntax).name)
     if (stream.rows, stream.columns, stream.samples) != (
-        layout.rows, layout.columns, layout.samples,
+        layout.rows, layout.columns, layout.samples_per_pixel,
     ):  # fmt: skip
         raise ImageReadError(
             f"{path}: the header declares {layout}, but the {stream.codec} stream inside holds "
             f"{stream.columns} x {stream.rows} pixels of {stream.samples} sample(s); "
             "one of them is damaged, so export the file again."
         )
-    samples = _decode_stream(stream, layout.photometric)
+    samples = _decode_stream(stream, layout.photometric_interpretation)
     is_rgb = stream.codec == "JPEG" and stream.lossy
     if stream.codec == "JPEG 2000":
-        is_rgb = bool(stream.rgb) or layout.photometric in ("YBR_ICT", "YBR_RCT")
-    layout = replace(
-        layout,
-        photometric="RGB" if is_rgb and layout.samples == 3 else layout.photometric,
-        high_bit=layout.stored - 1 if stream.precision <= layout.stored else layout.high_bit,
-        signed=layout.signed or samples.dtype.kind == "i",  # the stream's own sign counts
+        is_rgb = bool(stream.rgb) or layout.photometric_interpretation in ("YBR_ICT", "YBR_RCT")
+    layout = layout._replace(
+        photometric_interpretation="RGB"
+        if is_rgb and layout.samples_per_pixel == 3
+        else layout.photometric_interpretation,
+        high_bit=layout.bits_stored - 1
+        if stream.precision <= layout.bits_stored
+        else layout.high_bit,
+        pixel_representation=layout.pixel_representation
+        | (samples.dtype.kind == "i"),  # the stream's own sign counts
     )
-    shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples == 1 else 3]
+    shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples_per_pixel == 1 else 3]
     return _align(samples.reshape(shape), layout, lossy=stream.lossy), layout
 
 
@@ -388,35 +387,35 @@ def _decode_stream(stream: Stream, photometric: str) -> Pixels:
 
     Not where the end marker is missing, nor where the next one would guess at the colour.
     """
-    space = None
+    first, second = _DECODERS[stream.codec]
+    colour: dict[str, str] = {}
     if stream.codec == "JPEG" and stream.samples == 3:
         rgb = stream.rgb if stream.rgb is not None else not photometric.startswith("YBR")
         # Lossless JPEG codes its samples as they are; the header names them.
         space = "RGB" if rgb or not stream.lossy else "YCBCR"
-    decoders: dict[str, tuple[Callable[[bytes], Any], Callable[[bytes], Any]]] = {
-        "JPEG": (
-            lambda data: imagecodecs.jpeg8_decode(
-                data, colorspace=space, outcolorspace=space and "RGB"
-            ),
-            lambda data: np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"])),
-        ),
-        "JPEG-LS": (
-            lambda data: imagecodecs.jpegls_decode(data),
-            lambda data: jpeg_ls.decode(np.frombuffer(data, "u1")),
-        ),
-        "JPEG 2000": (
-            lambda data: openjpeg.utils.decode(data),
-            lambda data: imagecodecs.jpeg2k_decode(data),
-        ),
-    }
-    first, second = decoders[stream.codec]
+        colour = {"colorspace": space, "outcolorspace": "RGB"}
+    sure = stream.samples == 1 or stream.codec == "JPEG 2000" or (
+        stream.codec == "JPEG" and stream.rgb is not None
+    )  # fmt: skip
     try:
-        samples: Pixels = first(stream.data)
+        samples: Pixels = first(stream.data, **colour)
     except Exception:
-        told = stream.codec == "JPEG" and stream.rgb is not None
-        if not stream.data.endswith(_EOI) or not (
-            stream.samples == 1 or told or stream.codec == "JPEG 2000"
-        ):
+        if not sure or not stream.data.endswith(_EOI):
             raise
         samples = second(stream.data)
     return samples
+
+
+def _by_pillow(data: bytes) -> Pixels:
+    return np.asarray(Image.open(io.BytesIO(data), formats=["JPEG"]))
+
+
+def _by_charls(data: bytes) -> Pixels:
+    return np.asarray(jpeg_ls.decode(np.frombuffer(data, "u1")))
+
+
+_DECODERS: dict[str, tuple[Callable[..., Pixels], Callable[[bytes], Pixels]]] = {
+    "JPEG": (imagecodecs.jpeg8_decode, _by_pillow),
+    "JPEG-LS": (imagecodecs.jpegls_decode, _by_charls),
+    "JPEG 2000": (openjpeg.utils.decode, imagecodecs.jpeg2k_decode),
+}

@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-import struct
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pydicom.datadict import tag_for_keyword
+from pydicom import filereader
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import (
-    _read_file_meta_info,
-    read_dataset,
-    read_partial,
-    read_preamble,
-    read_sequence,
-)
 from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medimg.errors import ImageReadError
-from medimg.images.files import Limited, PathLike, as_image_error, identify
+from medimg.images.files import Limited, PathLike, TooManyPiecesError, as_image_error, identify
 
 _log = logging.getLogger(__name__)
 
-_PIXELS = {
-    0x7FE00008: "FloatPixelData",
-    0x7FE00009: "DoubleFloatPixelData",
-    0x7FE00010: "PixelData",
-}
+_PIXELS = ("FloatPixelData", "DoubleFloatPixelData", "PixelData")
 # More than any real file needs; they keep a small file from filling memory.
 _MAX_INFLATED, _LARGE_ELEMENT = 2**28, 2**24
 
@@ -66,37 +58,36 @@ class OpenDicom:
 
 def parse(path: PathLike, stream: Limited) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
-    dataset, stream = _read(path, stream, header_only=True)
+    keyword, vr, length = "", None, 0
+
+    def stop(tag: BaseTag, of: str | None, size: int) -> bool:
+        nonlocal keyword, vr, length
+        if (found := keyword_for_tag(tag)) in _PIXELS:
+            keyword, vr, length = found, of, size
+        return bool(keyword)
+
+    dataset, stream = _read(path, stream, stop)
     if not len(dataset):
         raise ImageReadError(
             f"{path}: the DICOM file holds no tags; it is cut short, copy it again."
         )
-    # The element's own form counts, since some files change it half-way: lengths are even, so an
-    # implicit length never looks like one of these types.
-    head, order = stream.read(12), "<" if dataset.original_encoding[1] is not False else ">"
-    vr = head[4:6].decode("ascii", "replace")
-    if vr not in ("OB", "OW", "OF", "OD", "UN"):
-        stream.seek(min(0, 8 - len(head)), 1)
-        head, vr = head[:4] + bytes(4) + head[4:8], "OW"
-    group, element, length = struct.unpack(f"{order}HH4xL", head.ljust(12, b"\0"))
-    keyword = _PIXELS.get(int(Tag(group, element)), "")
-    source = OpenDicom(path, dataset, stream, keyword, vr, stream.tell(), length)
+    start = stream.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
+    source = OpenDicom(path, dataset, stream, keyword, vr or "OW", start, length)
     if not source.syntax:
         _log.warning("%s: no transfer syntax is given; it is guessed from the content", path)
     return source
 
 
-def _read(path: PathLike, stream: Limited, *, header_only: bool) -> tuple[FileDataset, Limited]:
+def _read(
+    path: PathLike, stream: Limited, stop: Callable[[BaseTag, str | None, int], bool] | None
+) -> tuple[FileDataset, Limited]:
     """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
-
-    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
-        return header_only and int(tag) in _PIXELS
-
     stream.seek(0)
-    preamble, meta = read_preamble(stream, True), _read_file_meta_info(stream)
+    preamble = filereader.read_preamble(stream, True)
+    meta = filereader._read_file_meta_info(stream)
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         stream.seek(0)  # large elements are passed over when only the header is wanted
-        return read_partial(stream, stop, _LARGE_ELEMENT if header_only else None, True), stream
+        return filereader.read_partial(stream, stop, _LARGE_ELEMENT if stop else None, True), stream
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     body = Limited(path, inflater.decompress(stream.read(), _MAX_INFLATED))
     if inflater.unconsumed_tail:
@@ -108,7 +99,7 @@ def _read(path: PathLike, stream: Limited, *, header_only: bool) -> tuple[FileDa
         raise ImageReadError(
             f"{path}: the deflated DICOM data end early; the file is cut short, copy it again."
         )
-    found = read_dataset(body, False, True, stop_when=stop)
+    found = filereader.read_dataset(body, False, True, stop_when=stop)
     dataset = FileDataset(str(path), found, preamble, meta, is_implicit_VR=False)
     dataset.set_original_encoding(False, True)
     return dataset, body
@@ -141,8 +132,8 @@ def open_dicom(path: PathLike) -> FileDataset:
     >>> len(open_dicom(get_testdata_file("image_dfl.dcm")).PixelData)
     262144
     """
-    with as_image_error(path):
-        return _read_dicom(path, header_only=False)
+    with as_image_error(path), Limited(_require_dicom(path)) as stream:
+        return _read(path, stream, None)[0]
 
 
 def read_header(path: PathLike) -> Dataset:
@@ -175,20 +166,17 @@ def read_header(path: PathLike) -> Dataset:
     ----------
     DICOM PS3.10, section 7 (file format).
     """
-    with as_image_error(path):
-        return _read_dicom(path, header_only=True)
+    with as_image_error(path), Limited(_require_dicom(path)) as stream:
+        return parse(path, stream).dataset
 
 
-def _read_dicom(path: PathLike, *, header_only: bool) -> FileDataset:
+def _require_dicom(path: PathLike) -> PathLike:
     kind = identify(path)
     if kind != "DICOM":
         raise ImageReadError(
             f"{path}: this is a {kind} file and has no DICOM header; read it with read_image()."
         )
-    with Limited(path) as stream:
-        if header_only:
-            return parse(path, stream).dataset
-        return _read(path, stream, header_only=False)[0]
+    return path
 
 
 def is_image_file(path: PathLike) -> bool:
@@ -269,8 +257,17 @@ def integer(dataset: Dataset, keyword: str, usual: int = 0) -> int:
 
 def items(dataset: Dataset | None, keyword: str) -> Sequence:
     """Return the items of a sequence, none if it is absent, empty or not a sequence."""
-    value = None if dataset is None else dataset.get(keyword)
-    return value if isinstance(value, Sequence) else Sequence()
+    tag = tag_for_keyword(keyword) or 0
+    raw: Any = None if dataset is None else dataset.get_item(tag, keep_deferred=True)
+    if dataset is None or raw is None or raw.VR not in ("SQ", "UN", None):
+        return Sequence()
+    if isinstance(raw, RawDataElement):  # not yet parsed
+        if raw.value is None and raw.length > _LARGE_ELEMENT:
+            raise TooManyPiecesError
+        form, stream = (raw.is_implicit_VR, raw.is_little_endian), Limited("", raw.value or b"")
+        found = filereader.read_sequence(stream, *form, len(raw.value or b""), "iso8859")
+        dataset[tag] = raw = DataElement(tag, "SQ", found)
+    return raw.value if isinstance(raw.value, Sequence) else Sequence()
 
 
 def frame_group(dataset: Dataset, index: int, keyword: str) -> Dataset:

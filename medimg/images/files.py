@@ -30,12 +30,25 @@ class ImageWarning(UserWarning):
     """A file is read, but may not show what was meant."""
 
 
-# Formats by their first bytes: DICOM and NIfTI are told otherwise, the rest is for Pillow.
-_PICTURES = {
-    b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF",
-    b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"II+\x00": "TIFF", b"MM\x00+": "TIFF", b"BM": "BMP",
-    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG2000", b"\xff\x4f\xff\x51": "JPEG2000",
-}  # fmt: skip
+class TooManyPiecesError(Exception):
+    """A stream is read in more pieces than any real file needs."""
+
+
+# What a file is, by its first bytes. `DICM` comes before all, because a DICOM preamble may be the
+# header of a TIFF (PS3.10, 7.1). Without a preamble, DICOM begins with a tag, then a type, or a
+# length that fits the first elements.
+_KINDS = {
+    rb".{128}DICM": "DICOM",
+    rb"\x89PNG\r\n\x1a\n": "PNG",
+    rb"\xff\xd8\xff": "JPEG",
+    rb"GIF8[79]a": "GIF",
+    rb"II[*+]\0|MM\0[*+]": "TIFF",
+    rb"BM.{4}\0{4}": "BMP",
+    rb"RIFF.{4}WEBP": "WEBP",
+    rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": "JPEG2000",
+    rb".{344}n\+1\0|.{4}n\+2\0": "NIfTI",
+    rb"([\x02\x08]\0|\0\x08)..[A-Z]{2}.{10}|[\x02\x08]\0...[\0-\x0f]\0\0.{8}": "DICOM",
+}
 # Things that learners take for images, and what to do with them instead.
 _OTHERS = {
     rb"PK\x03\x04": "a ZIP archive; unpack it and read the files inside",
@@ -47,13 +60,12 @@ _OTHERS = {
     rb"\x89HDF": "an HDF5 file; read it with h5py and save its images as PNG or TIFF",
     rb"\x93NUMPY": "a NumPy array; load it with numpy.load",
     rb"\s*(<!doctype|<html)": "a web page; the download probably asked for a login",
-    rb"(?s:.{4})ftyp": "a video, or a HEIF or AVIF photo; export single frames as PNG",
-    rb"(?s:.{344})ni1\0": "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file",
+    rb".{4}ftyp": "a video, or a HEIF or AVIF photo; export single frames as PNG",
+    rb".{344}ni1\0": "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file",
     rb"\0+\Z": "nothing but zero bytes; the copy or download failed, so repeat it",
     rb"": "none of DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000; "
           "export it as one of these",
 }  # fmt: skip
-_DAMAGED = "the file is damaged or breaks its format ({kind}); copy or export it again"
 _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (RecursionError, "its sequences are nested too deeply to be a real image; the file is damaged "
      "or made to harm, so export it again from its source"),
@@ -62,7 +74,9 @@ _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (PermissionError, "the file may not be read; change its permissions (chmod +r)"),
     ((OSError, EOFError), "the file could not be read to its end or decoded ({kind}); it is "
      "damaged or cut short, so copy or export it again"),
-    (BaseException, _DAMAGED),
+    (TooManyPiecesError, "the file holds more elements, chunks or pages than any real one; it is "
+     "damaged or made to harm, so get it from its source again"),
+    (BaseException, "the file is damaged or breaks its format ({kind}); copy or export it again"),
 )  # fmt: skip
 _PRINTABLE = b"\t\n\r\f" + bytes(range(32, 127))
 _HEAD = 4096
@@ -95,7 +109,7 @@ class Limited(io.BufferedReader):
     """
 
     def __init__(
-        self, path: PathLike, unpacked: bytes | None = None, pieces: int = 400_000
+        self, path: PathLike, unpacked: bytes | None = None, pieces: int = 200_000
     ) -> None:
         raw: Any = io.FileIO(os.fspath(path)) if unpacked is None else io.BytesIO(unpacked)
         super().__init__(raw, 2**16)
@@ -109,15 +123,12 @@ class Limited(io.BufferedReader):
         data = super().read(size)
         self._pieces, self._bytes = self._pieces - 1, self._bytes - len(data)
         if self._pieces < 0 or self._bytes < 0:
-            raise ImageReadError(
-                f"{self.path}: the file holds more elements, chunks or pages than any real one; "
-                "it is damaged or made to harm, so get it from its source again."
-            )
+            raise TooManyPiecesError
         return data
 
 
 def identify(path: PathLike) -> str:
-    """Return the kind of an image file as `kind_of` names it, or raise saying what it is instead."""
+    """Return the kind of an image file, or raise saying what it is instead."""
     file = Path(path)
     for wrong, words in (
         (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table of "
@@ -134,8 +145,25 @@ def identify(path: PathLike) -> str:
             raise ImageReadError(f"{path}: {words}.")
     kind = kind_of(path)
     if not kind:
-        raise ImageReadError(f"{path}: this is not an image but {_describe(_head(path))}.")
+        head = _head(path)
+        words = _first(_OTHERS, head)
+        if words == _OTHERS[b""] and len(head.translate(None, _PRINTABLE)) < 0.05 * len(head):
+            words = "a text file, whatever its name says; find the image that it belongs to"
+        raise ImageReadError(f"{path}: this is not an image but {words}.")
     return kind
+
+
+def kind_of(path: PathLike) -> str:
+    """Return "DICOM", "NIfTI" or the name of a picture format, "" for what is not an image.
+
+    Only the content counts, never the extension.
+    """
+    head = _head(path)
+    if head.startswith(b"\x1f\x8b"):
+        with suppress(zlib.error):
+            head = zlib.decompressobj(31).decompress(head, _HEAD)
+        return "NIfTI" if _first(_KINDS, head) == "NIfTI" else ""
+    return _first(_KINDS, head)
 
 
 def _head(path: PathLike) -> bytes:
@@ -143,38 +171,10 @@ def _head(path: PathLike) -> bytes:
         return stream.read(_HEAD)
 
 
-def _describe(head: bytes) -> str:
-    """Say in words what a file is that is not an image."""
-    words = next(words for start, words in _OTHERS.items() if re.match(start, head, re.I))
-    if words == _OTHERS[b""] and len(head.translate(None, _PRINTABLE)) < 0.05 * len(head):
-        words = "a text file, whatever its name says; find the image that it belongs to"
-    return words
-
-
-def kind_of(path: PathLike) -> str:
-    """Return "DICOM", "NIfTI" or the name of a picture format, "" for what is not an image.
-
-    Only the content counts, never the extension. `DICM` at byte 128 comes before any other
-    magic number, because a DICOM preamble may be the header of a TIFF (PS3.10, 7.1).
-    """
-    head = _head(path)
-    if head[128:132] == b"DICM":
-        return "DICOM"
-    for magic, name in _PICTURES.items():
-        if head.startswith(magic) and (name != "BMP" or head[6:10] == bytes(4)):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head.startswith(b"\x1f\x8b"):
-        with suppress(zlib.error):
-            head = zlib.decompressobj(31).decompress(head, _HEAD)
-    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
-        return "NIfTI"
-    # Without a preamble: the first tag, then a VR, or a length that fits the first elements.
-    if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
-        return ""
-    short = head[:2] != b"\x00\x08" and int.from_bytes(head[4:8], "little") <= len(head)
-    return "DICOM" if short or re.match(rb"[A-Z]{2}", head[4:6]) else ""
+def _first(known: dict[bytes, str], head: bytes) -> str:
+    """Return what the first pattern that fits the head of a file stands for."""
+    flags = re.DOTALL | re.IGNORECASE if known is _OTHERS else re.DOTALL
+    return next((what for start, what in known.items() if re.match(start, head, flags)), "")
 
 
 def check_size(

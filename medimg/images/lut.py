@@ -200,9 +200,12 @@ def _luminance(rgb: Pixels) -> Floats:
     return total
 
 
-def linear(slope: float = 1.0, offset: float = 0.0) -> Transform:
+def linear(slope: float, offset: float) -> Transform:
     """Return the function that rescales stored values."""
     return lambda stored: stored.astype(np.float64) * slope + offset
+
+
+_AS_STORED = linear(1.0, 0.0)
 
 
 @dataclass
@@ -218,7 +221,7 @@ class Frame:
     path: PathLike
     stored: Pixels
     top: float | None = None
-    modality: Transform = linear()
+    modality: Transform = _AS_STORED
     padding: tuple[float, float] | None = None
     vois: list[tuple[str, Transform]] = field(default_factory=list)
     is_ct: bool = False
@@ -241,7 +244,7 @@ class Frame:
         grey = self.stored.ndim == 2
         if not grey and window not in (None, "full"):
             raise ImageReadError(
-                f"{self.path}: window={window!r} has no meaning here, since the image is in colour; "
+                f"{self.path}: window={window!r} has no meaning here: the image is in colour; "
                 'leave it out, or give "full" to stretch it from its lowest to its highest value.'
             )
         voi = _choose_voi(self, window) if grey else None
@@ -268,16 +271,16 @@ def dicom_frames(source: OpenDicom, layout: Layout, wanted: Iterable[int]) -> It
     modality, shape = text(header, "Modality"), text(header, "PresentationLUTShape")
     for index, stored, found in stored_frames(source, layout, wanted):
         frame = Frame(source.path, stored, burned_in=text(header, "BurnedInAnnotation"))
-        if found.photometric == "PALETTE COLOR":
+        if found.photometric_interpretation == "PALETTE COLOR":
             frame.stored, frame.top = _apply_palette(source, stored), 1.0
-        elif found.samples == 3:
-            frame.top = float((1 << found.stored) - 1)
+        elif found.samples_per_pixel == 3:
+            frame.top = float((1 << found.bits_stored) - 1)
         else:
             frame.modality = _modality_transform(source, index)
             frame.padding = _padding_range(source, found)
             frame.vois = _file_vois(source, index)
             frame.is_ct, frame.ends = modality == "CT", (1, 99) if modality == "MR" else (0, 100)
-            frame.invert = found.photometric == "MONOCHROME1" or shape == "INVERSE"
+            frame.invert = found.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE"
             if "RedPaletteColorLookupTableDescriptor" in header:
                 frame.notes = [_SUPPLEMENTAL]
         yield frame
@@ -307,18 +310,22 @@ def _padding_range(source: OpenDicom, layout: Layout) -> tuple[float, float] | N
     kind = source.keyword.removesuffix("PixelData")  # floating pixels have tags of their own
     ends = numbers(source.dataset, f"{kind}PixelPaddingValue")[:1]
     ends += numbers(source.dataset, f"{kind}PixelPaddingRangeLimit")[: len(ends)]
-    if not layout.floating:
+    if not kind:
         ends = [_as_stored(int(end), layout) for end in ends]
     return (min(ends), max(ends)) if ends else None
 
 
 def _as_stored(value: int, layout: Layout) -> int:
     """Read a padding value as the pixels are read: files give it signed, unsigned or either."""
-    bits = layout.stored
-    if layout.signed and value >= 1 << bits - 1:
-        wide = value - (1 << layout.allocated)
+    bits = layout.bits_stored
+    if layout.pixel_representation and value >= 1 << bits - 1:
+        wide = value - (1 << layout.bits_allocated)
         return wide if wide >= -(1 << bits - 1) else value - (1 << bits)
-    return value % (1 << layout.allocated) if not layout.signed and value < 0 else value
+    return (
+        value % (1 << layout.bits_allocated)
+        if not layout.pixel_representation and value < 0
+        else value
+    )
 
 
 def _file_vois(source: OpenDicom, index: int) -> list[tuple[str, Transform]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -38,7 +38,7 @@ class Nifti:
     def frames(self, wanted: Iterable[int]) -> Iterator[Frame]:
         """Yield slices; their values have no unit, so the brightest and darkest are cut off."""
         for index in wanted:
-            yield Frame(self.path, self.voxels[index], modality=self.scale, ends=(1, 99), is_ct=True)
+            yield Frame(self.path, self.voxels[index], None, self.scale, is_ct=True, ends=(1, 99))
 
 
 def open_nifti(stream: Limited) -> Nifti:
@@ -70,7 +70,7 @@ def open_nifti(stream: Limited) -> Nifti:
         if wrong:
             raise ImageReadError(f"{stream.path}: this NIfTI file is not read here, since {words}.")
     shape += [1] * (3 - len(shape))
-    image, lies = cls.from_bytes(raw), orientations
+    image, lies = cls.from_bytes(raw), cast(Any, orientations)  # nibabel states no types
     data = image.dataobj
     turn = lies.ornt_transform(lies.io_orientation(image.affine), lies.axcodes2ornt("LPS"))
     turned = lies.apply_orientation(np.asanyarray(data.get_unscaled()).reshape(shape), turn)

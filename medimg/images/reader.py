@@ -61,13 +61,15 @@ def open_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFi
     """Open an image file of any kind; whatever goes wrong with it becomes an `ImageReadError`."""
     with files.as_image_error(path):
         kind = files.identify(path)
-        with files.Limited(path, pieces=400_000 if kind == "DICOM" else 100_000) as stream:
+        with files.Limited(path, pieces=200_000 if kind == "DICOM" else 100_000) as stream:
             if kind == "DICOM":
                 source = dicom.parse(path, stream)
                 layout = decode.read_layout(source, max_pixels)
                 usual = dicom.integer(source.dataset, "RepresentativeFrameNumber", 1) - 1
                 read = partial(lut.dicom_frames, source, layout)
-                yield ImageFile(path, layout.rows, layout.columns, layout.frames, usual, read)
+                yield ImageFile(
+                    path, layout.rows, layout.columns, layout.number_of_frames, usual, read
+                )
             elif kind == "NIfTI":
                 volume = nifti.open_nifti(stream)
                 frames, rows, columns = volume.voxels.shape

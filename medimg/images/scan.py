@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,10 @@ def scan(folder: PathLike, *, progress: bool = True, max_pixels: int = MAX_PIXEL
             for path, why in found.unreadable}  # fmt: skip
     paths = sorted([*found.files, *shut], key=Path.as_posix)
     bar = tqdm(paths, desc="scan", unit="file", disable=not progress)
-    with _quiet():
+    logger = logging.getLogger("medimg.images")
+    with ExitStack() as stack:  # the table tells of every file, so the warnings need not
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
         rows = [_row(path, shut.get(path, ""), max_pixels) for path in bar]
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     known = table["pixel_hash"] != ""
@@ -80,18 +82,6 @@ def scan(folder: PathLike, *, progress: bool = True, max_pixels: int = MAX_PIXEL
     copies = first[first != table.loc[known, "path"]]
     table.loc[copies.index, "duplicate_of"] = copies
     return table
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back this package's warnings, since the table tells of every file by itself."""
-    logger = logging.getLogger("medimg.images")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _row(path: Path, reason: str, max_pixels: int) -> dict[str, Any]:
@@ -140,7 +130,5 @@ def _describe(path: Path, row: dict[str, Any], max_pixels: int) -> None:
 
 def _canonical(samples: Pixels) -> bytes:
     """Return bytes that depend on shape and values only, not on how they were stored."""
-    kind = "<f8" if samples.dtype.kind == "f" else "<i8" if samples.dtype.itemsize > 4 else "<i4"
-    if samples.dtype == np.uint32:
-        kind = "<i8" if samples.max(initial=0) >= 2**31 else "<i4"
-    return repr(samples.shape).encode() + np.ascontiguousarray(samples, kind).tobytes()
+    code = "<f8" if samples.dtype.kind == "f" else "<i8"
+    return repr(samples.shape).encode() + np.ascontiguousarray(samples, code).tobytes()
