@@ -213,11 +213,12 @@ def _unpack(data: Any, layout: Layout, index: int = 0, order: str = "<") -> Pixe
     """
     native: Any = get_decoder(ExplicitVRLittleEndian if order == "<" else ExplicitVRBigEndian)
     bits = layout.bits_allocated
-    packed = bits not in (1, 8, 16, 32, 64)
+    packed, kind = bits not in (1, 8, 16, 32, 64), layout.photometric_interpretation
+    plain = bits >= 8 and not packed and order == "<" and not kind.endswith("_422")
     asked = layout._replace(columns=layout.columns * bits, bits_allocated=1) if packed else layout
     samples: Pixels = native.as_array(
         data, index=index, validate=False, raw=True, correct_unused_bits=False,
-        view_only=bits > 8 and not packed, **asked._asdict(),
+        view_only=plain, **asked._asdict(),
     )[0]  # fmt: skip
     if packed:
         planes = samples.reshape(layout.rows, layout.columns, bits)

@@ -62,8 +62,8 @@ def parse(path: PathLike, stream: Limited) -> OpenDicom:
 
     def stop(tag: BaseTag, of: str | None, size: int) -> bool:
         nonlocal keyword, vr, length
-        if (found := keyword_for_tag(tag)) in _PIXELS:
-            keyword, vr, length = found, of, size
+        if tag >> 16 == 0x7FE0 and keyword_for_tag(tag) in _PIXELS:
+            keyword, vr, length = keyword_for_tag(tag), of, size
         return bool(keyword)
 
     dataset, stream = _read(path, stream, stop)
@@ -83,9 +83,12 @@ def _read(
 ) -> tuple[FileDataset, Limited]:
     """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
     stream.seek(0)
-    preamble = filereader.read_preamble(stream, True)
-    meta = filereader._read_file_meta_info(stream)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    meta = None
+    if DeflatedExplicitVRLittleEndian.encode() in stream.read(2**12):  # it seems to be deflated
+        stream.seek(0)
+        preamble = filereader.read_preamble(stream, True)
+        meta = filereader._read_file_meta_info(stream)
+    if not meta or meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         stream.seek(0)  # large elements are passed over when only the header is wanted
         return filereader.read_partial(stream, stop, _LARGE_ELEMENT if stop else None, True), stream
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)

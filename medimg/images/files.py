@@ -130,19 +130,17 @@ class Limited(io.BufferedReader):
 def identify(path: PathLike) -> str:
     """Return the kind of an image file, or raise saying what it is instead."""
     file = Path(path)
-    for wrong, words in (
-        (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table of "
-         "its files, or name one file in it"),
-        (file.is_symlink() and not file.exists(), "this is a link to a file that is gone; copy "
-         "that file here"),
-        (not file.exists(), "there is no such file; check the spelling and the folder"),
-        (file.exists() and not file.is_file(), "this is a device or pipe, not a file; copy it to "
-         "a file"),
-        (file.exists() and file.stat().st_size == 0, "the file is empty (zero bytes); the copy or "
-         "download failed, so repeat it"),
-    ):  # fmt: skip
-        if wrong:
-            raise ImageReadError(f"{path}: {words}.")
+    if not file.is_file() or file.stat().st_size == 0:
+        cases = (
+            (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table "
+             "of its files, or name one file in it"),
+            (file.is_file(), "the file is empty (zero bytes); the copy or download failed, so "
+             "repeat it"),
+            (file.exists(), "this is a device or pipe, not a file; copy it to a file"),
+            (file.is_symlink(), "this is a link to a file that is gone; copy that file here"),
+            (True, "there is no such file; check the spelling and the folder"),
+        )  # fmt: skip
+        raise ImageReadError(f"{path}: {next(words for so, words in cases if so)}.")
     kind = kind_of(path)
     if not kind:
         head = _head(path)
