@@ -160,9 +160,8 @@ def stored_frames(
 def _encapsulated(source: OpenDicom, layout: Layout) -> Iterator[bytes]:
     """Return the compressed frames, each of one item or several (PS3.5, annex A.4)."""
     stream, header = source.stream, source.dataset
-    check_size(
-        source.path, layout.rows, layout.columns, 2**62, size=stream.size - source.start
-    )  # fmt: skip
+    size = stream.size - source.start
+    check_size(source.path, layout.rows, layout.columns, 2**62, size=size)
     stream.seek(source.start)
     encaps.parse_basic_offsets(stream)
     count, places = encaps.parse_fragments(stream)

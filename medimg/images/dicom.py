@@ -83,12 +83,9 @@ def _read(
 ) -> tuple[FileDataset, Limited]:
     """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
     stream.seek(0)
-    meta = None
-    if DeflatedExplicitVRLittleEndian.encode() in stream.read(2**12):  # it seems to be deflated
-        stream.seek(0)
-        preamble = filereader.read_preamble(stream, True)
-        meta = filereader._read_file_meta_info(stream)
-    if not meta or meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    preamble = filereader.read_preamble(stream, True)
+    meta = filereader._read_file_meta_info(stream)  # before pydicom inflates without a limit
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         stream.seek(0)  # large elements are passed over when only the header is wanted
         return filereader.read_partial(stream, stop, _LARGE_ELEMENT if stop else None, True), stream
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)

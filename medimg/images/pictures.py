@@ -103,9 +103,8 @@ def picture_frames(
     for index in wanted:
         if index:
             picture.seek(index)
-            check_size(
-                stream.path, picture.height, picture.width, max_pixels, size=stream.size
-            )  # fmt: skip
+            width, height = picture.size
+            check_size(stream.path, height, width, max_pixels, size=stream.size)
         orientation = _orientation(picture)
         if kind == "TIFF":
             _check_tiles(stream, picture)
