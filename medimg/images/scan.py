@@ -130,5 +130,7 @@ def _describe(path: Path, row: dict[str, Any], max_pixels: int) -> None:
 
 def _canonical(samples: Pixels) -> bytes:
     """Return bytes that depend on shape and values only, not on how they were stored."""
-    code = "<f8" if samples.dtype.kind == "f" else "<i8"
+    code = "<f8" if samples.dtype.kind == "f" else "<i8" if samples.dtype.itemsize > 4 else "<i4"
+    if samples.dtype == np.uint32 and samples.max(initial=0) >= 2**31:
+        code = "<i8"
     return repr(samples.shape).encode() + np.ascontiguousarray(samples, code).tobytes()
