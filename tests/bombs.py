@@ -211,6 +211,18 @@ def dicoms(folder: Path) -> None:
     make_dicom(folder / "dicom of many elements", GREY)
     element = struct.pack("<HH2sH", 0x29, 0x1010, b"LO", 0)
     (folder / "dicom of many elements").write_bytes(raw[:at] + element * 2_000_000 + raw[at:])
+    group = struct.pack("<HH2sH", 0x5200, 0x9230, b"SQ", 0)  # per-frame functional groups
+    unknown = struct.pack("<HH2sHL", 0x29, 0x1010, b"UN", 0, 0xFFFFFFFF)
+    for name, start, inside in (
+        ("items", group + b"\xff" * 4, (ITEM + bytes(4)) * 1_500_000),
+        ("long items", group + b"\xff" * 4, (ITEM + b"\x08\0\0\0" + element) * 750_000),
+        ("nested elements", group + b"\xff" * 4 + ITEM + b"\xff" * 4, element * 1_500_000),
+        ("unknown items", unknown, (ITEM + bytes(4)) * 1_500_000),
+        ("items, counted", group + struct.pack("<L", 12_000_000), (ITEM + bytes(4)) * 1_500_000),
+        ("elements, counted", group + struct.pack("<L", 12_000_008) + ITEM
+         + struct.pack("<L", 12_000_000), element * 1_500_000),
+    ):  # fmt: skip
+        (folder / f"dicom of many {name}").write_bytes(raw[:at] + start + inside + raw[at:])
     pieces = ITEM + bytes(4)
     for name, syntax, frames in (
         ("dicom of many pieces", JPEGBaseline8Bit, [b"xx"]),

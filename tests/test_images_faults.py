@@ -711,10 +711,10 @@ def test_decoder_that_panics_becomes_our_error(target, monkeypatch):
         raise Panic
 
     make_dicom(target, RAMP)
-    monkeypatch.setattr("medimg.images.decode.stored_frames", panic)
+    monkeypatch.setattr("medimg.images.lut.stored_frames", panic)
     refused(target, "damaged or breaks its format")
     monkeypatch.setattr(
-        "medimg.images.decode.stored_frames", lambda *_, **__: (_ for _ in ()).throw(MemoryError)
+        "medimg.images.lut.stored_frames", lambda *_, **__: (_ for _ in ()).throw(MemoryError)
     )
     refused(target, "not enough memory")
 
@@ -724,7 +724,7 @@ def test_control_c_is_let_through(target, monkeypatch):
         raise KeyboardInterrupt
 
     make_dicom(target, RAMP)
-    monkeypatch.setattr("medimg.images.decode.stored_frames", interrupt)
+    monkeypatch.setattr("medimg.images.lut.stored_frames", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_image(target)
 

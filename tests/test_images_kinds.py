@@ -1,6 +1,9 @@
 """Kinds of trouble that public files and bug reports showed, each with the right value."""
 
+import io
+import sys
 import warnings
+from pathlib import Path
 
 import bombs
 import imagecodecs
@@ -15,9 +18,11 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
+from medimg import storage
 from medimg.images import (
     ImageReadError,
     ImageWarning,
+    decode,
     open_dicom,
     read_image,
     read_series,
@@ -102,24 +107,42 @@ def test_bytes_after_a_whole_stream_do_no_harm(tmp_path, syntax, encode, tail):
 
 
 @pytest.mark.parametrize(
-    ("codec", "syntax", "encode", "first"),
+    ("codec", "syntax", "encode"),
     [
-        ("JPEG-LS", JPEGLSLossless, imagecodecs.jpegls_encode, "imagecodecs.jpegls_decode"),
-        ("JPEG 2000", JPEG2000Lossless, j2k, "openjpeg.utils.decode"),
+        ("JPEG", JPEGBaseline8Bit, lambda grey: imagecodecs.jpeg8_encode(grey, level=100)),
+        ("JPEG-LS", JPEGLSLossless, imagecodecs.jpegls_encode),
+        ("JPEG 2000", JPEG2000Lossless, j2k),
     ],
 )
-def test_second_decoder_reads_what_the_first_cannot(
-    tmp_path, monkeypatch, codec, syntax, encode, first
-):
-    def fails(*_):
+def test_second_decoder_reads_what_the_first_cannot(tmp_path, monkeypatch, codec, syntax, encode):
+    def fails(*_, **__):
         raise RuntimeError(codec)
 
-    stream = encode(WORDS)
-    path = make_dicom(tmp_path / "x", WORDS, syntax=syntax, frames=[stream])
-    monkeypatch.setattr(f"medimg.images.decode.{first}", fails)
-    np.testing.assert_array_equal(read_values(path), WORDS)
-    make_dicom(path, WORDS, syntax=syntax, frames=[stream[: len(stream) // 2]])
+    grey = (WORDS // 16).astype(np.uint8) if codec == "JPEG" else WORDS
+    stream = encode(grey)
+    path = make_dicom(tmp_path / "x", grey, syntax=syntax, frames=[stream])
+    expected = read_values(path)
+    monkeypatch.setitem(decode._DECODERS, codec, (fails, decode._DECODERS[codec][1]))
+    np.testing.assert_array_equal(read_values(path), expected)
+    np.testing.assert_allclose(expected, grey, atol=3 if codec == "JPEG" else 0)
+    make_dicom(path, grey, syntax=syntax, frames=[stream[: len(stream) // 2]])
     with pytest.raises(ImageReadError, match=r"cut short|damaged"):
+        read_image(path)
+
+
+def test_second_decoder_does_not_guess_at_colour(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError
+
+    with_jfif = io.BytesIO()
+    Image.fromarray(RGB).save(with_jfif, "JPEG", quality=95, subsampling=0)
+    stream = with_jfif.getvalue()
+    bare = stream[:2] + stream[4 + int.from_bytes(stream[4:6], "big") :]
+    monkeypatch.setitem(decode._DECODERS, "JPEG", (fails, decode._DECODERS["JPEG"][1]))
+    path = make_dicom(tmp_path / "x", RGB, syntax=JPEGBaseline8Bit, frames=[stream])
+    np.testing.assert_allclose(read_image(path, colour=True), RGB / 255, atol=2 / 255)
+    make_dicom(path, RGB, syntax=JPEGBaseline8Bit, frames=[bare])
+    with pytest.raises(ImageReadError, match="damaged"):
         read_image(path)
 
 
@@ -273,3 +296,22 @@ def test_hash_of_a_file_of_many_frames_tells_files_apart(tmp_path):
     table = scan(tmp_path, progress=False)
     assert table["frames"].tolist() == [2**17] * 3
     assert table["duplicate_of"].tolist() == ["", "", str(tmp_path / "a")]
+
+
+def test_folder_that_cannot_be_listed_is_a_row_of_the_scan(tmp_path, monkeypatch):
+    make_dicom(tmp_path / "b", WORDS)
+    shut = tmp_path / "a" / "shut"
+    found = storage.FoundFiles((tmp_path / "b",), (shut,), (), ((shut, "Permission denied"),))
+    module = sys.modules["medimg.images.scan"]  # the package names its function so, too
+    monkeypatch.setattr(module, "walk_files", lambda *_, **__: found)
+    table = scan(tmp_path, progress=False)
+    assert table["path"].tolist() == [str(shut), str(tmp_path / "b")]
+    assert table["readable"].tolist() == [False, True]
+    assert "cannot be listed (Permission denied); change its permissions" in table["reason"][0]
+    assert (table["rows"].tolist(), table["pixel_hash"][0]) == ([0, 16], "")
+
+
+def test_order_of_files_heeds_case_on_every_system(tmp_path):
+    for name in ("b", "C", "a"):
+        make_dicom(tmp_path / f"{name}.dcm", WORDS)
+    assert [Path(path).stem for path in scan(tmp_path, progress=False)["path"]] == ["C", "a", "b"]

@@ -8,9 +8,9 @@ of this package are the steps of that recipe, in the standard's order:
 3. `lut`: from stored numbers to what they measure, such as HU; which of them run from black to
    white; and polarity: MONOCHROME1 files store dense as dark, here dense is always bright.
 
+PNG, JPEG and TIFF (`pictures`) and NIfTI (`nifti`) are brought to the same form, a `Frame`.
 `reader` walks the whole way: `read_image` to a picture, `read_values` to what is measured.
-PNG, JPEG and TIFF (`pictures`) and NIfTI (`nifti`) join it there. `read_series` stacks slices in
-space (`series`), and `scan` makes a table of a folder of anything.
+`read_series` stacks slices in space (`series`), and `scan` makes a table of a folder of anything.
 """
 
 from medimg.errors import ImageReadError
@@ -22,17 +22,6 @@ from medimg.images.scan import scan
 from medimg.images.series import Volume, read_series
 
 __all__ = [
-    "CT_WINDOWS",
-    "ImageReadError",
-    "ImageWarning",
-    "Volume",
-    "apply_window",
-    "is_image_file",
-    "open_dicom",
-    "read_header",
-    "read_image",
-    "read_series",
-    "read_values",
-    "resize",
-    "scan",
-]
+    "CT_WINDOWS", "ImageReadError", "ImageWarning", "Volume", "apply_window", "is_image_file",
+    "open_dicom", "read_header", "read_image", "read_series", "read_values", "resize", "scan",
+]  # fmt: skip

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-import struct
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from pydicom.datadict import tag_for_keyword
+from pydicom import filereader
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.filereader import read_dataset, read_file_meta_info, read_partial
 from pydicom.sequence import Sequence
-from pydicom.tag import BaseTag, Tag
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medimg.errors import ImageReadError
-from medimg.images.files import PathLike, as_image_error, check_file, kind_of, require_kind
+from medimg.images.files import Limited, PathLike, TooManyPiecesError, as_image_error, identify
 
 _log = logging.getLogger(__name__)
 
-_PIXELS = {
-    0x7FE00008: "FloatPixelData",
-    0x7FE00009: "DoubleFloatPixelData",
-    0x7FE00010: "PixelData",
-}
-_PIXEL_VRS = ("OB", "OW", "OF", "OD", "UN")
-UNDEFINED = 0xFFFFFFFF
-# More than any real file needs; they keep a small file from filling memory or time.
-_MAX_INFLATED, _MAX_ELEMENTS, _LARGE_ELEMENT = 2**28, 2**17, 2**24
+_PIXELS = ("FloatPixelData", "DoubleFloatPixelData", "PixelData")
+# More than any real file needs; they keep a small file from filling memory.
+_MAX_INFLATED, _LARGE_ELEMENT = 2**28, 2**24
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,7 @@ class OpenDicom:
 
     path: PathLike
     dataset: FileDataset
-    stream: BinaryIO
-    size: int
+    stream: Limited
     keyword: str
     vr: str
     start: int
@@ -64,43 +56,40 @@ class OpenDicom:
         return "<" if self.dataset.original_encoding[1] is not False else ">"
 
 
-def parse(path: PathLike, stream: BinaryIO) -> OpenDicom:
+def parse(path: PathLike, stream: Limited) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
-    size = Path(path).stat().st_size
-    dataset, inflated = _read(path, stream, header_only=True)
-    if inflated is not None:
-        stream, size = inflated, inflated.getbuffer().nbytes
+    keyword, vr, length = "", None, 0
+
+    def stop(tag: BaseTag, of: str | None, size: int) -> bool:
+        nonlocal keyword, vr, length
+        if tag >> 16 == 0x7FE0 and keyword_for_tag(tag) in _PIXELS:
+            keyword, vr, length = keyword_for_tag(tag), of, size
+        return bool(keyword)
+
+    dataset, stream = _read(path, stream, stop)
     if not len(dataset):
         raise ImageReadError(
             f"{path}: the DICOM file holds no tags; it is cut short, copy it again."
         )
-    keyword, vr, length = _pixel_element(stream, dataset.original_encoding[1] is not False)
-    source = OpenDicom(path, dataset, stream, size, keyword, vr, stream.tell(), length)
+    start = stream.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
+    source = OpenDicom(path, dataset, stream, keyword, vr or "OW", start, length)
     if not source.syntax:
         _log.warning("%s: no transfer syntax is given; it is guessed from the content", path)
     return source
 
 
 def _read(
-    path: PathLike, stream: BinaryIO, *, header_only: bool
-) -> tuple[FileDataset, BytesIO | None]:
+    path: PathLike, stream: Limited, stop: Callable[[BaseTag, str | None, int], bool] | None
+) -> tuple[FileDataset, Limited]:
     """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
-    seen = itertools.count()
-
-    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
-        if next(seen) > _MAX_ELEMENTS:
-            raise ImageReadError(
-                f"{path}: the header holds more than {_MAX_ELEMENTS:,} elements, as no real file "
-                "does; it is damaged or made to harm, so export it again from its source."
-            )
-        return header_only and int(tag) in _PIXELS
-
-    start = _deflated_start(stream)
-    stream.seek(start)
-    if not start:  # large private elements are passed over when only the header is wanted
-        return read_partial(stream, stop, _LARGE_ELEMENT if header_only else None, True), None
+    stream.seek(0)
+    preamble = filereader.read_preamble(stream, True)
+    meta = filereader._read_file_meta_info(stream)  # before pydicom inflates without a limit
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        stream.seek(0)  # large elements are passed over when only the header is wanted
+        return filereader.read_partial(stream, stop, _LARGE_ELEMENT if stop else None, True), stream
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = BytesIO(inflater.decompress(stream.read(), _MAX_INFLATED))
+    body = Limited(path, inflater.decompress(stream.read(), _MAX_INFLATED))
     if inflater.unconsumed_tail:
         raise ImageReadError(
             f"{path}: its deflated data swell to more than {_MAX_INFLATED:,} bytes; this looks "
@@ -110,52 +99,17 @@ def _read(
         raise ImageReadError(
             f"{path}: the deflated DICOM data end early; the file is cut short, copy it again."
         )
-    meta, found = read_file_meta_info(str(path)), read_dataset(body, False, True, stop_when=stop)
-    dataset = FileDataset(str(path), found, file_meta=meta, is_implicit_VR=False)
+    found = filereader.read_dataset(body, False, True, stop_when=stop)
+    dataset = FileDataset(str(path), found, preamble, meta, is_implicit_VR=False)
     dataset.set_original_encoding(False, True)
     return dataset, body
-
-
-def _pixel_element(stream: BinaryIO, little: bool) -> tuple[str, str, int]:
-    """Return keyword, type and length of the pixel element at the stream's place, and enter it."""
-    head, order = stream.read(12), "<" if little else ">"
-    if len(head) < 8:
-        return "", "", 0
-    keyword = _PIXELS.get(int(Tag(*struct.unpack(order + "HH", head[:4]))), "")
-    # The element's own form counts, since some files change it half-way: lengths are even, so an
-    # implicit length never looks like one of these.
-    vr = head[4:6].decode("ascii", "replace")
-    if vr in _PIXEL_VRS:
-        return keyword, vr, struct.unpack(order + "L", head[8:].ljust(4, b"\0"))[0]
-    stream.seek(8 - len(head), 1)
-    return keyword, "OW", struct.unpack(order + "L", head[4:8])[0]
-
-
-def _deflated_start(stream: BinaryIO) -> int:
-    """Return where a deflated data set begins, or 0 if the file is not deflated.
-
-    The file meta information is walked here, so that nothing inflates before we set a limit.
-    """
-    stream.seek(0)
-    head = stream.read(2**16)
-    at, deflated = 132 if head[128:132] == b"DICM" else 0, False
-    while head[at : at + 2] == b"\x02\x00" and at + 8 <= len(head):
-        tag, long = head[at : at + 4], head[at + 4 : at + 6] in (b"OB", b"UN", b"UT", b"OW", b"SQ")
-        size = int.from_bytes(head[at + 8 : at + 12] if long else head[at + 6 : at + 8], "little")
-        at += 12 if long else 8
-        if tag == b"\x02\x00\x10\x00":
-            deflated = (
-                head[at : at + size].rstrip(b"\0 ") == DeflatedExplicitVRLittleEndian.encode()
-            )
-        at += size
-    return at if deflated else 0
 
 
 def open_dicom(path: PathLike) -> FileDataset:
     """Parse a whole DICOM file with its pixels, as `pydicom.dcmread` does, but within limits.
 
-    A file that is deflated as a whole is inflated up to 256 MB and no further, so that a small
-    file cannot fill the memory.
+    A file that is deflated as a whole is inflated up to 256 MB and no further, and a file of
+    millions of elements is refused, so that a small file cannot fill the memory.
 
     Parameters
     ----------
@@ -170,7 +124,7 @@ def open_dicom(path: PathLike) -> FileDataset:
     Raises
     ------
     ImageReadError
-        When the file is missing, empty, damaged, not DICOM, or a decompression bomb.
+        When the file is missing, empty, damaged, not DICOM, or made to fill memory.
 
     Examples
     --------
@@ -178,8 +132,8 @@ def open_dicom(path: PathLike) -> FileDataset:
     >>> len(open_dicom(get_testdata_file("image_dfl.dcm")).PixelData)
     262144
     """
-    with as_image_error(path), open(_require_dicom(path), "rb") as stream:
-        return _read(path, stream, header_only=False)[0]
+    with as_image_error(path), Limited(_require_dicom(path)) as stream:
+        return _read(path, stream, None)[0]
 
 
 def read_header(path: PathLike) -> Dataset:
@@ -212,18 +166,17 @@ def read_header(path: PathLike) -> Dataset:
     ----------
     DICOM PS3.10, section 7 (file format).
     """
-    with as_image_error(path), open(_require_dicom(path), "rb") as stream:
+    with as_image_error(path), Limited(_require_dicom(path)) as stream:
         return parse(path, stream).dataset
 
 
-def _require_dicom(path: PathLike) -> Path:
-    file = check_file(path)
-    kind = require_kind(file)
+def _require_dicom(path: PathLike) -> PathLike:
+    kind = identify(path)
     if kind != "DICOM":
         raise ImageReadError(
             f"{path}: this is a {kind} file and has no DICOM header; read it with read_image()."
         )
-    return file
+    return path
 
 
 def is_image_file(path: PathLike) -> bool:
@@ -245,10 +198,9 @@ def is_image_file(path: PathLike) -> bool:
     False
     """
     with suppress(ImageReadError), as_image_error(path):
-        kind = kind_of(check_file(path))
-        if kind != "DICOM":
-            return bool(kind)
-        with open(path, "rb") as stream:
+        if identify(path) != "DICOM":
+            return True
+        with Limited(path) as stream:
             return bool(parse(path, stream).keyword)
     return False
 
@@ -297,16 +249,25 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     return next(iter(numbers(dataset, keyword)), None)
 
 
-def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Return the first number of a tag as an int, or None."""
+def integer(dataset: Dataset, keyword: str, usual: int = 0) -> int:
+    """Return the first number of a tag as an int, or what is usual without one."""
     found = number(dataset, keyword)
-    return None if found is None else int(found)
+    return usual if found is None else int(found)
 
 
 def items(dataset: Dataset | None, keyword: str) -> Sequence:
     """Return the items of a sequence, none if it is absent, empty or not a sequence."""
-    value = None if dataset is None else dataset.get(keyword)
-    return value if isinstance(value, Sequence) else Sequence()
+    tag = tag_for_keyword(keyword) or 0
+    raw: Any = None if dataset is None else dataset.get_item(tag, keep_deferred=True)
+    if dataset is None or raw is None or raw.VR not in ("SQ", "UN", None):
+        return Sequence()
+    if isinstance(raw, RawDataElement):  # not yet parsed
+        if raw.value is None and raw.length > _LARGE_ELEMENT:
+            raise TooManyPiecesError
+        form, stream = (raw.is_implicit_VR, raw.is_little_endian), Limited("", raw.value or b"")
+        found = filereader.read_sequence(stream, *form, len(raw.value or b""), "iso8859")
+        dataset[tag] = raw = DataElement(tag, "SQ", found)
+    return raw.value if isinstance(raw.value, Sequence) else Sequence()
 
 
 def frame_group(dataset: Dataset, index: int, keyword: str) -> Dataset:

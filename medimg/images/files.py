@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import warnings
@@ -29,31 +30,42 @@ class ImageWarning(UserWarning):
     """A file is read, but may not show what was meant."""
 
 
-# Formats by their first bytes: DICOM and NIfTI are told otherwise, the rest is for Pillow.
-_PICTURES = {
-    b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG", b"GIF87a": "GIF", b"GIF89a": "GIF",
-    b"II*\x00": "TIFF", b"MM\x00*": "TIFF", b"II+\x00": "TIFF", b"MM\x00+": "TIFF", b"BM": "BMP",
-    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG2000", b"\xff\x4f\xff\x51": "JPEG2000",
-}  # fmt: skip
+class TooManyPiecesError(Exception):
+    """A stream is read in more pieces than any real file needs."""
+
+
+# What a file is, by its first bytes. `DICM` comes before all, because a DICOM preamble may be the
+# header of a TIFF (PS3.10, 7.1). Without a preamble, DICOM begins with a tag, then a type, or a
+# length that fits the first elements.
+_KINDS = {
+    rb".{128}DICM": "DICOM",
+    rb"\x89PNG\r\n\x1a\n": "PNG",
+    rb"\xff\xd8\xff": "JPEG",
+    rb"GIF8[79]a": "GIF",
+    rb"II[*+]\0|MM\0[*+]": "TIFF",
+    rb"BM.{4}\0{4}": "BMP",
+    rb"RIFF.{4}WEBP": "WEBP",
+    rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": "JPEG2000",
+    rb".{344}n\+1\0|.{4}n\+2\0": "NIfTI",
+    rb"([\x02\x08]\0|\0\x08)..[A-Z]{2}.{10}|[\x02\x08]\0...[\0-\x0f]\0\0.{8}": "DICOM",
+}
 # Things that learners take for images, and what to do with them instead.
 _OTHERS = {
-    b"PK\x03\x04": "a ZIP archive; unpack it and read the files inside",
-    b"\x1f\x8b": "a gzip-compressed file; unpack it (gunzip) and read what is inside",
-    b"BZh": "a bzip2-compressed file; unpack it and read what is inside",
-    b"7z\xbc\xaf": "a 7-Zip archive; unpack it and read the files inside",
-    b"Rar!": "a RAR archive; unpack it and read the files inside",
-    b"\xff\x0a": "a JPEG XL picture; save it as PNG or TIFF",
-    b"\x00\x00\x00\x0cJXL ": "a JPEG XL picture; save it as PNG or TIFF",
-    b"%PDF": "a PDF document; export its pages as PNG",
-    b"NRRD": "an NRRD volume; convert it to DICOM or NIfTI",
-    b"\x89HDF": "an HDF5 file; read it with h5py and save its images as PNG or TIFF",
-    b"\x93NUMPY": "a NumPy array; load it with numpy.load",
-    b"<?xml": "an XML document",
-    b"<!DOCTYPE": "a web page; the download probably asked for a login",
-    b"<html": "a web page; the download probably asked for a login",
-    b"{": "a JSON or other text file",
-}
-_DAMAGED = "the file is damaged or breaks its format ({kind}); copy or export it again"
+    rb"PK\x03\x04": "a ZIP archive; unpack it and read the files inside",
+    rb"\x1f\x8b": "a gzip-compressed file; unpack it (gunzip) and read what is inside",
+    rb"BZh|7z\xbc\xaf|Rar!": "a bzip2, 7-Zip or RAR archive; unpack it and read the files inside",
+    rb"\xff\x0a|\x00\x00\x00\x0cJXL ": "a JPEG XL picture; save it as PNG or TIFF",
+    rb"%PDF": "a PDF document; export its pages as PNG",
+    rb"NRRD": "an NRRD volume; convert it to DICOM or NIfTI",
+    rb"\x89HDF": "an HDF5 file; read it with h5py and save its images as PNG or TIFF",
+    rb"\x93NUMPY": "a NumPy array; load it with numpy.load",
+    rb"\s*(<!doctype|<html)": "a web page; the download probably asked for a login",
+    rb".{4}ftyp": "a video, or a HEIF or AVIF photo; export single frames as PNG",
+    rb".{344}ni1\0": "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file",
+    rb"\0+\Z": "nothing but zero bytes; the copy or download failed, so repeat it",
+    rb"": "none of DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000; "
+          "export it as one of these",
+}  # fmt: skip
 _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (RecursionError, "its sequences are nested too deeply to be a real image; the file is damaged "
      "or made to harm, so export it again from its source"),
@@ -62,8 +74,11 @@ _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (PermissionError, "the file may not be read; change its permissions (chmod +r)"),
     ((OSError, EOFError), "the file could not be read to its end or decoded ({kind}); it is "
      "damaged or cut short, so copy or export it again"),
+    (TooManyPiecesError, "the file holds more elements, chunks or pages than any real one; it is "
+     "damaged or made to harm, so get it from its source again"),
+    (BaseException, "the file is damaged or breaks its format ({kind}); copy or export it again"),
 )  # fmt: skip
-_VR = re.compile(rb"[A-Z]{2}")
+_PRINTABLE = b"\t\n\r\f" + bytes(range(32, 127))
 _HEAD = 4096
 
 
@@ -82,94 +97,82 @@ def as_image_error(path: PathLike) -> Iterator[None]:
     except (ImageReadError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:
-        words = next((words for kind, words in _FAILURES if isinstance(error, kind)), _DAMAGED)
+        words = next(words for kind, words in _FAILURES if isinstance(error, kind))
         raise ImageReadError(f"{path}: {words.format(kind=type(error).__name__)}.") from error
 
 
-def check_file(path: PathLike) -> Path:
-    """Return `path` as a Path to a non-empty ordinary file, or raise saying what it is."""
+class Limited(io.BufferedReader):
+    """A file, or bytes unpacked from it, that no parser reads in more pieces than a real one.
+
+    Parsers believe what a file says of itself, such as a million empty elements, items, chunks or
+    pages, or tags that all claim the same megabyte. Each is a read, or the same bytes once more.
+    """
+
+    def __init__(
+        self, path: PathLike, unpacked: bytes | None = None, pieces: int = 200_000
+    ) -> None:
+        raw: Any = io.FileIO(os.fspath(path)) if unpacked is None else io.BytesIO(unpacked)
+        super().__init__(raw, 2**16)
+        self.path = path
+        self.size = raw.seek(0, io.SEEK_END)
+        self._pieces, self._bytes = pieces, 8 * self.size + 2**24
+        raw.seek(0)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, as long as they are no more than a real file needs."""
+        data = super().read(size)
+        self._pieces, self._bytes = self._pieces - 1, self._bytes - len(data)
+        if self._pieces < 0 or self._bytes < 0:
+            raise TooManyPiecesError
+        return data
+
+
+def identify(path: PathLike) -> str:
+    """Return the kind of an image file, or raise saying what it is instead."""
     file = Path(path)
-    words = ""
-    if file.is_dir():
-        words = (
-            "this is a folder; use read_series() for a volume, scan() for a table of its files, "
-            "or name one file in it"
-        )
-    elif file.is_symlink() and not file.exists():
-        words = "this is a link to a file that is gone; copy that file here"
-    elif not file.exists():
-        words = "there is no such file; check the spelling and the folder"
-    elif not file.is_file():
-        words = "this is a device or pipe, not a file; copy it to a file"
-    elif file.stat().st_size == 0:
-        words = "the file is empty (zero bytes); the copy or download failed, so repeat it"
-    if words:
-        raise ImageReadError(f"{path}: {words}.")
-    return file
+    if not file.is_file() or file.stat().st_size == 0:
+        cases = (
+            (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table "
+             "of its files, or name one file in it"),
+            (file.is_file(), "the file is empty (zero bytes); the copy or download failed, so "
+             "repeat it"),
+            (file.exists(), "this is a device or pipe, not a file; copy it to a file"),
+            (file.is_symlink(), "this is a link to a file that is gone; copy that file here"),
+            (True, "there is no such file; check the spelling and the folder"),
+        )  # fmt: skip
+        raise ImageReadError(f"{path}: {next(words for so, words in cases if so)}.")
+    kind = kind_of(path)
+    if not kind:
+        head = _head(path)
+        words = _first(_OTHERS, head)
+        if words == _OTHERS[b""] and len(head.translate(None, _PRINTABLE)) < 0.05 * len(head):
+            words = "a text file, whatever its name says; find the image that it belongs to"
+        raise ImageReadError(f"{path}: this is not an image but {words}.")
+    return kind
 
 
 def kind_of(path: PathLike) -> str:
     """Return "DICOM", "NIfTI" or the name of a picture format, "" for what is not an image.
 
-    Only the content counts, never the extension. `DICM` at byte 128 comes before any other
-    magic number, because a DICOM preamble may be the header of a TIFF (PS3.10, 7.1).
+    Only the content counts, never the extension.
     """
-    with open(path, "rb") as file:
-        head = file.read(_HEAD)
-    if head[128:132] == b"DICM":
-        return "DICOM"
-    for magic, name in _PICTURES.items():
-        if head.startswith(magic) and (name != "BMP" or head[6:10] == bytes(4)):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
+    head = _head(path)
     if head.startswith(b"\x1f\x8b"):
         with suppress(zlib.error):
             head = zlib.decompressobj(31).decompress(head, _HEAD)
-    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
-        return "NIfTI"
-    return "DICOM" if _bare_dicom(head) else ""
+        return "NIfTI" if _first(_KINDS, head) == "NIfTI" else ""
+    return _first(_KINDS, head)
 
 
-def _bare_dicom(head: bytes) -> bool:
-    """Tell whether bytes without preamble plausibly begin a DICOM data set."""
-    group = head[:2]
-    if len(head) < 16 or group not in (b"\x02\x00", b"\x08\x00", b"\x00\x08"):
-        return False
-    if _VR.fullmatch(head[4:6]):
-        return True
-    # Implicit VR: a four-byte length, which must fit into the file's first elements.
-    return group != b"\x00\x08" and int.from_bytes(head[4:8], "little") <= len(head)
+def _head(path: PathLike) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(_HEAD)
 
 
-def describe_other(path: PathLike) -> str:
-    """Say in words what a file is that is not an image."""
-    with open(path, "rb") as file:
-        head = file.read(_HEAD)
-    if head[344:348] == b"ni1\0":
-        return "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file"
-    for magic, words in _OTHERS.items():
-        if head.lstrip()[: len(magic)].lower() == magic.lower():
-            return words
-    if head[4:8] == b"ftyp":
-        return "a video, or a HEIF or AVIF photo; export single frames as PNG"
-    if not head.strip(b"\x00"):
-        return "nothing but zero bytes; the copy or download failed, so repeat it"
-    printable = sum(byte in b"\t\n\r\x0c" or 32 <= byte < 127 for byte in head)
-    if printable > 0.95 * len(head):
-        return "a text file, whatever its name says; find the image that it belongs to"
-    return (
-        "none of DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000; "
-        "export it as one of these"
-    )
-
-
-def require_kind(path: PathLike) -> str:
-    """Return the kind of an image file, or raise saying what it is instead."""
-    kind = kind_of(path)
-    if not kind:
-        raise ImageReadError(f"{path}: this is not an image but {describe_other(path)}.")
-    return kind
+def _first(known: dict[bytes, str], head: bytes) -> str:
+    """Return what the first pattern that fits the head of a file stands for."""
+    flags = re.DOTALL | re.IGNORECASE if known is _OTHERS else re.DOTALL
+    return next((what for start, what in known.items() if re.match(start, head, flags)), "")
 
 
 def check_size(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
-from medimg.images.decode import Layout
+from medimg.images.decode import Layout, stored_frames
 from medimg.images.dicom import OpenDicom, frame_group, items, number, numbers, text, texts
 from medimg.images.files import Floats, PathLike, Pixels
 
@@ -26,12 +28,15 @@ CT_WINDOWS: dict[str, tuple[float, float]] = {
 }
 
 Window = int | str | tuple[float, float] | None
-Values = NDArray[np.float64]
 Transform = Callable[[Pixels], Pixels]
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 # ITU-R BT.601, the weights of DICOM's own YCbCr (PS3.3, C.7.6.3.1.2).
 _LUMINANCE = (0.299, 0.587, 0.114)
 _MOST_LEVELS, _BLOCK = 2**16, 2**17
+_SUPPLEMENTAL = (
+    "a palette colours a part of its values (a supplemental palette), such as a map laid "
+    "over the anatomy; all values are shown in grey."
+)
 
 
 def apply_window(
@@ -92,93 +97,81 @@ def _legal(width: float, function: str) -> bool:
     return bool(np.isfinite(width)) and (width >= 1 if function == "LINEAR" else width > 0)
 
 
-# Tables, for modality, VOI and palettes.
-
-
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A look-up table: what the first entry stands for, the entries, and their full range."""
 
     first: int
     entries: NDArray[np.uint16]
     top: int
 
-    def __call__(self, values: Pixels) -> Values:
-        """Look values up; those beyond either end get the first or last entry."""
-        index = np.rint(np.nan_to_num(values.astype(np.float64))) - self._first_of(values)
-        at = np.clip(index, 0, len(self.entries) - 1).astype(np.int64)
-        found: Values = self.entries[at].astype(np.float64)
-        return found
+    def find(self, values: Pixels) -> Pixels:
+        """Look values up; those beyond either end get the first or last entry.
 
-    def show(self, values: Pixels) -> Floats:
-        """Look values up, and scale the entries to 0 to 1."""
-        return (self(values) / self.top).astype(np.float32)
-
-    def _first_of(self, values: Pixels) -> int:
-        """Return the first value as these values are read: files mistake its sign.
-
-        63536 stands for -2000 where values are signed, and -25536 for 40000 where they are not.
+        Files mistake the sign of the first value: 63536 stands for -2000 where values are signed,
+        and -25536 for 40000 where they are not.
         """
-        lowest = float(np.nanmin(values)) if values.size else 0.0
-        if self.first >= 32768 and lowest < 0:
-            return self.first - 65536
-        if self.first + len(self.entries) <= 0 <= lowest:
-            return self.first + 65536
-        return self.first
+        first, lowest = self.first, float(np.nanmin(values)) if values.size else 0.0
+        if first >= 32768 and lowest < 0:
+            first -= 65536
+        elif first + len(self.entries) <= 0 <= lowest:
+            first += 65536
+        places = np.rint(np.nan_to_num(values.astype(np.float64))) - first
+        return self.entries[places.clip(0, len(self.entries) - 1).astype(np.int64)].astype(float)
+
+    def show(self, values: Pixels) -> Pixels:
+        """Look values up, and scale the entries to 0 to 1."""
+        return self.find(values) / self.top
 
 
 def _read_table(item: Dataset, order: str, prefix: str = "LUT") -> Table | None:
     """Return the table of a LUT item or of one colour, None if it is empty or damaged."""
     descriptor, data = numbers(item, f"{prefix}Descriptor"), item.get(f"{prefix}Data")
-    segmented = item.get(f"Segmented{prefix}Data")
+    segmented = None if data else item.get(f"Segmented{prefix}Data")
     if len(descriptor) != 3 or not (data or segmented):
         return None
     count, first, bits = (int(part) for part in descriptor)
-    count = count % 65536 or 65536
-    raw = data if isinstance(data or segmented, bytes) else np.asarray(data, "<u2").tobytes()
+    count, bits = count % 65536 or 65536, bits if 1 <= bits <= 16 else 16
+    raw, code = data or segmented, order + "u2"
+    if not isinstance(raw, bytes):
+        raw, code = np.asarray(raw, "<u2").tobytes(), "<u2"
     # Entries of 8 bits may be packed two a word or stand one a word.
     wide = bits > 8 if segmented else len(raw) >= 2 * count
-    raw, code = segmented or raw, order + "u2" if wide and isinstance(data or b"", bytes) else "<u2"
-    entries = np.frombuffer(raw[: len(raw) // 2 * 2], code) if wide else np.frombuffer(raw, "u1")
-    if segmented and not data:
-        found: list[int] = []
-        _expand(entries.tolist(), wide, found)
-        entries = np.array(found, np.uint16)
-    if not len(entries) or (prefix != "LUT" and len(entries) < count):
+    words = np.frombuffer(raw[: len(raw) // 2 * 2] if wide else raw, code if wide else "u1")
+    if segmented:
+        words = np.fromiter(islice(_expand(words[: 2**18].tolist(), wide), count), np.uint16)
+    if not len(words) or (prefix != "LUT" and len(words) < count):
         return None
-    table = entries[:count].astype(np.uint16)
-    bits = bits if 1 <= bits <= 16 else 16
-    return Table(first, table, max((1 << bits) - 1, (1 << int(table.max()).bit_length()) - 1))
+    entries = words[:count].astype(np.uint16)
+    return Table(first, entries, (1 << max(bits, int(entries.max()).bit_length())) - 1)
 
 
-def _expand(words: list[int], wide: bool, found: list[int], at: int = 0, left: int = -1) -> None:
-    """Expand a segmented palette (PS3.3, C.7.9.2) into `found`, as far as it is whole.
+def _expand(words: list[int], wide: bool, at: int = 0, left: int = -1) -> Iterator[int]:
+    """Yield the entries of a segmented palette (PS3.3, C.7.9.2), as far as it is whole.
 
     A discrete segment lists entries, a linear one ramps to its end point, and an indirect one
     repeats earlier segments.
     """
-    while left and at + 2 < len(words) and len(found) <= 65536:
-        kind, length = words[at : at + 2]
-        if not length:
-            break
+    last = -1
+    while left and at + 2 < len(words) and words[at + 1]:
+        kind, length, *parts = words[at : at + (4 if wide else 6)]
+        at += 3
         if kind == 0:
-            found += words[at + 2 : at + 2 + length]
-            at += 2 + length
-        elif kind == 1 and found:
-            begin, end = found[-1], words[at + 2]
-            found += [round(begin + (end - begin) * k / length) for k in range(1, length + 1)]
-            at += 3
+            entries: Iterable[int] = words[at - 1 : at - 1 + length]
+            at += length - 1
+        elif kind == 1 and last >= 0:
+            entries = np.linspace(last, parts[0], length + 1).round().astype(int).tolist()[1:]
         elif kind == 2 and left < 0:
-            parts = words[at + 2 : at + (4 if wide else 6)]
             start = sum(part << (16 if wide else 8) * place for place, part in enumerate(parts))
-            _expand(words, wide, found, start // 2 if wide else start, length)
-            at += 4 if wide else 6
+            entries = _expand(words, wide, start // 2 if wide else start, length)
+            at += len(parts) - 1
         else:
-            break
+            return
+        for last in entries:
+            yield last
         left -= 1
 
 
-def apply_palette(source: OpenDicom, indices: Pixels) -> Floats:
+def _apply_palette(source: OpenDicom, indices: Pixels) -> Floats:
     """Look indices up in the palette; return RGB (H, W, 3), 0 to 1."""
     tables = []
     for colour in ("Red", "Green", "Blue"):
@@ -189,16 +182,16 @@ def apply_palette(source: OpenDicom, indices: Pixels) -> Floats:
                 "means nothing; export the file again from its source."
             )
         tables.append(table)
-    count = min(len(table.entries) for table in tables)
+    count, first = min(len(table.entries) for table in tables), tables[0].first
     entries = np.stack([table.entries[:count] for table in tables], axis=-1)
     # Some writers put 8-bit colours into 16-bit entries; the table itself shows it.
     shades = entries.astype(np.float32) / np.float32(255 if entries.max() <= 255 else 65535)
-    index = indices.astype(np.int64) - tables[0].first if tables[0].first else indices
+    index = indices.astype(np.int64) - first if first else indices
     shown: Floats = shades.take(index, axis=0, mode="clip")  # beyond either end: the nearest
     return shown
 
 
-def luminance(rgb: Pixels) -> Floats:
+def _luminance(rgb: Pixels) -> Floats:
     """Return the luminance of (H, W, 3) samples as float32 (H, W), in the samples' own unit."""
     total: Floats = rgb[..., 0].astype(np.float32)
     total *= np.float32(_LUMINANCE[0])
@@ -207,77 +200,149 @@ def luminance(rgb: Pixels) -> Floats:
     return total
 
 
-# From stored values to what they measure, and which of them are padding.
+def linear(slope: float, offset: float) -> Transform:
+    """Return the function that rescales stored values."""
+    return lambda stored: stored.astype(np.float64) * slope + offset
 
 
-def modality_transform(source: OpenDicom, index: int) -> Callable[[Pixels], Values]:
+_AS_STORED = linear(1.0, 0.0)
+
+
+@dataclass
+class Frame:
+    """What one frame of any file holds: stored values, and the recipe to make a picture of them.
+
+    `stored` has the shape (H, W) or (H, W, 3), `top` is the value of full brightness, None where
+    the header does not state it. `modality` leads to what is measured, `padding` are the lowest
+    and highest stored value of the image's filled edge, and `vois` the windows and tables of the
+    file. Without one, values are shown between two percentiles, `ends`.
+    """
+
+    path: PathLike
+    stored: Pixels
+    top: float | None = None
+    modality: Transform = _AS_STORED
+    padding: tuple[float, float] | None = None
+    vois: list[tuple[str, Transform]] = field(default_factory=list)
+    is_ct: bool = False
+    ends: tuple[float, float] = (0, 100)
+    invert: bool = False
+    notes: list[str] = field(default_factory=list)
+    burned_in: str = "NO"
+
+    def values(self) -> Floats:
+        """Return what the pixels measure, NaN where padded; of colour, the luminance to 255."""
+        if self.stored.ndim == 3:
+            return _luminance(self.stored) * np.float32(255 / (self.top or 255))
+        values = self.modality(self.stored).astype(np.float32)
+        if self.padding:
+            values[(self.stored >= self.padding[0]) & (self.stored <= self.padding[1])] = np.nan
+        return values
+
+    def show(self, window: Window, *, colour: bool) -> Floats:
+        """Return the picture: (H, W), or (H, W, 3) where the samples are and `colour` is wanted."""
+        grey = self.stored.ndim == 2
+        if not grey and window not in (None, "full"):
+            raise ImageReadError(
+                f"{self.path}: window={window!r} has no meaning here: the image is in colour; "
+                'leave it out, or give "full" to stretch it from its lowest to its highest value.'
+            )
+        voi = _choose_voi(self, window) if grey else None
+        if grey and (self.top is None or voi or window == "full"):
+            return _show_grey(self, voi, (0, 100) if window else self.ends)
+        image = self.stored.astype(np.float32) if grey or colour else _luminance(self.stored)
+        low, high, top = float(self.stored.min()), float(self.stored.max()), self.top or 1.0
+        if window == "full" and high > low:
+            image -= np.float32(low)
+            top = high - low
+        elif top > 1 and low < high <= top and 4 * (high - low) <= top:
+            self.notes.append(
+                f"its values run from {low:.0f} to {high:.0f}, a small part of the range of 0 to "
+                f"{top:.0f} that its format has, so the image is dark or flat; if that is not "
+                'meant, stretch it with window="full".'
+            )
+        image /= np.float32(top)
+        return np.clip(image, 0, 1, out=image)
+
+
+def dicom_frames(source: OpenDicom, layout: Layout, wanted: Iterable[int]) -> Iterator[Frame]:
+    """Yield frames of a DICOM file with the recipe of its header, from the first to the last."""
+    header = source.dataset
+    modality, shape = text(header, "Modality"), text(header, "PresentationLUTShape")
+    for index, stored, found in stored_frames(source, layout, wanted):
+        frame = Frame(source.path, stored, burned_in=text(header, "BurnedInAnnotation"))
+        if found.photometric_interpretation == "PALETTE COLOR":
+            frame.stored, frame.top = _apply_palette(source, stored), 1.0
+        elif found.samples_per_pixel == 3:
+            frame.top = float((1 << found.bits_stored) - 1)
+        else:
+            frame.modality = _modality_transform(source, index)
+            frame.padding = _padding_range(source, found)
+            frame.vois = _file_vois(source, index)
+            frame.is_ct, frame.ends = modality == "CT", (1, 99) if modality == "MR" else (0, 100)
+            frame.invert = found.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE"
+            if "RedPaletteColorLookupTableDescriptor" in header:
+                frame.notes = [_SUPPLEMENTAL]
+        yield frame
+
+
+def _modality_transform(source: OpenDicom, index: int) -> Transform:
     """Return the function from stored to modality values (PS3.3, C.11.1)."""
     header = source.dataset
+    # The table of an angiogram makes it linear, for measuring and not for display (C.8.7.1.1.2).
+    angiography = "X-Ray" in getattr(header.get("SOPClassUID"), "name", "")
+    if not angiography or text(header, "PixelIntensityRelationship") not in ("LOG", "DISP"):
+        for item in items(header, "ModalityLUTSequence")[:1]:
+            table = _read_table(item, source.order)
+            if table is not None:
+                return table.find
     holder = frame_group(header, index, "PixelValueTransformationSequence")
-    for item in items(header, "ModalityLUTSequence")[:1]:
-        table = _read_table(item, source.order)
-        if table is not None and not _for_measuring_only(header):
-            return table
-    slope, offset = number(holder, "RescaleSlope"), number(holder, "RescaleIntercept") or 0.0
+    slope = number(holder, "RescaleSlope")
     if slope == 0:
         _log.warning("the rescale slope is 0, which would erase the image; 1 is taken")
-        slope = None
     if text(header, "Modality") == "RTDOSE":
         slope = number(header, "DoseGridScaling") or slope
-    scale = 1.0 if slope is None else slope
-    return lambda stored: stored.astype(np.float64) * scale + offset
+    return linear(slope or 1.0, number(holder, "RescaleIntercept") or 0.0)
 
 
-def _for_measuring_only(header: Dataset) -> bool:
-    """Tell whether the LUT makes a logarithmic angiogram linear, which is not for display.
-
-    PS3.3, C.8.7.1.1.2.
-    """
-    angiography = "X-Ray" in getattr(header.get("SOPClassUID"), "name", "")
-    return angiography and text(header, "PixelIntensityRelationship") in ("LOG", "DISP")
-
-
-def padding_range(source: OpenDicom, layout: Layout) -> tuple[float, float] | None:
+def _padding_range(source: OpenDicom, layout: Layout) -> tuple[float, float] | None:
     """Return the stored values, lowest and highest, that fill the image's edge (C.7.5.1.1.2)."""
     kind = source.keyword.removesuffix("PixelData")  # floating pixels have tags of their own
-    value = number(source.dataset, f"{kind}PixelPaddingValue")
-    if value is None or layout.samples > 1:
-        return None
-    limit = number(source.dataset, f"{kind}PixelPaddingRangeLimit")
-    ends = (value, value if limit is None else limit)
-    low, high = sorted(ends if layout.floating else (_as_stored(int(end), layout) for end in ends))
-    return low, high
+    ends = numbers(source.dataset, f"{kind}PixelPaddingValue")[:1]
+    ends += numbers(source.dataset, f"{kind}PixelPaddingRangeLimit")[: len(ends)]
+    if not kind:
+        ends = [_as_stored(int(end), layout) for end in ends]
+    return (min(ends), max(ends)) if ends else None
 
 
 def _as_stored(value: int, layout: Layout) -> int:
     """Read a padding value as the pixels are read: files give it signed, unsigned or either."""
-    bits = layout.stored
-    if layout.signed and value >= 1 << bits - 1:
-        wide = value - (1 << layout.allocated)
+    bits = layout.bits_stored
+    if layout.pixel_representation and value >= 1 << bits - 1:
+        wide = value - (1 << layout.bits_allocated)
         return wide if wide >= -(1 << bits - 1) else value - (1 << bits)
-    return value % (1 << layout.allocated) if not layout.signed and value < 0 else value
+    return (
+        value % (1 << layout.bits_allocated)
+        if not layout.pixel_representation and value < 0
+        else value
+    )
 
 
-# Windows and tables of the file, and the choice among them.
-
-
-def file_vois(source: OpenDicom, index: int) -> list[tuple[str, Transform]]:
+def _file_vois(source: OpenDicom, index: int) -> list[tuple[str, Transform]]:
     """Return a file's ways of showing a frame, with their names: tables first, then windows."""
     holder = frame_group(source.dataset, index, "FrameVOILUTSequence")
-    vois: list[tuple[str, Transform]] = []
-    for item in items(holder, "VOILUTSequence"):
-        table = _read_table(item, source.order)
-        if table is not None:
-            vois.append((text(item, "LUTExplanation"), table.show))
+    tables = [(text(item, "LUTExplanation"), _read_table(item, source.order))
+              for item in items(holder, "VOILUTSequence")]  # fmt: skip
+    vois: list[tuple[str, Transform]] = [(name, table.show) for name, table in tables if table]
     function = text(holder, "VOILUTFunction") or "LINEAR"
     if function not in _FUNCTIONS:
         _log.warning("the VOI LUT function is unknown; LINEAR is taken")
         function = "LINEAR"
-    named = [name.strip().upper() for name in texts(holder, "WindowCenterWidthExplanation")]
+    names = texts(holder, "WindowCenterWidthExplanation")
     windows = zip(numbers(holder, "WindowCenter"), numbers(holder, "WindowWidth"), strict=False)
     for place, (centre, width) in enumerate(windows):
         if _legal(width, function):
-            name = named[place] if place < len(named) else ""
+            name = "".join(names[place : place + 1]).upper()
             vois.append((name, _windower(centre, width, function)))
         else:
             _log.warning("window %d is too narrow to be legal; it is ignored", place)
@@ -288,110 +353,73 @@ def _windower(centre: float, width: float, function: str = "LINEAR") -> Transfor
     return lambda values: apply_window(values, centre, width, function=function)
 
 
-def choose_voi(
-    path: PathLike, vois: list[tuple[str, Transform]], window: Window, *, presets: bool
-) -> Transform | None:
-    """Return what shows the values: what is asked for, else the first, None for all values.
-
-    `presets` says whether the windows for CT may be meant.
-    """
+def _choose_voi(frame: Frame, window: Window) -> Transform | None:
+    """Return what shows the values: what is asked for, else the first, None for all values."""
+    vois = frame.vois
     if window is None or window == "full":
         return vois[0][1] if vois and window is None else None
     if isinstance(window, tuple | list):
         return _windower(float(window[0]), float(window[1]))
     if isinstance(window, str):
         named = {name: voi for name, voi in reversed(vois) if name}
-        if window.strip().upper() in named:
-            return named[window.strip().upper()]
-        if presets and window.lower() in CT_WINDOWS:
-            return _windower(*CT_WINDOWS[window.lower()])
+        presets = CT_WINDOWS.items() if frame.is_ct else ()
+        ready = {name.upper(): _windower(*ends) for name, ends in presets} | named
+        if window.strip().upper() in ready:
+            return ready[window.strip().upper()]
         raise ImageReadError(
-            f"{path}: there is no window {window!r}; the file's own are "
+            f"{frame.path}: there is no window {window!r}; the file's own are "
             f"{sorted(named) or 'unnamed'}, and the presets {', '.join(CT_WINDOWS)} are for CT "
             'only; or give window=(centre, width), or "full" for all values.'
         )
     if not 0 <= window < len(vois):
         raise ImageReadError(
-            f"{path}: there is no window {window}; the file holds {len(vois)}, counted from 0, "
-            "or give window=(centre, width)."
+            f"{frame.path}: there is no window {window}; the file holds {len(vois)}, counted from "
+            "0, or give window=(centre, width)."
         )
     return vois[window][1]
 
 
-# The chain from stored value to brightness, run once for each value that occurs.
-
-
-def show_grey(
-    stored: Pixels,
-    *,
-    padding: tuple[float, float] | None = None,
-    modality: Transform,
-    voi: Transform | None,
-    percentiles: tuple[float, float] = (0, 100),
-    invert: bool = False,
-) -> Floats:
+def _show_grey(frame: Frame, voi: Transform | None, ends: tuple[float, float]) -> Floats:
     """Return the brightness of every pixel: modality, then VOI, then polarity; padding is black.
 
     The whole chain depends on the stored value alone. A film of four million pixels has at most
     65,536 different ones, so the chain runs on those and the pixels are looked up in the result.
     """
-    levels, index = _levels(stored)
+    stored, levels, low = frame.stored, frame.stored, 0
+    if stored.dtype.kind in "iu":
+        low, high = int(stored.min()), int(stored.max())
+        if high - low < min(stored.size, _MOST_LEVELS):
+            levels = np.arange(low, high + 1)
     kept = np.ones(levels.shape, bool)
-    if padding is not None:
-        kept = (levels < padding[0]) | (levels > padding[1])
-    values = modality(levels)
-    if voi is not None:
-        brightness: Floats = voi(values)
-    else:
-        low, high = _ends(values, kept, index, percentiles)
-        brightness = np.zeros(values.shape, np.float32)
-        if high > low:
-            scaled = (values.astype(np.float64) - low) / (high - low)
-            brightness = np.clip(scaled, 0, 1).astype(np.float32)
-    if invert:
+    if frame.padding:
+        kept = (levels < frame.padding[0]) | (levels > frame.padding[1])
+    values = frame.modality(levels)
+    if voi is None:
+        black, white = _ends(frame, values, kept, low, ends)
+        values = (values - black) / (white - black) if white > black else np.zeros(levels.shape)
+    brightness = (values if voi is None else voi(values)).clip(0, 1).astype(np.float32)
+    if frame.invert:
         brightness = 1 - brightness
     brightness[~kept] = 0
-    if index is None:
+    if levels is stored:
         return brightness
-    # Some rows at a time: NumPy widens the index to 64 bits, which for a film would be 30 MB.
-    out = np.empty(index.shape, np.float32)
-    step = max(1, _BLOCK // index.shape[1])
-    for top in range(0, len(index), step):
-        brightness.take(index[top : top + step], mode="clip", out=out[top : top + step])
+    out = np.empty(stored.shape, np.float32)
+    step = max(1, _BLOCK // stored.shape[1])  # some rows at a time stay in the processor's cache
+    for top in range(0, len(stored), step):
+        places = np.subtract(stored[top : top + step], low, dtype=np.intp)
+        brightness.take(places, mode="clip", out=out[top : top + step])
     return out
 
 
-def _levels(stored: Pixels) -> tuple[Pixels, Pixels | None]:
-    """Return the values from lowest to highest and each pixel's place among them.
-
-    The pixels themselves, and None, when they are not integers or are fewer than the levels.
-    """
-    if stored.dtype.kind not in "iu":
-        return stored, None
-    low, high = int(stored.min()), int(stored.max())
-    if high - low >= min(stored.size, _MOST_LEVELS):
-        return stored, None
-    levels = np.arange(low, high + 1)
-    if stored.dtype.itemsize > 2:
-        return levels, np.subtract(stored, low, dtype=np.int64)
-    # Unsigned arithmetic wraps round, so that 32767 - (-2000) fits into 16 bits too.
-    unsigned = stored.view(stored.dtype.str.replace("i", "u"))
-    return levels, unsigned - unsigned.dtype.type(low % 2 ** (8 * stored.dtype.itemsize))
-
-
 def _ends(
-    values: Pixels, kept: Pixels, index: Pixels | None, percentiles: tuple[float, float]
+    frame: Frame, values: Pixels, kept: Pixels, low: int, ends: tuple[float, float]
 ) -> tuple[float, float]:
     """Return the values that two percentiles of the kept pixels have (0 and 0 if none is kept)."""
-    whole = percentiles == (0, 100)
-    if index is not None and whole and kept.all() and (np.diff(values) >= 0).all():
-        return float(values[0]), float(values[-1])  # the lowest and highest level both occur
-    if index is None:
-        counted = values[kept & np.isfinite(values)]
-    else:
-        counts = np.bincount(index.ravel(), minlength=len(values)) * kept
-        counted = values[counts > 0] if whole else np.repeat(values, counts)
-    if not counted.size:
-        return 0.0, 0.0
-    low, high = np.percentile(counted, percentiles)
-    return float(low), float(high)
+    counted = values[kept & np.isfinite(values)]
+    # The lowest and the highest level both occur; of those between them, not all.
+    between = ends != (0, 100) or not kept.all() or (np.diff(values) < 0).any()
+    if values.shape != frame.stored.shape and between:
+        counts = np.bincount(np.subtract(frame.stored, low, dtype=np.int64).ravel())
+        counted = np.repeat(values, counts * kept)
+    black, white = np.percentile(counted, ends) if counted.size else (0.0, 0.0)
+    return float(black), float(white)

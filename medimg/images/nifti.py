@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -14,7 +13,8 @@ from nibabel import orientations
 from numpy.typing import NDArray
 
 from medimg.errors import ImageReadError
-from medimg.images.files import Floats, PathLike, Pixels
+from medimg.images.files import Limited, PathLike, Pixels
+from medimg.images.lut import Frame, Transform, linear
 
 # What a small file may unpack to: voxels, and bytes.
 _MAX_VOXELS, _MAX_INFLATED = 2**27, 2**28
@@ -26,28 +26,27 @@ class Nifti:
 
     Slices run from the feet to the head, rows from front to back, columns from the patient's
     right to the left. `affine` (4, 4) leads from (column, row, slice) to mm in DICOM's patient
-    coordinates, which grow to the left, to the back and to the head.
+    coordinates, which grow to the left, to the back and to the head. `scale` leads from voxels to
+    values (scl_slope, scl_inter).
     """
 
+    path: PathLike
     voxels: Pixels
     affine: NDArray[np.float64]
-    slope: float
-    intercept: float
+    scale: Transform
 
-    def values(self, index: int) -> Floats:
-        """Return one slice, scaled by the header's slope and intercept (scl_slope, scl_inter)."""
-        scaled = self.voxels[index].astype(np.float64) * self.slope + self.intercept
-        values: Floats = scaled.astype(np.float32)
-        return values
+    def frames(self, wanted: Iterable[int]) -> Iterator[Frame]:
+        """Yield slices; their values have no unit, so the brightest and darkest are cut off."""
+        for index in wanted:
+            yield Frame(self.path, self.voxels[index], None, self.scale, is_ct=True, ends=(1, 99))
 
 
-def open_nifti(path: PathLike) -> Nifti:
+def open_nifti(stream: Limited) -> Nifti:
     """Open a NIfTI-1 or NIfTI-2 file, compressed or not, or raise saying what is in the way."""
-    data = Path(path).read_bytes()
-    limit = _MAX_INFLATED + 16 * len(data)
-    raw = data
-    if data.startswith(b"\x1f\x8b"):
-        raw = gzip.GzipFile(fileobj=BytesIO(data)).read(limit + 1)
+    limit, raw = _MAX_INFLATED + 16 * stream.size, stream.read()
+    if raw.startswith(b"\x1f\x8b"):
+        stream.seek(0)
+        raw = gzip.GzipFile(fileobj=stream).read(limit + 1)
     cls: Any = nibabel.Nifti2Image if raw[4:8] == b"n+2\0" else nibabel.Nifti1Image
     # The header first: what it declares is compared with what is there before memory is taken.
     header: Any = cls.header_class(raw[: cls.header_class.sizeof_hdr], check=False)
@@ -56,31 +55,25 @@ def open_nifti(path: PathLike) -> Nifti:
         shape.pop()
     sides, dtype = " x ".join(map(str, shape)), header.get_data_dtype()
     voxels = float(np.prod(shape, dtype=float))
-    wrong = ""
-    if len(shape) not in (2, 3):
-        wrong = (
-            f"it has {len(shape)} axes ({sides}), and a volume has three; save one time point or "
-            "channel as a file of its own, for example with nibabel.funcs.four_to_three"
-        )
-    elif dtype.kind not in "iuf":
-        wrong = "its voxels are colours or complex numbers; save one channel as numbers"
-    elif voxels > _MAX_VOXELS + 16 * len(data) or len(raw) > limit:
-        wrong = f"{len(data)} bytes cannot hold its {sides} voxels; it is made to fill memory"
-    elif voxels < 1 or header["vox_offset"] + voxels * dtype.itemsize > len(raw):
-        wrong = (
-            f"{sides} voxels of {dtype.itemsize} bytes are declared, and the file holds fewer; "
-            "it is cut short, so copy it again"
-        )
-    if wrong:
-        raise ImageReadError(f"{path}: this NIfTI file is not read here, since {wrong}.")
-    return _turned(cls.from_bytes(raw), ([*shape, 1] if len(shape) == 2 else shape))
-
-
-def _turned(image: Any, shape: list[int]) -> Nifti:
-    """Return the volume with its axes the way that axial DICOM slices have them."""
-    stored = np.asanyarray(image.dataobj.get_unscaled()).reshape(shape)
-    as_lies: Any = orientations  # nibabel states no types for these
-    turn = as_lies.ornt_transform(as_lies.io_orientation(image.affine), as_lies.axcodes2ornt("LPS"))
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine @ as_lies.inv_ornt_aff(turn, shape)
-    voxels = as_lies.apply_orientation(stored, turn).transpose(2, 1, 0)
-    return Nifti(voxels, affine, float(image.dataobj.slope), float(image.dataobj.inter))
+    for wrong, words in (
+        (len(shape) not in (2, 3), f"it has {len(shape)} axes ({sides}), and a volume has three; "
+         "save one time point or channel as a file of its own, for example with "
+         "nibabel.funcs.four_to_three"),
+        (dtype.kind not in "iuf", "its voxels are colours or complex numbers; save one channel as "
+         "numbers"),
+        (voxels > _MAX_VOXELS + 16 * stream.size or len(raw) > limit, f"{stream.size} bytes "
+         f"cannot hold its {sides} voxels; it is made to fill memory"),
+        (voxels < 1 or header["vox_offset"] + voxels * dtype.itemsize > len(raw), f"{sides} "
+         f"voxels of {dtype.itemsize} bytes are declared, and the file holds fewer; it is cut "
+         "short, so copy it again"),
+    ):  # fmt: skip
+        if wrong:
+            raise ImageReadError(f"{stream.path}: this NIfTI file is not read here, since {words}.")
+    shape += [1] * (3 - len(shape))
+    image, lies = cls.from_bytes(raw), cast(Any, orientations)  # nibabel states no types
+    data = image.dataobj
+    turn = lies.ornt_transform(lies.io_orientation(image.affine), lies.axcodes2ornt("LPS"))
+    turned = lies.apply_orientation(np.asanyarray(data.get_unscaled()).reshape(shape), turn)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine @ lies.inv_ornt_aff(turn, shape)
+    scale = linear(float(data.slope), float(data.inter))
+    return Nifti(stream.path, turned.transpose(2, 1, 0), affine, scale)

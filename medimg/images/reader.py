@@ -2,7 +2,8 @@
 
 A DICOM file does not hold a picture but numbers and the recipe to make one of them: decode the
 stored values (`decode`), turn them into what they measure, choose which values run from black to
-white, and turn MONOCHROME1 round, so that dense is always bright (`lut`).
+white, and turn MONOCHROME1 round, so that dense is always bright (`lut`). Every other format is
+brought to the same form, a `Frame`.
 """
 
 from __future__ import annotations
@@ -10,19 +11,75 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from medimg.errors import ImageReadError
-from medimg.images import decode, dicom, files, lut
+from medimg.images import decode, dicom, files, lut, nifti, pictures
 from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels
-from medimg.images.lut import Window
-from medimg.images.nifti import open_nifti
-from medimg.images.pictures import read_picture
+from medimg.images.lut import Frame, Window
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An open image file: its size, how many frames it has, and how to read them.
+
+    `read` takes numbers of frames, growing, and yields them. `usual` is the one to show.
+    """
+
+    path: PathLike
+    rows: int
+    columns: int
+    frames: int
+    usual: int
+    read: Callable[[Sequence[int]], Iterator[Frame]]
+
+    def frame(self, index: int | None) -> Frame:
+        """Read the frame asked for, counted from 0, else the usual one."""
+        if index is None:
+            index = self.usual if 0 <= self.usual < self.frames else 0
+            if self.frames > 1:
+                words = "%s: frame %d of %d is read; choose with frame="
+                _log.info(words, self.path, index, self.frames)
+        if not 0 <= index < self.frames:
+            raise ImageReadError(
+                f"{self.path}: there is no frame {index}; the file holds {self.frames}, "
+                f"so choose one from 0 to {self.frames - 1}."
+            )
+        return next(self.read([index]))
+
+
+@contextmanager
+def open_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFile]:
+    """Open an image file of any kind; whatever goes wrong with it becomes an `ImageReadError`."""
+    with files.as_image_error(path):
+        kind = files.identify(path)
+        with files.Limited(path, pieces=200_000 if kind == "DICOM" else 100_000) as stream:
+            if kind == "DICOM":
+                source = dicom.parse(path, stream)
+                layout = decode.read_layout(source, max_pixels)
+                usual = dicom.integer(source.dataset, "RepresentativeFrameNumber", 1) - 1
+                read = partial(lut.dicom_frames, source, layout)
+                yield ImageFile(
+                    path, layout.rows, layout.columns, layout.number_of_frames, usual, read
+                )
+            elif kind == "NIfTI":
+                volume = nifti.open_nifti(stream)
+                frames, rows, columns = volume.voxels.shape
+                files.check_size(path, rows, columns, max_pixels)
+                yield ImageFile(path, rows, columns, frames, frames // 2, volume.frames)
+            else:
+                picture = pictures.open_picture(stream, kind, max_pixels)
+                read = partial(pictures.picture_frames, stream, kind, picture, max_pixels)
+                frames = getattr(picture, "n_frames", 1)
+                yield ImageFile(path, picture.height, picture.width, frames, 0, read)
 
 
 def read_image(
@@ -84,120 +141,27 @@ def read_image(
     ----------
     DICOM PS3.3, C.7.6.3 (pixels), C.11 (look-up tables); PS3.4, N.2 (their order).
     """
-    notes: list[str] = []
-    with files.as_image_error(path):
-        file, kind = files.check_file(path), files.require_kind(path)
-        if kind == "DICOM":
-            with open(file, "rb") as stream:
-                source = dicom.parse(path, stream)
-                image = _show_dicom(source, window, frame, max_pixels, colour, notes)
-        elif kind == "NIfTI":
-            values = _nifti_slice(path, frame, max_pixels)
-            voi = lut.choose_voi(path, [], window, presets=True)
-            ends = (1, 99) if window is None else (0, 100)
-            image = lut.show_grey(values, modality=_as_float, voi=voi, percentiles=ends)
-        else:
-            samples, top = read_picture(path, kind, frame=frame, max_pixels=max_pixels)
-            image = _show_samples(path, samples, top, window, colour, notes)
-        image = _checked(path, image)
+    with open_image(path, max_pixels) as opened:
+        found = opened.frame(frame)
+        image = found.show(window, colour=colour)
+        _warn_burned_in(path, found.burned_in)
+        low, high = float(image.min()), float(image.max())
+        if not np.isfinite(low + high):
+            _log.warning("%s: some pixels are not finite numbers; they are shown as black", path)
+            image = np.nan_to_num(image, nan=0.0, posinf=1.0, neginf=0.0)
+        elif low == high:
+            _log.warning("%s: every pixel has the same brightness; there is nothing to see", path)
         if colour and image.ndim == 2:
             image = np.repeat(image[..., None], 3, axis=-1)
-    for note in notes:
+    for note in found.notes:
         warnings.warn(f"{path}: {note}", files.ImageWarning, stacklevel=2)
     return image
 
 
-def _show_dicom(
-    source: dicom.OpenDicom, window: Window, frame: int | None, max_pixels: int, colour: bool,
-    notes: list[str],
-) -> Floats:  # fmt: skip
-    layout, header, path = decode.read_layout(source, max_pixels), source.dataset, source.path
-    index = _pick_frame(source, layout, frame)
-    stored, layout = next(decode.stored_frames(source, layout, [index]))
-    _warn_burned_in(source)
-    if layout.photometric == "PALETTE COLOR":
-        return _show_samples(path, lut.apply_palette(source, stored), 1.0, window, colour, [])
-    if layout.samples == 3:
-        return _show_samples(path, stored, float((1 << layout.stored) - 1), window, colour, notes)
-    if "RedPaletteColorLookupTableDescriptor" in header:
-        notes.append(
-            "a palette colours a part of its values (a supplemental palette), such as a map laid "
-            "over the anatomy; all values are shown in grey."
-        )
-    modality, shape = dicom.text(header, "Modality"), dicom.text(header, "PresentationLUTShape")
-    vois = lut.file_vois(source, index)
-    return lut.show_grey(
-        stored,
-        padding=lut.padding_range(source, layout),
-        modality=lut.modality_transform(source, index),
-        voi=lut.choose_voi(path, vois, window, presets=modality == "CT"),
-        percentiles=(1, 99) if modality == "MR" and window is None else (0, 100),
-        invert=layout.photometric == "MONOCHROME1" or shape == "INVERSE",
-    )
-
-
-def _pick_frame(source: dicom.OpenDicom, layout: decode.Layout, frame: int | None) -> int:
-    representative = dicom.integer(source.dataset, "RepresentativeFrameNumber") or 1
-    return decode.choose_frame(source.path, representative - 1, layout.frames, frame)
-
-
-def _show_samples(
-    path: PathLike, samples: Pixels, top: float | None, window: Window, colour: bool,
-    notes: list[str],
-) -> Floats:  # fmt: skip
-    """Return grey or RGB samples from 0 to 1; those without a known range from end to end."""
-    if samples.ndim == 3 and window not in (None, "full"):
-        raise ImageReadError(
-            f"{path}: window={window!r} has no meaning here, since the image is in colour; "
-            'leave it out, or give "full" to stretch it from its lowest to its highest value.'
-        )
-    if samples.ndim == 2:
-        voi = lut.choose_voi(path, [], window, presets=False)
-        if voi is not None or top is None or window == "full":
-            return lut.show_grey(samples, modality=_as_float, voi=voi)
-    grey = samples.ndim == 3 and not colour
-    image = lut.luminance(samples) if grey else samples.astype(np.float32)
-    low, high, top = float(samples.min()), float(samples.max()), top or 1.0
-    if window == "full" and high > low:
-        image -= np.float32(low)
-        top = high - low
-    elif top > 1 and low < high <= top and 4 * (high - low) <= top:
-        notes.append(
-            f"its values run from {low:.0f} to {high:.0f}, a small part of the range of 0 to "
-            f"{top:.0f} that its format has, so the image is dark or flat; if that is not meant, "
-            'stretch it with window="full".'
-        )
-    image /= np.float32(top)
-    return np.clip(image, 0, 1, out=image)
-
-
-def _as_float(values: Pixels) -> Pixels:
-    return values.astype(np.float64)
-
-
-def _nifti_slice(path: PathLike, frame: int | None, max_pixels: int) -> Floats:
-    volume = open_nifti(path)
-    frames, rows, columns = volume.voxels.shape
-    files.check_size(path, rows, columns, max_pixels)
-    return volume.values(decode.choose_frame(path, frames // 2, frames, frame))
-
-
-def _checked(path: PathLike, image: Floats) -> Floats:
-    """Make an image finite, and say when it shows nothing."""
-    low, high = float(image.min()), float(image.max())
-    if not np.isfinite(low + high):
-        _log.warning("%s: some pixels are not finite numbers; they are shown as black", path)
-        return np.nan_to_num(image, nan=0.0, posinf=1.0, neginf=0.0)
-    if low == high:
-        _log.warning("%s: every pixel has the same brightness; there is nothing to see", path)
-    return image
-
-
-def _warn_burned_in(source: dicom.OpenDicom) -> None:
+def _warn_burned_in(path: PathLike, flag: str) -> None:
     """Say when text is, or may be, burned into the pixels."""
-    flag = dicom.text(source.dataset, "BurnedInAnnotation")
     if flag == "YES":
-        _log.warning("%s: its pixels hold burned-in text, which may name a patient", source.path)
+        _log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
     elif flag != "NO":
         _warn_unstated()
 
@@ -228,7 +192,7 @@ def read_values(
     -------
     numpy.ndarray
         float32 (H, W) after the modality LUT or rescale, before any window or inversion. NaN where
-        the file says that a pixel is padding. Colour in DICOM becomes luminance from 0 to 255.
+        the file says that a pixel is padding. Colour becomes luminance from 0 to 255.
 
     Raises
     ------
@@ -245,35 +209,8 @@ def read_values(
     ----------
     DICOM PS3.3, C.11.1 (modality LUT) and C.7.5.1.1.2 (padding).
     """
-    with files.as_image_error(path):
-        file, kind = files.check_file(path), files.require_kind(path)
-        if kind == "NIfTI":
-            return _nifti_slice(path, frame, max_pixels)
-        if kind != "DICOM":
-            samples, _ = read_picture(path, kind, frame=frame, max_pixels=max_pixels)
-            return lut.luminance(samples) if samples.ndim == 3 else samples.astype(np.float32)
-        with open(file, "rb") as stream:
-            source = dicom.parse(path, stream)
-            layout = decode.read_layout(source, max_pixels)
-            return next(frame_values(source, layout, [_pick_frame(source, layout, frame)]))
-
-
-def frame_values(
-    source: dicom.OpenDicom, layout: decode.Layout, wanted: Sequence[int]
-) -> Iterator[Floats]:
-    """Yield the values of frames of an opened DICOM file, in the order asked for."""
-    found = decode.stored_frames(source, layout, wanted)
-    for index, (stored, as_read) in zip(wanted, found, strict=True):
-        if as_read.photometric == "PALETTE COLOR":
-            yield lut.luminance(lut.apply_palette(source, stored)) * np.float32(255)
-        elif as_read.samples == 3:
-            yield lut.luminance(stored) * np.float32(255 / ((1 << as_read.stored) - 1))
-        else:
-            values = lut.modality_transform(source, index)(stored).astype(np.float32)
-            padding = lut.padding_range(source, as_read)
-            if padding is not None:
-                values[(stored >= padding[0]) & (stored <= padding[1])] = np.nan
-            yield values
+    with open_image(path, max_pixels) as opened:
+        return opened.frame(frame).values()
 
 
 def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,10 @@ from pydicom.uid import UID
 
 from medimg.errors import ImageReadError
 from medimg.images import dicom, files
-from medimg.images.decode import read_layout, stored_frames
 from medimg.images.files import MAX_PIXELS, PathLike, Pixels
-from medimg.images.nifti import open_nifti
-from medimg.images.pictures import picture_frames
+from medimg.images.reader import open_image
 from medimg.progress import tqdm
+from medimg.storage import sha256, walk_files
 
 _COLUMNS = (
     "path", "readable", "reason", "kind", "modality", "rows", "columns", "frames", "syntax",
@@ -68,10 +66,17 @@ def scan(folder: PathLike, *, progress: bool = True, max_pixels: int = MAX_PIXEL
         raise ImageReadError(
             f"{folder}: this is not a folder; give one to scan(), or read the file."
         )
-    paths = sorted(path for path in root.rglob("*") if not path.is_dir())
+    found = walk_files(root, hidden=True)
+    shut = {path: f"this folder cannot be listed ({why}); change its permissions (chmod +rx)"
+            for path, why in found.unreadable}  # fmt: skip
+    paths = sorted([*found.files, *shut], key=Path.as_posix)
     bar = tqdm(paths, desc="scan", unit="file", disable=not progress)
-    with _quiet():
-        table = pd.DataFrame([_row(path, max_pixels) for path in bar], columns=list(_COLUMNS))
+    logger = logging.getLogger("medimg.images")
+    with ExitStack() as stack:  # the table tells of every file, so the warnings need not
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
+        rows = [_row(path, shut.get(path, ""), max_pixels) for path in bar]
+    table = pd.DataFrame(rows, columns=list(_COLUMNS))
     known = table["pixel_hash"] != ""
     first = table[known].groupby("pixel_hash")["path"].transform("first")
     copies = first[first != table.loc[known, "path"]]
@@ -79,101 +84,53 @@ def scan(folder: PathLike, *, progress: bool = True, max_pixels: int = MAX_PIXEL
     return table
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back this package's warnings, since the table tells of every file by itself."""
-    logger = logging.getLogger("medimg.images")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _row(path: Path, max_pixels: int) -> dict[str, Any]:
-    """Describe one file as far as it can be read."""
+def _row(path: Path, reason: str, max_pixels: int) -> dict[str, Any]:
+    """Describe one file as far as it can be read, or a folder that cannot."""
     row: dict[str, Any] = dict.fromkeys(_COLUMNS, "")
     row |= {"path": str(path), "readable": False, "rows": 0, "columns": 0, "frames": 0}
-    try:
-        with files.as_image_error(path):
-            files.check_file(path)
-            row["kind"] = files.require_kind(path)
-            describe = {"DICOM": _describe_dicom, "NIfTI": _describe_nifti}
-            describe.get(row["kind"], _describe_picture)(path, row, max_pixels)
+    row["reason"] = reason
+    if not reason:
+        try:
+            with files.as_image_error(path):
+                _describe(path, row, max_pixels)
             row["readable"] = True
-    except ImageReadError as error:
-        row["reason"] = str(error).removeprefix(f"{path}: ")
+        except ImageReadError as error:
+            row["reason"] = str(error).removeprefix(f"{path}: ")
     return row
 
 
-def _describe_dicom(path: Path, row: dict[str, Any], max_pixels: int) -> None:
-    with open(path, "rb") as stream:
-        source = dicom.parse(path, stream)
-        header = source.dataset
+def _describe(path: Path, row: dict[str, Any], max_pixels: int) -> None:
+    """Fill in what the header says, then what the frames hold."""
+    row["kind"] = files.identify(path)
+    if row["kind"] == "DICOM":
+        header = dicom.read_header(path)
+        syntax = str(getattr(header.file_meta, "TransferSyntaxUID", "")).strip(" \x00")
         row |= {
             "modality": dicom.text(header, "Modality"),
-            "rows": dicom.integer(header, "Rows") or 0,
-            "columns": dicom.integer(header, "Columns") or 0,
-            "frames": dicom.integer(header, "NumberOfFrames") or 1,
-            "syntax": UID(source.syntax).name,
+            "rows": dicom.integer(header, "Rows"),
+            "columns": dicom.integer(header, "Columns"),
+            "frames": dicom.integer(header, "NumberOfFrames", 1) or 1,
+            "syntax": UID(syntax).name,
             "photometric": dicom.text(header, "PhotometricInterpretation"),
             "patient_id": str(header.get("PatientID") or ""),
             "burned_in": dicom.text(header, "BurnedInAnnotation"),
         }
-        layout = read_layout(source, max_pixels)
-        large = _is_large(layout.frames, layout.rows * layout.columns * layout.samples)
-        digest = hashlib.sha256()
-        for stored, _ in stored_frames(source, layout, range(1 if large else layout.frames)):
-            digest.update(_canonical(stored))
-        if large:
-            source.stream.seek(source.start)
-            _add_bytes(digest, source.stream)
-        row["pixel_hash"] = digest.hexdigest()
-
-
-def _describe_nifti(path: Path, row: dict[str, Any], max_pixels: int) -> None:
-    volume = open_nifti(path)
-    frames, rows, columns = volume.voxels.shape
-    row |= {"rows": rows, "columns": columns, "frames": frames, "photometric": "grey"}
-    files.check_size(path, rows, columns, max_pixels)
-    digest = hashlib.sha256(repr((volume.slope, volume.intercept)).encode())
-    if _is_large(frames, rows * columns):
-        with open(path, "rb") as stream:
-            _add_bytes(digest, stream)
-    else:
-        for plane in volume.voxels:
-            digest.update(_canonical(plane))
-    row["pixel_hash"] = digest.hexdigest()
-
-
-def _describe_picture(path: Path, row: dict[str, Any], max_pixels: int) -> None:
-    digest = hashlib.sha256()
-    with closing(picture_frames(path, row["kind"], max_pixels=max_pixels)) as pages:
-        for page, (frames, samples) in enumerate(pages):
-            if not page:
-                row |= {"rows": samples.shape[0], "columns": samples.shape[1], "frames": frames}
-                row["photometric"] = "RGB" if samples.ndim == 3 else "grey"
-            digest.update(_canonical(samples))
-            if _is_large(frames, samples.size):
-                with open(path, "rb") as stream:
-                    _add_bytes(digest, stream)
+    digest, most = hashlib.sha256(), _MOST_FRAMES
+    with open_image(path, max_pixels) as opened:
+        row |= {"rows": opened.rows, "columns": opened.columns, "frames": opened.frames}
+        for frame in opened.read(range(opened.frames)):
+            row["photometric"] = row["photometric"] or ("grey" if frame.stored.ndim == 2 else "RGB")
+            digest.update(_canonical(frame.stored))
+            most = min(_MOST_FRAMES, _MOST_SAMPLES // frame.stored.size)
+            if opened.frames > max(most, 1):
+                digest.update(sha256(path).encode())
                 break
     row["pixel_hash"] = digest.hexdigest()
 
 
-def _is_large(frames: int, samples: int) -> bool:
-    return frames > 1 and (frames > _MOST_FRAMES or frames * samples > _MOST_SAMPLES)
-
-
 def _canonical(samples: Pixels) -> bytes:
     """Return bytes that depend on shape and values only, not on how they were stored."""
-    kind = "<f8" if samples.dtype.kind == "f" else "<i8" if samples.dtype.itemsize > 4 else "<i4"
-    if samples.dtype == np.uint32:
-        kind = "<i8" if samples.max(initial=0) >= 2**31 else "<i4"
-    return repr(samples.shape).encode() + np.ascontiguousarray(samples, kind).tobytes()
-
-
-def _add_bytes(digest: Any, stream: BinaryIO) -> None:
-    while block := stream.read(2**20):
-        digest.update(block)
+    code = "<f8" if samples.dtype.kind == "f" else "<i8" if samples.dtype.itemsize > 4 else "<i4"
+    if samples.dtype == np.uint32 and samples.max(initial=0) >= 2**31:
+        code = "<i8"
+    return repr(samples.shape).encode() + np.ascontiguousarray(samples, code).tobytes()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,19 @@ from pydicom.dataset import Dataset
 from medimg.errors import ImageReadError
 from medimg.images.decode import read_layout
 from medimg.images.dicom import frame_group, integer, number, numbers, parse, text, texts
-from medimg.images.files import MAX_PIXELS, Floats, PathLike, as_image_error, check_file, kind_of
+from medimg.images.files import (
+    MAX_PIXELS,
+    Floats,
+    Limited,
+    PathLike,
+    as_image_error,
+    identify,
+    kind_of,
+)
+from medimg.images.lut import dicom_frames
 from medimg.images.nifti import open_nifti
-from medimg.images.reader import frame_values
 from medimg.progress import tqdm
+from medimg.storage import walk_files
 
 _log = logging.getLogger(__name__)
 _Vector = NDArray[np.float64]
@@ -63,30 +71,18 @@ class Volume:
     modality: str = ""
 
 
-@dataclass(frozen=True)
-class _Slice:
+class _Slice(NamedTuple):
     """One frame of one file, and where its first pixel's centre lies, in mm (C.7.6.2)."""
 
     path: Path
     frame: int
     series: str
+    modality: str
+    shape: tuple[int, int]
     position: _Vector
     orientation: tuple[float, ...]
     pixel_spacing: tuple[float, ...]
     thickness: float
-    shape: tuple[int, int]
-    modality: str
-
-    @property
-    def normal(self) -> _Vector:
-        """The unit vector across the slice."""
-        normal: _Vector = np.cross(self.orientation[:3], self.orientation[3:])
-        return normal / np.linalg.norm(normal)
-
-    @property
-    def along(self) -> float:
-        """How far the slice lies along its own normal, in mm."""
-        return float(self.normal @ self.position)
 
 
 def read_series(
@@ -132,39 +128,50 @@ def read_series(
     """
     with as_image_error(folder):
         root = Path(folder)
-        if not root.is_dir() and kind_of(check_file(folder)) == "NIfTI":
+        if not root.is_dir() and identify(root) == "NIfTI":
             return _nifti_volume(root)
         slices = _choose_series(folder, _find_slices(root), series)
-        slices = sorted(_check_alike(folder, slices), key=lambda item: item.along)
-        gaps = _check_placement(folder, slices)
-        places = np.array([item.along for item in slices])
+        _check_alike(folder, slices)
+        # One orientation for all: a difference in the fourth digit would misplace a slice that
+        # lies half a metre from the origin.
+        orientation = slices[0].orientation
+        normal = _normal(orientation)
+        slices.sort(key=lambda item: float(normal @ item.position))
+        places = np.array([normal @ item.position for item in slices])
         step = float(np.median(np.diff(places))) if len(places) > 1 else slices[0].thickness or 1.0
         return Volume(
+            gaps=_check_placement(folder, slices, places, normal),
             values=_values(slices, max_pixels, progress),
             spacing=(step, slices[0].pixel_spacing[0], slices[0].pixel_spacing[1]),
             places=places,
-            orientation=slices[0].orientation,
+            orientation=orientation,
             origin=tuple(slices[0].position.tolist()),
-            gaps=gaps,
             files=tuple(item.path for item in slices),
             modality=slices[0].modality,
         )
 
 
+def _normal(orientation: Any) -> _Vector:
+    """Return the unit vector across slices of this orientation."""
+    across: _Vector = np.cross(orientation[:3], orientation[3:])
+    return across / np.linalg.norm(across)
+
+
 def _nifti_volume(path: Path) -> Volume:
-    volume = open_nifti(path)
-    steps = volume.affine[:3, :3]
+    with Limited(path) as stream:
+        volume = open_nifti(stream)
+    steps, origin = volume.affine[:3, :3], volume.affine[:3, 3]
     lengths = np.linalg.norm(steps, axis=0)
-    row, column = steps[:, 0] / lengths[0], steps[:, 1] / lengths[1]
-    origin, normal = volume.affine[:3, 3], np.cross(row, column)
+    orientation = (steps[:, :2] / lengths[:2]).T.ravel()
     values = np.empty(volume.voxels.shape, np.float32)
-    for index in range(len(values)):
-        values[index] = volume.values(index)
+    for index, frame in enumerate(volume.frames(range(len(values)))):
+        values[index] = frame.values()
+    way = np.cross(orientation[:3], orientation[3:])
     return Volume(
         values=values,
         spacing=(float(lengths[2]), float(lengths[1]), float(lengths[0])),
-        places=origin @ normal + np.arange(len(values)) * (steps[:, 2] @ normal),
-        orientation=(*row.tolist(), *column.tolist()),
+        places=origin @ way + np.arange(len(values)) * (steps[:, 2] @ way),
+        orientation=tuple(orientation.tolist()),
         origin=tuple(origin.tolist()),
         files=(path,) * len(values),
     )
@@ -172,28 +179,28 @@ def _nifti_volume(path: Path) -> Volume:
 
 def _values(slices: list[_Slice], max_pixels: int, progress: bool) -> Floats:
     """Read the slices, each file once, and stack them in the order given."""
-    places: defaultdict[Path, list[int]] = defaultdict(list)
+    places: defaultdict[Path, dict[int, int]] = defaultdict(dict)
     for place, item in enumerate(slices):
-        places[item.path].append(place)
+        places[item.path][item.frame] = place
     values = np.empty((len(slices), *slices[0].shape), np.float32)
     with tqdm(total=len(slices), desc="slices", unit="slice", disable=not progress) as bar:
         for path, mine in places.items():
-            with as_image_error(path), open(path, "rb") as stream:
-                source = parse(path, stream)
-                wanted = [slices[place].frame for place in mine]
-                found = frame_values(source, read_layout(source, max_pixels), wanted)
-                for place, frame in zip(mine, found, strict=True):
-                    values[place] = frame
+            with as_image_error(path), Limited(path) as stream:
+                source, wanted = parse(path, stream), sorted(mine)
+                found = dicom_frames(source, read_layout(source, max_pixels), wanted)
+                for index, frame in zip(wanted, found, strict=True):
+                    values[mine[index]] = frame.values()
             bar.update(len(mine))
     return values
 
 
 def _find_slices(root: Path) -> list[_Slice]:
     """Return the placed slices of all DICOM images in a folder, or raise naming what is amiss."""
+    listed = walk_files(root, hidden=True) if root.is_dir() else None
     found: list[_Slice] = []
-    unplaced: list[str] = []
+    unplaced = [path.name for path, _ in listed.unreadable] if listed else []
     volumes: list[str] = []
-    for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
+    for path in sorted(listed.files, key=Path.as_posix) if listed else [root]:
         header, slices = Dataset(), []
         try:
             with as_image_error(path):
@@ -201,7 +208,7 @@ def _find_slices(root: Path) -> list[_Slice]:
                 volumes += [path.name] if kind == "NIfTI" else []
                 if kind != "DICOM":  # PNG and the like have no place in space
                     continue
-                with open(path, "rb") as stream:
+                with Limited(path) as stream:
                     source = parse(path, stream)
                 header = source.dataset
                 slices = _slices(path, header) if source.keyword else []
@@ -240,25 +247,24 @@ def _slices(path: Path, header: Dataset) -> list[_Slice]:
     # The frames of an RT Dose lie at offsets from the first (C.8.8.3.2).
     offsets = np.array(numbers(header, "GridFrameOffsetVector"))
     series, modality = text(header, "SeriesInstanceUID"), text(header, "Modality")
-    shape = (integer(header, "Rows") or 0, integer(header, "Columns") or 0)
-    frames = max(1, integer(header, "NumberOfFrames") or 1)
+    shape = (integer(header, "Rows"), integer(header, "Columns"))
+    frames = max(1, integer(header, "NumberOfFrames"))
     for frame in range(frames if frames <= _MOST_FRAMES else 0):
-        placed = frame_group(header, frame, "PlanePositionSequence")
-        turned = frame_group(header, frame, "PlaneOrientationSequence")
-        sized = frame_group(header, frame, "PixelMeasuresSequence")
+        placed, turned, sized = (
+            frame_group(header, frame, f"{name}Sequence")
+            for name in ("PlanePosition", "PlaneOrientation", "PixelMeasures")
+        )
         position = np.array(numbers(placed, "ImagePositionPatient"))
         orientation = tuple(numbers(turned, "ImageOrientationPatient"))
         spacing = tuple(numbers(sized, "PixelSpacing"))
-        if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or min(spacing) <= 0:
-            return []
-        across = np.cross(orientation[:3], orientation[3:])
-        if not np.linalg.norm(across) > 0:
+        sizes = (len(position), len(orientation), len(spacing))
+        if sizes != (3, 6, 2) or min(spacing) <= 0 or not np.isfinite(_normal(orientation)).all():
             return []
         if frame < len(offsets):
-            position += (offsets[frame] - offsets[0]) * across / np.linalg.norm(across)
+            position += (offsets[frame] - offsets[0]) * _normal(orientation)
         thickness = number(sized, "SliceThickness") or 0.0
         slices.append(
-            _Slice(path, frame, series, position, orientation, spacing, thickness, shape, modality)
+            _Slice(path, frame, series, modality, shape, position, orientation, spacing, thickness)
         )
     return slices
 
@@ -283,61 +289,76 @@ def _choose_series(folder: PathLike, slices: list[_Slice], series: str | None) -
     )
 
 
-def _check_alike(folder: PathLike, slices: Sequence[_Slice]) -> list[_Slice]:
-    """Refuse slices of another kind, size, spacing or direction, naming the odd ones out.
-
-    Returns the slices with the orientation of the first: a difference in the fourth digit would
-    misplace a slice that lies half a metre from the origin.
-    """
-    # The median is what most slices have, and rounding would part values that hardly differ.
-    turned = np.array([item.orientation for item in slices])
-    spaced = np.array([item.pixel_spacing for item in slices])
-    kinds = Counter(item.modality for item in slices).most_common(1)[0][0]
-    sizes = Counter(item.shape for item in slices).most_common(1)[0][0]
-    for name, differs in (
-        ("modalities", [item.modality != kinds for item in slices]),
-        ("orientations", (np.abs(turned - np.median(turned, axis=0)) > 1e-3).any(axis=1)),
-        ("pixel spacings", (np.abs(spaced - np.median(spaced, axis=0)) > 1e-4).any(axis=1)),
-        ("sizes", [item.shape != sizes for item in slices]),
-    ):
-        odd = {item.path.name for item, is_odd in zip(slices, differs, strict=True) if is_odd}
+def _check_alike(folder: PathLike, slices: list[_Slice]) -> None:
+    """Refuse slices of another kind, size, spacing or direction, naming the odd ones out."""
+    for name, key, tolerance in (
+        ("modalities", "modality", None), ("orientations", "orientation", 1e-3),
+        ("pixel spacings", "pixel_spacing", 1e-4), ("sizes", "shape", None),
+    ):  # fmt: skip
+        facts = [getattr(item, key) for item in slices]
+        # What most slices have; of numbers the median, since they may hardly differ.
+        usual = max(facts, key=facts.count) if tolerance is None else np.median(facts, axis=0)
+        odd = {
+            item.path.name
+            for item, fact in zip(slices, facts, strict=True)
+            if (fact != usual if tolerance is None else np.abs(fact - usual).max() > tolerance)
+        }
         if odd:
             raise ImageReadError(
                 f"{folder}: slices of different {name} make no volume; take away the odd ones, "
                 f"which may be a localiser: {_shorten(sorted(odd))}."
             )
-    return [replace(item, orientation=slices[0].orientation) for item in slices]
 
 
-def _check_placement(folder: PathLike, slices: Sequence[_Slice]) -> tuple[int, ...]:
+def _check_placement(
+    folder: PathLike, slices: list[_Slice], places: _Vector, normal: _Vector
+) -> tuple[int, ...]:
     """Return the slices, in their order, after which others are missing.
 
     Two slices at one place are refused; missing, uneven, shifted and sheared ones are logged.
     """
-    for first, second in pairwise(slices):
-        if second.along - first.along < 1e-3:
-            raise ImageReadError(
-                f"{folder}: two slices lie at the same place ({first.path.name} frame "
-                f"{first.frame} and {second.path.name} frame {second.frame}); the folder holds a "
-                "copy or several time points, so keep one of each."
-            )
-    along = np.array([item.along for item in slices])
-    steps = np.diff(along)
+    steps, names = np.diff(places), [item.path.name for item in slices]
+    for at in np.flatnonzero(steps < 1e-3)[:1].tolist():
+        first, second = slices[at : at + 2]
+        raise ImageReadError(
+            f"{folder}: two slices lie at the same place ({names[at]} frame {first.frame} and "
+            f"{names[at + 1]} frame {second.frame}); the folder holds a copy or several time "
+            "points, so keep one of each."
+        )
+    if len(slices) < 2:
+        return ()
     gaps = _gaps(steps, np.array([item.thickness for item in slices]))
     if gaps:
         at = gaps[0]
         _log.warning(
             "%s: slices are missing at %d place(s), the first between %s at %.1f mm and %s at "
             "%.1f mm; resampling would interpolate across", folder, len(gaps),
-            slices[at].path.name, along[at], slices[at + 1].path.name, along[at + 1],
+            names[at], places[at], names[at + 1], places[at + 1],
         )  # fmt: skip
-    elif len(steps) > 1 and np.ptp(steps) > 0.1 * np.median(steps):
+    elif np.ptp(steps) > 0.1 * np.median(steps):
         _log.warning(
             "%s: neighbouring slices lie %.2f to %.2f mm apart, as in a series of several zones; "
             "resample by Volume.places before measuring", folder, steps.min(), steps.max(),
         )  # fmt: skip
-    if len(slices) > 1:
-        _report_sideways(folder, slices, along)
+    # Sideways: a tilted gantry moves every slice by the same amount per millimetre, and the median
+    # is that of most; a slice off that line may be of another scan.
+    way, aside = places - places[0], np.array([item.position for item in slices])
+    aside = aside - aside[0] - np.outer(way, normal)
+    share = np.median(np.diff(aside, axis=0) / steps[:, None], axis=0)
+    off = aside - np.outer(way, share)
+    off = np.linalg.norm(off - np.median(off, axis=0), axis=1)
+    shear = float(np.linalg.norm(share) * way[-1])
+    if shear > 0.01 * way[-1] + 0.1:
+        _log.warning(
+            "%s: the slices are shifted sideways by %.1f mm (a tilted gantry); "
+            "the volume is sheared by as much", folder, shear,
+        )  # fmt: skip
+    odd = sorted({names[at] for at in np.flatnonzero(off > 0.5).tolist()})
+    if odd:
+        _log.warning(
+            "%s: %d slice(s) lie up to %.1f mm beside the line of the others, so they may be of "
+            "another scan: %s", folder, len(odd), off.max(), _shorten(odd),
+        )  # fmt: skip
     return gaps
 
 
@@ -348,38 +369,14 @@ def _gaps(steps: _Vector, thickness: _Vector) -> tuple[int, ...]:
     long, or three such steps follow each other: then the scanner was set to another distance
     there, as for a head, where slices are thin at the base and thick above it.
     """
-    if len(steps) < 2:
-        return ()
     usual = float(np.median(steps))
     covered = 1.1 * np.maximum(thickness[:-1], thickness[1:])
-    suspects = (steps > 1.5 * usual) & (steps > covered)
     alike = np.abs(np.diff(steps)) < 0.1 * usual
     zones = steps[2:][alike[:-1] & alike[1:]]
     in_zone = (np.abs(steps[:, None] - zones) < 0.1 * usual).any(axis=1)
-    return tuple(np.flatnonzero(suspects & ~in_zone).tolist())
-
-
-def _report_sideways(folder: PathLike, slices: Sequence[_Slice], along: _Vector) -> None:
-    """Say when slices are sheared, as by a tilted gantry, or some lie beside the others."""
-    normal, way = slices[0].normal, along - along[0]
-    aside = np.array([item.position for item in slices]) - slices[0].position
-    aside = aside - (aside @ normal)[:, None] * normal
-    # A tilt moves every slice by the same amount per millimetre; the median is that of most.
-    share = np.median(np.diff(aside, axis=0) / np.diff(way)[:, None], axis=0)
-    off = aside - np.outer(way, share)
-    off = np.linalg.norm(off - np.median(off, axis=0), axis=1)
-    shear = float(np.linalg.norm(share) * way[-1])
-    if shear > 0.01 * way[-1] + 0.1:
-        _log.warning(
-            "%s: the slices are shifted sideways by %.1f mm (a tilted gantry); "
-            "the volume is sheared by as much", folder, shear,
-        )  # fmt: skip
-    odd = sorted({slices[at].path.name for at in np.flatnonzero(off > 0.5).tolist()})
-    if odd:
-        _log.warning(
-            "%s: %d slice(s) lie up to %.1f mm beside the line of the others, so they may be of "
-            "another scan: %s", folder, len(odd), off.max(), _shorten(odd),
-        )  # fmt: skip
+    return tuple(
+        np.flatnonzero((steps > 1.5 * usual) & (steps > covered) & ~in_zone).tolist()
+    )  # fmt: skip
 
 
 def _shorten(names: list[str]) -> str:
