@@ -24,7 +24,7 @@ RUN = """
 import resource, sys, time
 from medimg.deid import Box, DeidOptions, deidentify
 from medimg.deid import run
-took, one = [], (run._take_stock, run._one)
+took, steps = [], run._Run
 def timed(work):
     def inner(*arguments):
         begun = time.process_time()
@@ -32,7 +32,7 @@ def timed(work):
         took.append(time.process_time() - begun)
         return result
     return inner
-run._take_stock, run._one = map(timed, one)
+steps.take_stock, steps.copy = timed(steps.take_stock), timed(steps.copy)
 options = DeidOptions(blank=(Box(0, 1, 0, 1),) if sys.argv[3] == "box" else ())
 report = deidentify(sys.argv[1], sys.argv[2], options=options, progress=False)
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

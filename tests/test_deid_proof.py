@@ -128,7 +128,32 @@ def test_names_dates_and_numbers_in_every_spelling_that_the_report_claims():
      ("aaaabbbb", False), ("20210914", True), ("21234567", False)],
 )  # fmt: skip
 def test_what_counts_in_pixels_is_what_chance_does_not_make(text, is_leak):
-    assert (_in_binary(text.encode("utf-8"), False) is None) == is_leak
+    assert (not _in_binary(text.encode("utf-8"), False)) == is_leak
+
+
+def test_the_root_of_new_uids_is_no_date(tmp_path):
+    ds = plain()
+    ds.StudyDate = "19900225"  # 2.25.1990, as the UID below begins
+    inventory = Inventory(OPTIONS)
+    inventory.add(ds, days=1)
+    verifier = Verifier(inventory)
+    assert not verifier.names("2.25.199012345678901234567890123456789012")
+    assert verifier.names("born 2.25.1990")
+    assert verifier.names("1990022508315712")
+
+
+def test_a_number_that_equals_a_kept_time_or_a_shifted_date_is_no_alarm(tmp_path, monkeypatch):
+    monkeypatch.setattr("medimg.deid.options.Key.days", lambda self, identity: 1)
+    ds = plain()
+    ds.StudyTime = "101113"
+    private(ds, ["101113", "20210913"])  # the second is the study date, moved by a day
+    save(ds, tmp_path / "in" / "a.dcm")
+    options = DeidOptions(secret="s", retain_dates=True)
+    report = deidentify(tmp_path / "in", tmp_path / "out", options=options, progress=False)
+    assert set(report.accepted["reason"]) >= {
+        "a time of day that an option keeps",
+        "a shifted date that equals another original date",
+    }
 
 
 def test_fixed_vocabularies_are_no_identifiers(tmp_path):

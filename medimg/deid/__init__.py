@@ -6,7 +6,6 @@ value is of a closed vocabulary or was checked (`profile`), replaced elements, a
 """
 
 from medimg.deid.options import Box, DeidOptions
-from medimg.deid.report import DeidReport, hipaa_table
-from medimg.deid.run import deidentify
+from medimg.deid.run import DeidReport, deidentify, hipaa_table
 
 __all__ = ["Box", "DeidOptions", "DeidReport", "deidentify", "hipaa_table"]

@@ -14,18 +14,40 @@ from io import BytesIO
 from typing import Any
 
 import pydicom
-from pydicom import Dataset, uid
+from pydicom import DataElement, Dataset, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
-from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag
 
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+DEFLATED = uid.DeflatedExplicitVRLittleEndian
 LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
 
 
 class RefusedError(Exception):
     """A file is not to be copied; the message says why, without a value from it."""
+
+
+def refuse_if(holds: object, why: str) -> None:
+    """Raise RefusedError when something holds."""
+    if holds:
+        raise RefusedError(why)
+
+
+def first(reasons: dict[str, Any]) -> str:
+    """Return the first reason that holds; "" when none does."""
+    return next((reason for reason, holds in reasons.items() if holds), "")
+
+
+@contextmanager
+def refusing(why: str) -> Iterator[None]:
+    """Turn any error into RefusedError: decoders and parsers raise what they like, with values."""
+    try:
+        yield
+    except RefusedError:
+        raise
+    except Exception as error:
+        raise RefusedError(f"{why} ({type(error).__name__})") from None
 
 
 def package_text(name: str) -> str:
@@ -42,8 +64,7 @@ def quietly() -> Iterator[None]:
     logger = logging.getLogger("pydicom")
     before, logger.disabled = logger.disabled, True
     try:
-        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), pydicom.config.disable_value_validation():
             yield
     finally:
         logger.disabled = before
@@ -57,70 +78,53 @@ def read(source: str | os.PathLike[str] | BytesIO) -> Dataset:
     RefusedError
         When the bytes are not a DICOM object, or inflate to more than `LIMIT`.
     """
-    early = False
-    try:
-        is_file = not isinstance(source, BytesIO)
-        buffer = _inflated(source) if is_file else source
-        defer = 65536 if buffer is None else None
-        dataset = pydicom.dcmread(buffer or source, force=True, defer_size=defer)
-        if is_file and not len(dataset):  # pydicom gave up in the pixels
-            dataset = pydicom.dcmread(source, force=True, stop_before_pixels=True)
-            early = len(dataset) > 0
-    except RefusedError:
-        raise
-    except Exception as error:  # pydicom raises whatever its parser stumbled on
-        raise RefusedError(f"cannot be parsed as DICOM ({type(error).__name__})") from None
-    if "SOPClassUID" not in dataset and not {"Rows", "Columns"} <= set(dataset.dir()):
-        raise RefusedError("is not a DICOM object (neither a SOP class nor an image size)")
-    if early:
-        raise RefusedError("has pixel data that end early: the file is cut short")
+    with refusing("cannot be parsed as DICOM"):
+        in_memory = isinstance(source, BytesIO) or _is_deflated(source)
+        dataset = pydicom.dcmread(source, force=True, defer_size=None if in_memory else 65536)
+        if not len(dataset):  # pydicom gave up, perhaps in the pixels
+            head = pydicom.dcmread(source, force=True, stop_before_pixels=True)
+            refuse_if("SOPClassUID" in head, "has pixel data that end early: the file is cut short")
+    no_object = "SOPClassUID" not in dataset and not {"Rows", "Columns"} <= set(dataset.dir())
+    refuse_if(no_object, "is not a DICOM object (neither a SOP class nor an image size)")
     return dataset
 
 
-def on_disk(dataset: Dataset, tag: BaseTag, over: int = 0) -> bool:
-    """Whether a value of more than ``over`` bytes was left on the disk."""
-    raw = dataset._dict.get(tag)  # `get_item` would read it
-    return getattr(raw, "value", b"") is None and getattr(raw, "length", 0) > over
+def element_of(dataset: Dataset, tag: BaseTag, most: int = LIMIT) -> DataElement | None:
+    """Return an element; None when it cannot be parsed, or more than ``most`` bytes are on disk."""
+    raw = dataset._dict.get(tag)  # `get_item` would read it from the disk
+    try:
+        left = getattr(raw, "value", b"") is None and getattr(raw, "length", 0) > most
+        return None if left else dataset[tag]
+    except Exception:  # pydicom raises whatever it stumbled on
+        return None
 
 
-def _inflated(path: Any) -> BytesIO | None:
-    """Return a deflated file as an uncompressed one; None when it is not deflated."""
+def _is_deflated(path: str | os.PathLike[str]) -> bool:
+    """Whether a data set is deflated; refuse one that is not whole, or too large."""
     with open(path, "rb") as file:
         read_preamble(file, True)
-        meta = _read_file_meta_info(file)
-        if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
-            return None
+        if _read_file_meta_info(file).get("TransferSyntaxUID") != DEFLATED:
+            return False
         stream = zlib.decompressobj(-15)
-        data = stream.decompress(file.read(), LIMIT)
-    if not stream.eof:
-        early = "end early" if not stream.unconsumed_tail else "are too large to inflate"
-        raise RefusedError(f"holds deflated data that {early}")
-    meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    whole: Any = BytesIO()
-    whole.write(b"\0" * 128 + b"DICM")
-    write_file_meta_info(whole, meta, enforce_standard=False)
-    whole.write(data)
-    return BytesIO(whole.getvalue())
+        stream.decompress(file.read(), LIMIT)
+    refuse_if(stream.unconsumed_tail, "holds deflated data that are too large to inflate")
+    refuse_if(not stream.eof, "holds deflated data that end early")
+    return True
 
 
 def write(dataset: Dataset) -> bytes:
-    """Return the bytes of a file with a fresh preamble and file meta information.
+    """Return the bytes of a file, not deflated, with a fresh preamble and file meta information.
 
     The old ones may name the sender (Source Application Entity Title, private information).
     """
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is None:
-        implicit, little = dataset.original_encoding
-        syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
-        syntax = syntax if little else uid.ExplicitVRBigEndian
-    dataset.file_meta = meta = FileMetaDataset()
-    meta.TransferSyntaxUID = syntax
+    implicit, little = dataset.original_encoding
+    plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    plain = uid.ImplicitVRLittleEndian if implicit else plain
+    syntax = dataset.file_meta.get("TransferSyntaxUID", plain)
+    dataset.file_meta, dataset.preamble = FileMetaDataset(), b"\0" * 128
+    dataset.file_meta.TransferSyntaxUID = plain if syntax == DEFLATED else syntax
+    dataset.file_meta.ImplementationClassUID = uid.PYDICOM_IMPLEMENTATION_UID
     whole = bool(dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID"))
-    if whole:
-        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.ImplementationClassUID = uid.PYDICOM_IMPLEMENTATION_UID
-    dataset.preamble = b"\0" * 128
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=whole)
     return buffer.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import hmac
-import json
+import re
 import uuid
 from dataclasses import dataclass, field
 
@@ -13,10 +13,9 @@ from pydicom import Dataset
 
 from medimg.errors import DeidentifyError
 
-RULES_VERSION = "3"  # raise it when the same options would write other files
-
 # No vowel and no digit, so that no pseudonym can spell a name or look like a number or a date.
 LETTERS = "bcdfghjklmnpqrstvwxz"
+BOX = re.compile(r"(\d+):(\d+),(\d+):(\d+)(?:@((?:[^,=]+=[^,=]*,?)*))?")
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,15 @@ class Box:
     @classmethod
     def parse(cls, text: str) -> Box:
         """Read ``"row0:row1,col0:col1"``, if wanted with ``@Keyword=pattern,...``."""
-        spans, _, rules = text.partition("@")
-        try:
-            (row0, row1), (col0, col1) = (span.split(":") for span in spans.split(","))
-            where = tuple(
-                (key.strip(), pattern.strip())
-                for key, pattern in (rule.split("=") for rule in rules.split(",") if rule)
-            )
-            return cls(int(row0), int(row1), int(col0), int(col1), where)
-        except ValueError:
+        match = BOX.fullmatch(text)
+        if match is None:
             raise DeidentifyError(
                 f'The box "{text}" cannot be read; write for example "0:40,0:640@Modality=US".'
-            ) from None
+            )
+        rules = [rule.split("=") for rule in (match[5] or "").split(",") if rule]
+        where = tuple((key.strip(), pattern.strip()) for key, pattern in rules)
+        row0, row1, col0, col1 = (int(number) for number in match.groups()[:4])
+        return cls(row0, row1, col0, col1, where)
 
     def picks(self, dataset: Dataset) -> bool:
         """Whether the rule picks this file."""
@@ -122,19 +118,9 @@ class DeidOptions:
     @property
     def codes(self) -> tuple[str, ...]:
         """The codes of CID 7050 that hold for every file."""
-        chosen = {
-            "113107": self.retain_dates,
-            "113108": self.retain_characteristics,
-            "113109": self.retain_device,
-        }
-        return ("113100", *(code for code, on in chosen.items() if on))
-
-    @property
-    def fingerprint(self) -> str:
-        """A short sum of all but the secret, which tells whether old outputs still hold."""
-        boxes = [[b.row0, b.row1, b.col0, b.col1, b.where] for b in self.blank]
-        text = json.dumps([RULES_VERSION, self.codes, boxes])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        options = (True, self.retain_dates, self.retain_characteristics, self.retain_device)
+        codes = ("113100", "113107", "113108", "113109")
+        return tuple(code for code, chosen in zip(codes, options, strict=True) if chosen)
 
 
 class Key:
@@ -161,11 +147,7 @@ class Key:
     def letters(self, label: str, text: str, count: int) -> str:
         """Return ``count`` consonants (4.3 bits each)."""
         number = int.from_bytes(self._digest(label, text))
-        chosen = []
-        for _ in range(count):
-            number, digit = divmod(number, len(LETTERS))
-            chosen.append(LETTERS[digit])
-        return "".join(chosen)
+        return "".join(LETTERS[number // len(LETTERS) ** at % len(LETTERS)] for at in range(count))
 
     def patient(self, identity: str) -> str:
         """Return the pseudonym of a patient."""

@@ -11,27 +11,25 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
-from dicomanonymizer.simpledicomanonymizer import initialize_actions, replace
+from dicomanonymizer import simpledicomanonymizer as library
 from pydicom import DataElement, Dataset
 from pydicom._dicom_dict import DicomDictionary
 from pydicom._uid_dict import UID_dictionary
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, tag_for_keyword
-from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr._snomed_dict import mapping
 from pydicom.tag import BaseTag
 
-from medimg.deid.dicomfile import LIMIT, PIXELS, RULES, RefusedError, on_disk, package_text
+from medimg.deid.dicomfile import PIXELS, RULES, element_of, first, package_text, refuse_if
 from medimg.deid.options import DeidOptions, Key
 
-Action = Callable[[Dataset, tuple[int, int]], None]
 DATES = frozenset({"DA", "DT", "TM"})
 SHORT = frozenset({"CS", "LO", "SH"})
 TEXTS = SHORT | {"AE", "AS", "LT", "PN", "ST", "UC", "UR", "UT"}
@@ -39,28 +37,24 @@ NUMBERS = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
 CODES, BIRTH = frozenset(RULES["elements"]["codes"]), frozenset(RULES["elements"]["birth"])
 TABLES = {int(table, 16): describes for table, describes in RULES["tables"].items()}
 # What the keyword of an element holds whose text points to one person or thing.
-POINTING = re.compile(r"ID(s|Type)?$|Identif|Number|Order|Serial|Address|Owner|Birth|Death|Creator|"
-                      r"Telephone|URL|Issuer|Authority|Operator|Lot|Stock")  # fmt: skip
+POINTING = re.compile(RULES["elements"]["pointing"])
 DAY = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")
 TIME = re.compile(r"\d{0,6}(\.\d{1,6})?([+-]\d{4})?\s*")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 AGE = re.compile(r"\D*0*(\d{1,3})\s*(?:([dwmy])\w*)?\W*", re.IGNORECASE)
+SMALL = re.compile(r"[0-8]?\d|[a-z]{1,2}|[a-z]\d{1,2}[a-z]?")  # beside words of the standard
 BY_TABLE = "elements emptied, replaced or removed by the table"
 
 
 @cache
-def action_for(tag: BaseTag) -> Action | None:
-    """Return the Basic Profile's action for a tag; None when the table does not hold it."""
-    for rule, action in _table().items():
-        mask = rule[2:] or (0xFFFF, 0xFFFF)
-        if (tag.group & mask[0], tag.element & mask[1]) == rule[:2]:
-            return action
-    return None
+def _actions() -> dict[tuple[int, ...], str]:
+    actions = library.initialize_actions(RULES["edition"])
+    return {tag: action.__name__ for tag, action in actions.items()}
 
 
-@cache
-def _table() -> dict[tuple[int, ...], Action]:
-    return dict(initialize_actions(RULES["edition"]))
+def action_for(tag: BaseTag) -> str:
+    """Return the name of the Basic Profile's action; "" when the table does not hold the tag."""
+    return _actions().get((tag.group, tag.element), "")
 
 
 @cache
@@ -71,18 +65,13 @@ def kept_tags(options: DeidOptions) -> frozenset[int]:
     return frozenset(tag for word in words if (tag := tag_for_keyword(word)) is not None)
 
 
-def is_foreign(tag: BaseTag) -> bool:
-    """Whether a tag is private or not in the DICOM dictionary, so that no rule knows it."""
-    return tag.is_private or not dictionary_has_tag(tag)
-
-
 @cache
 def vocabulary() -> frozenset[str]:
     """Return the words of the standard's names and defined terms, and of manufacturers."""
     names = [entry[2] for entry in DicomDictionary.values()]
     names += [entry[0] for entry in UID_dictionary.values()]
-    words = {word for name in names for word in re.findall(r"[a-z]{2,}", name.lower())}
-    return frozenset(words | set(re.split(r"[\s_-]+", package_text("words.txt"))))
+    words = re.findall(r"[a-z]{2,}", " ".join(names).lower())
+    return frozenset([*words, *re.split(r"[\s_-]+", package_text("words.txt"))])
 
 
 @cache
@@ -96,12 +85,10 @@ def is_standard(text: str) -> bool:
     >>> is_standard("Head of Grunwald"), is_standard("10.20.30.40"), is_standard("95 years")
     (False, False, False)
     """
-    words = re.findall(r"[a-z0-9]+", text.lower())
-    odd = [word for word in words if word not in vocabulary()]
-    small = re.compile(r"[0-8]?\d|[a-z]{1,2}|[a-z]\d{1,2}[a-z]?")
-    return (text.isascii() and text.strip().isprintable() and len(text) <= 64
-            and all(small.fullmatch(word) for word in odd)
-            and sum(letter.isdigit() for word in odd for letter in word) < 5)  # fmt: skip
+    odd = [word for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in vocabulary()]
+    digits = sum(letter.isdigit() for letter in "".join(odd))
+    plain = text.isascii() and text.strip().isprintable() and len(text) <= 64
+    return plain and digits < 5 and all(SMALL.fullmatch(word) for word in odd)
 
 
 def years(text: str) -> float | None:
@@ -112,16 +99,21 @@ def years(text: str) -> float | None:
     >>> years("095Y"), years("95 years"), years("95"), years("018M"), years("old")
     (95.0, 95.0, 95.0, 1.5, None)
     """
-    match = AGE.fullmatch(text.strip())
-    parts = {"D": 365.0, "W": 52.0, "M": 12.0, "Y": 1.0}
+    match, parts = AGE.fullmatch(text.strip()), {"D": 365.0, "W": 52.0, "M": 12.0, "Y": 1.0}
     return int(match[1]) / parts[(match[2] or "y").upper()] if match else None
+
+
+def capped(text: str) -> str:
+    """Return an age as the standard writes it, 090Y from 90 years on; "" when it is not an age."""
+    match, age = AGE.fullmatch(text.strip()), years(text) or 0
+    unit = (match[2] or "Y").upper() if match else ""
+    return "090Y" if age >= 90 else f"{int(match[1]):03}{unit}" if match else ""
 
 
 def values_of(element: DataElement) -> list[str]:
     """Return the values of an element as texts."""
-    value = element.value
-    many = value if isinstance(value, MultiValue | list | tuple) else [value]
-    return ["" if one is None else str(one) for one in many]
+    values = element.value if element.VM > 1 else [element.value]
+    return ["" if one is None else str(one) for one in values]
 
 
 @dataclass
@@ -154,141 +146,118 @@ class Treatment:
         """
         meaning = "" if dummies else known_code(dataset)
         for tag in list(dataset.keys()):
-            if why := _never(tag, top):
-                self._remove(dataset, tag, why)
-            elif tag not in PIXELS and on_disk(dataset, tag, over=LIMIT):
-                self._remove(dataset, tag, "elements too large to be checked removed")
-            elif tag not in PIXELS and not (meaning and tag in CODES):
-                try:
-                    element = dataset[tag]
-                except Exception:  # a value that cannot even be parsed cannot be cleaned either
-                    self._remove(dataset, tag, "unreadable elements removed")
-                else:
-                    self._treat(dataset, element, dummies)
+            why = _never(tag, top=top)
+            if not why and (tag in PIXELS or (meaning and tag in CODES)):
+                continue
+            element, name = None if why else element_of(dataset, tag), action_for(tag)
+            done, stays = why or "unreadable or too large elements removed", False
+            if element is not None:
+                done, stays = self._treat(dataset, element, "replace" if dummies else name)
+            if not stays:
+                del dataset[tag]
+            self.done.update([done] if done else [])
         if meaning and not is_standard(str(dataset.get("CodeMeaning", ""))):
             dataset.CodeMeaning = meaning
 
-    def _remove(self, dataset: Dataset, tag: BaseTag, why: str) -> None:
-        del dataset[tag]
-        self.done[why] += 1
-
-    def _treat(self, dataset: Dataset, element: DataElement, dummies: bool) -> None:
-        action = replace if dummies else action_for(element.tag)
-        name = action.__name__ if action else ""
+    def _treat(self, dataset: Dataset, element: DataElement, name: str) -> tuple[str, bool]:
+        """Change an element in place; return what was done, and whether it stays."""
         if element.tag in kept_tags(self.options):
-            self._keep(dataset, element)
-        elif element.VR == "SQ":
-            self._sequence(dataset, element, name)
-        elif element.VR == "UI" and name != "delete":
-            self._uids(element)
-        elif element.VR in DATES:
-            self._date(dataset, element, name)
-        elif action is None:
-            self._outside(dataset, element)
-        else:
-            self.done[BY_TABLE] += 1
-            try:
-                action(dataset, (element.tag.group, element.tag.element))
-            except NotImplementedError:
-                del dataset[element.tag]
+            return self._keep(element)
+        if element.VR == "SQ":
+            return self._sequence(element, name)
+        if element.VR == "UI" and name != "delete":
+            values = values_of(element)
+            new = [v if v in UID_dictionary or not v else self.key.uid(v) for v in values]
+            element.value = new
+            return "UIDs replaced" if new != values else "", True
+        if element.VR in DATES:
+            return self._date(element, name)
+        if not name:
+            return self._outside(dataset, element)
+        with suppress(NotImplementedError):  # a VR that the library does not know
+            if name != "delete":
+                change = library.replace_element if "replace" in name else library.empty_element
+                change(element)
+                return BY_TABLE, True
+        return BY_TABLE, False
 
-    def _outside(self, dataset: Dataset, element: DataElement) -> None:
+    def _outside(self, dataset: Dataset, element: DataElement) -> tuple[str, bool]:
         """Keep an element that the table does not name only when its value is accounted for."""
-        tag = element.tag
-        if tag in TABLES:
-            _refuse_longer(element, dataset.get(TABLES[tag]))
-        elif tag in RULES["elements"]["unstated"]:
+        values, code = values_of(element), element.tag in CODES
+        if element.tag in TABLES:
+            _refuse_longer(element, dataset.get(TABLES[element.tag]))
+        elif element.tag in RULES["elements"]["unstated"]:
             self.unaccounted[element.keyword] += len(element.value)
         elif not accounted(element) or self._names(element):
-            self.done["elements beyond the table removed or replaced"] += 1
-            values = values_of(element)
-            if tag in CODES:
-                element.value = "REMOVED"
-            elif element.VR == "CS" and len(values) > 1:  # the place of each has a meaning
-                element.value = [one if is_standard(one) else "OTHER" for one in values]
-            else:
-                del dataset[tag]
+            placed = element.VR == "CS" and len(values) > 1  # the place of each has a meaning
+            others = [one if is_standard(one) else "OTHER" for one in values]
+            element.value = "REMOVED" if code else others if placed else None
+            return "elements beyond the table removed or replaced", code or placed
+        return "", True
 
     def _names(self, element: DataElement) -> bool:
         return element.VR not in NUMBERS and any(map(self.names, values_of(element)))
 
-    def _keep(self, dataset: Dataset, element: DataElement) -> None:
+    def _keep(self, element: DataElement) -> tuple[str, bool]:
         """Keep an element by an option: ages capped, characteristics checked, devices as is."""
-        self.done["elements kept by an option"] += 1
-        texts = values_of(element)
+        texts, device = values_of(element), element.keyword in RULES["keep"]["device"]
         if element.VR == "SQ":
             for item in element.value:
                 self.run(item, top=False)
         elif element.keyword == "PatientAge":
-            age = years(texts[0]) if len(texts) == 1 else None
-            number, unit = re.sub(r"\D", "", texts[0]), re.sub(r"[^DWMY]", "", texts[0].upper())[:1]
-            fresh = "090Y" if (age or 0) >= 90 else f"{int(number or 0):03}{unit or 'Y'}"
-            element.value = fresh if age is not None else ""
-        elif self._names(element) or not (
-            element.keyword in RULES["keep"]["device"] or accounted(element)
-        ):
+            element.value = capped("\\".join(texts))
+        elif self._names(element) or not (device or accounted(element)):
             element.value = None
         elif not all(map(is_standard, texts)):
             self.unaccounted[element.keyword] += sum(map(len, texts))
+        return "elements kept by an option", True
 
-    def _sequence(self, dataset: Dataset, element: DataElement, name: str) -> None:
+    def _sequence(self, element: DataElement, name: str) -> tuple[str, bool]:
         if name in ("", "replace", "delete_or_empty_or_replace_UID"):
             for item in element.value:
                 self.run(item, top=False, dummies=name == "replace")
-        elif name.startswith("delete") and element.tag != 0x00400555:  # which is of type 2
-            self._remove(dataset, element.tag, BY_TABLE)
-        else:
-            element.value = Sequence([])
+            return "", True
+        element.value = []
+        return BY_TABLE, element.tag == 0x00400555 or not name.startswith("delete")  # of type 2
 
-    def _uids(self, element: DataElement) -> None:
-        values = values_of(element)
-        new = [v if v in UID_dictionary or not v else self.key.uid(v) for v in values]
-        self.done["UIDs replaced"] += sum(a != b for a, b in zip(values, new, strict=True))
-        element.value = new if len(new) > 1 else new[0]
-
-    def _date(self, dataset: Dataset, element: DataElement, name: str) -> None:
-        if self.options.retain_dates and element.tag not in BIRTH:
-            values = values_of(element)
-            if element.VR == "TM":
-                values = [one if TIME.fullmatch(one) else "" for one in values]
-            else:
-                values = [shift(one, self.days) for one in values]
-            element.value = values if len(values) > 1 else values[0]
-            self.done["dates shifted"] += element.VR != "TM"
-        elif name in ("", "delete"):
-            self._remove(dataset, element.tag, "dates and times removed")
-        else:
-            self.done["dates and times removed"] += 1
-            empty = name in ("empty", "delete_or_empty")
-            element.value = "" if empty else RULES["dummies"][element.VR]
+    def _date(self, element: DataElement, name: str) -> tuple[str, bool]:
+        values, moved = values_of(element), self.options.retain_dates and element.tag not in BIRTH
+        if moved and element.VR == "TM":
+            element.value = [one if TIME.fullmatch(one) else "" for one in values]
+            return "", True
+        if moved:
+            element.value = [shift(one, self.days) for one in values]
+            return "dates shifted", True
+        empty = name in ("empty", "delete_or_empty")
+        element.value = "" if empty else RULES["dummies"][element.VR]
+        return "dates and times removed", name not in ("", "delete")
 
 
-def _never(tag: BaseTag, top: bool) -> str:
+def _never(tag: BaseTag, *, top: bool) -> str:
     """Return why an element is removed unseen; "" when it is not."""
-    if is_foreign(tag):
-        return f"{'private' if tag.is_private else 'unknown'} elements removed"
-    if tag.group >> 8 in (0x50, 0x60):
-        return "overlay and curve elements removed"
-    if tag.element == 0 or tag.group < 8 or tag == 0xFFFCFFFC:
-        return "group lengths, commands and padding removed"
-    if tag in RULES["elements"]["never"] or (tag in PIXELS and not top):
-        return "icons, profiles, signatures and waveforms removed"
-    return ""
+    padding = tag.element == 0 or tag.group < 8 or tag == 0xFFFCFFFC
+    unseen = tag in RULES["elements"]["never"] or (tag in PIXELS and not top)
+    return first({
+        "private elements removed": tag.is_private,
+        "unknown elements removed": not dictionary_has_tag(tag),
+        "overlay and curve elements removed": tag.group >> 8 in (0x50, 0x60),
+        "group lengths, commands and padding removed": padding,
+        "icons, profiles, signatures and waveforms removed": unseen,
+    })  # fmt: skip
 
 
 def accounted(element: DataElement) -> bool:
     """Whether a value is of a closed vocabulary, or a number that is one."""
-    values, vr = values_of(element), element.VR
-    most = dictionary_VM(element.tag).split("-")[-1]
+    values, vr, most = values_of(element), element.VR, dictionary_VM(element.tag).split("-")[-1]
     if most.isdigit() and len(values) > int(most):
         return False
     if element.tag == 0x00080005:
         return all(one in python_encoding for one in values)
     if vr in ("DS", "IS"):
         return all(len(one) <= 16 and NUMBER.fullmatch(one) for one in values if one)
-    if vr in SHORT:
+    if vr in SHORT and any(values):
         points = vr != "CS" and element.keyword != "StackID" and POINTING.search(element.keyword)
-        return not any(values) or (not points and all(map(is_standard, values)))
+        return not points and all(map(is_standard, values))
     numbers = vr in NUMBERS or (vr.startswith("US or") and not isinstance(element.value, bytes))
     return numbers or not any(values)
 
@@ -298,8 +267,8 @@ def _refuse_longer(table: DataElement, describes: DataElement | None) -> None:
     entries, _, bits = [int(one) for one in describes.value] if describes else (1, 0, 8)
     length = len(table.value) * (1 if isinstance(table.value, bytes) else 2)
     words = 2 * (entries or 65536)
-    if length > words or (bits <= 8 and length not in (words // 2 + entries % 2, words)):
-        raise RefusedError("has a lookup table with bytes beyond its entries")
+    exact = length <= words if bits > 8 else length in (words // 2 + entries % 2, words)
+    refuse_if(not exact, "has a lookup table with bytes beyond its entries")
 
 
 def known_code(dataset: Dataset) -> str:
@@ -326,13 +295,11 @@ def shift(value: str, days: int) -> str:
     """
     match = DAY.match(value.strip())
     rest = TIME.fullmatch(value.strip()[match.end() :]) if match else None
-    if match is None or rest is None:
-        return ""
-    try:
-        moved = date(*(int(part) for part in match.groups())) - timedelta(days=days)
-    except (ValueError, OverflowError):
-        return ""
-    return f"{moved:%Y%m%d}".rjust(8, "0") + rest[0]
+    with suppress(ValueError, OverflowError):
+        if match and rest:
+            moved = date(*(int(part) for part in match.groups())) - timedelta(days=days)
+            return f"{moved:%Y%m%d}".rjust(8, "0") + rest[0]
+    return ""
 
 
 def stamp(dataset: Dataset, *, pseudonym: str, codes: tuple[str, ...]) -> None:
@@ -344,11 +311,9 @@ def stamp(dataset: Dataset, *, pseudonym: str, codes: tuple[str, ...]) -> None:
     legible = str(dataset.get("BurnedInAnnotation", "")).upper() == "YES"
     dataset.PatientIdentityRemoved = "NO" if legible else "YES"
     dataset.DeidentificationMethod = RULES["method"]
-    dataset.DeidentificationMethodCodeSequence = Sequence()
-    for code in codes:
-        item = Dataset()
+    dataset.DeidentificationMethodCodeSequence = items = [Dataset() for _ in codes]
+    for item, code in zip(items, codes, strict=True):
         item.CodeValue, item.CodingSchemeDesignator = code, "DCM"
         item.CodeMeaning = RULES["meanings"][code]
-        dataset.DeidentificationMethodCodeSequence.append(item)
     modified = "113107" in codes
     dataset.LongitudinalTemporalInformationModified = "MODIFIED" if modified else "REMOVED"

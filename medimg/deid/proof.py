@@ -14,15 +14,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import pairwise, permutations
+from itertools import pairwise, permutations, product
+from typing import Any
 
 import ahocorasick
 from pydicom import DataElement, Dataset
 from pydicom._uid_dict import UID_dictionary
+from pydicom.datadict import dictionary_has_tag
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from medimg.deid import dicomfile, profile
-from medimg.deid.dicomfile import RULES
+from medimg.deid.dicomfile import PIXELS, RULES
 from medimg.deid.options import DeidOptions
 from medimg.deid.profile import CODES, DATES, DAY, TEXTS, is_standard, values_of
 
@@ -35,65 +37,61 @@ ENCODINGS = RULES["search"]["encodings"].split()
 ESCAPES = re.compile(rb"\x1b[$(-/][()]?[@-Z]|[\x0e\x0f]")  # of ISO 2022
 MEASURED = re.compile(r"[+-]?\d{1,5}|[+-]?\d*\.\d*(e[+-]?\d+)?", re.IGNORECASE)
 NEVER, SHORT_NUMBER = re.compile("(?!)"), re.compile(rb"[\d.]{1,5}")
-LONGER = "part of a longer word or number"
 Identifier = tuple[str, str]  # its kind, and the text that must not be found again
 
 
 def kind_of(element: DataElement) -> str:
     """Name the kind of an element's value, after its keyword and value representation."""
-    by_vr = {"DA": "date", "DT": "date", "TM": "time", "UI": "UID", "AS": "age over 89",
-             "PN": ("other person's name", "patient name")[element.tag.group == 16]}  # fmt: skip
-    if profile.is_foreign(element.tag):
+    if not dictionary_has_tag(element.tag):  # private, or unknown
         return "private text"
+    if element.VR == "PN":
+        return "patient name" if element.tag.group == 16 else "other person's name"
     rules = (kind for kind, words in RULES["kinds"].items() if re.search(words, element.keyword))
-    return by_vr.get(element.VR) or next(rules, "code" if element.VR == "CS" else "description")
+    other = "code" if element.VR == "CS" else "description"
+    return RULES["kinds_by_vr"].get(element.VR) or next(rules, other)
 
 
 @dataclass
 class Inventory:
-    """All identifiers of the input, dates made by shifting, and texts kept by an option."""
+    """All identifiers of the input; days and times as copies hold them; texts kept by an option."""
 
     options: DeidOptions
     found: Counter[Identifier] = field(default_factory=Counter)
     unsearched: Counter[str] = field(default_factory=Counter)
-    shifted: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
     kept: set[str] = field(default_factory=set)
 
     def add(self, dataset: Dataset, *, days: int) -> None:
         """Take in one file: its data set, file meta information, and all items."""
-        self._add(getattr(dataset, "file_meta", None) or Dataset(), days)
-        self._add(dataset, days)
-
-    def _add(self, dataset: Dataset, days: int) -> None:
+        if meta := getattr(dataset, "file_meta", None):
+            self.add(meta, days=days)
         coded = CODES if profile.known_code(dataset) else frozenset[int]()
-        skipped = dicomfile.PIXELS | {0x00080005} | coded
         for tag in list(dataset.keys()):
-            try:
-                unread = tag in skipped or dicomfile.on_disk(dataset, tag)
-                element = None if unread else dataset[tag]
-            except Exception:  # unreadable: the profile removes it
-                continue
+            skipped = tag in PIXELS | coded | {0x00080005}
+            element = None if skipped else dicomfile.element_of(dataset, tag, most=1 << 16)
             if element is not None and element.VR == "SQ":
                 for item in element.value:
-                    self._add(item, days)
+                    self.add(item, days=days)
             elif element is not None and element.VR in TEXTS | DATES | {"UI", "UN", "OB"}:
                 self._element(element, days)
 
     def _element(self, element: DataElement, days: int) -> None:
         pieces, kind = texts_of(element), kind_of(element)
+        moved = self.options.retain_dates and element.tag not in profile.BIRTH
         if element.VR == "AS":
             pieces = [str(int(age)) for one in pieces if (age := profile.years(one) or 0) >= 90]
         elif element.tag in profile.kept_tags(self.options):
             self.kept.update(pieces)
             return
+        elif moved and kind in ("date", "time"):
+            date = kind == "date"
+            self.moved |= {profile.shift(one, days)[:8] if date else one[:6] for one in pieces}
+            pieces = pieces if date else []
         elif element.VR == "UI":
             pieces = [one for one in pieces if one not in PUBLIC_UIDS]
         elif element.VR not in DATES | {"PN"}:
             number = MEASURED if kind in ("private text", "description", "code") else NEVER
             pieces = [one for one in pieces if not (is_standard(one) or number.fullmatch(one))]
-        elif self.options.retain_dates and element.VR in DATES and element.tag not in profile.BIRTH:
-            self.shifted.update(profile.shift(one, days)[:8] for one in pieces)
-            pieces = [] if kind == "time" else pieces
         for text in (part for piece in pieces for part in parts_of(kind, piece)):
             letters = "".join(letter for letter in text if letter.isalnum()).lower()
             enough = 4 if text.isascii() else 2  # two ideographs or so are four bytes
@@ -141,9 +139,8 @@ def name_spellings(text: str) -> set[str]:
     ways = {text}
     for group in text.split("="):  # Latin, ideographic and phonetic spelling
         parts = [part.strip() for part in group.split("^") if part.strip()][:3]
-        ways |= {mark.join(order) for many in range(2, len(parts) + 1)
-                 for order in permutations(parts, many)
-                 for mark in ("", " ", ", ", ",", "^", "_", "-", ".")}  # fmt: skip
+        orders = (order for many in (2, 3) for order in permutations(parts, many))
+        ways |= {mark.join(o) for o in orders for mark in ("", " ", ", ", ",", "^", "_", "-", ".")}
     return ways
 
 
@@ -159,12 +156,10 @@ def date_spellings(day: str) -> set[str]:
         return {day}
     year, month, dom = day[:4], day[4:6], day[6:]
     name = RULES["search"]["months"].split()[int(month) - 1]
-    days, years = {dom, str(int(dom))}, (year, year[2:])
-    ways = {day, dom + month + year} | {f"{d}{name[:3]}{y}" for d in days for y in years}
-    for d, m, s in ((d, m, s) for d in days for m in (month, str(int(month))) for s in "-./ "):
-        ways |= {s.join(o) for y in years for o in ((year, m, d), (d, m, y), (m, d, y))}
-        ways |= {s.join((d, word, y)) for y in years for word in (name, name[:3])}
-        ways |= {f"{word} {d}, {year}" for word in (name, name[:3])}
+    ways, months = {day, dom + month + year}, (month, str(int(month)), name, name[:3])
+    for d, m, y in product((dom, str(int(dom))), months, (year, year[2:])):
+        ways |= {s.join(order) for s in "-./ " for order in ((y, m, d), (d, m, y), (m, d, y))}
+        ways |= {f"{m} {d}, {y}", f"{d}{m}{y}"} if m.isalpha() else set()
     return ways
 
 
@@ -186,20 +181,16 @@ def spellings(kind: str, text: str) -> set[str]:
     """Return an identifier as it may be written, in lower case, with and without accents."""
     texts = {text}
     if kind == "age over 89":
-        texts = {text.zfill(n) + mark + unit for n in (2, 3, 4) for mark in ("", " ", "-")
-                 for unit in ("y", "year")}  # fmt: skip
-    elif kind == "date":
-        texts = date_spellings(text)
+        zeros, units = (0, 2, 3, 4), ("y", " y", "-y", "year", " year", "-year")
+        texts = {text.zfill(n) + unit for n, unit in product(zeros, units)}
     elif kind == "time":
         texts |= {":".join(re.findall("..", text))}
-    elif "name" in kind:
-        texts = name_spellings(text)
     elif kind != "UID":
-        texts = number_spellings(text)
-    bare = {"".join(x for x in unicodedata.normalize("NFKD", one) if not unicodedata.combining(x))
-            for one in texts}  # fmt: skip
-    both = texts | bare
-    return {form for one in both for form in (one.lower(), unicodedata.normalize("NFC", one))}
+        texts = SPELLINGS.get(kind, number_spellings)(text)
+    plain = [unicodedata.normalize("NFKD", one) for one in texts]
+    texts |= {"".join(x for x in one if not unicodedata.combining(x)) for one in plain}
+    lower = {one.lower() for one in texts}
+    return lower | {unicodedata.normalize("NFC", one) for one in lower}
 
 
 def patterns(kind: str, text: str) -> Iterator[tuple[bytes, bool]]:
@@ -213,89 +204,84 @@ def patterns(kind: str, text: str) -> Iterator[tuple[bytes, bool]]:
                         yield data, encoding.startswith("utf-16")
 
 
+SPELLINGS = {"date": date_spellings, "patient name": name_spellings,
+             "other person's name": name_spellings}  # fmt: skip
 Hit = tuple[int, bytes, bool, str, str]  # offset, pattern, UTF-16, kind and text of an identifier
-
-
-@dataclass
-class Verdict:
-    """What the search of one file found: (kind, place) and (kind, place, reason), counted."""
-
-    leaks: Counter[tuple[str, str]] = field(default_factory=Counter)
-    accepted: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
 
 class Verifier:
     """The search for all identifiers of an inventory, ready to be run over many files."""
 
     def __init__(self, inventory: Inventory) -> None:
-        self._shifted = inventory.shifted
-        wanted: dict[str, set[tuple[bytes, bool, str, str]]] = {}
+        self._moved, self._machine = inventory.moved, ahocorasick.Automaton()
         for kind, text in inventory.found:
-            if kind == "device" and text in inventory.kept:  # an option keeps it
-                continue
-            for data, wide in patterns(kind, text):
-                wanted.setdefault(data.decode("latin-1"), set()).add((data, wide, kind, text))
-        self._machine, self._longest = ahocorasick.Automaton(), max(map(len, wanted), default=0)
-        for word, owners in wanted.items():
-            self._machine.add_word(word, owners)
+            kept = kind == "device" and text in inventory.kept  # by an option
+            for data, wide in () if kept else patterns(kind, text):
+                word = data.decode("latin-1")
+                owners: set[Hit] = self._machine.get(word, set())
+                self._machine.add_word(word, owners | {(0, data, wide, kind, text)})
         self._machine.make_automaton()
 
     def find(self, data: bytes) -> list[Hit]:
         """Return every hit in some bytes, ASCII case ignored."""
-        hits: set[Hit] = set()
-        for begin in range(0, len(data) if self._longest else 0, 1 << 22):
-            part = data[begin : begin + (1 << 22) + self._longest].lower().decode("latin-1")
-            for end, owners in self._machine.iter(part):
-                hits |= {(begin + end + 1 - len(owner[0]), *owner) for owner in owners}
-        return sorted(hits)
+        ends = self._machine.iter(data.lower().decode("latin-1")) if len(self._machine) else ()
+        return sorted((end + 1 - len(owner[1]), *owner[1:]) for end, some in ends for owner in some)
 
     def names(self, text: str) -> bool:
         """Whether a text holds an identifier."""
         data = text.encode("utf-8")
-        return any(_stands_alone(data, hit) and not SHORT_NUMBER.fullmatch(hit[1])
-                   for hit in self.find(data))  # fmt: skip
+        return any(not self._reason(data, hit) for hit in self.find(data))
 
-    def check(self, data: bytes, name: str) -> Verdict:
-        """Judge the bytes of one file to be written, the texts in it, and its name."""
-        verdict, dataset = Verdict(), dicomfile.read(BytesIO(data))
-        texts = {"file name": [name]}
-        for element in dataset.iterall():
+    def check(self, data: bytes, name: str) -> tuple[Counter[Any], Counter[Any]]:
+        """Search a file to be written: all its bytes, the texts in it, and its name.
+
+        Returns
+        -------
+        leaks, accepted : Counter
+            Hits by (kind, place), and those that prove nothing by (kind, place, reason).
+        """
+        texts: dict[str, list[str]] = {"file name": [name]}
+        for element in dicomfile.read(BytesIO(data)).iterall():
             if element.VR in TEXTS | DATES | {"DS", "IS"}:
                 texts.setdefault(element.keyword, []).extend(values_of(element))
-        places = [("all bytes", data), *((place, "\n".join(some).encode("utf-8"))
-                                         for place, some in texts.items())]  # fmt: skip
-        for place, value in places:
+        places = {place: "\n".join(some).encode("utf-8") for place, some in texts.items()}
+        leaks, accepted = Counter[Any](), Counter[Any]()
+        for place, value in {"all bytes": data, **places}.items():
             for hit in self.find(value):
-                kind, text = hit[3:]
-                reason = _in_binary(*hit[1:3]) if value is data else None
-                if reason is None and not _stands_alone(value, hit):
-                    reason = LONGER
-                if reason is None and SHORT_NUMBER.fullmatch(hit[1]):
-                    reason = "too short a number to tell from a measured one"
-                if reason is None and kind == "date" and text in self._shifted:
-                    reason = "a shifted date that equals another original date"
-                if reason is None:
-                    verdict.leaks[kind, place] += 1
+                in_binary = _in_binary(*hit[1:3]) if value is data else ""
+                if reason := in_binary or self._reason(value, hit):
+                    accepted[hit[3], place, reason] += 1
                 else:
-                    verdict.accepted[kind, place, reason] += 1
-        return verdict
+                    leaks[hit[3], place] += 1
+        return leaks, accepted
+
+    def _reason(self, value: bytes, hit: Hit) -> str:
+        """Say why a hit in a text proves nothing; "" when it is a leak."""
+        number = hit[1].split(b".")[0].decode("latin-1")
+        moved = number in self._moved
+        return dicomfile.first({
+            "part of a longer word or number": not _stands_alone(value, hit),
+            "too short a number to tell from a measured one": SHORT_NUMBER.fullmatch(hit[1]),
+            "a shifted date that equals another original date": moved and len(number) == 8,
+            "a time of day that an option keeps": moved,
+        })  # fmt: skip
 
 
-def _in_binary(pattern: bytes, wide: bool) -> str | None:
+def _in_binary(pattern: bytes, wide: bool) -> str:
     """Say why a hit among all bytes proves nothing, if it does; texts are searched once more."""
     data = pattern.replace(b"\0", b"") if wide else pattern
-    if {b - a for a, b in pairwise(data)} <= {-1, 0, 1} or len(set(data)) < 4:
-        return "as plain as a run of equal or neighbouring pixels"
     enough = IN_PIXELS_DIGITS if re.fullmatch(rb"[\d.]+", data) else IN_PIXELS_LETTERS
-    return None if len(data) >= enough else "too short to tell from chance in pixels"
+    even = {b - a for a, b in pairwise(data)} <= {-1, 0, 1} or len(set(data)) < 4
+    plain, short = "as plain as a run of equal or neighbouring pixels", len(data) < enough
+    return plain if even else "too short to tell from chance in pixels" if short else ""
 
 
 def _stands_alone(value: bytes, hit: Hit) -> bool:
     """Whether a hit is no part of a longer number or, when short, of a longer word."""
     offset, pattern, wide, kind, _ = hit
-    before, after = value[max(offset - 1, 0) : offset], value[offset + len(pattern) :][:1]
-    if kind == "UID" or (kind != "date" and re.fullmatch(rb"[\d.]+", pattern)):
-        return not (before.isdigit() or before == b"." or after.isdigit() or after == b".")
-    if kind in ("date", "time", "age over 89"):
-        return not before.isdigit()
-    return wide or len(pattern) >= 6 or not (before.isalnum() or after.isalnum())
+    before, after = value[max(offset - 1, 0) : offset], value[offset + len(pattern) :][:17]
+    if kind in ("date", "time", "age over 89"):  # digits may follow, but fewer than in a UID
+        return not before.isdigit() and not (len(after) == 17 and after.isdigit())
+    if kind == "UID" or re.fullmatch(rb"[\d.]+", pattern):
+        return re.match(rb"[\d.]", before) is None and re.match(rb"[\d.]", after) is None
+    return wide or len(pattern) >= 6 or not (before.isalnum() or after[:1].isalnum())

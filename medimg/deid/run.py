@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import csv
-import hashlib
+import io
 import json
-import logging
 import os
 import secrets
-import sys
+import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
 from pydicom import Dataset
 
 from medimg.deid import dicomfile, pixels
+from medimg.deid.dicomfile import RULES, package_text
 from medimg.deid.options import DeidOptions, Key
 from medimg.deid.profile import Treatment, stamp
-from medimg.deid.proof import NOBODY, Inventory, Verdict, Verifier
-from medimg.deid.report import DeidReport, hipaa_table
+from medimg.deid.proof import NOBODY, Inventory, Verifier
 from medimg.errors import DeidentifyError
 from medimg.progress import tqdm
-from medimg.storage import atomic_write, sha256
+from medimg.storage import atomic_write
 
-logger = logging.getLogger(__name__)
 REPORTS = ("report.json", "report.html")
-SHOWN = ("number", "status", "reason", "output", "look_at", "pixels")
-COLUMNS = ("number", "input", "status", "reason", "output", "sha256", "key", "details")
-DETAILS = ("pixels", "done", "unaccounted")
+COLUMNS = ["number", "input", "status", "reason", "output"]
+SHOWN = ["number", "status", "reason", "output", "look_at", "pixels"]
 
 
 @dataclass
@@ -42,26 +40,190 @@ class InputFile:
     number: int
     path: Path
     input: str
-    status: str = "planned"
     reason: str = ""
+    status: str = "planned"
     output: str = ""
-    sha256: str = ""
-    key: str = ""
     identity: str = ""
     look_at: list[str] = field(default_factory=list)
     pixels: list[str] = field(default_factory=list)
-    done: dict[str, int] = field(default_factory=dict)
-    unaccounted: dict[str, int] = field(default_factory=dict)
+    done: Counter[str] = field(default_factory=Counter)
+    unaccounted: Counter[str] = field(default_factory=Counter)
+    leaks: Counter[Any] = field(default_factory=Counter)
+    accepted: Counter[Any] = field(default_factory=Counter)
 
-    def refuse(self, reason: str) -> None:
-        """Note that the file is not copied, and why."""
-        self.status, self.reason, self.output = "refused", reason, ""
+    @contextmanager
+    def treated(self, how: str) -> Iterator[None]:
+        """Refuse the file, and go on, when it cannot be treated."""
+        try:
+            with dicomfile.refusing(f"cannot be {how}"):
+                yield
+        except dicomfile.RefusedError as refusal:
+            self.reason, self.status, self.output = str(refusal), "refused", ""
+
+
+def hipaa_table(
+    options: DeidOptions, counts: Mapping[str, int], found: Mapping[str, int], *, legible: bool
+) -> pd.DataFrame:
+    """Return a row for each identifier of 45 CFR 164.514(b)(2)(i).
+
+    Parameters
+    ----------
+    options : DeidOptions
+        What was retained.
+    counts, found : mapping
+        By kind: distinct values of the input that were searched for, and hits without explanation.
+    legible : bool
+        Whether the pixels of some output may show text, which can be any identifier.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``number, identifier, in_dicom, done, values_in_input, found, settled,
+        cannot_know``; ``settled`` is "yes", "in the header" (a person must still read the pixels),
+        "no" or "a person decides".
+
+    References
+    ----------
+    .. [1] 45 CFR 164.514(b)(2)(i)(A) to (R).
+
+    Examples
+    --------
+    >>> table = hipaa_table(DeidOptions(), {"patient name": 3}, {}, legible=False)
+    >>> len(table), int(table.values_in_input[0]), table.settled[0]
+    (18, 3, 'yes')
+    """
+    header, texts = "in the header" if legible else "yes", RULES["hipaa"]
+    kept = {"dates": options.retain_dates, "ages": options.retain_characteristics,
+            "device": options.retain_device}  # fmt: skip
+    words = {name: texts[name][holds] for name, holds in kept.items()}
+    settled = {"yes": "yes", "person": "a person decides", "header": header}
+    settled |= {name: "no" if holds else header for name, holds in kept.items()}
+    table = pd.read_csv(io.StringIO(package_text("hipaa.csv")), keep_default_na=False)
+    kinds = table.pop("kinds").str.split("|")
+    table.insert(0, "number", range(1, len(table) + 1))
+    table["done"] = [text.format(**words) for text in table["done"]]
+    for at, (name, by_kind) in enumerate((("values_in_input", counts), ("found", found)), 4):
+        table.insert(at, name, [sum(by_kind.get(kind, 0) for kind in row) for row in kinds])
+    table["settled"] = table["settled"].map(settled).where(table["found"] == 0, "no")
+    return table
+
+
+@dataclass(frozen=True)
+class DeidReport:
+    """The outcome of a de-identification; holds no value of the input.
+
+    Attributes
+    ----------
+    options : DeidOptions
+        What was asked for.
+    files : DataFrame
+        A row per input file: ``number, status, reason, output, look_at, pixels``.
+        ``status`` is "written", "kept" (done by an earlier run), "refused" or "leaking".
+    leaks : DataFrame
+        ``output, kind, element, count``: identifiers of the input found in what was to be written.
+        Such copies are not in the output folder.
+    unaccounted : DataFrame
+        ``element, files, bytes``: what copies hold that a program cannot account for.
+    accepted : DataFrame
+        ``kind, element, reason, files, count``: hits that are no leak, and why.
+    searched : DataFrame
+        ``kind, searched, not_searched``: distinct values searched for; values left out.
+    done : DataFrame
+        ``what, files, count``: elements treated.
+    hipaa : DataFrame
+        The 18 identifiers, see `hipaa_table`.
+    """
+
+    options: DeidOptions
+    files: pd.DataFrame
+    leaks: pd.DataFrame
+    unaccounted: pd.DataFrame
+    accepted: pd.DataFrame
+    searched: pd.DataFrame
+    done: pd.DataFrame
+    hipaa: pd.DataFrame
+
+    @classmethod
+    def of(cls, options: DeidOptions, files: list[InputFile], inventory: Inventory) -> DeidReport:
+        """Return the report on treated files and on what was searched for."""
+        leaks = [(file.output, *what, n) for file in files for what, n in file.leaks.items()]
+        counts, missed = Counter(kind for kind, _ in inventory.found), inventory.unsearched
+        searched = [(kind, counts[kind], missed[kind]) for kind in sorted(counts | missed)]
+        legible = any("text: " in " ".join(file.look_at) for file in files if file.output)
+        return cls(
+            options,
+            pd.DataFrame([vars(file) for file in files], columns=SHOWN),
+            pd.DataFrame(leaks, columns=["output", "kind", "element", "count"]),
+            _summed((file.unaccounted for file in files), "element", "bytes"),
+            _summed((file.accepted for file in files), "kind", "element", "reason", "count"),
+            pd.DataFrame(searched, columns=["kind", "searched", "not_searched"]),
+            _summed((file.done for file in files), "what", "count"),
+            hipaa_table(options, counts, Counter(leak[1] for leak in leaks), legible=legible),
+        )
 
     @property
-    def row(self) -> list[object]:
-        """The file's row of the private table."""
-        details = json.dumps({name: getattr(self, name) for name in DETAILS})
-        return [*(getattr(self, name) for name in COLUMNS[:-1]), details]
+    def ok(self) -> bool:
+        """Whether no identifier was found in any copy."""
+        return len(self.leaks) == 0
+
+    @property
+    def look_at(self) -> pd.DataFrame:
+        """A row for each reason to look at pixels: ``reason, files``."""
+        reasons = self.files.loc[self.files["output"] != "", "look_at"].explode().dropna()
+        counts = reasons.value_counts().sort_index()
+        return counts.rename_axis("reason").reset_index(name="files")
+
+    def summary(self) -> str:
+        """Return the outcome in one line."""
+        status = Counter(self.files["status"])
+        flagged = int((self.files["look_at"].map(len).gt(0) & (self.files["output"] != "")).sum())
+        known, odd = int(self.searched["searched"].sum()), self.unaccounted
+        proof = f"none of {known} known identifiers found in their bytes"
+        if len(odd):
+            proof = f"no hit for {known} known identifiers, but {int(odd['bytes'].sum())} bytes in "
+            proof += f"{len(odd)} elements could not be accounted for: a person must read them"
+        if not self.ok:
+            proof = f"IDENTIFIERS FOUND in {self.leaks['output'].nunique()} copies, not written"
+        return (
+            f"{status['written'] + status['kept']} of {len(self.files)} files de-identified "
+            f"({status['kept']} by an earlier run), {status['refused']} refused and not copied; "
+            f"{proof}; a person must look at {flagged}."
+        )
+
+    def __repr__(self) -> str:
+        return f"DeidReport({self.summary()})"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as ``.json`` or ``.html``, after the path's suffix.
+
+        Raises
+        ------
+        ValueError
+            For another suffix.
+        """
+        suffix = Path(path).suffix
+        if suffix not in (".json", ".html"):
+            raise ValueError(f'A report is saved as .json or .html, not "{suffix}".')
+        with atomic_write(path, "w") as file:
+            file.write(self._json() if suffix == ".json" else self._html())
+
+    def _json(self) -> str:
+        names = [*(one.name for one in fields(self) if one.name != "options"), "look_at"]
+        tables = {name: getattr(self, name).to_dict(orient="records") for name in names}
+        head = {"ok": self.ok, "summary": self.summary(), "codes": list(self.options.codes)}
+        return json.dumps({**head, **tables}, indent=1, default=int)
+
+    def _html(self) -> str:
+        page = jinja2.Environment(autoescape=True).from_string(package_text("report.html"))
+        return page.render(report=self, meanings=RULES["meanings"])
+
+
+def _summed(counts: Iterable[Counter[Any]], *names: str) -> pd.DataFrame:
+    """Return how many files hold each key, and the sum of its counts."""
+    pairs = [pair for one in counts for pair in one.items()]
+    rows = [(*(key if isinstance(key, tuple) else [key]), count) for key, count in pairs]
+    groups = pd.DataFrame(rows, columns=[*names]).groupby([*names[:-1]])[names[-1]]
+    return pd.DataFrame({"files": groups.size(), names[-1]: groups.sum()}).reset_index()
 
 
 def deidentify(
@@ -76,7 +238,7 @@ def deidentify(
     The Basic Application Confidentiality Profile of PS3.15 Annex E, with options, and beyond it: a
     copy holds numbers, words of the standard and samples of pixels, and nothing else. What cannot
     be cleaned or read is refused and not copied. The input is never written to. A run that was
-    stopped goes on when it is started again. Every byte of a copy is searched for every
+    stopped is started again; what it wrote is kept. Every byte of a copy is searched for every
     identifier of the whole input before it is written; a copy in which one is found is not written.
 
     ``<out_dir>`` gets ``<pseudonym>/<name>.dcm``, ``report.json`` and ``report.html``;
@@ -116,23 +278,19 @@ def deidentify(
     Traceback (most recent call last):
     medimg.errors.DeidentifyError: The input "no/folder" is not a folder; give one of DICOM files.
     """
-    source, target = _checked_folders(Path(in_dir), Path(out_dir))
-    options = options or DeidOptions()
+    source, target, private = _checked_folders(Path(in_dir), Path(out_dir))
     files = list(_listed(source))
     if not files:
         raise DeidentifyError(f'The input folder "{in_dir}" holds no file; give another.')
-    private = target.with_name(f"{target.name}.private")
-    with dicomfile.quietly(), _alone(private, target):
-        crosswalk, inventory = _Crosswalk(private, target, options), Inventory(options)
+    with dicomfile.quietly(), _alone(private):
+        run = _Run(target, private, options or DeidOptions())
         for file in _bar(files, "taking stock", progress):
-            _take_stock(file, crosswalk, inventory)
-        crosswalk.begin(files)
-        verifier, verdicts = Verifier(inventory), {}
+            run.take_stock(file)
+        run.note(files)
+        run.verifier = Verifier(run.inventory)
         for file in _bar(files, "de-identifying and proving", progress):
-            verdicts[file.number] = _one(file, crosswalk, verifier)
-            crosswalk.add(file)
-        report = _report(options, inventory, files, verdicts)
-        crosswalk.end(files, report)
+            run.copy(file)
+        report = run.end(files)
     if not report.ok:
         raise DeidentifyError(
             f"Identifiers of the input were found in {report.leaks['output'].nunique()} copies, "
@@ -141,156 +299,163 @@ def deidentify(
     return report
 
 
-def _checked_folders(source: Path, target: Path) -> tuple[Path, Path]:
-    """Return both folders resolved, links followed."""
+def _checked_folders(source: Path, target: Path) -> tuple[Path, Path, Path]:
+    """Return both folders resolved, links followed, and the private one."""
     if not source.is_dir():
         raise DeidentifyError(f'The input "{source}" is not a folder; give one of DICOM files.')
     source, target = source.resolve(), target.resolve()
+    private = target.with_name(f"{target.name}.private")
     if target.exists() and not target.is_dir():
         raise DeidentifyError(f'The output "{target}" is a file; give a folder.')
-    private = target.with_name(f"{target.name}.private")
-    within = {source, *source.parents} & {target, private} or source in target.parents
-    if within:
+    if {source, *source.parents} & {target, private} or source in target.parents:
         raise DeidentifyError(
             f'The output folder "{target}" is, holds or lies in the input folder, which would mix '
             "originals with copies; give a folder elsewhere."
         )
-    return source, target
+    return source, target, private
 
 
 def _listed(source: Path) -> Iterator[InputFile]:
-    """Yield every file below a folder, and as refused every folder that cannot be entered."""
+    """Yield every file below a folder, and as refused every folder that is not entered."""
+    closed: list[OSError] = []
     found: dict[Path, str] = {}
-
-    def closed(error: OSError) -> None:
-        found[Path(error.filename)] = "is a folder that cannot be opened"
-
-    for place, folders, names in os.walk(source, onerror=closed):
-        for path in (Path(place, name) for name in [*names, *folders]):
+    for place, folders, names in os.walk(source, onerror=closed.append):
+        for path in (Path(place, name) for name in [*folders, *names]):
             if path.is_symlink() and path.is_dir():
                 found[path] = "is a link to a folder, which is not followed"
-            elif path.name in names:
+            elif not path.is_dir():
                 found[path] = "" if path.is_file() else "is not an ordinary file"
+    found |= {Path(error.filename): "is a folder that cannot be opened" for error in closed}
     for number, path in enumerate(sorted(found), 1):
         name = path.relative_to(source).as_posix().encode("utf-8", "backslashreplace").decode()
-        file = InputFile(number, path, name)
-        if found[path]:
-            file.refuse(found[path])
-        yield file
+        yield InputFile(number, path, name, found[path], "refused" if found[path] else "planned")
 
 
 @contextmanager
-def _alone(private: Path, target: Path) -> Iterator[None]:
+def _alone(private: Path) -> Iterator[None]:
     """Hold a lock on the private folder, which a killed process gives up as well."""
-    if not private.exists() and target.exists() and any(target.iterdir()):
-        raise _foreign(target)
     private.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(private / "lock", "a", encoding="utf-8") as file:
+    with closing(sqlite3.connect(private / "lock", timeout=0)) as lock:  # works on every system
         try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
             raise DeidentifyError(
-                f'Another run is at work on "{target}"; wait for its end, or give another folder.'
+                f'Another run is at work in "{private}"; wait for its end, or give another folder.'
             ) from None
         yield
 
 
-def _foreign(target: Path) -> DeidentifyError:
-    return DeidentifyError(
-        f'The output folder "{target}" holds files from elsewhere, which cannot be vouched for; '
-        "move them away or give another folder."
-    )
+def _bar(files: list[InputFile], title: str, progress: bool) -> Iterable[InputFile]:
+    """Return the files that are not refused yet, if wanted with a progress bar."""
+    left = [file for file in files if not file.reason]
+    return tqdm(left, desc=title) if progress else left
 
 
-class _Crosswalk:
-    """The private folder: the secret, and ``files.csv``, which says which file became which.
+class _Run:
+    """A run on an output and its private folder: the secret, and which file became which.
 
-    A row is added for each finished file, so that a stopped run goes on where it was. Nothing
-    that no row names is ever removed from the output.
+    Pseudonyms and names follow from the secret, so that a stopped run writes the same files when it
+    is started again. ``files.csv`` names an output before it is written: nothing else is removed.
     """
 
-    def __init__(self, folder: Path, target: Path, options: DeidOptions) -> None:
-        self.folder, self.target, self.options = folder, target, options
-        for left in folder.glob(".part.*"):  # of a run that was killed while it wrote
-            left.unlink()
-        self.key = Key(self._secret(options.secret))
-        self._path, self.rows = folder / "files.csv", dict[str, dict[str, str]]()
-        if self._path.exists():
-            with open(self._path, encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    if row["output"] and row["details"]:  # a torn last row has none
-                        self.rows[row["output"]] = row
+    verifier: Verifier
 
-    def _secret(self, given: str | None) -> str:
-        path, mark = self.folder / "secret.key", self.folder / "secret.check"
-        if given is not None:
-            path.unlink(missing_ok=True)  # the caller keeps it; a second copy would only be a risk
-        elif not path.exists():
-            self.write(path, secrets.token_hex(32).encode())
-        given = path.read_text(encoding="utf-8") if given is None else given
-        check = Key(given).letters("check", "", 20)
-        if mark.exists() and mark.read_text(encoding="utf-8") != check:
-            raise DeidentifyError(
-                f'The folder "{self.folder}" was made with another secret, so that pseudonyms '
-                "would not match; give that secret, or a new output folder."
-            )
-        self.write(mark, check.encode())
-        return given
+    def __init__(self, target: Path, private: Path, options: DeidOptions) -> None:
+        self.target, self.private, self.options = target, private, options
+        self.inventory, self.ours = Inventory(options), set(REPORTS)
+        for left in private.glob(".part.*"):  # of a run that was killed while it wrote
+            left.unlink()
+        with suppress(FileNotFoundError), open(private / "files.csv", encoding="utf-8") as file:
+            self.ours |= {row["output"] for row in csv.DictReader(file) if row["output"]}
+        for path in target.rglob("*"):
+            name = path.relative_to(target)
+            strange = path.is_symlink() or not (path.is_dir() or name.as_posix() in self.ours)
+            if strange and not any(part.startswith(".") for part in name.parts):
+                raise DeidentifyError(
+                    f'The output folder "{target}" holds files from elsewhere, which cannot be '
+                    "vouched for; move them away or give another folder."
+                )
+        target.mkdir(exist_ok=True)
+        self.key = self._key(options.secret)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write a file here and then move it, so that the output never holds half of one."""
-        part = self.folder / "part"
+        """Write a file in private and then move it, so that the output never holds half of one."""
+        part = self.private / "part"
         with atomic_write(part) as file:
             file.write(data)
-        os.chmod(part, 0o600 if path.parent == self.folder else part.stat().st_mode)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(part, path)
+        if path.parent == self.private:
+            part.chmod(0o600)
+        path.parent.mkdir(exist_ok=True)
+        part.replace(path)
 
-    def begin(self, files: list[InputFile]) -> None:
-        """Stop when the output holds what no run of ours would write; note what is planned."""
-        ours = {file.output for file in files} | set(self.rows) | set(REPORTS)
-        for place, folders, names in os.walk(self.target):
-            folders[:] = [one for one in folders if not one.startswith(".")]
-            for path in (Path(place, name) for name in [*folders, *names]):
-                name = path.relative_to(self.target).as_posix()
-                strange = path.is_symlink() or (path.name in names and name not in ours)
-                if strange and not path.name.startswith("."):
-                    raise _foreign(self.target)
-        self.target.mkdir(parents=True, exist_ok=True)
-        self._table(*([row[name] for name in COLUMNS] for row in self.rows.values()),
-                    *(file.row for file in files if file.output not in self.rows))  # fmt: skip
+    def _key(self, secret: str | None) -> Key:
+        """Return the key of the given secret, or of one that is drawn once and kept."""
+        kept, mark = self.private / "secret.key", self.private / "secret.check"
+        if secret is None and not kept.exists():
+            self.write(kept, secrets.token_hex(32).encode())
+        key = Key(kept.read_text(encoding="utf-8") if secret is None else secret)
+        check = key.letters("check", "", 20).encode()
+        if mark.exists() and mark.read_bytes() != check:
+            raise DeidentifyError(
+                f'The folder "{self.private}" was made with another secret, so that pseudonyms '
+                "would not match; give that secret, or a new output folder."
+            )
+        if secret is not None:
+            kept.unlink(missing_ok=True)  # the caller keeps it; a second copy would only be a risk
+        self.write(mark, check)
+        return key
 
-    def _table(self, *rows: Iterable[object]) -> None:
-        with open(self.folder / "part", "w", encoding="utf-8", newline="") as out:
-            csv.writer(out).writerows([COLUMNS, *rows])
-        self.write(self._path, (self.folder / "part").read_bytes())
+    def take_stock(self, file: InputFile) -> None:
+        """Give a file its names and add its identifiers; refuse it when it cannot be read."""
+        with file.treated("read"):
+            dataset = dicomfile.read(file.path)
+            file.identity = _identity(dataset)
+            self.inventory.add(dataset, days=self.key.days(file.identity))
+            file.look_at = pixels.risks(dataset)
+            own = f"{file.input}\0{dataset.get('SOPInstanceUID', '')}"
+            name = self.key.letters("name", own, 16)
+            file.output = f"{self.key.patient(file.identity)}/{name}.dcm"
 
-    def add(self, file: InputFile) -> None:
-        """Append the row of a finished file."""
-        with open(self._path, "a", encoding="utf-8", newline="") as out:
-            csv.writer(out).writerow(file.row)
+    def note(self, files: list[InputFile]) -> None:
+        """Write the table: outputs to come or done, then those that only earlier runs wrote."""
+        earlier = sorted(self.ours - {file.output for file in files} - {*REPORTS})
+        rows = [*map(vars, files), *({"output": name} for name in earlier)]
+        table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
+        self.write(self.private / "files.csv", table.to_csv(index=False).encode())
 
-    def end(self, files: list[InputFile], report: DeidReport) -> None:
-        """Remove copies whose input is gone, write the reports, and the table in order."""
-        for name in set(self.rows) - {f.output for f in files if f.status in ("written", "kept")}:
-            (self.target / name).unlink(missing_ok=True)
+    def copy(self, file: InputFile) -> None:
+        """De-identify a file in memory, prove the copy, and write it when it is not there yet."""
+        with file.treated("de-identified"):
+            dataset = dicomfile.read(file.path)
+            pixels.refuse_what_cannot_be_cleaned(dataset)
+            file.pixels = pixels.clean(dataset, self.options.blank)
+            days, names = self.key.days(file.identity), self.verifier.names
+            treatment = Treatment(self.key, self.options, days, names, file.done, file.unaccounted)
+            treatment.run(dataset)
+            blanked = ["113101"] * any("box" in text for text in file.pixels)
+            codes = tuple(sorted([*self.options.codes, *blanked]))
+            stamp(dataset, pseudonym=self.key.patient(file.identity), codes=codes)
+            data, path = dicomfile.write(dataset), self.target / file.output
+            file.leaks, file.accepted = self.verifier.check(data, file.output)
+            same = path.is_file() and path.read_bytes() == data
+            file.status = "leaking" if file.leaks else "kept" if same else "written"
+        if file.status == "written":
+            self.write(path, data)
+
+    def end(self, files: list[InputFile]) -> DeidReport:
+        """Remove copies whose input is gone; write reports and the table; return the report."""
+        done = {file.output for file in files if file.status in ("written", "kept")}
+        for path in (self.target / name for name in self.ours - done - {*REPORTS}):
+            path.unlink(missing_ok=True)
             with suppress(OSError):  # not empty
-                (self.target / name).parent.rmdir()
+                path.parent.rmdir()
+        report = DeidReport.of(self.options, files, self.inventory)
         for name in REPORTS:
-            report.save(self.folder / name)
-            os.replace(self.folder / name, self.target / name)
-        self._table(*(file.row for file in files))
-
-
-def _bar(files: list[InputFile], title: str, progress: bool) -> Iterable[InputFile]:
-    return tqdm(files, desc=title) if progress else files
+            report.save(self.private / name)
+            (self.private / name).replace(self.target / name)
+        self.ours.clear()
+        self.note(files)
+        return report
 
 
 def _identity(dataset: Dataset) -> str:
@@ -299,104 +464,9 @@ def _identity(dataset: Dataset) -> str:
     def told(*keywords: str) -> str:
         """Return values, case ignored; "" when the first stands for nobody."""
         values = [str(dataset.get(word, "") or "").strip().casefold() for word in keywords]
-        letters = "".join(letter for letter in values[0] if letter.isalnum())
+        letters = "".join(filter(str.isalnum, values[0]))
         return "\0".join(values) if len(set(letters)) > 1 and letters not in NOBODY else ""
 
     born = told("PatientBirthDate") and told("PatientName", "PatientBirthDate")
     study = dataset.get("StudyInstanceUID") or dataset.get("SOPInstanceUID", "")
     return f"{told('PatientID', 'IssuerOfPatientID') or born or study}"
-
-
-def _take_stock(file: InputFile, crosswalk: _Crosswalk, inventory: Inventory) -> None:
-    """Give a file its names and add its identifiers; refuse it when it cannot be read."""
-    key = crosswalk.key
-    try:
-        if file.status == "refused":
-            return
-        own = f"{file.input}\0{sha256(file.path)}"
-        dataset = dicomfile.read(file.path)
-        file.identity = _identity(dataset)
-        inventory.add(dataset, days=key.days(file.identity))
-        file.look_at = list(pixels.risks(dataset))
-    except dicomfile.RefusedError as refusal:
-        file.refuse(str(refusal))
-    except Exception as error:  # one bad file never stops a run; its message may quote a value
-        file.refuse(f"cannot be read ({type(error).__name__})")
-    else:
-        file.output = f"{key.patient(file.identity)}/{key.letters('name', own, 16)}.dcm"
-        file.key = key.letters("file", f"{own}\0{crosswalk.options.fingerprint}", 24)
-
-
-def _one(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> Verdict:
-    """Say what became of a file: done by an earlier run, written now, refused or leaking."""
-    if file.status == "refused":
-        return Verdict()
-    known, path = crosswalk.rows.get(file.output, {}), crosswalk.target / file.output
-    try:
-        if known.get("key") == file.key and path.is_file() and sha256(path) == known["sha256"]:
-            vars(file).update(json.loads(known["details"]), status="kept")
-            data = path.read_bytes()
-        else:
-            file.status, data = "written", _treated(file, crosswalk, verifier)
-        verdict = verifier.check(data, file.output)
-    except dicomfile.RefusedError as refusal:
-        file.refuse(str(refusal))
-        return Verdict()
-    except Exception as error:  # as above
-        logger.warning("file %d refused: %s", file.number, type(error).__name__)
-        file.refuse(f"cannot be de-identified ({type(error).__name__})")
-        return Verdict()
-    file.sha256 = hashlib.sha256(data).hexdigest()
-    if verdict.leaks:
-        file.status = "leaking"
-    elif file.status == "written":
-        crosswalk.write(path, data)
-    return verdict
-
-
-def _treated(file: InputFile, crosswalk: _Crosswalk, verifier: Verifier) -> bytes:
-    """De-identify one file in memory."""
-    options, key = crosswalk.options, crosswalk.key
-    dataset = dicomfile.read(file.path)
-    pixels.refuse_what_cannot_be_cleaned(dataset)
-    file.pixels = pixels.clean(dataset, options.blank)
-    treatment = Treatment(key, options, key.days(file.identity), verifier.names)
-    treatment.run(dataset)
-    codes = [*options.codes, *["113101"] * any("box" in text for text in file.pixels)]
-    stamp(dataset, pseudonym=key.patient(file.identity), codes=tuple(sorted(codes)))
-    file.done, file.unaccounted = dict(treatment.done), dict(treatment.unaccounted)
-    return dicomfile.write(dataset)
-
-
-def _report(
-    options: DeidOptions, inventory: Inventory, files: list[InputFile], verdicts: dict[int, Verdict]
-) -> DeidReport:
-    """Return the report, without a value of the input."""
-
-    def summed(counts: Iterable[Counter[Any] | dict[Any, int]], *names: str) -> pd.DataFrame:
-        """Return how many files hold each key, and the sum of its counts."""
-        total, held = Counter[Any](), Counter[Any]()
-        for one in counts:
-            total.update(one)
-            held.update(one.keys())
-        keys = sorted(total)
-        rows = [(*([key] if isinstance(key, str) else key), held[key], total[key]) for key in keys]
-        return pd.DataFrame(rows, columns=[*names])
-
-    leaks = [(file.output, *what, count) for file in files
-             for what, count in verdicts[file.number].leaks.items()]  # fmt: skip
-    counts, missed = Counter(kind for kind, _ in inventory.found), inventory.unsearched
-    found = Counter(kind for _, kind, _, _ in leaks)
-    rows = [(kind, counts[kind], missed[kind]) for kind in sorted(counts | missed)]
-    legible = any(pixels.may_show_text(file.look_at) for file in files if file.output)
-    accepted = [verdict.accepted for verdict in verdicts.values()]
-    return DeidReport(
-        options,
-        pd.DataFrame([[getattr(file, name) for name in SHOWN] for file in files], columns=[*SHOWN]),
-        pd.DataFrame(leaks, columns=["output", "kind", "element", "count"]),
-        summed([file.unaccounted for file in files], "element", "files", "bytes"),
-        summed(accepted, "kind", "element", "reason", "files", "count"),
-        pd.DataFrame(rows, columns=["kind", "searched", "not_searched"]),
-        summed([file.done for file in files], "what", "files", "count"),
-        hipaa_table(options, counts, found, legible=legible),
-    )
