@@ -24,6 +24,7 @@ SAMPLES = {
     "sample_ct": "ct/studies.csv",
     "sample_mr": "mr/studies.csv",
     "sample_retina": "retina/studies.csv",
+    "sample_covid": "covid/studies.csv",
 }
 KERMANY_URL = "https://data.mendeley.com/datasets/rscbjbr9sj/3"
 BRAIN_MRI_URL = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset"
@@ -65,10 +66,11 @@ def load(
     ----------
     name : str or path-like, optional
         ``"sample"`` (100 simulated chest radiographs), ``"sample_ct"``, ``"sample_mr"``,
-        ``"sample_retina"`` (180 photographs of eyes), ``"pneumoniamnist"`` (after ``python -m
-        medimg fetch pneumoniamnist``), ``"kermany"`` or ``"brain-mri"`` (folders that you bring),
-        or the path of a folder, a CSV study table or a MedMNIST ``.npz``. Defaults to the
-        environment variable ``MEDIMG_DATASET``, else ``"sample"``.
+        ``"sample_retina"`` (180 photographs of eyes), ``"sample_covid"`` (243 radiographs before
+        any hospital's display), ``"pneumoniamnist"`` (after ``python -m medimg fetch
+        pneumoniamnist``), ``"kermany"`` or ``"brain-mri"`` (folders that you bring), or the path
+        of a folder, a CSV study table or a MedMNIST ``.npz``. Defaults to the environment
+        variable ``MEDIMG_DATASET``, else ``"sample"``.
     root : path-like, optional
         Where real data lie; see :func:`data_root`.
     patient_pattern : str, optional
