@@ -100,8 +100,8 @@ print({place: values.shape for place, values in features.items()})
 # %% [markdown]
 # ## 4. The dial
 #
-# In spring 2020 films with COVID-19 came from wherever the epidemic was, and the others from older
-# archives. Our dial sets how strong such a tie is. At 0 label and hospital are independent. At 1 every
+# Many early training sets joined one source that had only films with COVID-19 to another that had none.
+# Our dial sets how strong such a tie is. At 0 label and hospital are independent. At 1 every
 # film with COVID-19 comes from *north* and every other film from *south*. *West* stays outside: it is
 # the external hospital, with one display for everybody.
 
@@ -171,8 +171,8 @@ print("internal AUC, dial at 1, above that at 0:", low.loc[1, "internal"] > valu
 print("AUC at west, dial at 1, below that at 0: ", high.loc[1, "west"] < value.loc[0, "west"])
 
 # %% [markdown]
-# The patients and their disease did not change. With every turn the internal result got better and the
-# model worse. Nobody who sees only the internal result can tell.
+# The patients and their disease did not change. The tighter the tie, the better the internal result, and
+# the worse the model elsewhere. Nobody who sees only the internal result can tell.
 #
 # ### Exercise: turn the dial
 #
@@ -278,7 +278,7 @@ plots.show(plots.plot_map_grid(pair, {"Grad-CAM": heat}, titles=titles),
 print("the display alone changes the diagnosis:", scores[0] > 0.5 > scores[1])
 
 # %% [markdown]
-# Both maps warm the body, as an honest one might: noise and sharpness lie everywhere, so no place gives
+# (There is no lesion here to outline.) Both maps warm the body, as an honest one might: noise and sharpness lie everywhere, so no place gives
 # them away. (A marker in a corner is easier to catch: [notebook 5](/notebooks/05_explain.ipynb).) The
 # **experiment** is clear: the score beside each film changes, and the patient did not.
 #
