@@ -62,11 +62,9 @@ pd.crosstab(studies["hospital"], studies["label"])
 # films **before** that step, so we write it ourselves.
 
 # %%
-DISPLAY = {  # contrast, sharpening, noise, black border, place and height of the lead marker
-    "north": (0.80, 0.6, 0.012, 0, (7, 7, 13)),
-    "south": (1.25, 0.0, 0.004, 5, (8, 146, 8)),
-    "west": (1.00, 0.3, 0.008, 3, (136, 8, 10)),
-}
+DISPLAY = {"north": (0.80, 0.6, 0.012, 0, (7, 7, 13)),  # contrast, sharpening, noise, border,
+           "south": (1.25, 0.0, 0.004, 5, (8, 146, 8)),  # then the lead marker: row, column, height
+           "west": (1.00, 0.3, 0.008, 3, (136, 8, 10))}
 
 
 def display_at(hospital, film, seed):
@@ -167,8 +165,8 @@ for name in curve:
 plots.show(ax.figure, alt="From dial 0 to 1 the internal AUC rises and that at west falls to 0.5.")
 
 # %% tags=["nbval-check-output"]
-print("internal AUC, dial at 1, above that at 0:", low.loc[1, "internal"] > value.loc[0, "internal"])
-print("AUC at west, dial at 1, below that at 0: ", high.loc[1, "west"] < value.loc[0, "west"])
+print("internal AUC, dial at 1 above dial at 0:", low.loc[1, "internal"] > value.loc[0, "internal"])
+print("AUC at west, dial at 1 below dial at 0: ", high.loc[1, "west"] < value.loc[0, "west"])
 
 # %% [markdown]
 # The patients and their disease did not change. The tighter the tie, the better the internal result, and
