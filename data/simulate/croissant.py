@@ -41,6 +41,7 @@ TASKS = (
     Task("ct", "ct/studies.csv", "Chest CT slices", "clear or consolidation"),
     Task("mr", "mr/studies.csv", "Head MR slices (T1)", "no lesion or lesion"),
     Task("retina", "retina/studies.csv", "Fundus photographs", "retinopathy grade 0 to 4"),
+    Task("covid", "covid/studies.csv", "COVID-19 radiographs", "normal, pneumonia or covid"),
 )
 FILE_SETS = {
     "png": ("image/png", "**/*.png"),

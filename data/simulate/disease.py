@@ -17,6 +17,7 @@ from simulate.volume import LOBES
 
 Float = npt.NDArray[np.float32]
 PATTERNS = ("lobar", "bronchopneumonia", "interstitial")
+GROUND_GLASS = "ground-glass"  # of the COVID-19 sample only
 PLACES = ("open", "retrocardiac", "subdiaphragmatic")
 
 
@@ -26,16 +27,16 @@ class Disease:
 
     Attributes
     ----------
-    pattern : {"lobar", "bronchopneumonia", "interstitial"}
+    pattern : {"lobar", "bronchopneumonia", "interstitial", "ground-glass"}
         How it spreads.
     lobe : str
-        The lobe where it begins (a name of `LOBES`); the interstitial pattern, in both lungs, asks
-        for none.
+        The lobe where it begins (a name of `LOBES`); the interstitial pattern and ground glass,
+        in both lungs, ask for none.
     severity : float
         0 (barely visible) to 1 (gross).
     place : {"open", "retrocardiac", "subdiaphragmatic"}
         Whether the focus lies in the open, behind the heart or under the dome of the diaphragm;
-        the interstitial pattern asks for none.
+        what lies in both lungs asks for none.
     seed : int
         Of its random shape.
     steady : float
@@ -196,6 +197,26 @@ def _interstitial(space: LungSpace, disease: Disease, rng: np.random.Generator) 
     return np.asarray((fine + knots * haze) * (0.95 + 0.75 * disease.severity) * space.lung)
 
 
+def _ground_glass(space: LungSpace, disease: Disease, rng: np.random.Generator) -> Float:
+    """Return hazy patches in both lungs, under the pleura of the flanks and mostly below."""
+    planes, rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in space.lung.shape)
+    outer = np.exp(-((space.depth / 0.35) ** 2)) * space.lung
+    likely = outer * np.abs(columns) ** 2 * np.exp(1.6 * rows)[:, None]
+    likely = likely * np.exp(-0.6 * planes)[:, None, None]  # more behind than in front
+    total = np.zeros(space.lung.shape, np.float32)
+    for number in range(int(8 + 12 * disease.severity)):
+        one_lung = np.cumsum(likely * (columns * (-1) ** number > 0))
+        drawn = np.searchsorted(one_lung, rng.random() * one_lung[-1])
+        centre = np.array(np.unravel_index(drawn, space.lung.shape), float)
+        radius = rng.uniform(14, 26 + 10 * disease.severity)
+        near = space.near(centre, 1.8 * radius)
+        far = space.distance(centre, near) + 4 * space.noise(14.0, rng)[near]
+        total[near] += rng.uniform(0.6, 1) * np.exp(-((np.maximum(far, 0) / radius) ** 4))
+    mottled = 1 + 0.4 * space.noise(6.0, rng) + 0.25 * space.noise(2.5, rng)
+    haze = np.clip(total, 0, 1.2) * mottled * (0.35 + 0.65 * outer)
+    return np.asarray(haze * (0.9 + 0.6 * disease.severity))
+
+
 def lesion(space: LungSpace, disease: Disease) -> Float:
     """Return the added attenuation per mm of a pneumonia.
 
@@ -216,12 +237,17 @@ def lesion(space: LungSpace, disease: Disease) -> Float:
     SimulationError
         When pattern, lobe, place or severity are none that exist.
     """
-    makers = {"lobar": _lobar, "bronchopneumonia": _patchy, "interstitial": _interstitial}
-    focal = disease.pattern != "interstitial"
+    makers = {
+        "lobar": _lobar,
+        "bronchopneumonia": _patchy,
+        "interstitial": _interstitial,
+        GROUND_GLASS: _ground_glass,
+    }
+    focal = disease.pattern in ("lobar", "bronchopneumonia")
     if disease.pattern not in makers or (focal and disease.place not in PLACES):
         raise SimulationError(
             f"no disease {disease.pattern!r} at {disease.place!r}: patterns are "
-            f"{', '.join(PATTERNS)}, places {', '.join(PLACES)}"
+            f"{', '.join(makers)}, places {', '.join(PLACES)}"
         )
     if (focal and disease.lobe not in LOBES) or not 0 <= disease.severity <= 1:
         raise SimulationError(

@@ -38,7 +38,7 @@ def settings(row: Mapping[str, Any], lungs: Edges = LUNGS) -> dict[str, Any]:
     pose = _lying(build, lungs, rng) if child else _standing(row, build, lungs, rng)
     disease = None
     shape_of_disease = int(rng.integers(2**31))
-    if row["label"] == "pneumonia":
+    if row["label"] != "normal":
         disease = Disease(
             str(row["pattern"]),
             str(row["lobe"]),

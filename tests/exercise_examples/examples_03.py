@@ -46,7 +46,7 @@ def last_of_equals(losses, patience):
 
 EXAMPLES = {
     "03-dummy": {
-        "context": {"ill": 12, "films": 400},
+        "context": {"positives": 12, "images": 400},
         "right": [[0.97, 0, 1], (388 / 400, 0.0, 1.0)],
         "wrong": [
             ([0.97, 1, 0], "wrong way round"),

@@ -39,7 +39,7 @@ def bayes_with_specificity(prevalence, sensitivity, specificity):
 
 EXAMPLES = {
     "04-sensitivity": {
-        "context": {"y_true": Y_TRUE, "called_ill": CALLED},
+        "context": {"y_true": Y_TRUE, "called_positive": CALLED},
         "right": [0.75, 3 / 4],
         "wrong": [
             (0.6, "That is the PPV"),

