@@ -94,10 +94,7 @@ def cross_validate(
     >>> cross_validate(lambda learn, judge: x[judge] - x[learn].mean(), y, np.arange(4), folds=2)
     array([-2.5, -1.5,  1.5,  2.5])
     """
-    found: NDArray[np.float64] | None = None
-    for learn, judge in patient_folds(labels, patients, folds=folds, seed=seed):
-        part = np.asarray(score(learn, judge))
-        if found is None:
-            found = np.empty((len(labels), *part.shape[1:]))
-        found[judge] = part
-    return np.empty(0) if found is None else found
+    parts = patient_folds(labels, patients, folds=folds, seed=seed)
+    found = np.concatenate([score(learn, judge) for learn, judge in parts], dtype=np.float64)
+    judged = np.concatenate([judge for _, judge in parts])
+    return found[np.argsort(judged)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from medimg.augment import check_images
 from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
@@ -37,14 +38,10 @@ def check_trainable(
     Raises
     ------
     TrainingError
-        For images of wrong shape or type, labels beyond the classes, one class only, two sets of
-        different sizes or classes, a patient who is in both, or classes that the model was not
-        built with.
+        For images that the network cannot take, one class only, classes that the model was not
+        built with, two sets of different sizes or classes, or a patient who is in both.
     """
-    for name, part in (("training", train), ("validation", val)):
-        if part is not None:
-            check_images(model, part.images, name)
-            _check_labels(part, name)
+    check_channels(model, train.images)
     named, classes = model.classes != unnamed(model.num_classes), tuple(train.classes)
     if len(classes) != model.num_classes or (named and model.classes != classes):
         raise TrainingError(
@@ -53,70 +50,27 @@ def check_trainable(
         )
     if len(present := np.unique(train.labels)) < 2:
         raise TrainingError(
-            f"all {len(train)} training images are of class {classes[present[0]]!r}; training "
-            "needs images of at least two classes"
+            f"all {len(train)} training images are of class "
+            f"{', '.join(classes[k] for k in present)!r}; training needs images of at least two "
+            "classes"
         )
-    if val is not None:
-        _check_apart(train, val)
-        if monitor == "auc" and len(np.unique(val.labels)) < 2:
-            raise TrainingError(
-                f"all {len(val)} validation images are of one class, so there is no AUC to watch; "
-                "add images of another class or give monitor='loss'"
-            )
-
-
-def check_images(model: MedicalNet, images: NDArray[Any], name: str = "given") -> None:
-    """Refuse images that a network cannot take.
-
-    Parameters
-    ----------
-    model : MedicalNet
-        Its ``channels`` count.
-    images : ndarray
-        Should be uint8 (N, H, W), or (N, H, W, 3) for a network with three channels.
-    name : str
-        What they are called in the error.
-
-    Raises
-    ------
-    TrainingError
-        When they are something else.
-    """
-    shape = np.shape(images)
-    if images.dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)):
-        raise TrainingError(
-            f"the {name} images are {images.dtype} {shape}; expected uint8 (N, H, W) or "
-            "(N, H, W, 3), as decode() makes them"
-        )
-    if len(shape) == 4 and getattr(model, "channels", 3) == 1:
-        raise TrainingError(
-            f"the {name} images are in colour {shape}, and the network is for grey ones; build it "
-            "with channels=3, or decode in grey"
-        )
-
-
-def _check_labels(part: ImageSet, name: str) -> None:
-    count, labels = len(part.classes), part.labels
-    fits = len(labels) == len(part.images) > 0 and labels.min() >= 0 and labels.max() < count
-    if not fits:
-        raise TrainingError(
-            f"the {name} set has {len(part.images)} images and {len(labels)} labels; expected one "
-            f"label per image, a number from 0 to {count - 1}, and more than none"
-        )
-
-
-def _check_apart(train: ImageSet, val: ImageSet) -> None:
-    """Refuse two sets of different sizes or classes, or with a patient in common."""
+    if val is None:
+        return
     if val.images.shape[1:] != train.images.shape[1:]:
         raise TrainingError(
             f"the validation images are {val.images.shape[1:]} and the training images "
             f"{train.images.shape[1:]} (height, width); decode both at one size"
         )
-    if tuple(train.classes) != tuple(val.classes):
+    if tuple(val.classes) != classes:
         raise TrainingError(
-            f"the training classes are {', '.join(train.classes)} and the validation classes "
+            f"the training classes are {', '.join(classes)} and the validation classes "
             f"{', '.join(val.classes)}, so that one number means two things; decode both from "
             "one table, or give decode() the classes"
+        )
+    if len(np.unique(val.labels)) < (needed := 2 if monitor == "auc" else 1):
+        raise TrainingError(
+            f"the {len(val)} validation images are of fewer than {needed} classes, too few for "
+            f"monitor={monitor!r}; add images of another class or give monitor='loss'"
         )
     both = np.intersect1d(np.asarray(train.patients, str), np.asarray(val.patients, str))
     if len(both):
@@ -124,6 +78,21 @@ def _check_apart(train: ImageSet, val: ImageSet) -> None:
             f"patient {str(both[0])!r} is in the training and in the validation set "
             f"({len(both)} in all), so validation would not be of unseen patients; split with "
             "split_by_patient"
+        )
+
+
+def check_channels(model: MedicalNet, images: NDArray[Any]) -> None:
+    """Refuse images that are not uint8 (N, H, W), or (N, H, W, 3) for three channels.
+
+    Raises
+    ------
+    TrainingError
+        When they are something else.
+    """
+    if check_images(images).ndim == 4 and getattr(model, "channels", 3) == 1:
+        raise TrainingError(
+            f"the images are in colour {images.shape}, and the network is for grey ones; build it "
+            "with channels=3, or decode in grey"
         )
 
 
@@ -173,11 +142,8 @@ def epoch_order(
     if sampler is None:
         return rng.permutation(len(labels))
     classes = np.unique(labels)
-    share = -(-len(labels) // len(classes))
-    rows = []
-    for value in classes:
-        members = rng.permutation(np.flatnonzero(labels == value))
-        rows.append(np.resize(members, share))  # repeats from the start once all were drawn
+    share = -(-len(labels) // len(classes))  # resize repeats from the start once all were drawn
+    rows = [np.resize(rng.permutation(np.flatnonzero(labels == k)), share) for k in classes]
     return rng.permutation(np.concatenate(rows))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,8 +58,9 @@ def process_group() -> Iterator[None]:
     if _number("WORLD_SIZE", "1") < 2 or distributed.is_initialized():
         yield
         return
-    gpu = torch.cuda.is_available()
-    if gpu:
+    if sys.platform == "win32":  # torch is built without libuv there, but some versions ask for it
+        os.environ.setdefault("USE_LIBUV", "0")
+    if gpu := torch.cuda.is_available():
         torch.cuda.set_device(_number("LOCAL_RANK", "0"))
     distributed.init_process_group("nccl" if gpu else "gloo")
     try:
@@ -77,12 +79,9 @@ def _number(name: str, default: str) -> int:
     return int(text)
 
 
-def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+def wrap(model: nn.Module) -> nn.Module:
     """Return the network whose backward pass averages gradients over all processes."""
-    if world()[1] == 1:
-        return model
-    ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids)
+    return model if world()[1] == 1 else DistributedDataParallel(model)
 
 
 @torch.no_grad()
@@ -117,13 +116,3 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     for rank, part in enumerate(parts):
         whole[rank::size] = torch.from_numpy(part)
     return whole
-
-
-def total_of(value: float) -> float:
-    """Return the sum of a number over all processes."""
-    if world()[1] == 1:
-        return value
-    device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-    tensor = torch.tensor(value, dtype=torch.float64, device=device)
-    distributed.all_reduce(tensor)
-    return float(tensor)

@@ -143,10 +143,10 @@ def extract_features(
         raise TrainingError(f"kind is {kind!r}; choose 'pooled' or 'map'")
     path, precision = None, precision or pick_precision(pick_device())
     if cache is not None:
-        made_of = (fingerprint(images), _weights_sum(model), kind, precision.name)
-        path = (
-            Path(cache) / f"features-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}.npy"
-        )
+        weights = [t.numpy(force=True) for t in model.backbone.state_dict().values()]
+        sums = [fingerprint(array) for array in (images, *map(np.atleast_1d, weights))]
+        made_of = hashlib.sha256(repr((sums, kind, precision.name)).encode())
+        path = Path(cache) / f"features-{made_of.hexdigest()[:16]}.npy"
         if (kept := _kept_features(path, len(images))) is not None:
             return kept
     features = run_model(
@@ -160,25 +160,16 @@ def extract_features(
 
 def _kept_features(path: Path, count: int) -> NDArray[np.float32] | None:
     """Return the features in a cache file; None when there is none, or it is damaged."""
-    if not path.exists():
-        return None
     try:
         features: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         if features.dtype != np.float32 or len(features) != count:
             raise ValueError(f"it holds {features.dtype} {features.shape}")
+    except FileNotFoundError:
+        return None
     except (ValueError, OSError, EOFError, TypeError, SyntaxError) as error:
         log.warning("%s is damaged (%s), so the features are computed again", path, error)
         return None
-    log.info("frozen features of %d images from %s", count, path)
     return cast("NDArray[np.float32]", features)
-
-
-def _weights_sum(model: MedicalNet) -> str:
-    digest = hashlib.sha256()
-    for part in model.stages().values():
-        for tensor in part.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -202,9 +193,8 @@ class Probe:
 
     def load_into(self, head: Any) -> None:
         """Give a linear head these weights."""
-        with torch.no_grad():
-            head.linear.weight.copy_(torch.from_numpy(self.weight))
-            head.linear.bias.copy_(torch.from_numpy(self.bias))
+        weight, bias = torch.from_numpy(self.weight), torch.from_numpy(self.bias)
+        head.linear.load_state_dict({"weight": weight, "bias": bias})
 
 
 def linear_probe(
@@ -249,14 +239,27 @@ def linear_probe(
     [0, 0, 1, 1]
     """
     labels, wide = np.asarray(labels), np.asarray(features, dtype=np.float64)
-    present = _check_probe(wide, labels, num_classes, C)
+    if wide.ndim != 2 or labels.shape != wide.shape[:1] or not np.isfinite(wide).all():
+        raise TrainingError(
+            f"features {wide.shape} and labels {labels.shape} cannot be fitted; expected finite "
+            "numbers (N, D) and whole numbers (N,)"
+        )
+    if not C > 0:
+        raise TrainingError(f"C is {C}; give a number above 0")
+    present = np.unique(labels)
+    whole = labels.dtype.kind in "iu" and len(present) > 1
+    if not whole or present[0] < 0 or present[-1] >= num_classes:
+        raise TrainingError(
+            f"the labels are {', '.join(map(str, present[:5]))}; expected two or more of the whole "
+            f"numbers from 0 to {num_classes - 1} (num_classes={num_classes})"
+        )
     centre, spread = wide.mean(axis=0), wide.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    make: Any = LogisticRegression
     weighting: Any = class_weights
-    if class_weights is not None and not isinstance(class_weights, str):
+    if not isinstance(class_weights, str | None):
         each = cast("Tensor", weights_of(labels, num_classes, tuple(class_weights)))
         weighting = {k: float(each[k]) for k in present}
+    make: Any = LogisticRegression
     regression = make(C=C, max_iter=2000, tol=1e-6, class_weight=weighting)
     regression.fit((wide - centre) / spread, labels)
     coefficients, intercepts = regression.coef_, regression.intercept_
@@ -268,24 +271,3 @@ def linear_probe(
     weight[present] = coefficients / spread
     bias[present] = intercepts - (coefficients / spread) @ centre
     return Probe(weight, bias)
-
-
-def _check_probe(
-    features: NDArray[Any], labels: NDArray[Any], classes: int, C: float
-) -> NDArray[np.int64]:
-    """Return the classes that are present, or refuse what no regression can be fitted to."""
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not np.isfinite(features).all():
-        raise TrainingError(
-            f"features {features.shape} and labels {labels.shape} cannot be fitted; expected "
-            "finite numbers (N, D) and whole numbers (N,)"
-        )
-    if not C > 0:
-        raise TrainingError(f"C is {C}; give a number above 0")
-    present = np.unique(labels)
-    whole = np.issubdtype(labels.dtype, np.integer) and len(present) > 1
-    if not whole or present[0] < 0 or present[-1] >= classes:
-        raise TrainingError(
-            f"the labels are {', '.join(map(str, present[:5]))}; expected two or more of the whole "
-            f"numbers from 0 to {classes - 1} (num_classes={classes})"
-        )
-    return present

@@ -21,7 +21,7 @@ from medimg.metrics import Predictions
 from medimg.models import MedicalNet
 from medimg.progress import tqdm
 from medimg.runtime import Precision, pick_device, pick_precision
-from medimg.training.data import Batches, check_images
+from medimg.training.data import Batches, check_channels
 from medimg.training.distributed import gather_rows, is_main, world
 from medimg.training.speed import autocast, fold
 
@@ -79,10 +79,9 @@ def run_model(
         raise TrainingError(f"output is {output!r}; choose one of {', '.join(names)}")
     pictures = images.dtype == np.uint8  # features are no pictures: not in [0, 1], no views
     if pictures:
-        check_images(cast("MedicalNet", model), images)
+        check_channels(cast("MedicalNet", model), images)
     device = pick_device()
-    precision = pick_precision(device) if precision is None else precision
-    batch_size = BATCH[device.type] if batch_size is None else batch_size
+    precision, batch_size = precision or pick_precision(device), batch_size or BATCH[device.type]
     call = getattr(fold(model, device, precision), names[output])
     batches, views = Batches(images, device), VIEWS if tta and pictures else VIEWS[:1]
     rank, processes = world() if shared else (0, 1)
@@ -95,9 +94,8 @@ def run_model(
             batch = batches(rows[start : start + batch_size])  # (B, 1 or 3, H, W), or features
             total = torch.zeros(())
             for degrees, zoom in views:
-                seen = batch
-                if pictures:
-                    seen = apply(batch, fixed_view(len(batch), degrees=degrees, zoom=zoom))
+                view = fixed_view(len(batch), degrees=degrees, zoom=zoom)
+                seen = apply(batch, view) if pictures else batch
                 with autocast(device, precision):
                     total = total + call(seen).float().cpu() / len(views)
             found.append(total)
