@@ -1,13 +1,16 @@
-"""From image sets to batches on the device: what is refused, order, fingerprint."""
+"""From image sets to batches on the device: what is refused, order, folds by patient."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,7 +21,7 @@ from medimg.models import MedicalNet
 from medimg.models.network import unnamed
 from medimg.runtime import mix
 
-Indices = NDArray[np.int64]
+Rows = NDArray[np.int64]
 
 
 def check_trainable(
@@ -115,7 +118,7 @@ def fingerprint(images: NDArray[Any], labels: NDArray[Any] | None = None) -> str
 
 def epoch_order(
     labels: NDArray[np.integer[Any]], epoch: int, *, seed: int, sampler: str | None = None
-) -> Indices:
+) -> Rows:
     """Return the rows of an epoch in their order: the same for the same seed and epoch.
 
     Parameters
@@ -147,7 +150,7 @@ def epoch_order(
     return rng.permutation(np.concatenate(rows))
 
 
-def split_batches(order: Indices, batch_size: int) -> list[Indices]:
+def split_batches(order: Rows, batch_size: int) -> list[Rows]:
     """Cut an order into batches of nearly one size, none larger than ``batch_size``.
 
     Examples
@@ -156,6 +159,87 @@ def split_batches(order: Indices, batch_size: int) -> list[Indices]:
     [22, 22, 21]
     """
     return np.array_split(order, -(-len(order) // batch_size))
+
+
+def patient_folds(
+    labels: NDArray[Any], patients: NDArray[Any], *, folds: int = 5, seed: int = 0
+) -> list[tuple[Rows, Rows]]:
+    """Deal the patients out into parts, each with about the same share of each class.
+
+    Parameters
+    ----------
+    labels : ndarray
+        int64 (N,).
+    patients : ndarray
+        (N,) names: images of one patient never part.
+    folds : int
+        Number of parts; 2 or more.
+    seed : int
+        Seed for the shuffling.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        For each part the rows to learn from and the rows to judge.
+
+    Raises
+    ------
+    TrainingError
+        When a class has fewer patients than there are parts.
+
+    Examples
+    --------
+    >>> labels, patients = np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "d"])
+    >>> [judge.tolist() for _, judge in patient_folds(labels, patients, folds=2)]
+    [[1, 2], [0, 3]]
+    """
+    if folds < 2:
+        raise TrainingError(f"folds is {folds}; give 2 or more")
+    pairs = pd.DataFrame({"label": labels, "patient": patients})
+    fewest = int(pairs.groupby("label")["patient"].nunique().min())
+    if fewest < folds:
+        raise TrainingError(
+            f"a class has {fewest} patients, too few for {folds} folds; give folds={fewest} or "
+            "fewer, or more patients"
+        )
+    make: Any = StratifiedGroupKFold
+    return list(make(folds, shuffle=True, random_state=seed).split(pairs, labels, patients))
+
+
+def cross_validate(
+    score: Callable[[Rows, Rows], NDArray[Any]], labels: NDArray[Any], patients: NDArray[Any], *,
+    folds: int = 5, seed: int = 0,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Return a score for each image, by a model that never saw its patient (out of fold).
+
+    Parameters
+    ----------
+    score : callable
+        Given the rows to learn from and the rows to judge, returns the scores of the latter:
+        (n,) or (n, K).
+    labels, patients, folds, seed
+        As for `patient_folds`.
+
+    Returns
+    -------
+    ndarray
+        float64 (N,) or (N, K).
+
+    Raises
+    ------
+    TrainingError
+        When a class has fewer patients than there are parts.
+
+    Examples
+    --------
+    >>> x, y = np.array([1.0, 2.0, 5.0, 6.0]), np.array([0, 0, 1, 1])
+    >>> cross_validate(lambda learn, judge: x[judge] - x[learn].mean(), y, np.arange(4), folds=2)
+    array([-2.5, -1.5,  1.5,  2.5])
+    """
+    parts = patient_folds(labels, patients, folds=folds, seed=seed)
+    found = np.concatenate([score(learn, judge) for learn, judge in parts], dtype=np.float64)
+    judged = np.concatenate([judge for _, judge in parts])
+    return found[np.argsort(judged)]
 
 
 class Batches:
@@ -178,7 +262,7 @@ class Batches:
         if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
             self.resident = torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    def __call__(self, rows: Indices, *, size: int | None = None) -> Tensor:
+    def __call__(self, rows: Rows, *, size: int | None = None) -> Tensor:
         """Return float32 (B, 1 or 3, H, W) in [0, 1] of images, float32 (B, ...) of features."""
         if self.resident is not None:
             batch = self.resident[torch.from_numpy(rows).to(self.device)]

@@ -13,6 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medimg.errors import TrainingError
+from medimg.runtime import pick_device
 
 
 def world() -> tuple[int, int]:
@@ -53,30 +54,26 @@ def process_group() -> Iterator[None]:
     Raises
     ------
     TrainingError
-        When ``WORLD_SIZE`` or ``LOCAL_RANK`` is not a whole number.
+        When ``WORLD_SIZE`` is not a whole number.
     """
-    if _number("WORLD_SIZE", "1") < 2 or distributed.is_initialized():
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.strip().isdecimal():
+        raise TrainingError(
+            f"the environment variable WORLD_SIZE is {size!r}; torchrun sets it to a whole number: "
+            "unset it, or start with torchrun"
+        )
+    if int(size) < 2 or distributed.is_initialized():
         yield
         return
     if sys.platform == "win32":  # torch is built without libuv there, but some versions ask for it
         os.environ.setdefault("USE_LIBUV", "0")
     if gpu := torch.cuda.is_available():
-        torch.cuda.set_device(_number("LOCAL_RANK", "0"))
+        torch.cuda.set_device(pick_device())
     distributed.init_process_group("nccl" if gpu else "gloo")
     try:
         yield
     finally:
         distributed.destroy_process_group()
-
-
-def _number(name: str, default: str) -> int:
-    text = os.environ.get(name, default)
-    if not text.strip().isdecimal():
-        raise TrainingError(
-            f"the environment variable {name} is {text!r}; torchrun sets it to a whole number: "
-            "unset it, or start with torchrun"
-        )
-    return int(text)
 
 
 def wrap(model: nn.Module) -> nn.Module:
@@ -107,8 +104,7 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     Tensor
         (total, ...) in the original order, the same in every process.
     """
-    _, size = world()
-    if size == 1:
+    if (size := world()[1]) == 1:
         return local
     parts: list[Any] = [None] * size
     distributed.all_gather_object(parts, local.numpy())

@@ -19,6 +19,7 @@ from torchvision.ops import sigmoid_focal_loss
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
 
+ClassWeights = str | Sequence[float] | None  # "balanced", a number for each class, or all alike
 Rates = NDArray[np.float64]  # (epochs, stages + 1), the head last; 0 is frozen
 
 
@@ -260,9 +261,7 @@ def make_loss(
     return focal if kind == "focal" else partial(functional.cross_entropy, **given)
 
 
-def class_weights(
-    labels: NDArray[np.integer[Any]], classes: int, how: str | tuple[float, ...] | None
-) -> Tensor | None:
+def class_weights(labels: NDArray[Any], classes: int, how: ClassWeights) -> Tensor | None:
     """Return the weight of each class in the loss, float32 (K,), or None for equal weights.
 
     "balanced" is N / (K * count), so that every class has the same total weight.

@@ -152,8 +152,7 @@ class FitSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, for a sidecar or a checkpoint."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
+        return dict(json.loads(json.dumps(asdict(self))))
 
 
 def recipe(count: int, *, seed: int = 0) -> FitSettings:

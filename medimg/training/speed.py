@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, cast
 
@@ -59,11 +59,7 @@ class _DepthwiseGradients(TorchFunctionMode):
     """Send depthwise convolutions that have something to learn to `_Depthwise`."""
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         if func is torch.conv2d and len(args) == 7 and torch.is_grad_enabled():
             images, weight, _, _, padding, _, groups = args  # as a module of torch or timm gives
