@@ -39,14 +39,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     readers: dict[str, Reader] = {BARE: bare, OURS: ours} | rivals()
-    load = os.getloadavg()[0]
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"  # on Windows
     for folder in options.folders:
         files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
         taken = times(readers, files, options.repeat, clock)
         what = "CPU time" if options.cpu else "time"
         print(
-            f"\n{folder}: {len(taken[BARE])} files, fastest {what} of {options.repeat}, "
-            f"load {load:.1f}"
+            f"\n{folder}: {len(taken[BARE])} files, fastest {what} of {options.repeat}, load {load}"
         )
         print(f"{'reader':34} {'files':>5} {'ms a file':>10} {'of pydicom':>10} {'median':>8}")
         for name, spent in taken.items():

@@ -22,9 +22,8 @@ def test_alone_everything_is_itself():
     assert is_main()
     rows = torch.arange(6.0).view(3, 2)
     assert ours.gather_rows(rows, 3) is rows
-    assert ours.total_of(2.5) == 2.5
     net = nn.Linear(2, 2)
-    assert ours.wrap(net, torch.device("cpu")) is net
+    assert ours.wrap(net) is net
     with process_group():
         assert not distributed.is_initialized()
 
@@ -61,6 +60,26 @@ def test_group_is_joined_and_left(one_process_group):
         assert len(one_process_group) == 1
 
 
+@pytest.mark.parametrize("asked", [None, "1"])
+def test_on_windows_libuv_is_left_out_unless_it_is_asked_for(monkeypatch, asked):
+    """torch is built without libuv there, and some versions ask for it all the same."""
+    seen = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("USE_LIBUV", "undone after the test")
+    if asked is None:
+        monkeypatch.delenv("USE_LIBUV")
+    else:
+        monkeypatch.setenv("USE_LIBUV", asked)
+    monkeypatch.setattr(ours.sys, "platform", "win32")
+    monkeypatch.setattr(
+        distributed, "init_process_group", lambda _: seen.append(os.environ["USE_LIBUV"])
+    )
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: None)
+    with process_group():
+        pass
+    assert seen == [asked or "0"]
+
+
 def test_collectives_with_a_second_process_played(one_process_group, monkeypatch):
     monkeypatch.setattr(ours, "world", lambda: (0, 2))
 
@@ -70,10 +89,9 @@ def test_collectives_with_a_second_process_played(one_process_group, monkeypatch
     monkeypatch.setattr(distributed, "all_gather_object", gather)
     mine = torch.tensor([[0.0], [2.0], [4.0]])
     assert ours.gather_rows(mine, 5).flatten().tolist() == [0, 1, 2, 3, 4]
-    assert ours.total_of(3.0) == 3.0
     norm = nn.BatchNorm1d(2)
     ours.sync_buffers(norm)
-    wrapped = ours.wrap(norm, torch.device("cpu"))
+    wrapped = ours.wrap(norm)
     assert isinstance(wrapped, nn.parallel.DistributedDataParallel)
 
 

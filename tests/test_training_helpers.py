@@ -16,7 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from medimg.augment import Augment
-from medimg.errors import TrainingError
+from medimg.datasets import ImageSet
+from medimg.errors import StudyTableError, TrainingError
 from medimg.training import (
     STRATEGIES,
     FitSettings,
@@ -291,13 +292,8 @@ def test_fingerprint_sees_one_pixel_and_one_label(rng):
 
 
 def _set(images, labels, classes=("normal", "ill"), patients=("a", "b")):
-    class Part(SimpleNamespace):
-        def __len__(self):
-            return len(self.labels)
-
-    return Part(
-        images=images, labels=np.array(labels), classes=classes, patients=np.array(patients)
-    )
+    ids = np.array([f"film{i}" for i in range(len(labels))])
+    return ImageSet(images, np.array(labels), ids, np.array(patients), ids, classes)
 
 
 def test_what_cannot_be_trained_on_is_named():
@@ -306,25 +302,35 @@ def test_what_cannot_be_trained_on_is_named():
     check_trainable(net, good)
     with pytest.raises(TrainingError, match="class 'normal'"):
         check_trainable(net, _set(good.images, [0, 0]))
-    for labels in ([0, 2], [-1, 0], [0, 1, 1]):
-        with pytest.raises(TrainingError, match="a number from 0 to 1"):
-            check_trainable(net, _set(good.images, labels))
+    with pytest.raises(TrainingError, match="all 0 training images"):
+        check_trainable(net, _set(good.images[:0], np.zeros(0, int), patients=()))
     with pytest.raises(TrainingError, match=r"classes=\['a', 'b', 'c'\]"):
         check_trainable(net, _set(good.images, [0, 2], ("a", "b", "c")))
     with pytest.raises(TrainingError, match=r"\(6, 5\)"):
         check_trainable(net, good, _set(np.zeros((2, 6, 5), np.uint8), [0, 1]))
+    check_trainable(net, good, _set(good.images, [0, 1], patients=["c", "d"]))
+    with pytest.raises(TrainingError, match="the 0 validation images"):
+        check_trainable(net, good, _set(good.images[:0], np.zeros(0, int), patients=()))
+    with pytest.raises(TrainingError, match=r"classes are normal, ill .* classes ill, normal"):
+        check_trainable(net, good, _set(good.images, [0, 1], ("ill", "normal"), ["c", "d"]))
+    with pytest.raises(TrainingError, match=r"patient 'b' is in .* \(1 in all\)"):
+        check_trainable(net, good, _set(good.images, [0, 1], patients=["c", "b"]))
+
+
+def test_what_is_no_set_of_images_cannot_even_be_made():
+    images = np.zeros((2, 4, 5), np.uint8)
+    for labels in ([0, 2], [-1, 0]):
+        with pytest.raises(StudyTableError, match="numbers from 0 to 1"):
+            _set(images, labels)
+    with pytest.raises(StudyTableError, match=r"3 labels .* one row per image"):
+        _set(images, [0, 1, 1])
     for wrong in (
         np.zeros((2, 4, 5)),
         np.zeros((2, 4, 5, 2), np.uint8),
         np.zeros((2, 4), np.uint8),
     ):
-        with pytest.raises(TrainingError, match=r"expected uint8 \(N, H, W\)"):
-            check_trainable(net, _set(wrong, [0, 1]))
-    check_trainable(net, good, _set(good.images, [0, 1], patients=["c", "d"]))
-    with pytest.raises(TrainingError, match=r"classes are normal, ill .* classes ill, normal"):
-        check_trainable(net, good, _set(good.images, [0, 1], ("ill", "normal"), ["c", "d"]))
-    with pytest.raises(TrainingError, match=r"patient 'b' is in .* \(1 in all\)"):
-        check_trainable(net, good, _set(good.images, [0, 1], patients=["c", "b"]))
+        with pytest.raises(StudyTableError, match=r"expected uint8 \(N, H, W\)"):
+            _set(wrong, [0, 1])
 
 
 # --- probe

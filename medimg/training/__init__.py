@@ -1,10 +1,9 @@
 """Train, validate, keep and apply networks."""
 
-from medimg.training.crossval import cross_validate, patient_folds
-from medimg.training.data import check_trainable, epoch_order
+from medimg.training.data import check_trainable, cross_validate, epoch_order, patient_folds
 from medimg.training.distributed import is_main, process_group
-from medimg.training.fit import fit
-from medimg.training.head import Probe, extract_features, fit_head, linear_probe
+from medimg.training.fit import fit, fit_head
+from medimg.training.head import Probe, extract_features, linear_probe
 from medimg.training.optim import STRATEGIES, make_loss, plan
 from medimg.training.predict import (
     predict,

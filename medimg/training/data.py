@@ -1,23 +1,27 @@
-"""From image sets to batches on the device: what is refused, order, fingerprint."""
+"""From image sets to batches on the device: what is refused, order, folds by patient."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.nn import functional
 
+from medimg.augment import check_images
 from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
 from medimg.models.network import unnamed
 from medimg.runtime import mix
 
-Indices = NDArray[np.int64]
+Rows = NDArray[np.int64]
 
 
 def check_trainable(
@@ -37,14 +41,10 @@ def check_trainable(
     Raises
     ------
     TrainingError
-        For images of wrong shape or type, labels beyond the classes, one class only, two sets of
-        different sizes or classes, a patient who is in both, or classes that the model was not
-        built with.
+        For images that the network cannot take, one class only, classes that the model was not
+        built with, two sets of different sizes or classes, or a patient who is in both.
     """
-    for name, part in (("training", train), ("validation", val)):
-        if part is not None:
-            check_images(model, part.images, name)
-            _check_labels(part, name)
+    check_channels(model, train.images)
     named, classes = model.classes != unnamed(model.num_classes), tuple(train.classes)
     if len(classes) != model.num_classes or (named and model.classes != classes):
         raise TrainingError(
@@ -53,70 +53,27 @@ def check_trainable(
         )
     if len(present := np.unique(train.labels)) < 2:
         raise TrainingError(
-            f"all {len(train)} training images are of class {classes[present[0]]!r}; training "
-            "needs images of at least two classes"
+            f"all {len(train)} training images are of class "
+            f"{', '.join(classes[k] for k in present)!r}; training needs images of at least two "
+            "classes"
         )
-    if val is not None:
-        _check_apart(train, val)
-        if monitor == "auc" and len(np.unique(val.labels)) < 2:
-            raise TrainingError(
-                f"all {len(val)} validation images are of one class, so there is no AUC to watch; "
-                "add images of another class or give monitor='loss'"
-            )
-
-
-def check_images(model: MedicalNet, images: NDArray[Any], name: str = "given") -> None:
-    """Refuse images that a network cannot take.
-
-    Parameters
-    ----------
-    model : MedicalNet
-        Its ``channels`` count.
-    images : ndarray
-        Should be uint8 (N, H, W), or (N, H, W, 3) for a network with three channels.
-    name : str
-        What they are called in the error.
-
-    Raises
-    ------
-    TrainingError
-        When they are something else.
-    """
-    shape = np.shape(images)
-    if images.dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] == 3)):
-        raise TrainingError(
-            f"the {name} images are {images.dtype} {shape}; expected uint8 (N, H, W) or "
-            "(N, H, W, 3), as decode() makes them"
-        )
-    if len(shape) == 4 and getattr(model, "channels", 3) == 1:
-        raise TrainingError(
-            f"the {name} images are in colour {shape}, and the network is for grey ones; build it "
-            "with channels=3, or decode in grey"
-        )
-
-
-def _check_labels(part: ImageSet, name: str) -> None:
-    count, labels = len(part.classes), part.labels
-    fits = len(labels) == len(part.images) > 0 and labels.min() >= 0 and labels.max() < count
-    if not fits:
-        raise TrainingError(
-            f"the {name} set has {len(part.images)} images and {len(labels)} labels; expected one "
-            f"label per image, a number from 0 to {count - 1}, and more than none"
-        )
-
-
-def _check_apart(train: ImageSet, val: ImageSet) -> None:
-    """Refuse two sets of different sizes or classes, or with a patient in common."""
+    if val is None:
+        return
     if val.images.shape[1:] != train.images.shape[1:]:
         raise TrainingError(
             f"the validation images are {val.images.shape[1:]} and the training images "
             f"{train.images.shape[1:]} (height, width); decode both at one size"
         )
-    if tuple(train.classes) != tuple(val.classes):
+    if tuple(val.classes) != classes:
         raise TrainingError(
-            f"the training classes are {', '.join(train.classes)} and the validation classes "
+            f"the training classes are {', '.join(classes)} and the validation classes "
             f"{', '.join(val.classes)}, so that one number means two things; decode both from "
             "one table, or give decode() the classes"
+        )
+    if len(np.unique(val.labels)) < (needed := 2 if monitor == "auc" else 1):
+        raise TrainingError(
+            f"the {len(val)} validation images are of fewer than {needed} classes, too few for "
+            f"monitor={monitor!r}; add images of another class or give monitor='loss'"
         )
     both = np.intersect1d(np.asarray(train.patients, str), np.asarray(val.patients, str))
     if len(both):
@@ -124,6 +81,21 @@ def _check_apart(train: ImageSet, val: ImageSet) -> None:
             f"patient {str(both[0])!r} is in the training and in the validation set "
             f"({len(both)} in all), so validation would not be of unseen patients; split with "
             "split_by_patient"
+        )
+
+
+def check_channels(model: MedicalNet, images: NDArray[Any]) -> None:
+    """Refuse images that are not uint8 (N, H, W), or (N, H, W, 3) for three channels.
+
+    Raises
+    ------
+    TrainingError
+        When they are something else.
+    """
+    if check_images(images).ndim == 4 and getattr(model, "channels", 3) == 1:
+        raise TrainingError(
+            f"the images are in colour {images.shape}, and the network is for grey ones; build it "
+            "with channels=3, or decode in grey"
         )
 
 
@@ -146,7 +118,7 @@ def fingerprint(images: NDArray[Any], labels: NDArray[Any] | None = None) -> str
 
 def epoch_order(
     labels: NDArray[np.integer[Any]], epoch: int, *, seed: int, sampler: str | None = None
-) -> Indices:
+) -> Rows:
     """Return the rows of an epoch in their order: the same for the same seed and epoch.
 
     Parameters
@@ -173,15 +145,12 @@ def epoch_order(
     if sampler is None:
         return rng.permutation(len(labels))
     classes = np.unique(labels)
-    share = -(-len(labels) // len(classes))
-    rows = []
-    for value in classes:
-        members = rng.permutation(np.flatnonzero(labels == value))
-        rows.append(np.resize(members, share))  # repeats from the start once all were drawn
+    share = -(-len(labels) // len(classes))  # resize repeats from the start once all were drawn
+    rows = [np.resize(rng.permutation(np.flatnonzero(labels == k)), share) for k in classes]
     return rng.permutation(np.concatenate(rows))
 
 
-def split_batches(order: Indices, batch_size: int) -> list[Indices]:
+def split_batches(order: Rows, batch_size: int) -> list[Rows]:
     """Cut an order into batches of nearly one size, none larger than ``batch_size``.
 
     Examples
@@ -190,6 +159,87 @@ def split_batches(order: Indices, batch_size: int) -> list[Indices]:
     [22, 22, 21]
     """
     return np.array_split(order, -(-len(order) // batch_size))
+
+
+def patient_folds(
+    labels: NDArray[Any], patients: NDArray[Any], *, folds: int = 5, seed: int = 0
+) -> list[tuple[Rows, Rows]]:
+    """Deal the patients out into parts, each with about the same share of each class.
+
+    Parameters
+    ----------
+    labels : ndarray
+        int64 (N,).
+    patients : ndarray
+        (N,) names: images of one patient never part.
+    folds : int
+        Number of parts; 2 or more.
+    seed : int
+        Seed for the shuffling.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        For each part the rows to learn from and the rows to judge.
+
+    Raises
+    ------
+    TrainingError
+        When a class has fewer patients than there are parts.
+
+    Examples
+    --------
+    >>> labels, patients = np.array([0, 0, 1, 1]), np.array(["a", "b", "c", "d"])
+    >>> [judge.tolist() for _, judge in patient_folds(labels, patients, folds=2)]
+    [[1, 2], [0, 3]]
+    """
+    if folds < 2:
+        raise TrainingError(f"folds is {folds}; give 2 or more")
+    pairs = pd.DataFrame({"label": labels, "patient": patients})
+    fewest = int(pairs.groupby("label")["patient"].nunique().min())
+    if fewest < folds:
+        raise TrainingError(
+            f"a class has {fewest} patients, too few for {folds} folds; give folds={fewest} or "
+            "fewer, or more patients"
+        )
+    make: Any = StratifiedGroupKFold
+    return list(make(folds, shuffle=True, random_state=seed).split(pairs, labels, patients))
+
+
+def cross_validate(
+    score: Callable[[Rows, Rows], NDArray[Any]], labels: NDArray[Any], patients: NDArray[Any], *,
+    folds: int = 5, seed: int = 0,
+) -> NDArray[np.float64]:  # fmt: skip
+    """Return a score for each image, by a model that never saw its patient (out of fold).
+
+    Parameters
+    ----------
+    score : callable
+        Given the rows to learn from and the rows to judge, returns the scores of the latter:
+        (n,) or (n, K).
+    labels, patients, folds, seed
+        As for `patient_folds`.
+
+    Returns
+    -------
+    ndarray
+        float64 (N,) or (N, K).
+
+    Raises
+    ------
+    TrainingError
+        When a class has fewer patients than there are parts.
+
+    Examples
+    --------
+    >>> x, y = np.array([1.0, 2.0, 5.0, 6.0]), np.array([0, 0, 1, 1])
+    >>> cross_validate(lambda learn, judge: x[judge] - x[learn].mean(), y, np.arange(4), folds=2)
+    array([-2.5, -1.5,  1.5,  2.5])
+    """
+    parts = patient_folds(labels, patients, folds=folds, seed=seed)
+    found = np.concatenate([score(learn, judge) for learn, judge in parts], dtype=np.float64)
+    judged = np.concatenate([judge for _, judge in parts])
+    return found[np.argsort(judged)]
 
 
 class Batches:
@@ -212,7 +262,7 @@ class Batches:
         if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
             self.resident = torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
-    def __call__(self, rows: Indices, *, size: int | None = None) -> Tensor:
+    def __call__(self, rows: Rows, *, size: int | None = None) -> Tensor:
         """Return float32 (B, 1 or 3, H, W) in [0, 1] of images, float32 (B, ...) of features."""
         if self.resident is not None:
             batch = self.resident[torch.from_numpy(rows).to(self.device)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from medimg.errors import TrainingError
+from medimg.runtime import pick_device
 
 
 def world() -> tuple[int, int]:
@@ -52,14 +54,21 @@ def process_group() -> Iterator[None]:
     Raises
     ------
     TrainingError
-        When ``WORLD_SIZE`` or ``LOCAL_RANK`` is not a whole number.
+        When ``WORLD_SIZE`` is not a whole number.
     """
-    if _number("WORLD_SIZE", "1") < 2 or distributed.is_initialized():
+    size = os.environ.get("WORLD_SIZE", "1")
+    if not size.strip().isdecimal():
+        raise TrainingError(
+            f"the environment variable WORLD_SIZE is {size!r}; torchrun sets it to a whole number: "
+            "unset it, or start with torchrun"
+        )
+    if int(size) < 2 or distributed.is_initialized():
         yield
         return
-    gpu = torch.cuda.is_available()
-    if gpu:
-        torch.cuda.set_device(_number("LOCAL_RANK", "0"))
+    if sys.platform == "win32":  # torch is built without libuv there, but some versions ask for it
+        os.environ.setdefault("USE_LIBUV", "0")
+    if gpu := torch.cuda.is_available():
+        torch.cuda.set_device(pick_device())
     distributed.init_process_group("nccl" if gpu else "gloo")
     try:
         yield
@@ -67,22 +76,9 @@ def process_group() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _number(name: str, default: str) -> int:
-    text = os.environ.get(name, default)
-    if not text.strip().isdecimal():
-        raise TrainingError(
-            f"the environment variable {name} is {text!r}; torchrun sets it to a whole number: "
-            "unset it, or start with torchrun"
-        )
-    return int(text)
-
-
-def wrap(model: nn.Module, device: torch.device) -> nn.Module:
+def wrap(model: nn.Module) -> nn.Module:
     """Return the network whose backward pass averages gradients over all processes."""
-    if world()[1] == 1:
-        return model
-    ids = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=ids)
+    return model if world()[1] == 1 else DistributedDataParallel(model)
 
 
 @torch.no_grad()
@@ -108,8 +104,7 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     Tensor
         (total, ...) in the original order, the same in every process.
     """
-    _, size = world()
-    if size == 1:
+    if (size := world()[1]) == 1:
         return local
     parts: list[Any] = [None] * size
     distributed.all_gather_object(parts, local.numpy())
@@ -117,13 +112,3 @@ def gather_rows(local: Tensor, total: int) -> Tensor:
     for rank, part in enumerate(parts):
         whole[rank::size] = torch.from_numpy(part)
     return whole
-
-
-def total_of(value: float) -> float:
-    """Return the sum of a number over all processes."""
-    if world()[1] == 1:
-        return value
-    device = torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
-    tensor = torch.tensor(value, dtype=torch.float64, device=device)
-    distributed.all_reduce(tensor)
-    return float(tensor)

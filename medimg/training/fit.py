@@ -1,4 +1,7 @@
-"""Train a network: the loop, early stopping and the checkpoint, in the order in which they run."""
+"""Train a network: the loop, early stopping and the checkpoint, in the order in which they run.
+
+Or solve its head alone, which needs none of them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,11 @@ from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
 from medimg.progress import tqdm
-from medimg.runtime import mix, pick_device, pick_precision, seeded
+from medimg.runtime import Precision, mix, pick_device, pick_precision, seeded
 from medimg.storage import atomic_write
 from medimg.training import optim
 from medimg.training.data import Batches, check_trainable, epoch_order, fingerprint, split_batches
-from medimg.training.distributed import is_main, sync_buffers, total_of, world, wrap
+from medimg.training.distributed import gather_rows, is_main, sync_buffers, world, wrap
 from medimg.training.head import extract_features, linear_probe
 from medimg.training.predict import memory_advice, run_model, validation_metrics
 from medimg.training.settings import FitResult, FitSettings, recipe
@@ -38,15 +40,10 @@ log = logging.getLogger(__name__)
 
 
 def fit(
-    model: MedicalNet,
-    train: ImageSet,
-    val: ImageSet | None = None,
-    *,
-    settings: FitSettings | None = None,
-    out_dir: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[pd.DataFrame], None] | None = None,
-) -> FitResult:
+    model: MedicalNet, train: ImageSet, val: ImageSet | None = None, *,
+    settings: FitSettings | None = None, out_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False, on_epoch: Callable[[pd.DataFrame], None] | None = None,
+) -> FitResult:  # fmt: skip
     """Train a network and keep the weights that validated best.
 
     The first epoch of "head_then_all" takes no steps: a linear head is solved exactly (unless
@@ -90,8 +87,8 @@ def fit(
         run = _Run(model, train, val, settings, None if out_dir is None else Path(out_dir))
         if resume:
             run.restore()
-        hidden = {} if is_main() else {"disable": True}
-        with tqdm(total=run.total_steps, initial=run.progress.step, desc="fit", **hidden) as bar:
+        done, hidden = run.steps_before(len(run.history) + 1), None if is_main() else True
+        with tqdm(total=run.total_steps, initial=done, desc="fit", disable=hidden) as bar:
             while not run.finished():
                 row = run.one_epoch(bar)
                 run.remember(row)
@@ -100,133 +97,187 @@ def fit(
                 if is_main():
                     run.save()
                     if on_epoch is not None:
-                        on_epoch(run.history())
+                        on_epoch(_table(run.history))
             bar.total = bar.n  # a bar that stopped early is not unfinished
             bar.refresh()
-    run.part.load_state_dict(run.progress.best_weights)
-    plain = settings.to_json()
-    return FitResult(model.eval(), run.history(), run.progress.best_epoch, run.data, plain)
+    run.part.load_state_dict(run.best_weights)
+    return FitResult(
+        model.eval(), _table(run.history), best_epoch=run.best_epoch,
+        fingerprint=run.signature["data"], settings=settings.to_json(),
+    )  # fmt: skip
 
 
-@dataclass
-class _Progress:
-    """How far a run has come, and the best that it has seen."""
+def fit_head(
+    model: MedicalNet, train: ImageSet, val: ImageSet | None = None, *, C: float = 0.01,
+    class_weights: optim.ClassWeights = None, cache: str | os.PathLike[str] | None = None,
+) -> FitResult:  # fmt: skip
+    """Solve a linear head: a regularised logistic regression on the features of the backbone.
 
-    epoch: int = 0
-    step: int = 0
-    best_epoch: int = 0
-    best_score: float = float("-inf")
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    wait: int = 0  # epochs since the best
-    history: list[dict[str, Any]] = field(default_factory=list)
+    The backbone does not change, so there are no epochs, no learning rate and no augmentation. It
+    is the first thing to try, and with less than about 150 images seldom beaten.
+
+    Parameters
+    ----------
+    model : MedicalNet
+        Built with a linear head, which is changed in place.
+    train : ImageSet
+        What to learn from.
+    val : ImageSet, optional
+        Images of other patients, for the validation metrics.
+    C : float
+        Inverse strength of regularisation, as in scikit-learn: smaller keeps the weights smaller.
+    class_weights : "balanced", sequence of float or None
+        Weight of each class in the loss.
+    cache : path, optional
+        A folder that keeps the features.
+
+    Returns
+    -------
+    FitResult
+        Its history has one row: training and validation metrics.
+
+    Raises
+    ------
+    TrainingError
+        For data that cannot be trained on, or an attention head, which has no exact solution.
+    """
+    start = time.perf_counter()
+    if model.head.wants_map:
+        raise TrainingError(
+            "an attention head cannot be solved exactly; train it with "
+            "fit(..., settings=FitSettings(strategy='head'))"
+        )
+    check_trainable(model, train, val)
+    model.classes = tuple(train.classes)
+    place(model, pick_device(), pick_precision(pick_device()))
+    row: dict[str, Any] = {"epoch": 1}
+    given: dict[str, Any] = {"C": C, "class_weights": class_weights}
+    for name, part in (("train", train), ("val", val)):
+        if part is None:
+            continue
+        features = extract_features(model, part.images, cache=cache)
+        if name == "train":
+            probe = linear_probe(features, part.labels, num_classes=model.num_classes, **given)
+            probe.load_into(model.head)
+        logits = run_model(model.head, np.asarray(features), precision=Precision())
+        found = validation_metrics(logits, part.labels)
+        row |= {f"{name}_{key}": value for key, value in found.items()}
+    row["seconds"] = time.perf_counter() - start
+    data, settings = fingerprint(train.images, train.labels), {"strategy": "frozen"} | given
+    return FitResult(model.eval(), _table([row]), best_epoch=1, fingerprint=data, settings=settings)
+
+
+def _table(history: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(history).set_index("epoch")
 
 
 class _Run:
     """One run, after its arguments were checked: all that it needs, and all that changes."""
 
     def __init__(
-        self,
-        model: MedicalNet,
-        train: ImageSet,
-        val: ImageSet | None,
-        settings: FitSettings,
+        self, model: MedicalNet, train: ImageSet, val: ImageSet | None, settings: FitSettings,
         folder: Path | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.model, self.train, self.val = model, train, val
-        self.settings, self.folder, self.progress = settings, folder, _Progress()
+        self.settings, self.folder = settings, folder
         self.device = pick_device()
         self.precision = pick_precision(self.device)
         place(model, self.device, self.precision)
-        # A head alone learns from features, which never change and are computed once.
         self.alone = settings.strategy == "head"
         self.part: nn.Module = model.head if self.alone else model
-        self.inputs = Batches(self._features(train) if self.alone else train.images, self.device)
-        self.val_inputs: Any = None
-        if val is not None:
-            self.val_inputs = self._features(val) if self.alone else val.images
-        self.data = fingerprint(train.images, train.labels)
-        self.val_data = "" if val is None else fingerprint(val.images, val.labels)
-        table = optim.plan(settings.strategy, list(model.stages()), epochs=settings.epochs)
-        self.rates: list[dict[str, float]] = table.to_dict("records")  # type: ignore[assignment]
+        self.batches = Batches(self._inputs(train), self.device)
+        self.val_inputs: Any = None if val is None else self._inputs(val)
+
+        self.plan = optim.plan(settings.strategy, list(model.stages()), epochs=settings.epochs)
         linear = settings.C > 0 and not model.head.wants_map
-        self.solves = settings.strategy == "head_then_all" and linear
-        steps = len(split_batches(self._order(1), settings.batch_size))
-        self.total_steps = steps * (settings.epochs - int(self.solves))
+        self.solved = int(settings.strategy == "head_then_all" and linear)  # epochs without steps
+        self.steps = len(self._rows(1))  # of an epoch
+        self.total_steps = self.steps_before(settings.epochs + 1)
         self.optimizer = optim.make_optimizer(model, weight_decay=settings.weight_decay)
         self.average = optim.make_average(self.part, settings.ema) if settings.ema else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.needs_scaler)
         weights = optim.class_weights(train.labels, model.num_classes, settings.class_weights)
-        self.loss = optim.make_loss(
-            settings.loss, weights=weights, smoothing=settings.label_smoothing
-        )
+        self.weights = None if weights is None else weights.to(self.device)
+        smoothing = settings.label_smoothing
+        self.loss = optim.make_loss(settings.loss, weights=self.weights, smoothing=smoothing)
 
-    def _features(self, images: ImageSet) -> Any:
+        self.history: list[dict[str, Any]] = []  # a row per epoch
+        self.best_epoch, self.best_weights = 0, dict[str, Tensor]()
+        shapes = repr([(key, tuple(value.shape)) for key, value in model.state_dict().items()])
+        self.signature = {  # what must agree between a checkpoint and the run that continues it
+            "model": f"{model.name} {hashlib.sha256(shapes.encode()).hexdigest()[:8]}",
+            "data": fingerprint(train.images, train.labels),
+            "validation data": "" if val is None else fingerprint(val.images, val.labels),
+            **settings.to_json(),
+        }
+
+    def _inputs(self, part: ImageSet) -> Any:
+        """Return images, or for a head alone their features, which never change."""
+        if not self.alone:
+            return part.images
         kind = "map" if self.model.head.wants_map else "pooled"
-        return extract_features(
-            self.model, images.images, kind=kind, cache=self.folder, precision=self.precision
-        )
+        return extract_features(self.model, part.images, kind=kind, cache=self.folder)
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        settings = self.settings
-        return epoch_order(self.train.labels, epoch, seed=settings.seed, sampler=settings.sampler)
+    def _rows(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the rows of each batch of an epoch."""
+        seed, sampler = self.settings.seed, self.settings.sampler
+        order = epoch_order(self.train.labels, epoch, seed=seed, sampler=sampler)
+        return split_batches(order, self.settings.batch_size)
+
+    def steps_before(self, epoch: int) -> int:
+        """Return how many steps are done when an epoch begins."""
+        return max(0, epoch - 1 - self.solved) * self.steps
 
     def finished(self) -> bool:
         """Whether all epochs are done, or validation has not improved for too long."""
-        done = self.progress.epoch >= self.settings.epochs
-        return done or self.progress.wait >= self.settings.patience
-
-    def history(self) -> pd.DataFrame:
-        """Return what every epoch so far gave."""
-        return pd.DataFrame(self.progress.history).set_index("epoch")
+        done = len(self.history)
+        return done >= self.settings.epochs or done - self.best_epoch >= self.settings.patience
 
     def one_epoch(self, bar: Any) -> dict[str, Any]:
         """Train for an epoch, validate, and return its row of the history."""
-        start, epoch = time.perf_counter(), self.progress.epoch + 1
+        start, epoch = time.perf_counter(), len(self.history) + 1
         row: dict[str, Any] = {"epoch": epoch}
-        if epoch == 1 and self.solves:
-            self._solve()
+        if epoch <= self.solved:
+            self.solve()
         else:
-            rates = self.rates[epoch - 1]
-            optim.set_trainable(self.model, rates, freeze_norms=self.settings.freeze_norms)
-            row["train_loss"], row["images"] = self.train_epoch(epoch, rates, bar)
+            row["train_loss"], row["images"] = self.train_epoch(epoch, bar)
             row["images_per_second"] = row["images"] / (time.perf_counter() - start)
         return row | self.validate() | {"seconds": time.perf_counter() - start}
 
-    def _solve(self) -> None:
+    def solve(self) -> None:
         """Give the head its first weights: a regularised logistic regression."""
-        labels, count = self.train.labels, self.model.num_classes
-        given = optim.class_weights(labels, count, self.settings.class_weights)
+        labels, count, weights = self.train.labels, self.model.num_classes, self.weights
         if self.settings.sampler == "balanced":  # which weighs the classes, too
-            even = optim.class_weights(labels, count, "balanced")
-            given = even if given is None or even is None else given * even
-        weights = None if given is None else given.tolist()
-        features = self._features(self.train)
-        linear_probe(
-            features, labels, num_classes=count, C=self.settings.C, class_weights=weights
-        ).load_into(self.model.head)
+            even: Any = optim.class_weights(labels, count, "balanced")
+            weights = even if weights is None else even * weights.cpu()
+        each = None if weights is None else weights.tolist()
+        given: dict[str, Any] = {"num_classes": count, "C": self.settings.C, "class_weights": each}
+        features = extract_features(self.model, self.train.images, cache=self.folder)
+        linear_probe(features, labels, **given).load_into(self.model.head)
 
-    def train_epoch(self, epoch: int, rates: dict[str, float], bar: Any) -> tuple[float, int]:
+    def train_epoch(self, epoch: int, bar: Any) -> tuple[float, int]:
         """Train on every row once; return the mean loss and the number of images.
 
         Several processes take equal shares of each batch; one process takes all of it.
         """
-        settings, order, total, seen = self.settings, self._order(epoch), 0.0, 0
-        forward, size = wrap(self.part, self.device), self._size(epoch)
+        settings, batches = self.settings, self._rows(epoch)
+        rates: Any = self.plan.loc[epoch].to_dict()
+        optim.set_trainable(self.model, rates, freeze_norms=settings.freeze_norms)
+        forward, size, total = wrap(self.part), self._size(epoch), 0.0
         generator = torch.Generator().manual_seed(mix(settings.seed, epoch))
         rank, processes = world()
         with seeded(settings.seed, epoch, rank):  # dropout
-            for whole in split_batches(order, settings.batch_size):
+            for step, whole in enumerate(batches, start=self.steps_before(epoch)):
                 mine = np.array_split(np.arange(len(whole)), processes)[rank]
                 rows = whole[mine]
                 labels = torch.from_numpy(self.train.labels[rows]).to(self.device)  # (B,)
-                images = self.inputs(rows, size=size)  # (B, 1 or 3, H, W) in [0, 1]
+                images = self.batches(rows, size=size)  # (B, 1 or 3, H, W) in [0, 1]
                 if not self.alone:  # features are no pictures
                     drawn = draw_parameters(len(whole), settings.augment, generator=generator)
                     images = apply(images, drawn.part(int(mine[0]), int(mine[-1]) + 1))
-                rate = settings.learning_rate * optim.schedule(
-                    self.progress.step, self.total_steps, settings.schedule, settings.warmup
-                )
-                optim.set_rates(self.optimizer, rates, rate)
+                kind, warmup = settings.schedule, settings.warmup
+                share = optim.schedule(step, self.total_steps, kind, warmup)
+                optim.set_rates(self.optimizer, rates, settings.learning_rate * share)
 
                 self.optimizer.zero_grad(set_to_none=True)
                 with autocast(self.device, self.precision):
@@ -239,33 +290,31 @@ class _Run:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
 
-                total += self._finite(losses.detach(), rows, epoch)
+                total += float(losses.sum())
+                if not np.isfinite(total):
+                    self._name_images(rows[~torch.isfinite(losses).cpu().numpy()], epoch, step)
                 if self.average is not None:
                     self.average.update_parameters(self.part)
-                self.progress.step += 1
-                seen += len(rows)
                 bar.update()
-        return total_of(total) / len(order), round(total_of(seen))
+        images_seen = sum(map(len, batches))
+        totals = gather_rows(torch.tensor([total], dtype=torch.float64), processes)
+        return float(totals.sum()) / images_seen, images_seen
 
     def _size(self, epoch: int) -> int | None:
         """Return the side to train at, in steps of 8 pixels; None is the images' own."""
-        sizes, epochs = self.settings.sizes, self.settings.epochs
-        share = sizes[(epoch - 1) * len(sizes) // epochs] if sizes else 1.0
-        side = self.train.images.shape[2]
-        return None if share == 1 or self.alone else max(8, round(share * side / 8) * 8)
+        sizes = self.settings.sizes or (1.0,)
+        share = sizes[(epoch - 1) * len(sizes) // self.settings.epochs]
+        side = round(share * self.train.images.shape[2] / 8) * 8
+        return None if share == 1 or self.alone else max(8, side)
 
-    def _finite(self, losses: Tensor, rows: NDArray[np.int64], epoch: int) -> float:
-        """Return the sum of a batch's losses, or stop and name the images without one."""
-        total = float(losses.sum())
-        if not np.isfinite(total):
-            bad = rows[~torch.isfinite(losses).cpu().numpy()]
-            named = ", ".join(str(self.train.ids[row]) for row in bad[:5])
-            raise TrainingError(
-                f"the loss is not a number in epoch {epoch}, step {self.progress.step}, at images "
-                f"{named}{' and others' if len(bad) > 5 else ''}; look at these images, or give a "
-                f"learning_rate below {self.settings.learning_rate:g}"
-            )
-        return total
+    def _name_images(self, bad: NDArray[np.int64], epoch: int, step: int) -> None:
+        """Stop at a loss that is not a number, and name the images that have it."""
+        named = ", ".join(str(self.train.ids[row]) for row in bad[:5])
+        raise TrainingError(
+            f"the loss is not a number in epoch {epoch}, step {step}, at images {named}"
+            f"{' and others' if len(bad) > 5 else ''}; look at these images, or give a "
+            f"learning_rate below {self.settings.learning_rate:g}"
+        )
 
     def _judged(self) -> nn.Module:
         """Return what is validated and kept: the average, as soon as there is one."""
@@ -285,49 +334,40 @@ class _Run:
         return {f"val_{name}": value for name, value in found.items()}
 
     def remember(self, row: dict[str, Any]) -> None:
-        """Early stopping: keep the weights if they are the best so far, else wait one more."""
-        settings, progress = self.settings, self.progress
-        progress.epoch = row["epoch"]
-        progress.history.append(row)
-        value = row.get(f"val_{settings.monitor}")
-        if value is None:
-            better = True  # nothing to judge by: the last weights are kept
-        else:
-            value = -value if settings.monitor == "loss" else value
-            better = value > progress.best_score + settings.min_delta or not progress.best_weights
-        if better:
-            progress.best_score = progress.best_score if value is None else value
-            progress.best_epoch, progress.wait = progress.epoch, 0
-            state = self._judged().state_dict()
-            progress.best_weights = {key: tensor.clone() for key, tensor in state.items()}
-        else:
-            progress.wait += 1
+        """Early stopping: keep the weights if they are the best so far.
 
-    def _signature(self) -> dict[str, Any]:
-        """Return what must agree between a checkpoint and the run that continues it."""
-        shapes = repr([(key, tuple(value.shape)) for key, value in self.model.state_dict().items()])
-        made_of = f"{self.model.name} {hashlib.sha256(shapes.encode()).hexdigest()[:8]}"
-        named = {"model": made_of, "data": self.data, "validation data": self.val_data}
-        return named | self.settings.to_json()
+        Where there is nothing to judge by, the last weights are the best.
+        """
+        self.history.append(row)
+        watched, sign = f"val_{self.settings.monitor}", -1 if self.settings.monitor == "loss" else 1
+        if self.best_epoch and watched in row:
+            best = self.history[self.best_epoch - 1][watched]
+            if not sign * row[watched] > sign * best + self.settings.min_delta:
+                return
+        state = self._judged().state_dict()
+        self.best_epoch = row["epoch"]
+        self.best_weights = {key: tensor.clone() for key, tensor in state.items()}
 
-    def save(self) -> None:
-        """Write all that the run needs to continue as if it had never stopped, or nothing.
+    def _parts(self) -> dict[str, Any]:
+        """Return what has a state of its own.
 
         The order of the images, the augmentation and the dropout of an epoch follow from the seed
-        and the epoch alone, so these two are their whole state; so is the step for the schedule.
+        and the epoch alone, and the schedule from the step.
         """
+        parts = {"model": self.part, "optimizer": self.optimizer, "scaler": self.scaler}
+        return parts | ({} if self.average is None else {"average": self.average})
+
+    def save(self) -> None:
+        """Write all that the run needs to continue as if it had never stopped, or nothing."""
         if self.folder is None:
             return
-        content = {
-            "signature": self._signature(),
-            "progress": vars(self.progress),
-            "model": self.part.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
+        progress = {
+            "epoch": len(self.history), "history": self.history,
+            "best_epoch": self.best_epoch, "best_weights": self.best_weights,
+        }  # fmt: skip
+        content = {name: part.state_dict() for name, part in self._parts().items()}
         buffer = io.BytesIO()  # written by torch itself, a full disk would be a RuntimeError
-        torch.save(content, buffer)
+        torch.save(content | {"signature": self.signature, "progress": progress}, buffer)
         with atomic_write(self.folder / "checkpoint.pt") as file:
             file.write(buffer.getbuffer())
 
@@ -345,17 +385,15 @@ class _Run:
         changed = []
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
-            old, new = content["signature"], self._signature()
+            old, new = content["signature"], self.signature
             changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
-            if not changed:
-                self.part.load_state_dict(content["model"])
-                self.optimizer.load_state_dict(content["optimizer"])
-                self.scaler.load_state_dict(content["scaler"])
-                if self.average is not None:
-                    self.average.load_state_dict(content["average"])
-                self.progress = _Progress(**content["progress"])
-                if len(self.progress.history) != self.progress.epoch:
-                    raise ValueError("its history has another length")
+            for name, part in self._parts().items() if not changed else ():
+                part.load_state_dict(content[name])
+            progress = content["progress"]
+            self.history, self.best_epoch = progress["history"], progress["best_epoch"]
+            self.best_weights = progress["best_weights"]
+            if len(self.history) != progress["epoch"]:
+                raise ValueError("its history has another length")
         except Exception as error:  # a damaged file can raise almost anything
             raise TrainingError(
                 f"{path} is not a checkpoint of this version of the library, or is damaged; "

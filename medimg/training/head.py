@@ -1,116 +1,37 @@
-"""Train only the head: a logistic regression on features that stay as they are, solved exactly."""
+"""Features that stay as they are, and the exact solution of a linear head on them."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import os
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
-from medimg.runtime import Precision, pick_device, pick_precision
+from medimg.runtime import pick_device, pick_precision
 from medimg.storage import atomic_write
-from medimg.training.data import check_trainable, fingerprint
+from medimg.training.data import fingerprint
 from medimg.training.distributed import is_main
+from medimg.training.optim import ClassWeights
 from medimg.training.optim import class_weights as weights_of
-from medimg.training.predict import run_model, validation_metrics
-from medimg.training.settings import FitResult
-from medimg.training.speed import place
+from medimg.training.predict import run_model
 
 log = logging.getLogger(__name__)
 
-ClassWeights = str | Sequence[float] | None
-
-
-def fit_head(
-    model: MedicalNet,
-    train: ImageSet,
-    val: ImageSet | None = None,
-    *,
-    C: float = 0.01,
-    class_weights: ClassWeights = None,
-    cache: str | os.PathLike[str] | None = None,
-) -> FitResult:
-    """Solve a linear head: a regularised logistic regression on the features of the backbone.
-
-    The backbone does not change, so there are no epochs, no learning rate and no augmentation. It
-    is the first thing to try, and with less than about 150 images seldom beaten.
-
-    Parameters
-    ----------
-    model : MedicalNet
-        Built with a linear head, which is changed in place.
-    train : ImageSet
-        What to learn from.
-    val : ImageSet, optional
-        Images of other patients, for the validation metrics.
-    C : float
-        Inverse strength of regularisation, as in scikit-learn: smaller keeps the weights smaller.
-    class_weights : "balanced", sequence of float or None
-        Weight of each class in the loss.
-    cache : path, optional
-        A folder that keeps the features.
-
-    Returns
-    -------
-    FitResult
-        Its history has one row: training and validation metrics.
-
-    Raises
-    ------
-    TrainingError
-        For data that cannot be trained on, or an attention head, which has no exact solution.
-    """
-    start = time.perf_counter()
-    if model.head.wants_map:
-        raise TrainingError(
-            "an attention head cannot be solved exactly; train it with "
-            "fit(..., settings=FitSettings(strategy='head'))"
-        )
-    check_trainable(model, train, val)
-    model.classes = tuple(train.classes)
-    precision = pick_precision(pick_device())
-    place(model, pick_device(), precision)
-    row: dict[str, Any] = {"epoch": 1}
-    given: dict[str, Any] = {"C": C, "class_weights": class_weights}
-    for name, part in (("train", train), ("val", val)):
-        if part is None:
-            continue
-        features = extract_features(model, part.images, cache=cache, precision=precision)
-        if name == "train":
-            probe = linear_probe(features, part.labels, num_classes=model.num_classes, **given)
-            probe.load_into(model.head)
-        logits = run_model(model.head, np.asarray(features), precision=Precision())
-        found = validation_metrics(logits, part.labels)
-        row |= {f"{name}_{key}": value for key, value in found.items()}
-    row["seconds"] = time.perf_counter() - start
-    history, data = pd.DataFrame([row]).set_index("epoch"), fingerprint(train.images, train.labels)
-    settings = {"strategy": "frozen"} | given
-    return FitResult(model.eval(), history, best_epoch=1, fingerprint=data, settings=settings)
-
 
 def extract_features(
-    model: MedicalNet,
-    images: NDArray[np.uint8],
-    *,
-    kind: str = "pooled",
-    cache: str | os.PathLike[str] | None = None,
-    batch_size: int | None = None,
-    precision: Precision | None = None,
-) -> NDArray[np.float32]:
+    model: MedicalNet, images: NDArray[np.uint8], *, kind: str = "pooled",
+    cache: str | os.PathLike[str] | None = None, batch_size: int | None = None,
+) -> NDArray[np.float32]:  # fmt: skip
     """Run the backbone once over all images.
 
     Parameters
@@ -126,8 +47,6 @@ def extract_features(
         computed again.
     batch_size : int, optional
         Images at once; by default what suits the device.
-    precision : Precision, optional
-        By default what the hardware computes fastest.
 
     Returns
     -------
@@ -141,17 +60,15 @@ def extract_features(
     """
     if kind not in ("pooled", "map"):
         raise TrainingError(f"kind is {kind!r}; choose 'pooled' or 'map'")
-    path, precision = None, precision or pick_precision(pick_device())
+    path, precision = None, pick_precision(pick_device())
     if cache is not None:
-        made_of = (fingerprint(images), _weights_sum(model), kind, precision.name)
-        path = (
-            Path(cache) / f"features-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}.npy"
-        )
+        weights = [t.numpy(force=True) for t in model.backbone.state_dict().values()]
+        sums = [fingerprint(array) for array in (images, *map(np.atleast_1d, weights))]
+        made_of = hashlib.sha256(repr((sums, kind, precision.name)).encode())
+        path = Path(cache) / f"features-{made_of.hexdigest()[:16]}.npy"
         if (kept := _kept_features(path, len(images))) is not None:
             return kept
-    features = run_model(
-        model, images, output=kind, batch_size=batch_size, shared=True, precision=precision
-    )
+    features = run_model(model, images, output=kind, batch_size=batch_size, shared=True)
     if path is not None and is_main():
         with atomic_write(path) as file:
             np.save(file, features)
@@ -160,25 +77,16 @@ def extract_features(
 
 def _kept_features(path: Path, count: int) -> NDArray[np.float32] | None:
     """Return the features in a cache file; None when there is none, or it is damaged."""
-    if not path.exists():
-        return None
     try:
         features: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         if features.dtype != np.float32 or len(features) != count:
             raise ValueError(f"it holds {features.dtype} {features.shape}")
+    except FileNotFoundError:
+        return None
     except (ValueError, OSError, EOFError, TypeError, SyntaxError) as error:
         log.warning("%s is damaged (%s), so the features are computed again", path, error)
         return None
-    log.info("frozen features of %d images from %s", count, path)
     return cast("NDArray[np.float32]", features)
-
-
-def _weights_sum(model: MedicalNet) -> str:
-    digest = hashlib.sha256()
-    for part in model.stages().values():
-        for tensor in part.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -202,19 +110,14 @@ class Probe:
 
     def load_into(self, head: Any) -> None:
         """Give a linear head these weights."""
-        with torch.no_grad():
-            head.linear.weight.copy_(torch.from_numpy(self.weight))
-            head.linear.bias.copy_(torch.from_numpy(self.bias))
+        weight, bias = torch.from_numpy(self.weight), torch.from_numpy(self.bias)
+        head.linear.load_state_dict({"weight": weight, "bias": bias})
 
 
 def linear_probe(
-    features: NDArray[np.floating[Any]],
-    labels: NDArray[np.int64],
-    *,
-    num_classes: int = 2,
-    C: float = 0.001,
-    class_weights: ClassWeights = None,
-) -> Probe:
+    features: NDArray[np.floating[Any]], labels: NDArray[np.int64], *, num_classes: int = 2,
+    C: float = 0.001, class_weights: ClassWeights = None,
+) -> Probe:  # fmt: skip
     """Fit a regularised logistic regression to frozen features.
 
     Parameters
@@ -249,14 +152,27 @@ def linear_probe(
     [0, 0, 1, 1]
     """
     labels, wide = np.asarray(labels), np.asarray(features, dtype=np.float64)
-    present = _check_probe(wide, labels, num_classes, C)
+    if wide.ndim != 2 or labels.shape != wide.shape[:1] or not np.isfinite(wide).all():
+        raise TrainingError(
+            f"features {wide.shape} and labels {labels.shape} cannot be fitted; expected finite "
+            "numbers (N, D) and whole numbers (N,)"
+        )
+    if not C > 0:
+        raise TrainingError(f"C is {C}; give a number above 0")
+    present = np.unique(labels)
+    whole = labels.dtype.kind in "iu" and len(present) > 1
+    if not whole or present[0] < 0 or present[-1] >= num_classes:
+        raise TrainingError(
+            f"the labels are {', '.join(map(str, present[:5]))}; expected two or more of the whole "
+            f"numbers from 0 to {num_classes - 1} (num_classes={num_classes})"
+        )
     centre, spread = wide.mean(axis=0), wide.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    make: Any = LogisticRegression
     weighting: Any = class_weights
-    if class_weights is not None and not isinstance(class_weights, str):
-        each = cast("Tensor", weights_of(labels, num_classes, tuple(class_weights)))
+    if not isinstance(class_weights, str | None):
+        each = cast("Tensor", weights_of(labels, num_classes, class_weights))
         weighting = {k: float(each[k]) for k in present}
+    make: Any = LogisticRegression
     regression = make(C=C, max_iter=2000, tol=1e-6, class_weight=weighting)
     regression.fit((wide - centre) / spread, labels)
     coefficients, intercepts = regression.coef_, regression.intercept_
@@ -268,24 +184,3 @@ def linear_probe(
     weight[present] = coefficients / spread
     bias[present] = intercepts - (coefficients / spread) @ centre
     return Probe(weight, bias)
-
-
-def _check_probe(
-    features: NDArray[Any], labels: NDArray[Any], classes: int, C: float
-) -> NDArray[np.int64]:
-    """Return the classes that are present, or refuse what no regression can be fitted to."""
-    if features.ndim != 2 or labels.shape != features.shape[:1] or not np.isfinite(features).all():
-        raise TrainingError(
-            f"features {features.shape} and labels {labels.shape} cannot be fitted; expected "
-            "finite numbers (N, D) and whole numbers (N,)"
-        )
-    if not C > 0:
-        raise TrainingError(f"C is {C}; give a number above 0")
-    present = np.unique(labels)
-    whole = np.issubdtype(labels.dtype, np.integer) and len(present) > 1
-    if not whole or present[0] < 0 or present[-1] >= classes:
-        raise TrainingError(
-            f"the labels are {', '.join(map(str, present[:5]))}; expected two or more of the whole "
-            f"numbers from 0 to {classes - 1} (num_classes={classes})"
-        )
-    return present

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torchvision.ops import sigmoid_focal_loss
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
 
+ClassWeights = str | Sequence[float] | None  # "balanced", a number for each class, or all alike
 Rates = NDArray[np.float64]  # (epochs, stages + 1), the head last; 0 is frozen
 
 
@@ -26,9 +28,7 @@ def head_alone(epochs: int, stages: int) -> Rates:
 
     `medimg.training.fit_head` solves a linear head exactly instead.
     """
-    rates = np.zeros((epochs, stages + 1))
-    rates[:, -1] = 10.0
-    return rates
+    return np.tile([0.0] * stages + [10.0], (epochs, 1))
 
 
 def head_then_all(epochs: int, stages: int) -> Rates:
@@ -42,10 +42,7 @@ def head_then_all(epochs: int, stages: int) -> Rates:
     Kumar et al., "Fine-tuning can distort pretrained features and underperform out of
     distribution", ICLR 2022.
     """
-    rates = np.ones((epochs, stages + 1))
-    rates[0, :-1] = 0.0
-    rates[0, -1] = 10.0
-    return rates
+    return np.concatenate([head_alone(1, stages), all_at_once(epochs - 1, stages)])
 
 
 def gradual(epochs: int, stages: int) -> Rates:
@@ -70,8 +67,7 @@ def discriminative(epochs: int, stages: int) -> Rates:
     ----------
     Howard, Ruder, "Universal language model fine-tuning for text classification", ACL 2018.
     """
-    rates: Rates = np.tile(np.power(1.6, -np.arange(stages, -1, -1.0)), (epochs, 1))
-    return rates
+    return np.tile(1.6 ** np.arange(-stages, 1.0), (epochs, 1))
 
 
 def all_at_once(epochs: int, stages: int) -> Rates:
@@ -132,13 +128,10 @@ def set_trainable(model: MedicalNet, rates: Mapping[str, float], *, freeze_norms
     """Put a row of the plan into force: gradients on or off, frozen parts in evaluation mode."""
     model.train()
     for name, part in [*model.stages().items(), ("head", model.head)]:
-        on = rates[name] > 0
-        part.requires_grad_(on)
-        part.train(on)
-    if freeze_norms:
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
+        part.requires_grad_(rates[name] > 0).train(rates[name] > 0)
+    for module in model.modules():
+        if freeze_norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def make_optimizer(model: MedicalNet, *, weight_decay: float) -> torch.optim.AdamW:
@@ -158,14 +151,11 @@ def make_optimizer(model: MedicalNet, *, weight_decay: float) -> torch.optim.Ada
     """
     groups: list[dict[str, Any]] = []
     for name, part in [*model.stages().items(), ("head", model.head)]:
-        parameters = list(part.parameters())
-        for decay, members in (
-            (weight_decay, [p for p in parameters if p.ndim > 1]),
-            (0.0, [p for p in parameters if p.ndim <= 1]),
-        ):
-            if members:
-                groups.append({"params": members, "weight_decay": decay, "stage": name})
-    return torch.optim.AdamW(groups, lr=0.0, fused=True)
+        weights = [p for p in part.parameters() if p.ndim > 1]
+        others = [p for p in part.parameters() if p.ndim <= 1]
+        groups.append({"params": weights, "weight_decay": weight_decay, "stage": name})
+        groups.append({"params": others, "weight_decay": 0.0, "stage": name})
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, fused=True)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Mapping[str, float], rate: float) -> None:
@@ -221,12 +211,11 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
     @torch.no_grad()
     def blend(averaged: Any, current: Any, count: Any) -> None:
-        if not averaged[0].is_floating_point():  # counts of batches
+        recent = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, recent)
+        else:  # counts of batches
             torch._foreach_copy_(averaged, current)
-        else:
-            torch._foreach_lerp_(
-                averaged, current, 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-            )
 
     return AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
 
@@ -242,7 +231,7 @@ def make_loss(
         Focal is torchvision's, on the log-odds of the true class against all others, which makes
         it the softmax focal loss for any number of classes (gamma 2; no smoothing).
     weights : Tensor or None
-        (K,), the weight of each class.
+        (K,), the weight of each class, on the logits' device.
     smoothing : float
         Share of each label spread over all classes.
 
@@ -262,25 +251,17 @@ def make_loss(
     tensor([0.6931])
     """
 
-    def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-        mine = None if weights is None else weights.to(logits.device)
-        return functional.cross_entropy(
-            logits, labels, weight=mine, label_smoothing=smoothing, reduction="none"
-        )
-
     def focal(logits: Tensor, labels: Tensor) -> Tensor:
         true = functional.one_hot(labels, logits.shape[1]).bool()
-        others = logits.masked_fill(true, -torch.inf).logsumexp(dim=1)
-        odds = logits[true] - others
+        odds = logits[true] - logits.masked_fill(true, -torch.inf).logsumexp(dim=1)
         losses = sigmoid_focal_loss(odds, torch.ones_like(odds), alpha=-1, gamma=2)
-        return losses if weights is None else losses * weights.to(logits.device)[labels]
+        return losses if weights is None else losses * weights[labels]
 
-    return focal if kind == "focal" else cross_entropy
+    given: Any = {"weight": weights, "label_smoothing": smoothing, "reduction": "none"}
+    return focal if kind == "focal" else partial(functional.cross_entropy, **given)
 
 
-def class_weights(
-    labels: NDArray[np.integer[Any]], classes: int, how: str | tuple[float, ...] | None
-) -> Tensor | None:
+def class_weights(labels: NDArray[Any], classes: int, how: ClassWeights) -> Tensor | None:
     """Return the weight of each class in the loss, float32 (K,), or None for equal weights.
 
     "balanced" is N / (K * count), so that every class has the same total weight.
@@ -294,7 +275,7 @@ def class_weights(
         return None
     if isinstance(how, str):
         counts = np.bincount(labels, minlength=classes)
-        return torch.tensor(len(labels) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
+        how = tuple(len(labels) / (classes * np.maximum(counts, 1)))
     if len(how) != classes:
         raise TrainingError(f"class_weights has {len(how)} numbers for {classes} classes")
     return torch.tensor(how, dtype=torch.float32)

@@ -21,7 +21,7 @@ from medimg.metrics import Predictions
 from medimg.models import MedicalNet
 from medimg.progress import tqdm
 from medimg.runtime import Precision, pick_device, pick_precision
-from medimg.training.data import Batches, check_images
+from medimg.training.data import Batches, check_channels
 from medimg.training.distributed import gather_rows, is_main, world
 from medimg.training.speed import autocast, fold
 
@@ -31,15 +31,10 @@ VIEWS = ((0.0, 1.0), (0.0, 1.1), (-6.0, 1.05), (6.0, 1.05))  # (degrees, zoom); 
 
 @torch.inference_mode()
 def run_model(
-    model: nn.Module,
-    images: NDArray[Any],
-    *,
-    output: str = "logits",
-    batch_size: int | None = None,
-    tta: bool = False,
-    shared: bool = False,
+    model: nn.Module, images: NDArray[Any], *, output: str = "logits",
+    batch_size: int | None = None, tta: bool = False, shared: bool = False,
     precision: Precision | None = None,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32]:  # fmt: skip
     """Run a network over an array, batch by batch.
 
     Parameters
@@ -79,10 +74,9 @@ def run_model(
         raise TrainingError(f"output is {output!r}; choose one of {', '.join(names)}")
     pictures = images.dtype == np.uint8  # features are no pictures: not in [0, 1], no views
     if pictures:
-        check_images(cast("MedicalNet", model), images)
+        check_channels(cast("MedicalNet", model), images)
     device = pick_device()
-    precision = pick_precision(device) if precision is None else precision
-    batch_size = BATCH[device.type] if batch_size is None else batch_size
+    precision, batch_size = precision or pick_precision(device), batch_size or BATCH[device.type]
     call = getattr(fold(model, device, precision), names[output])
     batches, views = Batches(images, device), VIEWS if tta and pictures else VIEWS[:1]
     rank, processes = world() if shared else (0, 1)
@@ -95,14 +89,12 @@ def run_model(
             batch = batches(rows[start : start + batch_size])  # (B, 1 or 3, H, W), or features
             total = torch.zeros(())
             for degrees, zoom in views:
-                seen = batch
-                if pictures:
-                    seen = apply(batch, fixed_view(len(batch), degrees=degrees, zoom=zoom))
+                view = fixed_view(len(batch), degrees=degrees, zoom=zoom)
+                seen = apply(batch, view) if pictures else batch
                 with autocast(device, precision):
                     total = total + call(seen).float().cpu() / len(views)
             found.append(total)
-    whole = torch.cat(found)
-    whole = gather_rows(whole, len(images)) if shared else whole
+    whole = gather_rows(torch.cat(found), len(images)) if shared else torch.cat(found)
     return np.ascontiguousarray(whole.numpy())  # feature maps come channels last
 
 
@@ -117,22 +109,18 @@ def memory_advice(batch_size: int) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.cuda.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        short = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
-        if not short and "can't allocate memory" not in text and "out of memory" not in text:
+    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
+        words = ("out of memory", "can't allocate memory")
+        if not isinstance(error, MemoryError) and not any(w in str(error).lower() for w in words):
             raise
         way_out = f"try batch_size={batch_size // 2}" if batch_size > 1 else "decode smaller images"
         raise TrainingError(f"out of memory at batch_size={batch_size}; {way_out}") from error
 
 
 def predict_logits(
-    model: MedicalNet,
-    images: NDArray[np.uint8],
-    *,
-    batch_size: int | None = None,
+    model: MedicalNet, images: NDArray[np.uint8], *, batch_size: int | None = None,
     tta: bool = False,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32]:  # fmt: skip
     """Return the logits of images, before temperature and softmax.
 
     Parameters
@@ -167,13 +155,9 @@ def predict_logits(
 
 
 def predict(
-    model: MedicalNet,
-    images: ImageSet,
-    *,
-    batch_size: int | None = None,
-    tta: bool = False,
+    model: MedicalNet, images: ImageSet, *, batch_size: int | None = None, tta: bool = False,
     temperature: float = 1.0,
-) -> Predictions:
+) -> Predictions:  # fmt: skip
     """Return the probabilities of a set of images, with their names and true labels.
 
     Parameters
@@ -194,12 +178,10 @@ def predict(
     """
     logits = predict_logits(model, images.images, batch_size=batch_size, tta=tta)
     return Predictions(
-        ids=np.asarray(images.ids),
-        y_true=np.asarray(images.labels),
+        ids=np.asarray(images.ids), y_true=np.asarray(images.labels),
         y_score=probabilities(logits, temperature=temperature),
-        patient_ids=images.patient_ids,
-        classes=tuple(images.classes),
-    )
+        patient_ids=images.patient_ids, classes=tuple(images.classes),
+    )  # fmt: skip
 
 
 def probabilities(
@@ -271,8 +253,6 @@ def validation_metrics(
         ranks = (wide - wide[:, [1, 0]]).numpy()  # finer than the probability, which saturates
         kept = kept[1:]
     each = [roc_auc_score(labels == k, ranks[:, k]) for k in kept]
-    return {
-        "loss": loss,
-        "auc": float(np.mean(each)) if each else math.nan,
-        "accuracy": float((wide.argmax(dim=1).numpy() == labels).mean()),
-    }
+    auc = float(np.mean(each)) if each else math.nan
+    accuracy = float((wide.argmax(dim=1).numpy() == labels).mean())
+    return {"loss": loss, "auc": auc, "accuracy": accuracy}

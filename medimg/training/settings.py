@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from operator import index
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medimg.augment import Augment
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
+from medimg.training.optim import STRATEGIES
 
-_CHOICES: dict[str, tuple[object, ...]] = {
-    "strategy": ("head", "head_then_all", "gradual", "discriminative", "all"),
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "strategy": tuple(STRATEGIES),
     "schedule": ("cosine", "constant"),
     "loss": ("cross_entropy", "focal"),
     "sampler": ("balanced", None),
     "monitor": ("auc", "loss", "last"),
 }
-_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (("epochs", "batch_size", "patience"), lambda v: v >= 1, "1 or more"),
-    (("seed",), lambda v: 0 <= v < 2**32, "a whole number from 0 to 4294967295"),
-    (("ema", "label_smoothing", "warmup"), lambda v: 0 <= v < 1, "0 up to below 1"),
-    (("learning_rate", "weight_decay"), lambda v: 0 <= v < math.inf, "a finite number, 0 or more"),
-    (("min_delta", "C"), lambda v: 0 <= v < math.inf, "a finite number, 0 or more"),
-    (("sizes",), lambda v: 0 < v <= 1, "a tuple of shares of the side above 0 up to 1"),
-)
+_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("epochs", "batch_size", "patience"), lambda v: index(v) >= 1, "a whole number, 1 or more"),
+    (("seed",), lambda v: 0 <= index(v) < 2**32, "a whole number from 0 to 4294967295"),
+    (("ema", "label_smoothing", "warmup"), lambda v: 0 <= v < 1, "a number, 0 up to below 1"),
+    (("learning_rate", "weight_decay", "min_delta", "C"), lambda v: 0 <= v < math.inf,
+     "a finite number, 0 or more"),
+    (("sizes",), lambda v: isinstance(v, tuple) and all(0 < share <= 1 for share in v),
+     "a tuple of shares of the side above 0 up to 1"),
+    (("class_weights",), lambda v: v in (None, "balanced") or all(0 < w < math.inf for w in v),
+     "'balanced', a number above 0 for each class, or None"),
+)  # fmt: skip
 FEW = 150
 """Below so many training images, solve the head (`fit_head`) instead of training the network.
 
@@ -129,55 +135,24 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        put = object.__setattr__  # the class is frozen
-        for name in ("sizes", "class_weights"):
-            if isinstance(getattr(self, name), list):
-                put(self, name, tuple(getattr(self, name)))
-        for name in ("epochs", "batch_size", "patience", "seed"):
-            put(self, name, _whole(name, getattr(self, name)))
+        for name, value in vars(self).items():  # what a checkpoint and a card can hold
+            plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+            plain = tuple(plain) if isinstance(plain, list) else plain
+            object.__setattr__(self, name, plain)  # the class is frozen
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
-        for names, holds, expected in _RANGES:
+        for names, holds, expected in _RULES:
             for name in names:
                 value = getattr(self, name)
-                if not _holds(holds, value, many=name == "sizes"):
-                    raise TrainingError(f"{name} is {value!r}; give {expected}")
-        if not _are_weights(self.class_weights):
-            raise TrainingError(
-                f"class_weights is {self.class_weights!r}; give 'balanced', a number above 0 for "
-                "each class, or None"
-            )
+                with suppress(TypeError):  # not a number at all
+                    if holds(value):
+                        continue
+                raise TrainingError(f"{name} is {value!r}; give {expected}")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, for a sidecar or a checkpoint."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
-
-
-def _whole(name: str, value: Any) -> int:
-    """Return a whole number as an int, whichever type it came in."""
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise TrainingError(f"{name} is {value!r}; give a whole number") from error
-
-
-def _are_weights(value: Any) -> bool:
-    """Whether this says how much each class weighs."""
-    if value is None or isinstance(value, str):
-        return value in (None, "balanced")
-    return _holds(lambda v: 0 < v < math.inf, value, many=True)
-
-
-def _holds(rule: Callable[[float], bool], value: Any, *, many: bool) -> bool:
-    """Whether a number, or each of a tuple of them, keeps the rule."""
-    if isinstance(value, tuple) is not many:
-        return False
-    try:
-        return all(map(rule, value if many else (value,)))
-    except TypeError:  # no number at all
-        return False
+        return dict(json.loads(json.dumps(asdict(self))))
 
 
 def recipe(count: int, *, seed: int = 0) -> FitSettings:

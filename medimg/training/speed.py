@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,51 +48,25 @@ def autocast(device: torch.device, precision: Precision) -> Iterator[None]:
     ...     print((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
     torch.bfloat16
     """
-    enabled = precision.dtype is not None
-    with torch.autocast(device.type, dtype=precision.dtype, enabled=enabled):
-        if device.type == "cpu" and precision.dtype is torch.bfloat16:
-            with _DepthwiseGradients():
-                yield
-        else:
-            yield
+    dtype = precision.dtype
+    both = device.type == "cpu" and dtype is torch.bfloat16
+    gradients = _DepthwiseGradients() if both else nullcontext()
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None), gradients:
+        yield
 
 
 class _DepthwiseGradients(TorchFunctionMode):
     """Send depthwise convolutions that have something to learn to `_Depthwise`."""
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func is torch.conv2d:
-            return _convolve(*args, **(kwargs or {}))
+        if func is torch.conv2d and len(args) == 7 and torch.is_grad_enabled():
+            images, weight, _, _, padding, _, groups = args  # as a module of torch or timm gives
+            learns = images.requires_grad or weight.requires_grad
+            if groups > 1 and weight.shape[1] == 1 and isinstance(padding, tuple) and learns:
+                return _Depthwise.apply(*args)
         return func(*args, **(kwargs or {}))
-
-
-def _convolve(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Tensor:
-    depthwise = groups > 1 and weight.shape[1] == 1
-    learns = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-    if depthwise and learns and not isinstance(padding, str):
-        found: Tensor = _Depthwise.apply(
-            input, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups
-        )
-        return found
-    return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-
-
-def _pair(size: int | Sequence[int]) -> list[int]:
-    return [size, size] if isinstance(size, int) else list(size)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -102,30 +76,21 @@ class _Depthwise(torch.autograd.Function):
     def forward(
         ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, *layout: Any
     ) -> Tensor:
-        half = images.bfloat16()
+        half, small = images.bfloat16(), None if bias is None else bias.bfloat16()
         ctx.save_for_backward(half, weight)
         ctx.layout = layout
-        ctx.dtypes = (images.dtype, None if bias is None else bias.dtype)
-        small = None if bias is None else bias.bfloat16()
         return torch.conv2d(half, weight.bfloat16(), small, *layout)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         half, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.layout
-        of_images, of_bias = ctx.dtypes
-        wanted = [*ctx.needs_input_grad[:2], of_bias is not None and ctx.needs_input_grad[2]]
-        images_grad, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
-            gradient.float(), half.float(), weight.float(), [len(weight)],
-            stride, padding, dilation, False, [0, 0], groups, wanted,
+        *layout, groups = ctx.layout
+        found = torch.ops.aten.convolution_backward(
+            gradient.float(), half.float(), weight.float(), [len(weight)], *layout,
+            False, [0, 0], groups, ctx.needs_input_grad[:3],
         )  # fmt: skip
-        return (
-            None if images_grad is None else images_grad.to(of_images),
-            None if weight_grad is None else weight_grad.to(weight.dtype),
-            None if bias_grad is None else bias_grad.to(of_bias),
-            *[None] * 4,
-        )
+        return (*found, None, None, None, None)  # autograd rounds to the types of the inputs
 
 
 def fold(model: nn.Module, device: torch.device, precision: Precision) -> Any:
@@ -175,29 +140,25 @@ class _ClippedConvolution(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__()
-        self.register_buffer("weight", conv.weight.detach().to(dtype))
-        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach().to(dtype))
-        self.conv = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        self.weight = nn.Buffer(conv.weight.detach().to(dtype))
+        self.bias = nn.Buffer(cast(Tensor, conv.bias).detach().to(dtype))
+        self.layout = (conv.padding, conv.stride, conv.dilation, conv.groups)
 
     def forward(self, images: Tensor) -> Tensor:
-        weight, bias = self.get_buffer("weight"), self._buffers["bias"]
-        return _clipped_convolution(images.to(weight.dtype), weight, bias, *self.conv)
+        weight = self.weight
+        return _clipped_convolution(images.to(weight.dtype), weight, self.bias, *self.layout)
 
 
 def _clipped_convolution(
     images: Tensor, weight: Tensor, bias: Tensor | None, *layout: Any
 ) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-        images, weight, bias, *layout, "hardtanh", [0.0, 6.0], ""
-    )
-    return found
+    run = torch.ops.mkldnn._convolution_pointwise
+    return cast(Tensor, run(images, weight, bias, *layout, "hardtanh", [0.0, 6.0], ""))
 
 
 @functools.cache
 def _can_clip() -> bool:
     """Try the operator, which torch's own compiler uses: it is private, and not in every build."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
     image, weight = torch.full((1, 1, 1, 2), 5.0), torch.tensor([[[[2.0]]]])
     image[..., 1] = -1.0
     try:
