@@ -164,7 +164,7 @@ class FoundFiles:
     unreadable: tuple[tuple[Path, str], ...]
 
 
-def walk_files(root: str | os.PathLike[str]) -> FoundFiles:
+def walk_files(root: str | os.PathLike[str], *, hidden: bool = False) -> FoundFiles:
     """List every file below a folder, however deep, and what could not be listed.
 
     Links to folders are followed, each target once, so that a circle of links comes to an end.
@@ -173,6 +173,8 @@ def walk_files(root: str | os.PathLike[str]) -> FoundFiles:
     ----------
     root : path-like
         The folder to look in.
+    hidden : bool
+        List hidden folders and files like all others.
 
     Returns
     -------
@@ -198,7 +200,7 @@ def walk_files(root: str | os.PathLike[str]) -> FoundFiles:
             continue
         for entry in entries:
             is_folder = _is_folder(entry)
-            if _is_hidden(entry.name, is_folder=is_folder):
+            if not hidden and _is_hidden(entry.name, is_folder=is_folder):
                 skipped.append(Path(entry.path))
             elif not is_folder:
                 files.append(Path(entry.path))

@@ -13,7 +13,7 @@ from simulate.errors import SimulationError
 from medimg.storage import sha256
 
 DATA = Path(__file__).parents[1] / "data"
-TABLES = ("studies.csv", "ct/studies.csv", "mr/studies.csv", "retina/studies.csv", "covid/studies.csv")
+TABLES = ("studies.csv", *(f"{name}/studies.csv" for name in ("ct", "mr", "retina", "covid")))
 here = pytest.mark.skipif(not (DATA / "croissant.json").is_file(), reason="the sample is not here")
 
 
