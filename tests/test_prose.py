@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "data" / "README.md",
     ROOT / "docs" / "index.md",
     ROOT / "notebooks" / "glossary.md",
     *sorted((ROOT / "notebooks" / "instructor").glob("*.*")),

@@ -234,20 +234,15 @@ def _align(samples: Pixels, layout: Layout, *, lossy: bool = False) -> Pixels:
     range by a little: such values are clipped, since cutting bits off would turn white to black.
     """
     bits, width = layout.bits_stored, samples.dtype.itemsize * 8
-    if (
-        "Float" in layout.pixel_keyword or width < bits
-    ):  # a stream of fewer bits has none above them
+    signed, order = layout.pixel_representation, samples.dtype.byteorder
+    # A stream of fewer bits than are stored has none above them.
+    if "Float" in layout.pixel_keyword or width < bits:
         return samples
-    if lossy and (samples.dtype.kind == "i" or not layout.pixel_representation):
-        low, limits = (
-            -(1 << bits - 1) if layout.pixel_representation else 0,
-            np.iinfo(samples.dtype),
-        )
+    if lossy and (samples.dtype.kind == "i" or not signed):
+        low, limits = -(1 << bits - 1) if signed else 0, np.iinfo(samples.dtype)
         return samples.clip(max(low, limits.min), min(low + (1 << bits) - 1, limits.max))
     # Up to the top, then down again: what was above is lost, and the sign comes along.
-    words = samples.view(
-        f"{samples.dtype.byteorder}{'i' if layout.pixel_representation else 'u'}{width // 8}"
-    )
+    words = samples.view(f"{order}{'i' if signed else 'u'}{width // 8}")
     if width > layout.high_bit + 1:
         words = words << (width - layout.high_bit - 1)
     return words >> (width - bits) if width > bits else words
@@ -295,16 +290,12 @@ def _compressed(source: OpenDicom, data: bytes, layout: Layout) -> tuple[Pixels,
     is_rgb = stream.codec == "JPEG" and stream.lossy
     if stream.codec == "JPEG 2000":
         is_rgb = bool(stream.rgb) or layout.photometric_interpretation in ("YBR_ICT", "YBR_RCT")
-    layout = layout._replace(
-        photometric_interpretation="RGB"
-        if is_rgb and layout.samples_per_pixel == 3
-        else layout.photometric_interpretation,
-        high_bit=layout.bits_stored - 1
-        if stream.precision <= layout.bits_stored
-        else layout.high_bit,
-        pixel_representation=layout.pixel_representation
-        | (samples.dtype.kind == "i"),  # the stream's own sign counts
-    )
+    if is_rgb and layout.samples_per_pixel == 3:
+        layout = layout._replace(photometric_interpretation="RGB")
+    if stream.precision <= layout.bits_stored:
+        layout = layout._replace(high_bit=layout.bits_stored - 1)
+    if samples.dtype.kind == "i":  # the stream's own sign counts
+        layout = layout._replace(pixel_representation=1)
     shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples_per_pixel == 1 else 3]
     return _align(samples.reshape(shape), layout, lossy=stream.lossy), layout
 

@@ -21,7 +21,7 @@ EXERCISES = (
         question="With the dial at 0.9, by how much does the internal AUC exceed the AUC at west?",
         kind=Number(tolerance=0.006, low=-1, high=1),
         expected=_gap,
-        right="That gap is what the paper would not have shown: it needs films from elsewhere.",
+        right="That gap is what the paper would not have shown: it needs images from elsewhere.",
         hints=(
             "`turn(0.9)` trains and tests; it returns a dictionary of estimates.",
             'An estimate has a `.value`: subtract that of "west" from that of "internal".',
@@ -46,12 +46,12 @@ EXERCISES = (
         expected=lambda: frozenset("bd"),
         right="Both break the tie between label and display, so the shortcut no longer pays.",
         hints=(
-            "In which designs do a film with and one without COVID-19 come from the same machine?",
-            "More films with the same tie between label and display cannot show it.",
+            "In which designs do an image with and one without COVID-19 come from the same machine?",
+            "More images with the same tie between label and display cannot show it.",
         ),
         mistakes=(
-            Mistake("In (a) the test films have the same tie between label and hospital as the "
-                    "training films, however many there are.", when=lambda value: "a" in value),
+            Mistake("In (a) the test images have the same tie between label and hospital as the "
+                    "training images, however many there are.", when=lambda value: "a" in value),
             Mistake("In (c) the other hospital ties label and display in the same way: section 5 "
                     "shows what happens then.", when=lambda value: "c" in value),
             Mistake("One of them is right. There is a second one.",

@@ -370,8 +370,8 @@ gain = metrics.auc_difference(away["usual"], away["none"]).difference
 loss = metrics.auc(results["none"]).value - metrics.auc(away["none"]).value
 said = "helps there" if gain.low > 0 else "harms there" if gain.high < 0 else "is undecided there"
 display(Markdown(
-    f"Without augmentation the AUC changes by {-loss:+.2f} when the images come from elsewhere. The "
-    f"usual augmentation {said}: its gain is {gain.value:+.3f} ({gain.low:+.3f} to "
+    f"Without augmentation the AUC changes by {-loss:+.2f} when the images come from elsewhere. "
+    f"The usual augmentation {said}: its gain is {gain.value:+.3f} ({gain.low:+.3f} to "
     f"{gain.high:+.3f})."))
 
 # %% [markdown]

@@ -237,7 +237,7 @@ np.testing.assert_allclose(won.mean(), metrics.auc(predictions).value)
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 ax.imshow(won, cmap="cividis", origin="lower", aspect="auto", interpolation="nearest")
 ax.set(xlabel="images without disease, by score", ylabel="images with it, by score")
-ax.set_title("yellow: the image with disease scores higher; blue: the other one; grey: a tie", fontsize=10)
+ax.set_title("yellow: the one with disease scores higher; blue: lower; grey: a tie", fontsize=10)
 plots.show(fig, alt=f"In {share:.2f} of all pairs, the image with the disease scores higher.")
 
 # %% [markdown]
@@ -279,7 +279,7 @@ ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
 ax.minorticks_off()
 ax.set(ylim=(0.5, 1), xlabel="people with the disease", ylabel="sensitivity, 95 % interval")
 plots.show(
-    fig, alt=f"With 10 such people the interval begins at {low[0]:.2f}, with 1,000 at {low[-1]:.2f}."
+    fig, alt=f"With 10 people the interval begins at {low[0]:.2f}, with 1,000 at {low[-1]:.2f}."
 )
 
 # %% [markdown]
@@ -312,7 +312,7 @@ exercises.check("04-twenty", lower_end)
 
 # %%
 per_positive, per_negative = won.mean(axis=1), won.mean(axis=0)
-variance = per_positive.var(ddof=1) / len(per_positive) + per_negative.var(ddof=1) / len(per_negative)
+variance = sum(part.var(ddof=1) / len(part) for part in (per_positive, per_negative))
 by_hand = won.mean() + np.array([-z, z]) * np.sqrt(variance)
 
 unaware = metrics.Predictions(data.ids, y_true, y_score, classes=data.classes)
@@ -374,8 +374,9 @@ assert threshold.value == best["threshold"]
 result = metrics.evaluate(judge, threshold=threshold)
 display(
     Markdown(
-        f"Chosen: score at least **{threshold.value:.2f}**. Where it was chosen it finds "
-        f"{100 * threshold.sensitivity:.0f} % of those with the disease. On the patients it was not chosen on: "
+        f"Chosen: score at least **{threshold.value:.2f}**. Where it was chosen, it finds "
+        f"{100 * threshold.sensitivity:.0f} % of the people with the disease. On the patients "
+        "on whom it was not chosen: "
         f"sensitivity **{result['sensitivity']:.2f}**, specificity "
         f"**{result['specificity']:.2f}**."
     )
@@ -523,7 +524,7 @@ widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 edges = np.linspace(0, 1, 6)[1:-1].round(12)  # to a computer 3 times 0.2 is not quite 0.6
 place = np.digitize(y_score.round(12), edges)  # five bins of equal width
 binned = pd.DataFrame({"place": place, "said": y_score, "observed": y_true}).groupby("place")
-by_hand = binned.agg(images=("observed", "size"), said=("said", "mean"), observed=("observed", "mean"))
+by_hand = binned.agg(images=("said", "size"), said=("said", "mean"), observed=("observed", "mean"))
 library = metrics.reliability(predictions, bins=5, strategy="uniform")
 np.testing.assert_allclose(by_hand["observed"], library["observed"])
 by_hand.round(2).style.format("{:g}").hide()
@@ -561,7 +562,8 @@ display(Markdown(f"Difference of the AUCs on the same images: {gap:.2f}; it {ver
 # %% [markdown]
 # The **Brier score** is the mean squared difference between score and truth (0 or 1). Smaller is better;
 # always saying 0.5 gives 0.25. The **slope** is 1 for calibrated scores, below 1 for overconfident ones,
-# above 1 for underconfident ones. The AUC shows none of this.
+# above 1 for underconfident ones; its interval comes from a
+# [sandwich variance](/notebooks/glossary.md#sandwich-variance). The AUC shows none of this.
 
 # %% tags=["hide-input"]
 slope = metrics.calibration_line(weakly_regularised).slope
@@ -782,7 +784,7 @@ if absent:
 report = metrics.subgroups(predictions, groups, threshold=threshold)
 ax = plots.plot_subgroups(report, metric="auc")
 ax.set_xlim(0.3, 1.02)
-plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} groupings of the images.")
+plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} kinds of subgroups.")
 
 # %% [markdown]
 # The AUC needs no threshold, so it can use all images. A hollow mark means fewer than 20 images in the

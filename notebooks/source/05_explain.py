@@ -142,9 +142,9 @@ plots.plot_image(unseen.images[shown], title="the image", ax=axes[0])
 axes[1].imshow(small.numpy(), cmap="magma")
 axes[1].set_title("5 x 5 places, as computed", fontsize=10)
 axes[1].set(xticks=[], yticks=[])
-plots.plot_map(unseen.images[shown], by_hand, mask=truth[shown], title="enlarged; lesion dashed",
-               ax=axes[2])
-plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged over the "
+plots.plot_map(unseen.images[shown], by_hand, mask=truth[shown], ax=axes[2],
+               title="enlarged; lesion dashed")
+plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged on the "
            "image with the true lesion outlined.", colours=64)
 
 # %% [markdown]
@@ -188,7 +188,7 @@ titles = [f"score {s:.2f}" for s in scores.y_score[some]]
 by_gradient = {m: maps[m] for m in ("gradcam", "layercam")}
 fig = plots.plot_map_grid(unseen.images[some], by_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
-plots.show(fig, alt="Three images with a lesion and their maps by Grad-CAM and LayerCAM; the true lesion is "
+plots.show(fig, alt="Three images and their maps by Grad-CAM and LayerCAM; the true lesion is "
            "outlined.", colours=64)
 
 # %% tags=["nbval-check-output"]
@@ -217,7 +217,7 @@ with torch.inference_mode():
     attention = attentive.attention(batch)  # (3, 5, 5), each sums to 1
 looked = {"attention": explain.explain(attentive, unseen.images[some], method="attention")}
 fig = plots.plot_map_grid(unseen.images[some], looked, masks=truth[some])
-plots.show(fig, alt="Where the attention head of a frozen network looked on three images with a lesion; the "
+plots.show(fig, alt="Where the attention head of a frozen network looked on three images; the "
            "true lesion is outlined.", colours=64)
 
 # %%
@@ -284,7 +284,7 @@ ordered = ordered[np.argsort(unseen.patients[ordered], kind="stable")]
 whose = unseen.patients[ordered]
 strangers = np.roll(ordered, np.unique(whose, return_counts=True)[1].max())
 assert not np.any(whose == unseen.patients[strangers])
-print(f"{len(ordered)} images with a lesion of {len(set(whose))} patients, each with a stranger's map")
+print(f"{len(ordered)} images with lesions, {len(set(whose))} patients, each with a stranger's map")
 
 # %%
 rows = []

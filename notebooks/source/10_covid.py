@@ -46,8 +46,8 @@ from medimg import datasets, exercises, explain, metrics, models, plots, trainin
 # `sample_covid` has 243 simulated radiographs from three invented hospitals, each with the same share of
 # COVID-19 (hazy patches in both lungs, at the sides and mostly below), lobar pneumonia (one dense lobe)
 # and neither. Age, sex, view and hospital tell nothing about the label. **Sections 2 to 7 always use
-# these images**, because they need films that any hospital could show. Section 8 asks the same of real
-# films.
+# these images**, because they need images that any hospital could show. Section 8 asks the same of real
+# images.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load("sample_covid")
@@ -58,8 +58,8 @@ pd.crosstab(studies["hospital"], studies["label"])
 # ## 3. Three hospitals, by hand
 #
 # A detector measures. What a doctor sees is made afterwards: each manufacturer and each hospital chooses
-# contrast, sharpness, noise reduction, borders and the letter that marks the side. Our files hold the
-# films **before** that step, so we write it ourselves.
+# contrast, sharpness, noise reduction, borders and the marker of the side. Our files hold the
+# images **before** that step, so we write it ourselves.
 
 # %%
 DISPLAY = {"north": (0.80, 0.6, 0.012, 0, (7, 7, 13)),  # contrast, sharpening, noise, border,
@@ -85,7 +85,7 @@ plots.show(plots.plot_grid(films, columns=3, titles=titles),
            alt="Hazy flanks, clear lungs, one dense lobe; sharper as north, darker as south.")
 
 # %% [markdown]
-# Nothing here concerns the patient, and a doctor reads all three in the same way. We now show every film
+# Nothing here concerns the patient, and a doctor reads all three in the same way. We now show every image
 # as each hospital would, and extract features once with a pretrained network.
 
 # %% tags=["nbval-check-output"]
@@ -98,9 +98,9 @@ print({place: values.shape for place, values in features.items()})
 # %% [markdown]
 # ## 4. The dial
 #
-# Many early training sets joined one source that had only films with COVID-19 to another that had none.
+# Many early training sets joined one source that had only images with COVID-19 to another that had none.
 # Our dial sets how strong such a tie is. At 0 label and hospital are independent. At 1 every
-# film with COVID-19 comes from *north* and every other film from *south*. *West* stays outside: it is
+# image with COVID-19 comes from *north* and every other image from *south*. *West* stays outside: it is
 # the external hospital, with one display for everybody.
 
 # %% tags=["nbval-check-output"]
@@ -155,7 +155,7 @@ def turn(dial):
 curve = pd.DataFrame({dial: turn(dial) for dial in (0, 0.25, 0.5, 0.75, 1)}).T
 curve.map("{:.2f}".format)
 
-# %%
+# %% tags=["hide-input"]
 value, low, high = (curve.map(lambda auc, part=part: getattr(auc, part)).astype(float)
                     for part in ("value", "low", "high"))
 ax = value.plot(style=["o-", "s--"], figsize=(6, 3.6), ylabel="AUC, 95 % interval",
@@ -191,7 +191,7 @@ exercises.check("10-dial", gap, turn=turn)
 #
 # Suppose another hospital, *east*, examines suspected cases on a mobile unit of the make that *north*
 # uses, and everybody else on one like that of *south*. It is external, and tied in the same way. We can
-# even turn the tie round. The patients are those of *west* each time: only a simulation can film the same
+# even turn the tie round. The patients are those of *west* each time: only a simulation can image the same
 # people three times.
 
 # %%
@@ -208,13 +208,13 @@ print("turned round, worse than guessing: ", sites.iloc[2].high < 0.5)
 
 # %% [markdown]
 # An external result is worth as much as the difference between the two places. DeGrave and colleagues
-# found both sides of this in real films: networks that looked accurate failed in new hospitals, and
+# found both sides of this in real images: networks that looked accurate failed in new hospitals, and
 # external data alone did not suffice to show that a network relies on pathology, because the shortcut
 # may work there too ([DeGrave et al., 2021](https://doi.org/10.1038/s42256-021-00338-7)).
 #
 # ## 6. Find it without leaving home
 #
-# Two questions cost a few lines. **Can the features tell the hospital**, among films that all have the
+# Two questions cost a few lines. **Can the features tell the hospital**, among images that all have the
 # same label? And **what is left of the AUC within each hospital**, where display cannot help?
 
 # %%
@@ -232,7 +232,7 @@ found.map("{:.2f}".format)
 print("lower within each hospital:", max(auc.value for auc in found[2:]) < found.iloc[1].value)
 
 # %% [markdown]
-# The intervals within one hospital are wide, since few films break the tie. That is a finding too: a set
+# The intervals within one hospital are wide, since few images break the tie. That is a finding too: a set
 # that cannot answer this question cannot support the claim. With the dial at 1 the question cannot even
 # be asked.
 #
@@ -241,10 +241,10 @@ print("lower within each hospital:", max(auc.value for auc in found[2:]) < found
 # A network was trained with the dial at 1. Which of these designs would show that it learned the
 # hospital? Submit a list of letters.
 #
-# - **a** ten times as many films from *north* and *south*, tied in the same way, split by patient;
-# - **b** films of *north* alone, of patients with and without COVID-19;
-# - **c** films from *east*;
-# - **d** another hospital that films everybody on one machine.
+# - **a** ten times as many images from *north* and *south*, tied in the same way, split by patient;
+# - **b** images of *north* alone, of patients with and without COVID-19;
+# - **c** images from *east*;
+# - **d** another hospital that images everybody on one machine.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -256,8 +256,8 @@ exercises.check("10-designs", designs)
 # %% [markdown]
 # ## 7. Would a heat map have told us?
 #
-# We train the same network on the tied films, and show it one patient of *west* without disease, as
-# *north* and as *south* would display the film.
+# We train the same network on the tied images, and show it one patient of *west* without disease, as
+# *north* and as *south* would display the image.
 
 # %%
 films = np.stack([shown[place][row] for row, place in enumerate(by_label)])
@@ -270,35 +270,35 @@ heat = explain.explain(net, pair, method="gradcam", target="covid")
 scores = training.probabilities(training.predict_logits(net, pair))
 titles = [f"{place}: {score:.2f}" for place, score in zip(("north", "south"), scores, strict=True)]
 plots.show(plots.plot_map_grid(pair, {"Grad-CAM": heat}, titles=titles),
-           alt="A healthy chest: high score as north, low as south; both maps warm in the body.")
+           alt="No disease: high score as north, low as south; both maps are warm in the body.")
 
 # %% tags=["nbval-check-output"]
 print("the display alone changes the diagnosis:", scores[0] > 0.5 > scores[1])
 
 # %% [markdown]
-# (There is no lesion here to outline.) Both maps warm the body, as an honest one might: noise and sharpness lie everywhere, so no place gives
-# them away. (A marker in a corner is easier to catch: [notebook 5](/notebooks/05_explain.ipynb).) The
-# **experiment** is clear: the score beside each film changes, and the patient did not.
+# (There is no lesion to outline.) Both maps are warm over the body, as those of a good model might be:
+# noise and sharpness are everywhere, so no place reveals them. (A marker in a corner is easier to catch: [notebook 5](/notebooks/05_explain.ipynb).) The
+# **experiment** is clear: the score beside each image changes, and the patient did not.
 #
-# ## 8. Real films
+# ## 8. Real images
 #
-# With public films and a table `studies.csv` (columns `path`, `label`, `patient_id`, `source`) in a
+# With public images and a table `studies.csv` (columns `path`, `label`, `patient_id`, `source`) in a
 # folder, start Jupyter with `MEDIMG_DATASET=covid` and `MEDIMG_DATA` set to that folder. Then the next
 # cell asks three questions there. Without them it prints nothing.
 
-# %%
+# %% tags=["hide-input"]
 if os.environ.get("MEDIMG_DATASET") == "covid":
     real = datasets.load(datasets.data_root() / "studies.csv")
     x = training.extract_features(net, datasets.decode(real, size=192).images)
-    ill, one = real["label"].eq("covid"), real["source"].eq("cohen")
-    for y, rows in ((ill, ill | True), (ill, one & real["label"].ne("normal")), (one, ill)):
+    sick, one = real["label"].eq("covid"), real["source"].eq("cohen")
+    for y, rows in ((sick, sick | True), (sick, one & real["label"].ne("normal")), (one, sick)):
         found = cross_validate(x[rows], y[rows].to_numpy().astype(int), real[rows])
         print(f"{found}: AUC {metrics.auc(found):.3f}")
 
 # %% [markdown]
-# On 1,290 public films from three sources (two with COVID-19) this printed:
+# On 1,290 public images from three sources (two with COVID-19) this printed:
 #
-# | question | films | AUC (95 % interval) |
+# | question | images | AUC (95 % interval) |
 # |---|---|---|
 # | COVID-19 against the rest, all sources | 1,290 | 0.935 (0.914 to 0.951) |
 # | COVID-19 against other pneumonia, one source | 428 | 0.670 (0.575 to 0.752) |
@@ -311,13 +311,13 @@ if os.environ.get("MEDIMG_DATASET") == "covid":
 #
 # - **Collect by protocol**: patients with and without the disease from the same hospitals, machines and
 #   weeks, consecutively. Nothing done afterwards replaces this.
-# - **Report per hospital**, and how many films with and without disease each contributed.
+# - **Report per hospital**, and how many images with and without disease each contributed.
 # - **Ask whether the source can be predicted** from the image, the border or the header
 #   ([the audit of notebook 1](/notebooks/01_load.ipynb)).
 # - **Choose external sites for how they differ**, and say in what: machine, display, case mix.
-# - **Test by experiment**: change the display of a film and see whether the answer changes.
+# - **Test by experiment**: change the display of an image and see whether the answer changes.
 # - **Avoid "Frankenstein" sets**, as Roberts and colleagues call sets assembled from other sets: the same
-#   film can come twice. They also found children as controls: the label was then the age.
+#   image can come twice. They also found children as controls: the label was then the age.
 #
 # ## 10. What stands in the way of use
 #
@@ -326,7 +326,7 @@ if os.environ.get("MEDIMG_DATASET") == "covid":
 # it ([Cohen et al., 2020](https://github.com/ieee8023/covid-chestxray-dataset)).
 #
 # **Our sample can show** how confounding works, since the display is the only thing that we changed. **It
-# cannot show** how well COVID-19 is seen in patients: one real chest stands under all films, the disease
+# cannot show** how well COVID-19 is seen in patients: one real chest stands under all images, the disease
 # is drawn by formulas, and real hospitals differ in patients as well as in displays.
 #
 # ## Key points
