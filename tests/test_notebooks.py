@@ -102,7 +102,9 @@ def test_metadata_hold_nothing_stray(path):
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert notebook.metadata.kernelspec.name == "python3"
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}
+        assert set(cell.metadata) <= {"tags", "jupyter"}
+        folded = {"source_hidden": True} if "hide-input" in cell.metadata.get("tags", ()) else {}
+        assert cell.metadata.get("jupyter", {}) == folded
     for _, output in outputs(path):
         for mime, kept in output.get("metadata", {}).items():
             assert (mime, set(kept)) == ("image/png", {"alt"})

@@ -440,7 +440,7 @@ for mask, header in zip(sick["mask_path"], sick["dicom_path"], strict=True):
 across = 2 * np.sqrt(np.array(areas) / np.pi)
 display(Markdown(
     f"The smallest lesion measures **{across.min():.0f} mm**, the median {np.median(across):.0f} "
-    f"mm. One pixel of this image at 224 covers {side * mm / 224:.1f} mm: the smallest lesion spans "
+    f"mm. One pixel of this image at 224 covers {side * mm / 224:.1f} mm: the smallest spans "
     f"**{across.min() / (side * mm / 224):.0f} pixels**."
 ))  # fmt: skip
 

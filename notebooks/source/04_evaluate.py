@@ -114,8 +114,9 @@ tn = np.sum((y_true == 0) & ~called_positive)  # true negatives: without it, cal
 print(f"true positives {tp}, false negatives {fn}, false positives {fp}, true negatives {tn}")
 
 # %% [markdown]
-# A table of these counts, with the true class in rows, is the *confusion matrix*. From here on,
-# `Predictions` holds labels, scores and patients for all of `medimg.metrics`.
+# A false negative is a missed case, and a false positive is a false alarm. A table of these counts, with
+# the true class in rows, is the *confusion matrix*. From here on, `Predictions` holds labels, scores and
+# patients for all of `medimg.metrics`.
 
 # %%
 predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data.classes)

@@ -22,7 +22,7 @@ EXAMPLES = {
         "context": {},
         "right": [["b", "d"], "d, b"],
         "wrong": [
-            (["a", "b", "d"], "In (a) the test films"),
+            (["a", "b", "d"], "In (a) the test images"),
             (["c"], "In (c) the other hospital"),
             (["b"], "There is a second one"),
         ],
