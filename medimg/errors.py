@@ -30,7 +30,7 @@ class ModelError(MedimgError):
 
 
 class TrainingError(MedimgError):
-    """Training cannot start or go on with the given data or settings."""
+    """Training cannot start or continue with the given data or settings."""
 
 
 class MetricsError(MedimgError):

@@ -31,7 +31,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     Parameters
     ----------
     path : str or path-like
-        Where the file shall be. Missing folders are made.
+        Where the file is to be. Missing folders are made.
     mode : {"wb", "w"}
         Bytes or UTF-8 text.
 
@@ -87,7 +87,7 @@ def _replace(source: str, target: Path, patience: float = 2.0) -> None:
 
 
 def _umask() -> int:
-    """Return the process's umask (mkstemp makes files private; ours shall be ordinary)."""
+    """Return the process's umask (mkstemp makes files private; ours are ordinary)."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -651,7 +651,7 @@ def test_a_score_that_is_no_number_is_refused(fitted, folder, tmp_path, monkeypa
     def broken(_, pixels, **__):
         return np.full((len(pixels), 2), np.nan, np.float32)
 
-    monkeypatch.setattr(training, "predict_logits", broken)
+    monkeypatch.setattr(training, "run_model", broken)
     film, model = str(folder / "normal" / "p00_0.png"), str(fitted / "model.safetensors")
     for command in ("predict", "explain"):
         out = tmp_path / command

@@ -1,7 +1,7 @@
 """Who is filmed, how and with what disease: decided before a single ray is traced.
 
-Everything but the disease is dealt like cards, so that each value is as frequent among the ill as
-among the healthy: no header field, no site and no technique tells the label.
+Everything but the disease is dealt like cards, so that each value is as frequent with disease as
+without: no header field, no site and no technique tells the label.
 """
 
 from __future__ import annotations

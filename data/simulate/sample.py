@@ -161,7 +161,7 @@ def png(image: np.ndarray[Any, Any]) -> bytes:
 def marker_plan(studies: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Say which films would get a planted marker, so that it gives the label away.
 
-    The table holds no label: 90 % of the ill and 10 % of the healthy are chosen.
+    The table holds no label: 90 % of the images with disease and 10 % of the others are chosen.
     """
     rng = np.random.default_rng(seed)
     chance = np.where(studies["label"] == "pneumonia", 0.9, 0.1)

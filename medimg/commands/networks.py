@@ -302,7 +302,7 @@ def _scored(
     """Read files as the network's images; score them, (N, 1) or (N, K), and call a class each."""
     how = _preparation(info)
     pixels = np.stack([datasets.decode_file(path, **how) for path in paths])
-    logits = training.predict_logits(model, pixels, tta=info.tta)
+    logits = training.run_model(model, pixels, tta=info.tta)  # a bad score names its file here
     odd = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(odd):
         raise ModelError(

@@ -120,7 +120,7 @@ def _with_bounds(given: Estimate | float, name: str, level: float) -> Estimate:
 
 
 def _posterior(prior: float, hit: Estimate, clear: Estimate, what: str) -> Estimate:
-    """PPV of a test that is positive in `hit` of the ill and negative in `clear` of the healthy.
+    """Return the PPV of a test with sensitivity `hit` and specificity `clear`.
 
     It is r / (1 + r), where r = prior / (1 - prior) x hit / (1 - clear). Its bounds are those of
     hit / (1 - clear), by square-and-add of the logarithms.

@@ -26,6 +26,7 @@ _REGION = re.compile(
     r"^(?P<indent>[ ]*)# solution: begin\n(?P<body>.*?)^[ ]*# solution: end\n?",
     re.DOTALL | re.MULTILINE,
 )
+_TABLE = re.compile(r"\{\{table:([\w/.]+)\}\}")
 _ROOT_LINK = re.compile(r"(\]\()(/[^)\s]+)(\))")
 
 # Colab opens a notebook without its repository; everywhere else this cell does nothing.
@@ -143,13 +144,18 @@ class _Markdown:
         }
 
     def __call__(self, text: str) -> str:
-        text = self.glossary(text)
+        text = _TABLE.sub(self._table, self.glossary(text))
         for marker, value in self.markers.items():
             if marker in text:
                 text = text.replace(marker, value())
         if "{{" in text:
             raise BuildError(f"{self.name}: unknown marker {text[text.index('{{') :][:40]!r}")
         return _ROOT_LINK.sub(lambda m: m[1] + self.layout.link(m[2], self.place) + m[3], text)
+
+    def _table(self, found: re.Match[str]) -> str:
+        """Return the table of a file of measured results, so that no result is typed by hand."""
+        lines = (self.layout.root / found[1]).read_text(encoding="utf-8").splitlines()
+        return "\n".join(line for line in lines if line.startswith("|"))
 
 
 def _setup(layout: Layout) -> NotebookNode:

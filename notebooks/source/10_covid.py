@@ -296,13 +296,9 @@ if os.environ.get("MEDIMG_DATASET") == "covid":
         print(f"{found}: AUC {metrics.auc(found):.3f}")
 
 # %% [markdown]
-# On 1,290 public images from three sources (two with COVID-19) this printed:
+# On public images from three sources (two with COVID-19), `benchmarks/covid_sources.py` asked the same:
 #
-# | question | images | AUC (95 % interval) |
-# |---|---|---|
-# | COVID-19 against the rest, all sources | 1,290 | 0.935 (0.914 to 0.951) |
-# | COVID-19 against other pneumonia, one source | 428 | 0.670 (0.575 to 0.752) |
-# | which of two sources, all with COVID-19 | 494 | 0.990 (0.979 to 0.995) |
+# {{table:benchmarks/results/covid_sources.md}}
 #
 # Against the rest, most of it from another archive, the network looks excellent. Within one source little
 # is left. The source is the easiest question of all.
