@@ -7,7 +7,7 @@ they are copied beside this file before each build, so that links between them s
 import json
 import re
 import shutil
-import tomllib
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -15,8 +15,9 @@ from docutils import nodes
 import medimg
 
 ROOT = Path(__file__).parents[1]
-_URLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-REPOSITORY = _URLS["Repository"]
+sys.path.insert(0, str(ROOT / "notebooks"))
+from builder.layout import Layout  # noqa: E402
+from builder.pages import COURSE, LINK, address  # noqa: E402
 
 project, author, release = "medimg", "The medimg authors", medimg.__version__
 copyright = "the medimg authors"  # Sphinx reads this name
@@ -41,7 +42,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_copyright = False
 html_theme_options = {
-    "repository_url": REPOSITORY,
+    "repository_url": f"https://github.com/{Layout(ROOT).repository}",
     "repository_branch": "main",
     "use_repository_button": True,
     "use_issues_button": True,
@@ -50,10 +51,7 @@ html_theme_options = {
     "navigation_with_keys": False,
 }
 
-# What the site shows besides its own pages, and where a link to anything else leads.
-COURSE = ["quickstart.ipynb", "notebooks/*.ipynb", "notebooks/solutions/*.ipynb",
-          "notebooks/glossary.md", "notebooks/instructor/*.md", "data/README.md",
-          "data/contact_sheet.png", "CHANGELOG.md"]  # fmt: skip
+# What the site shows of the library.
 LIBRARY = {
     "images": "read any medical image, or say why not",
     "deid": "de-identify DICOM, and prove it",
@@ -83,7 +81,6 @@ _MODULE = """\
    {imported}
 ```
 """
-_LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
 def copy_course(app):
@@ -102,10 +99,9 @@ def copy_course(app):
             linked = (folder / found[1]).resolve()
             if linked in paths or not linked.exists():  # Sphinx warns of a link to nothing
                 return found[0]
-            kind = "tree" if linked.is_dir() else "blob"
-            return f"{REPOSITORY}/{kind}/main/{linked.relative_to(ROOT).as_posix()}{found[2] or ''}"
+            return address(Layout(ROOT), linked, found[2] or "")
 
-        text = _LINK.sub(relink, path.read_text(encoding="utf-8"))
+        text = LINK.sub(relink, path.read_text(encoding="utf-8"))
         if path.suffix == ".ipynb":  # the cell that fetches the course is for Colab alone
             notebook = json.loads(text)
             cells = notebook["cells"]

@@ -42,6 +42,12 @@ class Layout:
             raise BuildError("pyproject.toml: project.urls.Repository is no GitHub address")
         return found[1]
 
+    @property
+    def site(self) -> str:
+        """Where .github/workflows/pages.yml publishes the web site."""
+        owner, _, name = self.repository.partition("/")
+        return f"https://{owner}.github.io/{name}"
+
     def names(self) -> list[str]:
         return sorted(path.stem for path in self.sources.glob("*.py"))
 
