@@ -294,6 +294,7 @@ def test_many_classes_make_a_page_too(tmp_path, rng, count):
     assert f"names the right one of {count} classes for {right} of {len(true)} images" in text
     assert "Kappa quadratic" in text
     assert "Each class against the rest" in text
+    assert "Each grade or worse against the grades below it" in text
     assert f"ROC curves of {min(count, 7)} classes" in text
     table = made.subgroups.table.set_index("group")
     assert set(table["metric"]) == {"accuracy"}
@@ -303,6 +304,8 @@ def test_many_classes_make_a_page_too(tmp_path, rng, count):
     numbers = json.loads(made.json.read_text(encoding="utf-8"))
     assert len(numbers["calibration"]["expected_calibration_error"]) == min(count, 7)
     assert len(numbers["per_class"]) >= count
+    cuts = {row["cut"] for row in numbers["per_cut"]}
+    assert len(cuts) == count - 1
 
 
 @pytest.mark.parametrize("true", [[1], [1, 1, 1], [0, 0, 0]])

@@ -113,15 +113,6 @@ def check_table(path: Path, header: str) -> None:
         )
 
 
-def check_processes() -> None:
-    """Refuse variables of torchrun that are not numbers, or not all there."""
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
-        if not os.environ.get(name, "0").isdecimal():
-            raise MedimgError(f"{name} is {os.environ[name]!r}; start with torchrun, or unset it.")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" not in os.environ:
-        raise MedimgError("WORLD_SIZE is set and RANK is not; start with torchrun, or unset it.")
-
-
 def check_new_folder(out: Path) -> None:
     """Refuse to put the study table of a network over one that has no network beside it."""
     if (out / "studies.csv").is_file() and not (out / "model.json").is_file():

@@ -81,7 +81,7 @@ def job_paths(environment: Mapping[str, str] | None = None) -> JobPaths | None:
 
 def fit(args: argparse.Namespace) -> None:
     """Fine-tune a network on a data set, and keep it with a threshold chosen on validation."""
-    checks.check_processes()
+    training.check_processes()
     job = job_paths()
     out = Path(job.model if job else args.out)
     studies = named_studies(args, default=job.data if job else None)

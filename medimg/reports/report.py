@@ -205,12 +205,13 @@ def _numbers(
     result: Evaluation, groups: SubgroupReport | None, calibration: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything in the report, for machines; what is not defined is null, with its reason."""
-    by_class, confusion = result.per_class, result.confusion.to_dict("split")
+    confusion = result.confusion.to_dict("split")
+    tables = {"per_class": result.per_class, "per_cut": result.per_cut}
     return {
         "medimg": medimg.__version__, "n_images": result.n_images, "n_patients": result.n_patients,
         "threshold": result.threshold, "metrics": result.estimates,
         "confusion": {"classes": confusion["index"], "counts": confusion["data"]},
-        "per_class": [] if by_class is None else by_class.drop(columns="estimate"),
+        **{name: [] if t is None else t.drop(columns="estimate") for name, t in tables.items()},
         "subgroups": [] if groups is None else groups.table,
         "gaps": [] if groups is None else groups.gaps,
         "calibration": calibration, "warnings": result.warnings,

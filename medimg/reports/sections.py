@@ -50,6 +50,7 @@ def numbers(result: Evaluation, predictions: Predictions, unit: str) -> dict[str
         "metrics": metric_table(result).assign(**{"In words": meant}),
         "methods": pd.DataFrame(methods, columns=["Method", "Metrics"]),
         "per_class": None if result.per_class is None else wide(result.per_class, ["class", "n"]),
+        "per_cut": None if result.per_cut is None else wide(result.per_cut, ["cut", "n"]),
     }
 
 

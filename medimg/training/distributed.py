@@ -45,6 +45,20 @@ def is_main() -> bool:
     return world()[0] == 0
 
 
+def check_processes() -> int:
+    """Return how many processes torchrun started, 1 without it; refuse variables that are wrong."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        if not os.environ.get(name, "1").isdecimal():
+            raise TrainingError(
+                f"the environment variable {name} is {os.environ[name]!r}; torchrun sets it to a "
+                "whole number: unset it, or start with torchrun"
+            )
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and "RANK" not in os.environ:
+        raise TrainingError("WORLD_SIZE is set and RANK is not; start with torchrun, or unset it")
+    return size
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Join the other processes when ``torchrun`` started this one; do nothing otherwise.
@@ -54,15 +68,9 @@ def process_group() -> Iterator[None]:
     Raises
     ------
     TrainingError
-        When ``WORLD_SIZE`` is not a whole number.
+        When torchrun's variables are not whole numbers, or not all there.
     """
-    size = os.environ.get("WORLD_SIZE", "1")
-    if not size.strip().isdecimal():
-        raise TrainingError(
-            f"the environment variable WORLD_SIZE is {size!r}; torchrun sets it to a whole number: "
-            "unset it, or start with torchrun"
-        )
-    if int(size) < 2 or distributed.is_initialized():
+    if distributed.is_initialized() or check_processes() < 2:
         yield
         return
     if sys.platform == "win32":  # torch is built without libuv there, but some versions ask for it
