@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -271,7 +272,11 @@ def test_slides_come_from_headings_tags_and_notes(layout):
         encoding="utf-8"
     )
     assert 'src="modules/requirejs/require.js"' in page
-    assert "modules/reveal.js/dist/reveal.js" in page
+    assert page.count("modules/reveal.js/dist/reveal.js") == 2  # the talk, and what makes it fit
+    assert "var scroll = true" not in page  # nobody scrolls in a talk
+    title = re.search(r"<title>(.*?)</title>", page)[1]
+    heading = re.search(r"(?m)^# # (.+)$", layout.sources.joinpath("09_demo.py").read_text("utf-8"))
+    assert title.startswith(heading[1])
     assert "window.MathJax = " in page
 
 

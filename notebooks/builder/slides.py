@@ -10,10 +10,26 @@ from builder.layout import Layout
 from builder.render import SLIDE_TAGS, render
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 from medimg.storage import atomic_write
 
-
+HEIGHT = 860
+# A slide that is taller than the screen is shown smaller, so that nobody has to scroll in a talk.
+FIT = """<script>require(["%(reveal)s"], function (Reveal) {
+  function fit() {
+    const slide = Reveal.getCurrentSlide();
+    for (let size = 1; size > 0.4; size -= 0.05) {
+      slide.style.zoom = size;
+      if (slide.scrollHeight * size <= %(height)d) break;
+    }
+    Reveal.layout();
+  }
+  Reveal.on("ready", fit);
+  Reveal.on("slidechanged", fit);
+  if (Reveal.isReady()) fit();
+});</script>
+"""
 # Instead of MathJax, in a room without internet: the slide engine asks it to draw no formula.
 NO_FORMULAS = "<script>window.MathJax = {Hub: {getAllJax: () => [], Rerender() {}}};</script>"
 
@@ -35,12 +51,19 @@ def slides(layout: Layout, name: str, folder: Path, *, offline: str = "") -> Pat
         if cell.cell_type == "code" and cell.id in outputs:
             cell.outputs = outputs[cell.id].outputs
             cell.execution_count = outputs[cell.id].execution_count
-    exporter = SlidesExporter(reveal_scroll=True, reveal_width="1200", reveal_height="860")
+    first = next(cell.source for cell in notebook.cells if cell.source.startswith("# "))
+    notebook.metadata["title"] = first.splitlines()[0].removeprefix("# ")
+    hide = Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": {"hide-input"}})
+    exporter = SlidesExporter(
+        config=hide, reveal_scroll=False, reveal_width="1200", reveal_height=str(HEIGHT)
+    )
     if offline:
         exporter.reveal_url_prefix = f"{offline}/reveal.js"
         exporter.require_js_url = f"{offline}/requirejs/require.js"
         exporter.jquery_url = f"{offline}/jquery/dist/jquery.min.js"
     page, _ = exporter.from_notebook_node(notebook)
+    fit = FIT % {"reveal": f"{exporter.reveal_url_prefix}/dist/reveal.js", "height": HEIGHT}
+    page = page.replace("</body>", f"{fit}</body>", 1)
     if offline:
         page = page.replace("<head>", f"<head>{NO_FORMULAS}", 1)
     target = folder / f"{name}.slides.html"
