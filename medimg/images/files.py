@@ -30,8 +30,14 @@ class ImageWarning(UserWarning):
     """A file is read, but may not show what was meant."""
 
 
-class TooManyPiecesError(Exception):
-    """A stream is read in more pieces than any real file needs."""
+class Refused(Exception):  # noqa: N818 - says what happens, not what is wrong
+    """Why a file is not read, and what to do; `as_image_error` adds the file's name."""
+
+
+TOO_MANY = (
+    "the file holds more elements, chunks or pages than any real one; it is damaged or made to "
+    "harm, so get it from its source again"
+)
 
 
 # What a file is, by its first bytes. `DICM` comes before all, because a DICOM preamble may be the
@@ -67,6 +73,7 @@ _OTHERS = {
           "export it as one of these",
 }  # fmt: skip
 _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
+    (Refused, "{error}"),
     (RecursionError, "its sequences are nested too deeply to be a real image; the file is damaged "
      "or made to harm, so export it again from its source"),
     (MemoryError, "there is not enough memory for this image; read one frame of it (frame=0) or "
@@ -74,8 +81,6 @@ _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (PermissionError, "the file may not be read; change its permissions (chmod +r)"),
     ((OSError, EOFError), "the file could not be read to its end or decoded ({kind}); it is "
      "damaged or cut short, so copy or export it again"),
-    (TooManyPiecesError, "the file holds more elements, chunks or pages than any real one; it is "
-     "damaged or made to harm, so get it from its source again"),
     (BaseException, "the file is damaged or breaks its format ({kind}); copy or export it again"),
 )  # fmt: skip
 _PRINTABLE = b"\t\n\r\f" + bytes(range(32, 127))
@@ -98,7 +103,8 @@ def as_image_error(path: PathLike) -> Iterator[None]:
         raise
     except BaseException as error:
         words = next(words for kind, words in _FAILURES if isinstance(error, kind))
-        raise ImageReadError(f"{path}: {words.format(kind=type(error).__name__)}.") from error
+        words = words.format(kind=type(error).__name__, error=error)
+        raise ImageReadError(f"{path}: {words}.") from error
 
 
 class Limited(io.BufferedReader):
@@ -108,12 +114,9 @@ class Limited(io.BufferedReader):
     pages, or tags that all claim the same megabyte. Each is a read, or the same bytes once more.
     """
 
-    def __init__(
-        self, path: PathLike, unpacked: bytes | None = None, pieces: int = 200_000
-    ) -> None:
-        raw: Any = io.FileIO(os.fspath(path)) if unpacked is None else io.BytesIO(unpacked)
+    def __init__(self, source: PathLike | bytes, pieces: int = 200_000) -> None:
+        raw: Any = io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(os.fspath(source))
         super().__init__(raw, 2**16)
-        self.path = path
         self.size = raw.seek(0, io.SEEK_END)
         self._pieces, self._bytes = pieces, 8 * self.size + 2**24
         raw.seek(0)
@@ -123,7 +126,7 @@ class Limited(io.BufferedReader):
         data = super().read(size)
         self._pieces, self._bytes = self._pieces - 1, self._bytes - len(data)
         if self._pieces < 0 or self._bytes < 0:
-            raise TooManyPiecesError
+            raise Refused(TOO_MANY)
         return data
 
 
@@ -140,14 +143,14 @@ def identify(path: PathLike) -> str:
             (file.is_symlink(), "this is a link to a file that is gone; copy that file here"),
             (True, "there is no such file; check the spelling and the folder"),
         )  # fmt: skip
-        raise ImageReadError(f"{path}: {next(words for so, words in cases if so)}.")
+        raise Refused(next(words for so, words in cases if so))
     kind = kind_of(path)
     if not kind:
         head = _head(path)
         words = _first(_OTHERS, head)
         if words == _OTHERS[b""] and len(head.translate(None, _PRINTABLE)) < 0.05 * len(head):
             words = "a text file, whatever its name says; find the image that it belongs to"
-        raise ImageReadError(f"{path}: this is not an image but {words}.")
+        raise Refused(f"this is not an image but {words}")
     return kind
 
 
@@ -175,9 +178,7 @@ def _first(known: dict[bytes, str], head: bytes) -> str:
     return next((what for start, what in known.items() if re.match(start, head, flags)), "")
 
 
-def check_size(
-    path: PathLike, rows: int, columns: int, max_pixels: int, *, size: int | None = None
-) -> None:
+def check_size(rows: int, columns: int, max_pixels: int, size: int | None = None) -> None:
     """Refuse more pixels than the limit, or than `size` compressed bytes can mean.
 
     An even picture may be small, but 16 million pixels need some bytes, and an image that shows
@@ -185,12 +186,12 @@ def check_size(
     """
     pixels = rows * columns
     if pixels > max_pixels:
-        raise ImageReadError(
-            f"{path}: the header declares {columns} x {rows} pixels, more than the limit of "
-            f"{max_pixels:,}; if you trust the file, raise the limit with max_pixels=."
+        raise Refused(
+            f"the header declares {columns} x {rows} pixels, more than the limit of "
+            f"{max_pixels:,}; if you trust the file, raise the limit with max_pixels="
         )
     if size is not None and pixels > 2**24 + 64 * size:
-        raise ImageReadError(
-            f"{path}: {size} bytes cannot hold the {pixels:,} pixels that its header declares; "
-            "it is cut short or made to fill memory, so get it from its source again."
+        raise Refused(
+            f"{size} bytes cannot hold the {pixels:,} pixels that its header declares; it is cut "
+            "short or made to fill memory, so get it from its source again"
         )
