@@ -22,11 +22,12 @@ import numpy as np
 import openjpeg.utils
 from PIL import Image
 from pydicom import encaps
+from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from medimg.images.dicom import OpenDicom, items, number, text
-from medimg.images.files import Pixels, Refused, check_size
+from medimg.images.files import Pixels, Refused, check_size, refuse
 
 _log = logging.getLogger(__name__)
 
@@ -75,30 +76,31 @@ class Layout(NamedTuple):
 def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
     """Return the layout that the header declares, or raise naming what is missing or absurd."""
     if not source.keyword:
-        raise Refused(_no_pixels(source))
+        raise Refused(_no_pixels(source.dataset))
     header, floating = source.dataset, source.keyword != "PixelData"
     rows, columns, allocated, stored, high, frames, samples, signed, planar = (
         int(number(header, keyword, usual)) for keyword, usual in (
             ("Rows", 0), ("Columns", 0), ("BitsAllocated", 0), ("BitsStored", 0), ("HighBit", 0),
             ("NumberOfFrames", 1), ("SamplesPerPixel", 1), ("PixelRepresentation", -1),
             ("PlanarConfiguration", 0)))  # fmt: skip
+    frames, samples = frames or 1, samples or 1
     if floating:
         allocated = stored = 32 if source.keyword == "FloatPixelData" else 64
-    frames, samples = frames or 1, samples or 1
     photometric = text(header, "PhotometricInterpretation")
     taken = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
-    for right, words in (
-        (min(rows, columns) > 0, "the header does not state the image's size (Rows and Columns)"),
-        (1 <= allocated <= 64, "the header does not say how many bits a pixel takes (Bits "
-         "Allocated)"),
-        (1 <= frames <= _MAX_FRAMES, f"the header declares {frames} frames, as no real file"),
-        (taken in _GREYS + _COLOURS, "its photometric interpretation is not one of "
-         f"{', '.join(_GREYS + _COLOURS)}"),
-        (samples == (1 if taken in _GREYS else 3), f"{taken} pixels cannot have {samples} "
-         "samples"),
-    ):  # fmt: skip
-        if not right:
-            raise Refused(f"{words}; export the file again from its source")
+    again = "export the file again from its source"
+    refuse(
+        (min(rows, columns) < 1, "the header does not state the image's size (Rows and Columns); "
+         f"{again}"),
+        (not 1 <= allocated <= 64, "the header does not say how many bits a pixel takes (Bits "
+         f"Allocated); {again}"),
+        (not 1 <= frames <= _MAX_FRAMES, f"the header declares {frames} frames, as no real file; "
+         f"{again}"),
+        (taken not in _GREYS + _COLOURS, "its photometric interpretation is not one of "
+         f"{', '.join(_GREYS + _COLOURS)}; {again}"),
+        (samples != (1 if taken in _GREYS else 3), f"{taken} pixels cannot have {samples} samples; "
+         f"{again}"),
+    )  # fmt: skip
     check_size(rows, columns, max_pixels)
     for missing, words in (
         (not photometric, f"Photometric Interpretation is missing; {taken} is taken"),
@@ -116,9 +118,8 @@ def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
     )  # fmt: skip
 
 
-def _no_pixels(source: OpenDicom) -> str:
+def _no_pixels(header: Dataset) -> str:
     """Say what a DICOM object without pixels is, and where to look instead."""
-    header = source.dataset
     if "DirectoryRecordSequence" in header:
         names = [part.get("ReferencedFileID") for part in items(header, "DirectoryRecordSequence")]
         files = [name if isinstance(name, str) else "/".join(name) for name in names if name]
@@ -126,13 +127,13 @@ def _no_pixels(source: OpenDicom) -> str:
         listed = ", ".join(files[:3]) or "it lists none"
         return f"this is a DICOMDIR, a list of files; read those: {listed}{more}"
     what = getattr(header.get("SOPClassUID"), "name", "")
-    if "Image Storage" in what or (not what and "Rows" in header):
-        return (
-            f"this is {what or 'an image'} whose pixel data are missing; the file is cut short or "
-            "was exported without them, so export it again"
-        )
-    what = what or "a DICOM file that does not say what it is"
-    return f"this is {what}, and holds no image; choose an image file of the same study"
+    known = what or (
+        "an image" if "Rows" in header else "a DICOM file that does not say what it is"
+    )
+    if "Image Storage" not in what and known != "an image":
+        return f"this is {known}, and holds no image; choose an image file of the same study"
+    return (f"this is {known} whose pixel data are missing; the file is cut short or was exported "
+            "without them, so export it again")  # fmt: skip
 
 
 def stored_frames(
@@ -160,30 +161,27 @@ def stored_frames(
 
 def _encapsulated(source: OpenDicom, layout: Layout) -> Iterator[bytes]:
     """Return the compressed frames, each of one item or several (PS3.5, annex A.4)."""
-    stream, header = source.stream, source.dataset
+    stream, header, frames = source.stream, source.dataset, layout.number_of_frames
     check_size(layout.rows, layout.columns, 2**62, stream.size - source.start)
     stream.seek(source.start)
     encaps.parse_basic_offsets(stream)
     count, places = encaps.parse_fragments(stream)
     first = stream.tell()
-    stream.seek(places[-1] + 4 if places else first)
-    if places and places[-1] + 8 + int.from_bytes(stream.read(4), "little") > stream.size:
-        raise Refused(
-            f"the compressed pixel data are cut short or damaged at byte {places[-1]} of "
-            f"{stream.size}; copy or export the file again"
-        )
+    last = places[-1] if places else first
+    stream.seek(last + 4)
+    length = int.from_bytes(stream.read(4), "little") if places else 0
+    refuse((places and last + 8 + length > stream.size, "the compressed pixel data are cut short "
+            f"or damaged at byte {last} of {stream.size}; copy or export the file "
+            "again"))  # fmt: skip
     # Tables of offsets are often wrong, and needed only where a frame has several items.
-    if count == layout.number_of_frames or layout.number_of_frames == 1:
+    if count == frames or frames == 1:
         stream.seek(first)
         fragments = encaps.generate_fragments(stream)
-        return fragments if count == layout.number_of_frames else iter([b"".join(fragments)])
+        return fragments if count == frames else iter([b"".join(fragments)])
     stream.seek(source.start)
     table = (header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths"))
-    return encaps.generate_frames(
-        stream,
-        number_of_frames=layout.number_of_frames,
-        extended_offsets=table if all(table) else None,
-    )
+    offsets = table if all(table) else None
+    return encaps.generate_frames(stream, number_of_frames=frames, extended_offsets=offsets)
 
 
 def _native(source: OpenDicom, layout: Layout, index: int) -> Pixels:
@@ -195,11 +193,8 @@ def _native(source: OpenDicom, layout: Layout, index: int) -> Pixels:
         else:
             layout = layout._replace(photometric_interpretation="YBR_FULL")
     whole = (bits * layout.number_of_frames + 7) // 8
-    if present < whole:
-        raise Refused(
-            f"the pixel data are cut short: {layout} need {whole} bytes and the file holds "
-            f"{max(present, 0)}; copy or export the file again"
-        )
+    refuse((present < whole, f"the pixel data are cut short: {layout} need {whole} bytes and the "
+            f"file holds {max(present, 0)}; copy or export the file again"))  # fmt: skip
     source.stream.seek(source.start)
     return _unpack(source.stream, layout, index, source.order)
 
@@ -262,8 +257,7 @@ def _to_rgb(samples: Pixels, layout: Layout) -> Pixels:
 def _compressed(syntax: str, data: bytes, layout: Layout) -> tuple[Pixels, Layout]:
     """Decode one compressed frame; return its values, and the layout as the stream corrects it."""
     size, shape = (layout.frame_bits + 7) // 8, layout[:3]
-    if not data:
-        raise Refused(_CUT)
+    refuse((not data, _CUT))
     if syntax in (_DEFLATED_FRAME, RLELossless):
         if syntax == RLELossless:
             layout = layout._replace(planar_configuration=int(layout.samples_per_pixel > 1))
@@ -271,17 +265,13 @@ def _compressed(syntax: str, data: bytes, layout: Layout) -> tuple[Pixels, Layou
             frame = imagecodecs.dicomrle_decode(data, code, out=bytearray(size + 2**16))
         else:
             frame = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size)
-        if len(frame) < size:
-            raise Refused(_CUT)
+        refuse((len(frame) < size, _CUT))
         return _unpack(bytes(frame), layout), layout
     stream = inspect_stream(data, UID(syntax).name)
-    if stream.shape != shape:
-        rows, columns, count = stream.shape
-        raise Refused(
-            f"the header declares {layout}, but the {stream.codec} stream inside holds {columns} "
-            f"x {rows} pixels of {count} sample(s); one of them is damaged, so export the file "
-            "again"
-        )
+    rows, columns, count = stream.shape
+    refuse((stream.shape != shape, f"the header declares {layout}, but the {stream.codec} stream "
+            f"inside holds {columns} x {rows} pixels of {count} sample(s); one of them is damaged, "
+            "so export the file again"))  # fmt: skip
     samples = _decode_stream(stream, layout.photometric_interpretation)
     is_rgb = stream.codec == "JPEG" and stream.lossy
     if stream.codec == "JPEG 2000":
@@ -314,20 +304,15 @@ def inspect_stream(data: bytes, name: str) -> Stream:
     """Read the header of a JPEG or JPEG-LS (ITU-T T.81, T.87) or JPEG 2000 stream (T.800)."""
     if data.startswith(b"\x00\x00\x00\x0cjP  "):  # boxes, which DICOM does not have (A.4.4)
         data = data[max(data.find(_J2K), 0) :]
-    if not data.startswith((b"\xff\xd8", _J2K)):
-        raise Refused(
-            f"its pixels are compressed as {name or 'an unknown transfer syntax'}, which is not "
-            "read here; convert the file first, for example with `dcmdjpeg`, `dcmconv` or "
-            "`gdcmconv --raw`"
-        )
+    refuse((not data.startswith((b"\xff\xd8", _J2K)), "its pixels are compressed as "
+            f"{name or 'an unknown transfer syntax'}, which is not read here; convert the file "
+            "first, for example with `dcmdjpeg`, `dcmconv` or `gdcmconv --raw`"))  # fmt: skip
     found, at = _segments(data)
     if data.startswith(_J2K):
         right, bottom, left, top, wide, high = struct.unpack(">6L", found[0x51][2:26])
-        if min(wide, high) < 1 or (right // wide + 1) * (bottom // high + 1) > _MAX_TILES:
-            raise Refused(
-                "its JPEG 2000 stream is cut into more tiles than any real one; it is damaged or "
-                "made to harm, so export it again"
-            )
+        many = min(wide, high) < 1 or (right // wide + 1) * (bottom // high + 1) > _MAX_TILES
+        refuse((many, "its JPEG 2000 stream is cut into more tiles than any real one; it is "
+                "damaged or made to harm, so export it again"))  # fmt: skip
         shape = (bottom - top, right - left, int.from_bytes(found[0x51][34:36], "big"))
         depth, end = (found[0x51][36] & 127) + 1, data.rfind(_EOI) + 2
         transformed = True if found.get(0x52, b"")[4:5] == b"\1" else None
@@ -336,15 +321,12 @@ def inspect_stream(data: bytes, name: str) -> Stream:
     kind = next((marker for marker in found if marker in _JPEG_FRAMES), 0)
     # The end marker cannot occur in coded data; decoders paint what is missing in grey.
     end = data.find(_EOI, at) + 2
-    if end < 2 or len(found.get(kind, b"")) < 6:
-        raise Refused(_CUT)
+    refuse((end < 2 or len(found.get(kind, b"")) < 6, _CUT))
     precision, rows, columns, samples = struct.unpack(">BHHB", found[kind][:6])
     scans = data.count(b"\xff\xda", at, end)
-    if scans > 16 and scans * rows * columns > _MAX_SCANNED:
-        raise Refused(
-            f"its JPEG stream holds {scans} scans of {columns} x {rows} pixels, as no real picture "
-            "does; get it from its source again"
-        )
+    refuse((scans > 16 and scans * rows * columns > _MAX_SCANNED, "its JPEG stream holds "
+            f"{scans} scans of {columns} x {rows} pixels, as no real picture does; get it from its "
+            "source again"))  # fmt: skip
     adobe, rgb = found.get(0xEE, b""), True if found[kind][6::3][:3] == b"RGB" else None
     if adobe.startswith(b"Adobe") and len(adobe) >= 12:
         rgb = adobe[11] != 1

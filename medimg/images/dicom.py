@@ -20,7 +20,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medimg.errors import ImageReadError
-from medimg.images.files import TOO_MANY, Limited, PathLike, Refused, as_image_error, identify
+from medimg.images.files import TOO_MANY, Limited, PathLike, as_image_error, identify, refuse
 
 _log = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ def parse(path: PathLike, stream: Limited) -> OpenDicom:
         return bool(keyword)
 
     dataset, stream = _read(stream, stop)
-    if not len(dataset):
-        raise Refused("the DICOM file holds no tags; it is cut short, copy it again")
+    refuse((not len(dataset), "the DICOM file holds no tags; it is cut short, copy it again"))
     start = stream.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "")).strip(" \x00")
     if not syntax:
@@ -83,13 +82,12 @@ def _read(
         return filereader.read_partial(stream, stop, _LARGE_ELEMENT if stop else None, True), stream
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     body = Limited(inflater.decompress(stream.read(), _MAX_INFLATED))
-    if inflater.unconsumed_tail:
-        raise Refused(
-            f"its deflated data swell to more than {_MAX_INFLATED:,} bytes; this looks like a "
-            "decompression bomb, so get the file from its source again"
-        )
-    if not inflater.eof:
-        raise Refused("the deflated DICOM data end early; the file is cut short, copy it again")
+    refuse(
+        (inflater.unconsumed_tail, f"its deflated data swell to more than {_MAX_INFLATED:,} bytes; "
+         "this looks like a decompression bomb, so get the file from its source again"),
+        (not inflater.eof, "the deflated DICOM data end early; the file is cut short, copy it "
+         "again"),
+    )  # fmt: skip
     found = filereader.read_dataset(body, False, True, stop_when=stop)
     dataset = FileDataset("", found, preamble, meta, is_implicit_VR=False)
     dataset.set_original_encoding(False, True)
@@ -163,8 +161,8 @@ def read_header(path: PathLike) -> Dataset:
 
 def _require_dicom(path: PathLike) -> PathLike:
     kind = identify(path)
-    if kind != "DICOM":
-        raise Refused(f"this is a {kind} file and has no DICOM header; read it with read_image()")
+    refuse((kind != "DICOM", f"this is a {kind} file and has no DICOM header; read it with "
+            "read_image()"))  # fmt: skip
     return path
 
 
@@ -242,8 +240,7 @@ def items(dataset: Dataset, keyword: str) -> Sequence:
     tag = tag_for_keyword(keyword) or 0
     raw: Any = dataset.get_item(tag, keep_deferred=True)
     if isinstance(raw, RawDataElement) and raw.VR in ("SQ", "UN", None):  # not yet parsed
-        if raw.value is None and raw.length > _LARGE_ELEMENT:
-            raise Refused(TOO_MANY)
+        refuse((raw.value is None and raw.length > _LARGE_ELEMENT, TOO_MANY))
         data, form = raw.value or b"", (raw.is_implicit_VR, raw.is_little_endian)
         found = filereader.read_sequence(Limited(data), *form, len(data), "iso8859")
         dataset[tag] = raw = DataElement(tag, "SQ", found)

@@ -40,6 +40,13 @@ TOO_MANY = (
 )
 
 
+def refuse(*cases: tuple[object, str]) -> None:
+    """Raise what the first case that is true says; it goes on with what to do."""
+    for true, words in cases:
+        if true:
+            raise Refused(words)
+
+
 # What a file is, by its first bytes. `DICM` comes before all, because a DICOM preamble may be the
 # header of a TIFF (PS3.10, 7.1). Without a preamble, DICOM begins with a tag, then a type, or a
 # length that fits the first elements.
@@ -134,7 +141,7 @@ def identify(path: PathLike) -> str:
     """Return the kind of an image file, or raise saying what it is instead."""
     file = Path(path)
     if not file.is_file() or file.stat().st_size == 0:
-        cases = (
+        refuse(
             (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table "
              "of its files, or name one file in it"),
             (file.is_file(), "the file is empty (zero bytes); the copy or download failed, so "
@@ -143,7 +150,6 @@ def identify(path: PathLike) -> str:
             (file.is_symlink(), "this is a link to a file that is gone; copy that file here"),
             (True, "there is no such file; check the spelling and the folder"),
         )  # fmt: skip
-        raise Refused(next(words for so, words in cases if so))
     kind = kind_of(path)
     if not kind:
         head = _head(path)
@@ -185,13 +191,10 @@ def check_size(rows: int, columns: int, max_pixels: int, size: int | None = None
     something takes far more than one byte for 64 pixels.
     """
     pixels = rows * columns
-    if pixels > max_pixels:
-        raise Refused(
-            f"the header declares {columns} x {rows} pixels, more than the limit of "
-            f"{max_pixels:,}; if you trust the file, raise the limit with max_pixels="
-        )
-    if size is not None and pixels > 2**24 + 64 * size:
-        raise Refused(
-            f"{size} bytes cannot hold the {pixels:,} pixels that its header declares; it is cut "
-            "short or made to fill memory, so get it from its source again"
-        )
+    refuse(
+        (pixels > max_pixels, f"the header declares {columns} x {rows} pixels, more than the "
+         f"limit of {max_pixels:,}; if you trust the file, raise the limit with max_pixels="),
+        (size is not None and pixels > 2**24 + 64 * size, f"{size} bytes cannot hold the "
+         f"{pixels:,} pixels that its header declares; it is cut short or made to fill memory, so "
+         "get it from its source again"),
+    )  # fmt: skip

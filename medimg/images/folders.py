@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from medimg.errors import ImageReadError
 from medimg.images import dicom, files
 from medimg.images.dicom import frame_group, number, numbers, text
-from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels, Refused
+from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels, refuse
 from medimg.images.reader import open_image
 from medimg.progress import tqdm
 from medimg.storage import sha256, walk_files
@@ -28,6 +28,9 @@ _COLUMNS = (
     "path", "readable", "reason", "kind", "modality", "rows", "columns", "frames", "syntax",
     "photometric", "patient_id", "burned_in", "pixel_hash", "duplicate_of",
 )  # fmt: skip
+_NUMBERS = {"rows": "Rows", "columns": "Columns", "frames": "NumberOfFrames"}
+_TEXTS = {"modality": "Modality", "photometric": "PhotometricInterpretation",
+          "burned_in": "BurnedInAnnotation"}  # fmt: skip
 # Of a file with more than that, one frame is decoded, and its bytes as they are give the hash.
 _MOST_FRAMES, _MOST_SAMPLES = 10_000, 2**25
 _MOST_SLICES = 20_000  # of a file that is part of a series
@@ -111,16 +114,10 @@ def _describe(path: Path, row: dict[str, Any], max_pixels: int) -> None:
     if row["kind"] == "DICOM":
         header = dicom.read_header(path)
         syntax = str(getattr(header.file_meta, "TransferSyntaxUID", "")).strip(" \x00")
-        row |= {
-            "modality": text(header, "Modality"),
-            "rows": int(number(header, "Rows")),
-            "columns": int(number(header, "Columns")),
-            "frames": int(number(header, "NumberOfFrames")) or 1,
-            "syntax": UID(syntax).name,
-            "photometric": text(header, "PhotometricInterpretation"),
-            "patient_id": str(header.get("PatientID") or ""),
-            "burned_in": text(header, "BurnedInAnnotation"),
-        }
+        row |= {name: int(number(header, tag)) for name, tag in _NUMBERS.items()}
+        row |= {name: text(header, tag) for name, tag in _TEXTS.items()}
+        row |= {"frames": row["frames"] or 1, "syntax": UID(syntax).name}
+        row["patient_id"] = str(header.get("PatientID") or "")
     digest = hashlib.sha256()
     with open_image(path, max_pixels) as opened:
         row |= {"rows": opened.rows, "columns": opened.columns, "frames": opened.frames}
@@ -233,16 +230,12 @@ def read_series(
         slices = slices.sort_values("place", kind="stable", ignore_index=True)
         first, places = slices.iloc[0], slices["place"].to_numpy()
         step = np.median(np.diff(places)) if len(places) > 1 else first.thickness or 1.0
+        gaps = _check_placement(folder, slices, normal)
         return Volume(
-            gaps=_check_placement(folder, slices, normal),
-            values=_values(slices, max_pixels, progress),
-            spacing=(float(step), *first.spacing),
-            places=places,
-            orientation=orientation,
-            origin=tuple(first.position.tolist()),
-            files=tuple(slices["path"]),
-            modality=first.modality,
-        )
+            _values(slices, max_pixels, progress), (float(step), *first.spacing), places,
+            orientation, tuple(first.position.tolist()), gaps, tuple(slices["path"]),
+            first.modality,
+        )  # fmt: skip
 
 
 def _normal(orientation: Any) -> _Vector:
@@ -261,19 +254,16 @@ def _nifti_volume(path: Path, max_pixels: int) -> Volume:
     lengths = np.linalg.norm(steps, axis=0)
     orientation = (steps[:, :2] / lengths[:2]).T.ravel()
     way = np.cross(orientation[:3], orientation[3:])
+    places = origin @ way + np.arange(len(values)) * (steps[:, 2] @ way)
     return Volume(
-        values=values,
-        spacing=(*lengths[::-1].tolist(),),
-        places=origin @ way + np.arange(len(values)) * (steps[:, 2] @ way),
-        orientation=tuple(orientation.tolist()),
-        origin=tuple(origin.tolist()),
-        files=(path,) * len(values),
-    )
+        values, (*lengths[::-1].tolist(),), places, tuple(orientation.tolist()),
+        tuple(origin.tolist()), files=(path,) * len(values),
+    )  # fmt: skip
 
 
 def _values(slices: pd.DataFrame, max_pixels: int, progress: bool) -> Floats:
     """Read the slices, each file once, and stack them in the order given."""
-    values = np.empty((len(slices), *slices["shape"].tolist()[0]), np.float32)
+    values = np.empty((len(slices), *map(int, slices["shape"].tolist()[0])), np.float32)
     with tqdm(total=len(slices), desc="slices", unit="slice", disable=not progress) as bar:
         for path, mine in slices.sort_values("frame").groupby("path", sort=False):
             with open_image(str(path), max_pixels) as opened:
@@ -313,13 +303,12 @@ def _find_slices(root: Path) -> pd.DataFrame:
         what = getattr(header.get("SOPClassUID"), "name", "Image Storage")
         other = "DirectoryRecordSequence" in header or "Image Storage" not in what
         unplaced += [] if slices or other else [path.name]
-    if not found:
-        what = "there is no DICOM image in it"
-        if unplaced:
-            what = "none says where its slice lies (Image Position and Orientation, Pixel Spacing)"
-        elif volumes:
-            what = f"it holds NIfTI volumes; give the path of one of them ({_shorten(volumes)})"
-        raise Refused(f"no series can be read, since {what}; choose a folder of CT or MR slices")
+    what = "there is no DICOM image in it"
+    if unplaced:
+        what = "none says where its slice lies (Image Position and Orientation, Pixel Spacing)"
+    elif volumes:
+        what = f"it holds NIfTI volumes; give the path of one of them ({_shorten(volumes)})"
+    refuse((not found, f"no series can be read, since {what}; choose a folder of CT or MR slices"))
     if unplaced:
         _log.warning(
             "%s: %d file(s) are damaged or do not say where they lie, and are passed over; if "
@@ -336,12 +325,9 @@ def _slices(path: Path, header: Dataset) -> list[dict[str, Any]]:
     slices: list[dict[str, Any]] = []
     # The frames of an RT Dose lie at offsets from the first (C.8.8.3.2).
     offsets = np.array(numbers(header, "GridFrameOffsetVector"))
-    common = {
-        "path": path,
-        "series": text(header, "SeriesInstanceUID"),
-        "modality": text(header, "Modality"),
-        "shape": (int(number(header, "Rows")), int(number(header, "Columns"))),
-    }
+    common = {"path": path, "series": text(header, "SeriesInstanceUID"),
+              "modality": text(header, "Modality"),
+              "shape": (number(header, "Rows"), number(header, "Columns"))}  # fmt: skip
     frames = max(1, int(number(header, "NumberOfFrames")))
     for frame in range(frames if frames <= _MOST_SLICES else 0):
         placed, turned, sized = (
@@ -366,38 +352,32 @@ def _slices(path: Path, header: Dataset) -> list[dict[str, Any]]:
 def _choose_series(slices: pd.DataFrame, series: str | None) -> pd.DataFrame:
     """Return the slices of one series, or raise listing the series that there are."""
     groups = {str(name): group for name, group in slices.groupby("series")}
-    if series in groups or (series is None and len(groups) == 1):
-        return groups[series] if series is not None else slices
     known = "; ".join(
         f"{name or '(no UID)'}: {group['modality'].tolist()[0] or '?'}, {len(group)} slices"
         for name, group in groups.items()
     )
+    wanted = series if series is not None or len(groups) > 1 else next(iter(groups))
     what = f"there is no series {series!r}" if series else "several series are mixed"
-    raise Refused(
-        f"{what}; choose one of them with series=, or put each into its own folder ({known})"
-    )
+    refuse((wanted not in groups, f"{what}; choose one of them with series=, or put each into its "
+            f"own folder ({known})"))  # fmt: skip
+    return groups[str(wanted)]
 
 
 def _check_alike(slices: pd.DataFrame) -> None:
     """Refuse slices of another kind, size, spacing or direction, naming the odd ones out."""
-    for name, key, tolerance in (
-        ("modalities", "modality", 0), ("orientations", "orientation", 1e-3),
-        ("pixel spacings", "spacing", 1e-4), ("sizes", "shape", 0),
-    ):  # fmt: skip
-        # What most slices have; of numbers the median, since they may hardly differ.
-        facts = slices[key]
-        if tolerance:
-            table = np.array(facts.tolist())
-            odd = np.abs(table - np.median(table, axis=0)).max(axis=1) > tolerance
-        else:
-            codes = pd.factorize(facts)[0]
-            odd = codes != np.bincount(codes).argmax()
-        if odd.any():
-            names = sorted({path.name for path in slices["path"][odd]})
-            raise Refused(
-                f"slices of different {name} make no volume; take away the odd ones, which may be "
-                f"a localiser: {_shorten(names)}"
-            )
+    for name, facts, tolerance in (
+        ("modalities", pd.factorize(slices["modality"])[0], 0),
+        ("orientations", slices["orientation"], 1e-3),
+        ("pixel spacings", slices["spacing"], 1e-4),
+        ("sizes", slices["shape"], 0),
+    ):
+        # The median is what most slices have, or nearly so: numbers may hardly differ.
+        table = np.array([*facts]).reshape(len(slices), -1)
+        usual = np.percentile(table, 50, axis=0, method="linear" if tolerance else "lower")
+        odd = (np.abs(table - usual) > tolerance).any(axis=1)
+        names = sorted({path.name for path in slices["path"][odd]})
+        refuse((names, f"slices of different {name} make no volume; take away the odd ones, which "
+                f"may be a localiser: {_shorten(names)}"))  # fmt: skip
 
 
 def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) -> tuple[int, ...]:
@@ -409,10 +389,8 @@ def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) ->
     steps = np.diff(places)
     for at in np.flatnonzero(steps < 1e-3)[:1].tolist():
         first, second = (f"{names[n]} frame {slices['frame'][n]}" for n in (at, at + 1))
-        raise Refused(
-            f"two slices lie at the same place ({first} and {second}); the folder holds a copy or "
-            "several time points, so keep one of each"
-        )
+        refuse((True, f"two slices lie at the same place ({first} and {second}); the folder holds "
+                "a copy or several time points, so keep one of each"))  # fmt: skip
     if len(slices) < 2:
         return ()
     # Sideways: a tilted gantry moves every slice by the same amount per millimetre, and the median

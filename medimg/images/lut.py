@@ -19,17 +19,15 @@ from pydicom.dataset import Dataset
 from medimg.errors import ImageReadError
 from medimg.images.decode import Layout, read_layout, stored_frames
 from medimg.images.dicom import OpenDicom, frame_group, items, number, numbers, parse, text, texts
-from medimg.images.files import Floats, Limited, PathLike, Pixels, Refused
+from medimg.images.files import Floats, Limited, PathLike, Pixels, refuse
 
 _log = logging.getLogger(__name__)
 
 #: Windows that radiologists use for CT: (centre, width) in Hounsfield units.
 CT_WINDOWS: dict[str, tuple[float, float]] = {
-    "lung": (-600.0, 1500.0),
-    "mediastinum": (40.0, 400.0),
-    "bone": (400.0, 1800.0),
+    "lung": (-600.0, 1500.0), "mediastinum": (40.0, 400.0), "bone": (400.0, 1800.0),
     "brain": (40.0, 80.0),
-}
+}  # fmt: skip
 
 Window = int | str | tuple[float, float] | None
 Transform = Callable[[Pixels], Pixels]
@@ -180,12 +178,9 @@ def _apply_palette(source: OpenDicom, indices: Pixels) -> Floats:
     tables = []
     for colour in ("Red", "Green", "Blue"):
         table = _read_table(source.dataset, source.order, f"{colour}PaletteColorLookupTable")
-        if table is None:
-            raise Refused(
-                f"a PALETTE COLOR image without its {colour.lower()} palette means nothing; "
-                "export the file again from its source"
-            )
-        tables.append(table)
+        refuse((not table, f"a PALETTE COLOR image without its {colour.lower()} palette means "
+                "nothing; export the file again from its source"))  # fmt: skip
+        tables += [table] if table else []
     count, first = min(len(table.entries) for table in tables), tables[0].first
     entries = np.stack([table.entries[:count] for table in tables], axis=-1)
     # Some writers put 8-bit colours into 16-bit entries; the table itself shows it.
@@ -239,11 +234,9 @@ class Frame:
     def show(self, window: Window, *, colour: bool) -> Floats:
         """Return the picture: (H, W), or (H, W, 3) where the samples are and `colour` is wanted."""
         grey = self.stored.ndim == 2
-        if not grey and window not in (None, "full"):
-            raise Refused(
-                f"window={window!r} has no meaning here: the image is in colour; leave it out, or "
-                'give "full" to stretch it from its lowest to its highest value'
-            )
+        refuse((not grey and window not in (None, "full"), f"window={window!r} has no meaning "
+                'here: the image is in colour; leave it out, or give "full" to stretch it from its '
+                "lowest to its highest value"))  # fmt: skip
         voi = self._choose_voi(window) if grey else None
         if grey and (self.top is None or voi or window == "full"):
             return self._show_grey(voi, (0, 100) if window else self.ends)
@@ -277,11 +270,8 @@ class Frame:
         else:
             voi = self.vois[window][1] if 0 <= window < len(self.vois) else None
             own = f" holds {len(self.vois)}, counted from 0"
-        if voi is None:
-            raise Refused(
-                f"there is no window {window!r}; the file{own}; or give window=(centre, width), "
-                'or "full" for all values'
-            )
+        refuse((voi is None, f"there is no window {window!r}; the file{own}; or give "
+                'window=(centre, width), or "full" for all values'))  # fmt: skip
         return voi
 
     def _show_grey(self, voi: Transform | None, ends: tuple[float, float]) -> Floats:
@@ -372,15 +362,11 @@ def _frame(source: OpenDicom, index: int, stored: Pixels, layout: Layout) -> Fra
         return Frame(stored, float((1 << layout.bits_stored) - 1))
     kind, shape = text(header, "Modality"), text(header, "PresentationLUTShape")
     return Frame(
-        stored,
-        modality=_modality_transform(source, index),
-        padding=_padding_range(source, layout),
-        vois=_file_vois(source, index),
-        is_ct=kind == "CT",
-        ends=(1, 99) if kind == "MR" else (0, 100),
+        stored, None, _modality_transform(source, index), _padding_range(source, layout),
+        _file_vois(source, index), is_ct=kind == "CT", ends=(1, 99) if kind == "MR" else (0, 100),
         invert=layout.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE",
         notes=[_SUPPLEMENTAL] if "RedPaletteColorLookupTableDescriptor" in header else [],
-    )
+    )  # fmt: skip
 
 
 def _modality_transform(source: OpenDicom, index: int) -> Transform:

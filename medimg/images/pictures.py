@@ -18,7 +18,7 @@ from nibabel import orientations
 from PIL import Image
 
 from medimg.images.decode import inspect_stream
-from medimg.images.files import Limited, Pixels, Refused, check_size
+from medimg.images.files import TOO_MANY, Limited, Pixels, Refused, check_size, refuse
 from medimg.images.lut import Frame, ImageFile, linear
 
 _log = logging.getLogger(__name__)
@@ -32,19 +32,17 @@ _MAX_VOXELS, _MAX_INFLATED = 2**27, 2**28
 
 def open_picture(stream: Limited, kind: str, max_pixels: int) -> ImageFile:
     """Open a picture with Pillow, and refuse what is too large before anything is decoded."""
-    size = _stated_size(stream, kind)
-    if size:
-        check_size(*size, max_pixels, stream.size)
+    rows, columns = _stated_size(stream, kind)
+    check_size(rows, columns, max_pixels, stream.size)
     picture = _pillow(stream, kind)
-    check_size(picture.height, picture.width, max_pixels, stream.size)
+    width, height = picture.size
+    check_size(height, width, max_pixels, stream.size)
     if kind == "PNG":  # compares checksums, which decoding does not
         picture.verify()
         picture = _pillow(stream, kind)
-    if size and size != (picture.height, picture.width):
-        raise Refused(
-            f"the {kind} file states two sizes, {size[1]} x {size[0]} and {picture.width} x "
-            f"{picture.height}; it is damaged, so export it again"
-        )
+    refuse((rows and (rows, columns) != (height, width), f"the {kind} file states two sizes, "
+            f"{columns} x {rows} and {width} x {height}; it is damaged, so export it "
+            "again"))  # fmt: skip
     if kind == "TIFF":
         _check_tiles(picture)
 
@@ -56,7 +54,7 @@ def open_picture(stream: Limited, kind: str, max_pixels: int) -> ImageFile:
             yield _frame(stream, kind, picture, index)
 
     frames = getattr(picture, "n_frames", 1)
-    return ImageFile(picture.height, picture.width, frames, 0, read)
+    return ImageFile(height, width, frames, 0, read)
 
 
 def _pillow(stream: Limited, kind: str) -> Any:
@@ -74,18 +72,14 @@ def _pillow(stream: Limited, kind: str) -> Any:
         ) from error
 
 
-def _stated_size(stream: Limited, kind: str) -> tuple[int, int] | None:
+def _stated_size(stream: Limited, kind: str) -> tuple[int, int]:
     """Return the rows and columns that a file states where Pillow would not see or heed them."""
     data = stream.read()
     if kind in ("JPEG", "JPEG2000"):
         return inspect_stream(data, kind).shape[:2]
-    if kind == "GIF" and data.count(b"\0,") > _MAX_FRAMES:  # what begins each frame
-        raise Refused(
-            "the GIF holds more frames than any real one; it is made to harm, so get it from its "
-            "source again"
-        )
+    refuse((kind == "GIF" and data.count(b"\0,") > _MAX_FRAMES, TOO_MANY))  # begins each frame
     if kind != "WEBP":
-        return None
+        return 0, 0
     # Pillow makes the canvas of a WebP when it opens it. Both sides lie in one number.
     start, bits, used, more = {b"VP8X": (24, 24, 24, 1), b"VP8L": (21, 14, 14, 1)}.get(
         data[12:16], (26, 16, 14, 0)
@@ -100,11 +94,10 @@ def _check_tiles(picture: Any) -> None:
     width, height = tags[256], tags[257]
     places = {tuple(tile[1]) for tile in picture.tile}
     covered = sum((right - left) * (bottom - top) for left, top, right, bottom in places)
-    if covered < width * height or tags.get(322, 1) * tags.get(323, 1) > 4 * covered + 2**22:
-        raise Refused(
-            f"the TIFF declares {width} x {height} pixels and lists the places of {covered} only, "
-            "or has larger tiles; it is damaged, so copy or export it again"
-        )
+    tile = tags.get(322, 1) * tags.get(323, 1)
+    refuse((covered < width * height or tile > 4 * covered + 2**22, f"the TIFF declares {width} x "
+            f"{height} pixels and lists the places of {covered} only, or has larger tiles; it is "
+            "damaged, so copy or export it again"))  # fmt: skip
 
 
 def _frame(stream: Limited, kind: str, picture: Any, index: int) -> Frame:
@@ -201,20 +194,19 @@ def open_nifti(stream: Limited, max_pixels: int) -> ImageFile:
         shape.pop()
     sides, dtype = " x ".join(map(str, shape)), header.get_data_dtype()
     voxels = float(np.prod(shape, dtype=float))
-    for wrong, words in (
-        (len(shape) not in (2, 3), f"it has {len(shape)} axes ({sides}), and a volume has three; "
-         "save one time point or channel as a file of its own, for example with "
+    unread = "this NIfTI file is not read here, since"
+    refuse(
+        (len(shape) not in (2, 3), f"{unread} it has {len(shape)} axes ({sides}), and a volume has "
+         "three; save one time point or channel as a file of its own, for example with "
          "nibabel.funcs.four_to_three"),
-        (dtype.kind not in "iuf", "its voxels are colours or complex numbers; save one channel as "
-         "numbers"),
-        (voxels > _MAX_VOXELS + 16 * stream.size or len(raw) > limit, f"{stream.size} bytes "
-         f"cannot hold its {sides} voxels; it is made to fill memory"),
-        (voxels < 1 or header["vox_offset"] + voxels * dtype.itemsize > len(raw), f"{sides} "
-         f"voxels of {dtype.itemsize} bytes are declared, and the file holds fewer; it is cut "
-         "short, so copy it again"),
-    ):  # fmt: skip
-        if wrong:
-            raise Refused(f"this NIfTI file is not read here, since {words}")
+        (dtype.kind not in "iuf", f"{unread} its voxels are colours or complex numbers; save one "
+         "channel as numbers"),
+        (voxels > _MAX_VOXELS + 16 * stream.size or len(raw) > limit, f"{unread} "
+         f"{stream.size} bytes cannot hold its {sides} voxels; it is made to fill memory"),
+        (voxels < 1 or header["vox_offset"] + voxels * dtype.itemsize > len(raw), f"{unread} "
+         f"{sides} voxels of {dtype.itemsize} bytes are declared, and the file holds fewer; it is "
+         "cut short, so copy it again"),
+    )  # fmt: skip
     shape += [1] * (3 - len(shape))
     image, lies = cls.from_bytes(raw), cast(Any, orientations)  # nibabel states no types
     data = image.dataobj

@@ -46,11 +46,9 @@ def _read_frame(path: PathLike, opened: ImageFile, index: int | None) -> Frame:
         if opened.frames > 1:
             words = "%s: frame %d of %d is read; choose with frame="
             _log.info(words, path, index, opened.frames)
-    if not 0 <= index < opened.frames:
-        raise files.Refused(
-            f"there is no frame {index}; the file holds {opened.frames}, so choose one from 0 to "
-            f"{opened.frames - 1}"
-        )
+    last = opened.frames - 1
+    files.refuse((not 0 <= index <= last, f"there is no frame {index}; the file holds {last + 1}, "
+                  f"so choose one from 0 to {last}"))  # fmt: skip
     return next(opened.read([index]))
 
 
@@ -116,7 +114,10 @@ def read_image(
     with open_image(path, max_pixels) as opened:
         found = _read_frame(path, opened, frame)
         image = found.show(window, colour=colour)
-        _warn_burned_in(path, opened.burned_in)
+        if opened.burned_in == "YES":
+            _log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
+        elif opened.burned_in != "NO":
+            _warn_unstated()
         low, high = float(image.min()), float(image.max())
         if not np.isfinite(low + high):
             _log.warning("%s: some pixels are not finite numbers; they are shown as black", path)
@@ -128,14 +129,6 @@ def read_image(
     for note in found.notes:
         warnings.warn(f"{path}: {note}", files.ImageWarning, stacklevel=2)
     return image
-
-
-def _warn_burned_in(path: PathLike, flag: str) -> None:
-    """Say when text is, or may be, burned into the pixels."""
-    if flag == "YES":
-        _log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
-    elif flag != "NO":
-        _warn_unstated()
 
 
 @functools.cache
