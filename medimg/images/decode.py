@@ -27,7 +27,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from medimg.images.dicom import OpenDicom, items, number, text
-from medimg.images.files import Pixels, Refused, check_size, refuse
+from medimg.images.files import Pixels, Refused, check_size, refuse, shorten
 
 _log = logging.getLogger(__name__)
 
@@ -88,29 +88,25 @@ def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
         allocated = stored = 32 if source.keyword == "FloatPixelData" else 64
     photometric = text(header, "PhotometricInterpretation")
     taken = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
-    again = "export the file again from its source"
-    refuse(
-        (min(rows, columns) < 1, "the header does not state the image's size (Rows and Columns); "
-         f"{again}"),
+    cases = (
+        (min(rows, columns) < 1, "the header does not state the image's size (Rows and Columns)"),
         (not 1 <= allocated <= 64, "the header does not say how many bits a pixel takes (Bits "
-         f"Allocated); {again}"),
-        (not 1 <= frames <= _MAX_FRAMES, f"the header declares {frames} frames, as no real file; "
-         f"{again}"),
+         "Allocated)"),
+        (not 1 <= frames <= _MAX_FRAMES, f"the header declares {frames} frames, as no real file"),
         (taken not in _GREYS + _COLOURS, "its photometric interpretation is not one of "
-         f"{', '.join(_GREYS + _COLOURS)}; {again}"),
-        (samples != (1 if taken in _GREYS else 3), f"{taken} pixels cannot have {samples} samples; "
-         f"{again}"),
+         f"{', '.join(_GREYS + _COLOURS)}"),
+        (samples != (1 if taken in _GREYS else 3), f"{taken} pixels cannot have {samples} samples"),
     )  # fmt: skip
+    refuse(*((bad, f"{words}; export the file again from its source") for bad, words in cases))
     check_size(rows, columns, max_pixels)
-    for missing, words in (
-        (not photometric, f"Photometric Interpretation is missing; {taken} is taken"),
-        (not 1 <= stored <= allocated, f"Bits Stored is missing or absurd; all {allocated} bits "
-         "are taken"),
-        (signed == -1 and not floating, "Pixel Representation is missing; unsigned is taken"),
-    ):  # fmt: skip
-        if missing:
-            _log.warning("%s: %s", source.path, words)
-    stored = stored if 1 <= stored <= allocated else allocated
+    path = source.path
+    if not photometric:
+        _log.warning("%s: Photometric Interpretation is missing; %s is taken", path, taken)
+    if not 1 <= stored <= allocated:
+        _log.warning("%s: Bits Stored is missing or absurd; all %d bits are taken", path, allocated)
+        stored = allocated
+    if signed == -1 and not floating:
+        _log.warning("%s: Pixel Representation is missing; unsigned is taken", path)
     return Layout(
         rows, columns, samples, frames, allocated, stored,
         high if stored - 1 <= high < allocated else stored - 1, int(signed == 1),
@@ -123,14 +119,11 @@ def _no_pixels(header: Dataset) -> str:
     if "DirectoryRecordSequence" in header:
         names = [part.get("ReferencedFileID") for part in items(header, "DirectoryRecordSequence")]
         files = [name if isinstance(name, str) else "/".join(name) for name in names if name]
-        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-        listed = ", ".join(files[:3]) or "it lists none"
-        return f"this is a DICOMDIR, a list of files; read those: {listed}{more}"
-    what = getattr(header.get("SOPClassUID"), "name", "")
-    known = what or (
-        "an image" if "Rows" in header else "a DICOM file that does not say what it is"
-    )
-    if "Image Storage" not in what and known != "an image":
+        listed = shorten(files, 3) or "it lists none"
+        return f"this is a DICOMDIR, a list of files; read those: {listed}"
+    unnamed = "an image" if "Rows" in header else "a DICOM file that does not say what it is"
+    known = getattr(header.get("SOPClassUID"), "name", "") or unnamed
+    if "Image Storage" not in known and known != "an image":
         return f"this is {known}, and holds no image; choose an image file of the same study"
     return (f"this is {known} whose pixel data are missing; the file is cut short or was exported "
             "without them, so export it again")  # fmt: skip

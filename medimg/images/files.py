@@ -184,6 +184,12 @@ def _first(known: dict[bytes, str], head: bytes) -> str:
     return next((what for start, what in known.items() if re.match(start, head, flags)), "")
 
 
+def shorten(names: list[str], most: int = 5) -> str:
+    """Return at most so many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def check_size(rows: int, columns: int, max_pixels: int, size: int | None = None) -> None:
     """Refuse more pixels than the limit, or than `size` compressed bytes can mean.
 

@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from medimg.errors import ImageReadError
 from medimg.images import dicom, files
 from medimg.images.dicom import frame_group, number, numbers, text
-from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels, refuse
+from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels, refuse, shorten
 from medimg.images.reader import open_image
 from medimg.progress import tqdm
 from medimg.storage import sha256, walk_files
@@ -307,12 +307,12 @@ def _find_slices(root: Path) -> pd.DataFrame:
     if unplaced:
         what = "none says where its slice lies (Image Position and Orientation, Pixel Spacing)"
     elif volumes:
-        what = f"it holds NIfTI volumes; give the path of one of them ({_shorten(volumes)})"
+        what = f"it holds NIfTI volumes; give the path of one of them ({shorten(volumes)})"
     refuse((not found, f"no series can be read, since {what}; choose a folder of CT or MR slices"))
     if unplaced:
         _log.warning(
             "%s: %d file(s) are damaged or do not say where they lie, and are passed over; if "
-            "they are slices, the volume lacks them: %s", root, len(unplaced), _shorten(unplaced),
+            "they are slices, the volume lacks them: %s", root, len(unplaced), shorten(unplaced),
         )  # fmt: skip
     return pd.DataFrame(found)
 
@@ -377,7 +377,7 @@ def _check_alike(slices: pd.DataFrame) -> None:
         odd = (np.abs(table - usual) > tolerance).any(axis=1)
         names = sorted({path.name for path in slices["path"][odd]})
         refuse((names, f"slices of different {name} make no volume; take away the odd ones, which "
-                f"may be a localiser: {_shorten(names)}"))  # fmt: skip
+                f"may be a localiser: {shorten(names)}"))  # fmt: skip
 
 
 def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) -> tuple[int, ...]:
@@ -414,7 +414,7 @@ def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) ->
         (shear > 0.01 * way[-1] + 0.1, f"the slices are shifted sideways by {shear:.1f} mm (a "
          "tilted gantry); the volume is sheared by as much"),
         (odd, f"{len(odd)} slice(s) lie up to {off.max():.1f} mm beside the line of the others, "
-         f"so they may be of another scan: {_shorten(odd)}"),
+         f"so they may be of another scan: {shorten(odd)}"),
     ):  # fmt: skip
         if true:
             _log.warning("%s: %s", folder, words)
@@ -435,9 +435,3 @@ def _gaps(steps: _Vector, thickness: _Vector) -> tuple[int, ...]:
     in_zone = (np.abs(steps[:, None] - zones) < 0.1 * usual).any(axis=1)
     missing = (steps > 1.5 * usual) & (steps > covered) & ~in_zone
     return tuple(np.flatnonzero(missing).tolist())
-
-
-def _shorten(names: list[str]) -> str:
-    """Return at most five names, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

@@ -374,11 +374,10 @@ def _modality_transform(source: OpenDicom, index: int) -> Transform:
     header = source.dataset
     # The table of an angiogram makes it linear, for measuring and not for display (C.8.7.1.1.2).
     angiography = "X-Ray" in getattr(header.get("SOPClassUID"), "name", "")
-    if not angiography or text(header, "PixelIntensityRelationship") not in ("LOG", "DISP"):
-        for item in items(header, "ModalityLUTSequence")[:1]:
-            table = _read_table(item, source.order)
-            if table is not None:
-                return table.find
+    logarithm = angiography and text(header, "PixelIntensityRelationship") in ("LOG", "DISP")
+    tables = [_read_table(item, source.order) for item in items(header, "ModalityLUTSequence")[:1]]
+    if tables and tables[0] and not logarithm:
+        return tables[0].find
     holder = frame_group(header, index, "PixelValueTransformationSequence")
     slope = number(holder, "RescaleSlope", 1.0)
     if slope == 0:

@@ -43,14 +43,11 @@ def open_picture(stream: Limited, kind: str, max_pixels: int) -> ImageFile:
     refuse((rows and (rows, columns) != (height, width), f"the {kind} file states two sizes, "
             f"{columns} x {rows} and {width} x {height}; it is damaged, so export it "
             "again"))  # fmt: skip
-    if kind == "TIFF":
-        _check_tiles(picture)
 
     def read(wanted: Iterable[int]) -> Iterator[Frame]:
         for index in wanted:
-            if index:
-                picture.seek(index)
-                check_size(picture.height, picture.width, max_pixels, stream.size)
+            picture.seek(index)
+            check_size(picture.height, picture.width, max_pixels, stream.size)
             yield _frame(stream, kind, picture, index)
 
     frames = getattr(picture, "n_frames", 1)
@@ -60,8 +57,7 @@ def open_picture(stream: Limited, kind: str, max_pixels: int) -> ImageFile:
 def _pillow(stream: Limited, kind: str) -> Any:
     """Let Pillow read a header, past its own global limit of size: ours can be raised."""
     stream.seek(0)
-    if kind not in Image.OPEN:
-        Image.init()
+    Image.init()
     try:
         return Image.OPEN[kind][0](stream, "")
     except (SyntaxError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -194,19 +190,19 @@ def open_nifti(stream: Limited, max_pixels: int) -> ImageFile:
         shape.pop()
     sides, dtype = " x ".join(map(str, shape)), header.get_data_dtype()
     voxels = float(np.prod(shape, dtype=float))
-    unread = "this NIfTI file is not read here, since"
-    refuse(
-        (len(shape) not in (2, 3), f"{unread} it has {len(shape)} axes ({sides}), and a volume has "
-         "three; save one time point or channel as a file of its own, for example with "
+    cases = (
+        (len(shape) not in (2, 3), f"it has {len(shape)} axes ({sides}), and a volume has three; "
+         "save one time point or channel as a file of its own, for example with "
          "nibabel.funcs.four_to_three"),
-        (dtype.kind not in "iuf", f"{unread} its voxels are colours or complex numbers; save one "
-         "channel as numbers"),
-        (voxels > _MAX_VOXELS + 16 * stream.size or len(raw) > limit, f"{unread} "
-         f"{stream.size} bytes cannot hold its {sides} voxels; it is made to fill memory"),
-        (voxels < 1 or header["vox_offset"] + voxels * dtype.itemsize > len(raw), f"{unread} "
-         f"{sides} voxels of {dtype.itemsize} bytes are declared, and the file holds fewer; it is "
-         "cut short, so copy it again"),
+        (dtype.kind not in "iuf", "its voxels are colours or complex numbers; save one channel as "
+         "numbers"),
+        (voxels > _MAX_VOXELS + 16 * stream.size or len(raw) > limit, f"{stream.size} bytes "
+         f"cannot hold its {sides} voxels; it is made to fill memory"),
+        (voxels < 1 or header["vox_offset"] + voxels * dtype.itemsize > len(raw), f"{sides} "
+         f"voxels of {dtype.itemsize} bytes are declared, and the file holds fewer; it is cut "
+         "short, so copy it again"),
     )  # fmt: skip
+    refuse(*((bad, f"this NIfTI file is not read here, since {words}") for bad, words in cases))
     shape += [1] * (3 - len(shape))
     image, lies = cls.from_bytes(raw), cast(Any, orientations)  # nibabel states no types
     data = image.dataobj

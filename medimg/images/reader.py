@@ -226,4 +226,5 @@ def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:
     kernel = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
     scaled = np.asarray(Image.fromarray(plane).resize((columns, rows), kernel), np.float32)
     top, left = (size - rows) // 2, (size - columns) // 2
-    return np.pad(scaled, ((top, size - rows - top), (left, size - columns - left)))
+    edges = (top, size - rows - top), (left, size - columns - left)
+    return np.pad(scaled, edges) if keep_aspect else scaled
