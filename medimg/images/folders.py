@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from medimg.errors import ImageReadError
 from medimg.images import dicom, files
 from medimg.images.dicom import frame_group, number, numbers, text
-from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels, refuse, shorten
+from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels, Refused, refuse, shorten
 from medimg.images.reader import open_image
 from medimg.progress import tqdm
 from medimg.storage import sha256, walk_files
@@ -389,8 +389,10 @@ def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) ->
     steps = np.diff(places)
     for at in np.flatnonzero(steps < 1e-3)[:1].tolist():
         first, second = (f"{names[n]} frame {slices['frame'][n]}" for n in (at, at + 1))
-        refuse((True, f"two slices lie at the same place ({first} and {second}); the folder holds "
-                "a copy or several time points, so keep one of each"))  # fmt: skip
+        raise Refused(
+            f"two slices lie at the same place ({first} and {second}); the folder holds a copy or "
+            "several time points, so keep one of each"
+        )
     if len(slices) < 2:
         return ()
     # Sideways: a tilted gantry moves every slice by the same amount per millimetre, and the median
@@ -404,7 +406,7 @@ def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) ->
     odd = sorted({names[at] for at in np.flatnonzero(off > 0.5)})
     gaps = _gaps(steps, slices["thickness"].to_numpy())
     at = gaps[0] if gaps else 0
-    for true, words in (
+    for seen, words in (
         (gaps, f"slices are missing at {len(gaps)} place(s), the first between {names[at]} at "
          f"{places[at]:.1f} mm and {names[at + 1]} at {places[at + 1]:.1f} mm; resampling would "
          "interpolate across"),
@@ -416,7 +418,7 @@ def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) ->
         (odd, f"{len(odd)} slice(s) lie up to {off.max():.1f} mm beside the line of the others, "
          f"so they may be of another scan: {shorten(odd)}"),
     ):  # fmt: skip
-        if true:
+        if seen:
             _log.warning("%s: %s", folder, words)
     return gaps
 

@@ -142,13 +142,10 @@ def _deep_colour(
         deep = imagecodecs.tiff_decode(data, index=index)
         planes = picture.tag_v2.get(284) == _SEPARATE_PLANES
         return deep.transpose(1, 2, 0) if planes else deep, 65535.0
-    if kind == "PNG" and not index:
-        return imagecodecs.png_decode(data), 65535.0
     what = "JPEG 2000" if kind == "JPEG2000" else f"frame {index} of an animated PNG"
-    raise Refused(  # Pillow 13.0 shows white as black here
-        f"{what} of {depth}-bit colour is not read here; choose frame=0, or save it from another "
-        "program as PNG or TIFF of 16 bits"
-    )
+    refuse((kind == "JPEG2000" or index, f"{what} of {depth}-bit colour is not read here; choose "
+            "frame=0, or save it from another program as PNG or TIFF of 16 bits"))  # fmt: skip
+    return imagecodecs.png_decode(data), 65535.0  # Pillow 13.0 would show white as black
 
 
 def _samples(kind: str, picture: Any) -> tuple[Pixels, float | None]:
