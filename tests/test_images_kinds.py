@@ -1,7 +1,6 @@
 """Kinds of trouble that public files and bug reports showed, each with the right value."""
 
 import io
-import sys
 import warnings
 from pathlib import Path
 
@@ -302,8 +301,7 @@ def test_folder_that_cannot_be_listed_is_a_row_of_the_scan(tmp_path, monkeypatch
     make_dicom(tmp_path / "b", WORDS)
     shut = tmp_path / "a" / "shut"
     found = storage.FoundFiles((tmp_path / "b",), (shut,), (), ((shut, "Permission denied"),))
-    module = sys.modules["medimg.images.scan"]  # the package names its function so, too
-    monkeypatch.setattr(module, "walk_files", lambda *_, **__: found)
+    monkeypatch.setattr("medimg.images.folders.walk_files", lambda *_, **__: found)
     table = scan(tmp_path, progress=False)
     assert table["path"].tolist() == [str(shut), str(tmp_path / "b")]
     assert table["readable"].tolist() == [False, True]

@@ -8,18 +8,17 @@ of this package are the steps of that recipe, in the standard's order:
 3. `lut`: from stored numbers to what they measure, such as HU; which of them run from black to
    white; and polarity: MONOCHROME1 files store dense as dark, here dense is always bright.
 
-PNG, JPEG and TIFF (`pictures`) and NIfTI (`nifti`) are brought to the same form, a `Frame`.
+PNG, JPEG and TIFF, and NIfTI volumes (`pictures`), are brought to the same form, a `Frame`.
 `reader` walks the whole way: `read_image` to a picture, `read_values` to what is measured.
-`read_series` stacks slices in space (`series`), and `scan` makes a table of a folder of anything.
+`folders` makes a table of a folder of anything (`scan`), or stacks slices in space (`read_series`).
 """
 
 from medimg.errors import ImageReadError
 from medimg.images.dicom import is_image_file, open_dicom, read_header
 from medimg.images.files import ImageWarning
+from medimg.images.folders import Volume, read_series, scan
 from medimg.images.lut import CT_WINDOWS, apply_window
 from medimg.images.reader import read_image, read_values, resize
-from medimg.images.scan import scan
-from medimg.images.series import Volume, read_series
 
 __all__ = [
     "CT_WINDOWS", "ImageReadError", "ImageWarning", "Volume", "apply_window", "is_image_file",

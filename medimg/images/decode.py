@@ -22,12 +22,12 @@ import numpy as np
 import openjpeg.utils
 from PIL import Image
 from pydicom import encaps
+from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
-from medimg.errors import ImageReadError
-from medimg.images.dicom import OpenDicom, integer, items, text
-from medimg.images.files import PathLike, Pixels, check_size
+from medimg.images.dicom import OpenDicom, items, number, text
+from medimg.images.files import Pixels, Refused, check_size, refuse, shorten
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ _MAX_FRAMES, _MAX_SCANNED, _MAX_TILES, _MAX_SEGMENTS = 2**24, 2**28, 2**14, 2**1
 # A segment of a JPEG or JPEG 2000 stream: fill bytes and markers without a length, then one with.
 _SEGMENT = re.compile(rb"(?:\xff[\x01\xd0-\xd7]|\xff(?=\xff))*\xff(.)(..)", re.DOTALL)
 _JPEG_FRAMES = (*(0xC0 + kind for kind in range(16) if kind not in (4, 8, 12)), 0xF7)
+# YCbCr to RGB, from a zero that is in the middle of the range of Cb and Cr.
+_STUDIO = np.array([255 / 219, 255 / 224, 255 / 224], np.float32)
+_RGB = np.array([[1, 1, 1], [0, -0.344136, 1.772], [1.402, -0.714136, 0]], np.float32)
 
 
 class Layout(NamedTuple):
@@ -48,8 +51,8 @@ class Layout(NamedTuple):
 
     rows: int
     columns: int
-    number_of_frames: int
     samples_per_pixel: int
+    number_of_frames: int
     bits_allocated: int
     bits_stored: int
     high_bit: int
@@ -72,64 +75,58 @@ class Layout(NamedTuple):
 
 def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
     """Return the layout that the header declares, or raise naming what is missing or absurd."""
-    path, header, floating = source.path, source.dataset, source.keyword != "PixelData"
     if not source.keyword:
-        raise ImageReadError(f"{path}: {_no_pixels(source)}.")
-    rows, columns = integer(header, "Rows"), integer(header, "Columns")
-    allocated = integer(header, "BitsAllocated")
+        raise Refused(_no_pixels(source.dataset))
+    header, floating = source.dataset, source.keyword != "PixelData"
+    rows, columns, allocated, stored, high, frames, samples, signed, planar = (
+        int(number(header, keyword, usual)) for keyword, usual in (
+            ("Rows", 0), ("Columns", 0), ("BitsAllocated", 0), ("BitsStored", 0), ("HighBit", 0),
+            ("NumberOfFrames", 1), ("SamplesPerPixel", 1), ("PixelRepresentation", -1),
+            ("PlanarConfiguration", 0)))  # fmt: skip
+    frames, samples = frames or 1, samples or 1
     if floating:
-        allocated = 32 if source.keyword == "FloatPixelData" else 64
-    frames = integer(header, "NumberOfFrames", 1) or 1
-    samples = integer(header, "SamplesPerPixel", 1) or 1
+        allocated = stored = 32 if source.keyword == "FloatPixelData" else 64
     photometric = text(header, "PhotometricInterpretation")
-    if not photometric:
-        photometric = "MONOCHROME2" if samples == 1 else "RGB"
-        _log.warning("%s: Photometric Interpretation is missing; %s is taken", path, photometric)
-    for right, words in (
-        (min(rows, columns) > 0, "the header does not state the image's size (Rows and Columns)"),
-        (1 <= allocated <= 64, "the header does not say how many bits a pixel takes (Bits "
+    taken = photometric or ("MONOCHROME2" if samples == 1 else "RGB")
+    cases = (
+        (min(rows, columns) < 1, "the header does not state the image's size (Rows and Columns)"),
+        (not 1 <= allocated <= 64, "the header does not say how many bits a pixel takes (Bits "
          "Allocated)"),
-        (1 <= frames <= _MAX_FRAMES, f"the header declares {frames} frames, as no real file"),
-        (photometric in _GREYS + _COLOURS, "its photometric interpretation is not one of "
+        (not 1 <= frames <= _MAX_FRAMES, f"the header declares {frames} frames, as no real file"),
+        (taken not in _GREYS + _COLOURS, "its photometric interpretation is not one of "
          f"{', '.join(_GREYS + _COLOURS)}"),
-        (samples == (1 if photometric in _GREYS else 3), f"{photometric} pixels cannot have "
-         f"{samples} samples"),
-    ):  # fmt: skip
-        if not right:
-            raise ImageReadError(f"{path}: {words}; export the file again from its source.")
-    check_size(path, rows, columns, max_pixels)
-    stored = allocated if floating else integer(header, "BitsStored")
+        (samples != (1 if taken in _GREYS else 3), f"{taken} pixels cannot have {samples} samples"),
+    )  # fmt: skip
+    refuse(*((bad, f"{words}; export the file again from its source") for bad, words in cases))
+    check_size(rows, columns, max_pixels)
+    path = source.path
+    if not photometric:
+        _log.warning("%s: Photometric Interpretation is missing; %s is taken", path, taken)
     if not 1 <= stored <= allocated:
         _log.warning("%s: Bits Stored is missing or absurd; all %d bits are taken", path, allocated)
         stored = allocated
-    high, signed = integer(header, "HighBit"), integer(header, "PixelRepresentation", -1)
     if signed == -1 and not floating:
         _log.warning("%s: Pixel Representation is missing; unsigned is taken", path)
     return Layout(
-        rows, columns, frames, samples, allocated, stored,
+        rows, columns, samples, frames, allocated, stored,
         high if stored - 1 <= high < allocated else stored - 1, int(signed == 1),
-        int(samples > 1 and integer(header, "PlanarConfiguration") == 1), photometric,
-        source.keyword, source.vr,
+        int(samples > 1 and planar == 1), taken, source.keyword, source.vr,
     )  # fmt: skip
 
 
-def _no_pixels(source: OpenDicom) -> str:
+def _no_pixels(header: Dataset) -> str:
     """Say what a DICOM object without pixels is, and where to look instead."""
-    header = source.dataset
     if "DirectoryRecordSequence" in header:
         names = [part.get("ReferencedFileID") for part in items(header, "DirectoryRecordSequence")]
         files = [name if isinstance(name, str) else "/".join(name) for name in names if name]
-        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
-        listed = ", ".join(files[:3]) or "it lists none"
-        return f"this is a DICOMDIR, a list of files; read those: {listed}{more}"
-    what = getattr(header.get("SOPClassUID"), "name", "")
-    if "Image Storage" in what or (not what and "Rows" in header):
-        return (
-            f"this is {what or 'an image'} whose pixel data are missing; the file is cut short or "
-            "was exported without them, so export it again"
-        )
-    what = what or "a DICOM file that does not say what it is"
-    return f"this is {what}, and holds no image; choose an image file of the same study"
+        listed = shorten(files, 3) or "it lists none"
+        return f"this is a DICOMDIR, a list of files; read those: {listed}"
+    unnamed = "an image" if "Rows" in header else "a DICOM file that does not say what it is"
+    known = getattr(header.get("SOPClassUID"), "name", "") or unnamed
+    if "Image Storage" not in known and known != "an image":
+        return f"this is {known}, and holds no image; choose an image file of the same study"
+    return (f"this is {known} whose pixel data are missing; the file is cut short or was exported "
+            "without them, so export it again")  # fmt: skip
 
 
 def stored_frames(
@@ -151,40 +148,33 @@ def stored_frames(
             samples, found = _native(source, layout, index), layout
         else:
             data = next((data for at, data in frames if at == index), b"")
-            samples, found = _compressed(source, data, layout)
-        if samples.ndim == 3:
-            samples = _to_rgb(samples, found)
-        yield index, samples, found
+            samples, found = _compressed(source.syntax, data, layout)
+        yield index, _to_rgb(samples, found), found
 
 
 def _encapsulated(source: OpenDicom, layout: Layout) -> Iterator[bytes]:
     """Return the compressed frames, each of one item or several (PS3.5, annex A.4)."""
-    stream, header = source.stream, source.dataset
-    size = stream.size - source.start
-    check_size(source.path, layout.rows, layout.columns, 2**62, size=size)
+    stream, header, frames = source.stream, source.dataset, layout.number_of_frames
+    check_size(layout.rows, layout.columns, 2**62, stream.size - source.start)
     stream.seek(source.start)
     encaps.parse_basic_offsets(stream)
     count, places = encaps.parse_fragments(stream)
     first = stream.tell()
-    stream.seek(places[-1] + 4 if places else first)
-    length = int.from_bytes(stream.read(4), "little")
-    if places and places[-1] + 8 + length > stream.size:
-        raise ImageReadError(
-            f"{source.path}: the compressed pixel data are cut short or damaged at byte "
-            f"{places[-1]} of {stream.size}; copy or export the file again."
-        )
+    last = places[-1] if places else first
+    stream.seek(last + 4)
+    length = int.from_bytes(stream.read(4), "little") if places else 0
+    refuse((places and last + 8 + length > stream.size, "the compressed pixel data are cut short "
+            f"or damaged at byte {last} of {stream.size}; copy or export the file "
+            "again"))  # fmt: skip
     # Tables of offsets are often wrong, and needed only where a frame has several items.
-    if count == layout.number_of_frames or layout.number_of_frames == 1:
+    if count == frames or frames == 1:
         stream.seek(first)
         fragments = encaps.generate_fragments(stream)
-        return fragments if count == layout.number_of_frames else iter([b"".join(fragments)])
+        return fragments if count == frames else iter([b"".join(fragments)])
     stream.seek(source.start)
     table = (header.get("ExtendedOffsetTable"), header.get("ExtendedOffsetTableLengths"))
-    return encaps.generate_frames(
-        stream,
-        number_of_frames=layout.number_of_frames,
-        extended_offsets=table if all(table) else None,
-    )
+    offsets = table if all(table) else None
+    return encaps.generate_frames(stream, number_of_frames=frames, extended_offsets=offsets)
 
 
 def _native(source: OpenDicom, layout: Layout, index: int) -> Pixels:
@@ -196,11 +186,8 @@ def _native(source: OpenDicom, layout: Layout, index: int) -> Pixels:
         else:
             layout = layout._replace(photometric_interpretation="YBR_FULL")
     whole = (bits * layout.number_of_frames + 7) // 8
-    if present < whole:
-        raise ImageReadError(
-            f"{source.path}: the pixel data are cut short: {layout} need {whole} bytes "
-            f"and the file holds {max(present, 0)}; copy or export the file again."
-        )
+    refuse((present < whole, f"the pixel data are cut short: {layout} need {whole} bytes and the "
+            f"file holds {max(present, 0)}; copy or export the file again"))  # fmt: skip
     source.stream.seek(source.start)
     return _unpack(source.stream, layout, index, source.order)
 
@@ -249,115 +236,97 @@ def _align(samples: Pixels, layout: Layout, *, lossy: bool = False) -> Pixels:
 
 
 def _to_rgb(samples: Pixels, layout: Layout) -> Pixels:
-    """Return RGB samples of the same integer range (PS3.3, C.7.6.3.1.2)."""
+    """Return RGB samples of the same integer range (PS3.3, C.7.6.3.1.2); grey ones as they are."""
     if not layout.photometric_interpretation.startswith(("YBR_FULL", "YBR_PARTIAL")):
         return samples
     half, top = 1 << layout.bits_stored - 1, (1 << layout.bits_stored) - 1
-    y, cb, cr = np.moveaxis(samples.astype(np.float32), -1, 0)
-    cb, cr = cb - half, cr - half
+    ybr: Pixels = samples - np.array([0, half, half], np.float32)
     if "PARTIAL" in layout.photometric_interpretation:  # studio range: 16 to 235 of 255
-        y, cb, cr = (y - top * 16 / 255) * (255 / 219), cb * (255 / 224), cr * (255 / 224)
-    rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
-    rounded: Pixels = np.clip(np.rint(rgb), 0, top).astype(samples.dtype)
+        ybr = (ybr - np.array([top * 16 / 255, 0, 0], np.float32)) * _STUDIO
+    rounded: Pixels = np.clip(np.rint(ybr @ _RGB), 0, top).astype(samples.dtype)
     return rounded
 
 
-def _compressed(source: OpenDicom, data: bytes, layout: Layout) -> tuple[Pixels, Layout]:
+def _compressed(syntax: str, data: bytes, layout: Layout) -> tuple[Pixels, Layout]:
     """Decode one compressed frame; return its values, and the layout as the stream corrects it."""
-    path, size = source.path, (layout.frame_bits + 7) // 8
-    if not data:
-        raise ImageReadError(f"{path}: {_CUT}.")
-    if source.syntax in (_DEFLATED_FRAME, RLELossless):
-        if source.syntax == RLELossless:
+    size, shape = (layout.frame_bits + 7) // 8, layout[:3]
+    refuse((not data, _CUT))
+    if syntax in (_DEFLATED_FRAME, RLELossless):
+        if syntax == RLELossless:
             layout = layout._replace(planar_configuration=int(layout.samples_per_pixel > 1))
             code = f"<u{max(1, layout.bits_allocated // 8)}"
             frame = imagecodecs.dicomrle_decode(data, code, out=bytearray(size + 2**16))
         else:
             frame = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size)
-        if len(frame) < size:
-            raise ImageReadError(f"{path}: {_CUT}.")
+        refuse((len(frame) < size, _CUT))
         return _unpack(bytes(frame), layout), layout
-    stream = inspect_stream(path, data, UID(source.syntax).name)
-    if (stream.rows, stream.columns, stream.samples) != (
-        layout.rows, layout.columns, layout.samples_per_pixel,
-    ):  # fmt: skip
-        raise ImageReadError(
-            f"{path}: the header declares {layout}, but the {stream.codec} stream inside holds "
-            f"{stream.columns} x {stream.rows} pixels of {stream.samples} sample(s); "
-            "one of them is damaged, so export the file again."
-        )
+    stream = inspect_stream(data, UID(syntax).name)
+    rows, columns, count = stream.shape
+    refuse((stream.shape != shape, f"the header declares {layout}, but the {stream.codec} stream "
+            f"inside holds {columns} x {rows} pixels of {count} sample(s); one of them is damaged, "
+            "so export the file again"))  # fmt: skip
     samples = _decode_stream(stream, layout.photometric_interpretation)
     is_rgb = stream.codec == "JPEG" and stream.lossy
     if stream.codec == "JPEG 2000":
         is_rgb = bool(stream.rgb) or layout.photometric_interpretation in ("YBR_ICT", "YBR_RCT")
-    if is_rgb and layout.samples_per_pixel == 3:
+    if is_rgb and shape[2] == 3:
         layout = layout._replace(photometric_interpretation="RGB")
     if stream.precision <= layout.bits_stored:
         layout = layout._replace(high_bit=layout.bits_stored - 1)
     if samples.dtype.kind == "i":  # the stream's own sign counts
         layout = layout._replace(pixel_representation=1)
-    shape = (layout.rows, layout.columns, 3)[: 2 if layout.samples_per_pixel == 1 else 3]
-    return _align(samples.reshape(shape), layout, lossy=stream.lossy), layout
+    samples = samples.reshape(shape if shape[2] > 1 else shape[:2])
+    return _align(samples, layout, lossy=stream.lossy), layout
 
 
 class Stream(NamedTuple):
     """What a compressed stream says of itself, and the stream without what comes after it.
 
-    `rgb` is None where it does not say.
+    `shape` is rows, columns and samples; `rgb` is None where the stream does not say.
     """
 
     codec: str
-    rows: int
-    columns: int
-    samples: int
+    shape: tuple[int, int, int]
     precision: int
     lossy: bool
     rgb: bool | None
     data: bytes
 
 
-def inspect_stream(path: PathLike, data: bytes, name: str) -> Stream:
+def inspect_stream(data: bytes, name: str) -> Stream:
     """Read the header of a JPEG or JPEG-LS (ITU-T T.81, T.87) or JPEG 2000 stream (T.800)."""
     if data.startswith(b"\x00\x00\x00\x0cjP  "):  # boxes, which DICOM does not have (A.4.4)
         data = data[max(data.find(_J2K), 0) :]
-    if not data.startswith((b"\xff\xd8", _J2K)):
-        raise ImageReadError(
-            f"{path}: its pixels are compressed as {name or 'an unknown transfer syntax'}, "
-            "which is not read here; convert the file first, "
-            "for example with `dcmdjpeg`, `dcmconv` or `gdcmconv --raw`."
-        )
+    refuse((not data.startswith((b"\xff\xd8", _J2K)), "its pixels are compressed as "
+            f"{name or 'an unknown transfer syntax'}, which is not read here; convert the file "
+            "first, for example with `dcmdjpeg`, `dcmconv` or `gdcmconv --raw`"))  # fmt: skip
     found, at = _segments(data)
     if data.startswith(_J2K):
         right, bottom, left, top, wide, high = struct.unpack(">6L", found[0x51][2:26])
-        if min(wide, high) < 1 or (right // wide + 1) * (bottom // high + 1) > _MAX_TILES:
-            raise ImageReadError(
-                f"{path}: its JPEG 2000 stream is cut into more tiles than any real one; "
-                "it is damaged or made to harm, so export it again."
-            )
-        samples, depth = int.from_bytes(found[0x51][34:36], "big"), (found[0x51][36] & 127) + 1
+        many = min(wide, high) < 1 or (right // wide + 1) * (bottom // high + 1) > _MAX_TILES
+        refuse((many, "its JPEG 2000 stream is cut into more tiles than any real one; it is "
+                "damaged or made to harm, so export it again"))  # fmt: skip
+        shape = (bottom - top, right - left, int.from_bytes(found[0x51][34:36], "big"))
+        depth, end = (found[0x51][36] & 127) + 1, data.rfind(_EOI) + 2
         transformed = True if found.get(0x52, b"")[4:5] == b"\1" else None
-        end = data.rfind(_EOI) + 2
-        return Stream("JPEG 2000", bottom - top, right - left, samples, depth, True, transformed,
-                      data[:end] if end > 1 else data)  # fmt: skip
+        whole = data[:end] if end > 1 else data
+        return Stream("JPEG 2000", shape, depth, True, transformed, whole)
     kind = next((marker for marker in found if marker in _JPEG_FRAMES), 0)
     # The end marker cannot occur in coded data; decoders paint what is missing in grey.
     end = data.find(_EOI, at) + 2
-    if end < 2 or len(found.get(kind, b"")) < 6:
-        raise ImageReadError(f"{path}: {_CUT}.")
+    refuse((end < 2 or len(found.get(kind, b"")) < 6, _CUT))
     precision, rows, columns, samples = struct.unpack(">BHHB", found[kind][:6])
     scans = data.count(b"\xff\xda", at, end)
-    if scans > 16 and scans * rows * columns > _MAX_SCANNED:
-        raise ImageReadError(
-            f"{path}: its JPEG stream holds {scans} scans of {columns} x {rows} pixels, as "
-            "no real picture does; get it from its source again."
-        )
+    refuse((scans > 16 and scans * rows * columns > _MAX_SCANNED, "its JPEG stream holds "
+            f"{scans} scans of {columns} x {rows} pixels, as no real picture does; get it from its "
+            "source again"))  # fmt: skip
     adobe, rgb = found.get(0xEE, b""), True if found[kind][6::3][:3] == b"RGB" else None
     if adobe.startswith(b"Adobe") and len(adobe) >= 12:
         rgb = adobe[11] != 1
     if found.get(0xE0, b"").startswith(b"JFIF\x00"):
         rgb = False
     codec = "JPEG-LS" if kind == 0xF7 else "JPEG"
-    return Stream(codec, rows, columns, samples, precision, kind & 3 != 3, rgb, data[:end])
+    return Stream(codec, (rows, columns, samples), precision, kind & 3 != 3, rgb, data[:end])
 
 
 def _segments(data: bytes) -> tuple[dict[int, bytes], int]:
@@ -380,12 +349,12 @@ def _decode_stream(stream: Stream, photometric: str) -> Pixels:
     """
     first, second = _DECODERS[stream.codec]
     colour: dict[str, str] = {}
-    if stream.codec == "JPEG" and stream.samples == 3:
+    if stream.codec == "JPEG" and stream.shape[2] == 3:
         rgb = stream.rgb if stream.rgb is not None else not photometric.startswith("YBR")
         # Lossless JPEG codes its samples as they are; the header names them.
         space = "RGB" if rgb or not stream.lossy else "YCBCR"
         colour = {"colorspace": space, "outcolorspace": "RGB"}
-    sure = stream.samples == 1 or stream.codec == "JPEG 2000" or (
+    sure = stream.shape[2] == 1 or stream.codec == "JPEG 2000" or (
         stream.codec == "JPEG" and stream.rgb is not None
     )  # fmt: skip
     try:

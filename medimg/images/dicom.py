@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydicom import filereader
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sequence import Sequence
@@ -20,11 +20,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medimg.errors import ImageReadError
-from medimg.images.files import Limited, PathLike, TooManyPiecesError, as_image_error, identify
+from medimg.images.files import TOO_MANY, Limited, PathLike, as_image_error, identify, refuse
 
 _log = logging.getLogger(__name__)
 
-_PIXELS = ("FloatPixelData", "DoubleFloatPixelData", "PixelData")
+_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData",
+           0x7FE00010: "PixelData"}  # fmt: skip
 # More than any real file needs; they keep a small file from filling memory.
 _MAX_INFLATED, _LARGE_ELEMENT = 2**28, 2**24
 
@@ -33,53 +34,44 @@ _MAX_INFLATED, _LARGE_ELEMENT = 2**28, 2**24
 class OpenDicom:
     """A parsed header, and the stream that still holds the pixels.
 
-    `keyword` names the element with the pixels ("" if there is none), `vr` its type, `start` its
-    first byte in the stream, and `length` its length in bytes as the file states it.
+    `syntax` is the transfer syntax's UID, "" if the file does not say, and `order` the byte order
+    as NumPy writes it. `keyword` names the element with the pixels ("" if there is none), `vr` its
+    type, `start` its first byte in the stream, and `length` its length in bytes as stated.
     """
 
     path: PathLike
     dataset: FileDataset
     stream: Limited
+    syntax: str
+    order: str
     keyword: str
     vr: str
     start: int
     length: int
 
-    @property
-    def syntax(self) -> str:
-        """The transfer syntax's UID, "" if the file does not say."""
-        return str(getattr(self.dataset.file_meta, "TransferSyntaxUID", "")).strip(" \x00")
-
-    @property
-    def order(self) -> str:
-        """The byte order, as `struct` and NumPy write it."""
-        return "<" if self.dataset.original_encoding[1] is not False else ">"
-
 
 def parse(path: PathLike, stream: Limited) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
-    keyword, vr, length = "", None, 0
+    keyword, vr, length = "", "OW", 0
 
     def stop(tag: BaseTag, of: str | None, size: int) -> bool:
         nonlocal keyword, vr, length
-        if tag >> 16 == 0x7FE0 and keyword_for_tag(tag) in _PIXELS:
-            keyword, vr, length = keyword_for_tag(tag), of, size
+        if tag in _PIXELS:
+            keyword, vr, length = _PIXELS[tag], of or "", size
         return bool(keyword)
 
-    dataset, stream = _read(path, stream, stop)
-    if not len(dataset):
-        raise ImageReadError(
-            f"{path}: the DICOM file holds no tags; it is cut short, copy it again."
-        )
+    dataset, stream = _read(stream, stop)
+    refuse((not len(dataset), "the DICOM file holds no tags; it is cut short, copy it again"))
     start = stream.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
-    source = OpenDicom(path, dataset, stream, keyword, vr or "OW", start, length)
-    if not source.syntax:
+    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "")).strip(" \x00")
+    if not syntax:
         _log.warning("%s: no transfer syntax is given; it is guessed from the content", path)
-    return source
+    order = "<" if dataset.original_encoding[1] is not False else ">"
+    return OpenDicom(path, dataset, stream, syntax, order, keyword, vr or "OW", start, length)
 
 
 def _read(
-    path: PathLike, stream: Limited, stop: Callable[[BaseTag, str | None, int], bool] | None
+    stream: Limited, stop: Callable[[BaseTag, str | None, int], bool] | None
 ) -> tuple[FileDataset, Limited]:
     """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
     stream.seek(0)
@@ -89,18 +81,15 @@ def _read(
         stream.seek(0)  # large elements are passed over when only the header is wanted
         return filereader.read_partial(stream, stop, _LARGE_ELEMENT if stop else None, True), stream
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = Limited(path, inflater.decompress(stream.read(), _MAX_INFLATED))
-    if inflater.unconsumed_tail:
-        raise ImageReadError(
-            f"{path}: its deflated data swell to more than {_MAX_INFLATED:,} bytes; this looks "
-            "like a decompression bomb, so get the file from its source again."
-        )
-    if not inflater.eof:
-        raise ImageReadError(
-            f"{path}: the deflated DICOM data end early; the file is cut short, copy it again."
-        )
+    body = Limited(inflater.decompress(stream.read(), _MAX_INFLATED))
+    refuse(
+        (inflater.unconsumed_tail, f"its deflated data swell to more than {_MAX_INFLATED:,} bytes; "
+         "this looks like a decompression bomb, so get the file from its source again"),
+        (not inflater.eof, "the deflated DICOM data end early; the file is cut short, copy it "
+         "again"),
+    )  # fmt: skip
     found = filereader.read_dataset(body, False, True, stop_when=stop)
-    dataset = FileDataset(str(path), found, preamble, meta, is_implicit_VR=False)
+    dataset = FileDataset("", found, preamble, meta, is_implicit_VR=False)
     dataset.set_original_encoding(False, True)
     return dataset, body
 
@@ -133,7 +122,7 @@ def open_dicom(path: PathLike) -> FileDataset:
     262144
     """
     with as_image_error(path), Limited(_require_dicom(path)) as stream:
-        return _read(path, stream, None)[0]
+        return _read(stream, None)[0]
 
 
 def read_header(path: PathLike) -> Dataset:
@@ -172,10 +161,8 @@ def read_header(path: PathLike) -> Dataset:
 
 def _require_dicom(path: PathLike) -> PathLike:
     kind = identify(path)
-    if kind != "DICOM":
-        raise ImageReadError(
-            f"{path}: this is a {kind} file and has no DICOM header; read it with read_image()."
-        )
+    refuse((kind != "DICOM", f"this is a {kind} file and has no DICOM header; read it with "
+            "read_image()"))  # fmt: skip
     return path
 
 
@@ -233,41 +220,32 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
 
     Takes decimal commas, text in a tag of unknown VR, and padding in its stride.
     """
-    found = texts(dataset, keyword)
-    good = []
+    good, found = [], texts(dataset, keyword)
     for part in found:
         with suppress(ValueError):
-            good.append(float(part.replace(",", ".")))
+            good += [float(part.replace(",", "."))]
     good = [value for value in good if math.isfinite(value)]
     if len(good) < len(found):
         _log.warning("%s holds something that is not a number; it is ignored", keyword)
     return good
 
 
-def number(dataset: Dataset, keyword: str) -> float | None:
-    """Return the first number of a tag, or None."""
-    return next(iter(numbers(dataset, keyword)), None)
+def number(dataset: Dataset, keyword: str, usual: float = 0.0) -> float:
+    """Return the first number of a tag, or what is usual without one."""
+    return next(iter(numbers(dataset, keyword)), usual)
 
 
-def integer(dataset: Dataset, keyword: str, usual: int = 0) -> int:
-    """Return the first number of a tag as an int, or what is usual without one."""
-    found = number(dataset, keyword)
-    return usual if found is None else int(found)
-
-
-def items(dataset: Dataset | None, keyword: str) -> Sequence:
+def items(dataset: Dataset, keyword: str) -> Sequence:
     """Return the items of a sequence, none if it is absent, empty or not a sequence."""
     tag = tag_for_keyword(keyword) or 0
-    raw: Any = None if dataset is None else dataset.get_item(tag, keep_deferred=True)
-    if dataset is None or raw is None or raw.VR not in ("SQ", "UN", None):
-        return Sequence()
-    if isinstance(raw, RawDataElement):  # not yet parsed
-        if raw.value is None and raw.length > _LARGE_ELEMENT:
-            raise TooManyPiecesError
-        form, stream = (raw.is_implicit_VR, raw.is_little_endian), Limited("", raw.value or b"")
-        found = filereader.read_sequence(stream, *form, len(raw.value or b""), "iso8859")
+    raw: Any = dataset.get_item(tag, keep_deferred=True)
+    if isinstance(raw, RawDataElement) and raw.VR in ("SQ", "UN", None):  # not yet parsed
+        refuse((raw.value is None and raw.length > _LARGE_ELEMENT, TOO_MANY))
+        data, form = raw.value or b"", (raw.is_implicit_VR, raw.is_little_endian)
+        found = filereader.read_sequence(Limited(data), *form, len(data), "iso8859")
         dataset[tag] = raw = DataElement(tag, "SQ", found)
-    return raw.value if isinstance(raw.value, Sequence) else Sequence()
+    value = getattr(raw, "value", None)
+    return value if isinstance(value, Sequence) else Sequence()
 
 
 def frame_group(dataset: Dataset, index: int, keyword: str) -> Dataset:

@@ -30,8 +30,21 @@ class ImageWarning(UserWarning):
     """A file is read, but may not show what was meant."""
 
 
-class TooManyPiecesError(Exception):
-    """A stream is read in more pieces than any real file needs."""
+class Refused(Exception):  # noqa: N818 - says what happens, not what is wrong
+    """Why a file is not read, and what to do; `as_image_error` adds the file's name."""
+
+
+TOO_MANY = (
+    "the file holds more elements, chunks or pages than any real one; it is damaged or made to "
+    "harm, so get it from its source again"
+)
+
+
+def refuse(*cases: tuple[object, str]) -> None:
+    """Raise what the first case that is true says; it goes on with what to do."""
+    for true, words in cases:
+        if true:
+            raise Refused(words)
 
 
 # What a file is, by its first bytes. `DICM` comes before all, because a DICOM preamble may be the
@@ -67,6 +80,7 @@ _OTHERS = {
           "export it as one of these",
 }  # fmt: skip
 _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
+    (Refused, "{error}"),
     (RecursionError, "its sequences are nested too deeply to be a real image; the file is damaged "
      "or made to harm, so export it again from its source"),
     (MemoryError, "there is not enough memory for this image; read one frame of it (frame=0) or "
@@ -74,8 +88,6 @@ _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (PermissionError, "the file may not be read; change its permissions (chmod +r)"),
     ((OSError, EOFError), "the file could not be read to its end or decoded ({kind}); it is "
      "damaged or cut short, so copy or export it again"),
-    (TooManyPiecesError, "the file holds more elements, chunks or pages than any real one; it is "
-     "damaged or made to harm, so get it from its source again"),
     (BaseException, "the file is damaged or breaks its format ({kind}); copy or export it again"),
 )  # fmt: skip
 _PRINTABLE = b"\t\n\r\f" + bytes(range(32, 127))
@@ -98,7 +110,8 @@ def as_image_error(path: PathLike) -> Iterator[None]:
         raise
     except BaseException as error:
         words = next(words for kind, words in _FAILURES if isinstance(error, kind))
-        raise ImageReadError(f"{path}: {words.format(kind=type(error).__name__)}.") from error
+        words = words.format(kind=type(error).__name__, error=error)
+        raise ImageReadError(f"{path}: {words}.") from error
 
 
 class Limited(io.BufferedReader):
@@ -108,12 +121,9 @@ class Limited(io.BufferedReader):
     pages, or tags that all claim the same megabyte. Each is a read, or the same bytes once more.
     """
 
-    def __init__(
-        self, path: PathLike, unpacked: bytes | None = None, pieces: int = 200_000
-    ) -> None:
-        raw: Any = io.FileIO(os.fspath(path)) if unpacked is None else io.BytesIO(unpacked)
+    def __init__(self, source: PathLike | bytes, pieces: int = 200_000) -> None:
+        raw: Any = io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(os.fspath(source))
         super().__init__(raw, 2**16)
-        self.path = path
         self.size = raw.seek(0, io.SEEK_END)
         self._pieces, self._bytes = pieces, 8 * self.size + 2**24
         raw.seek(0)
@@ -123,7 +133,7 @@ class Limited(io.BufferedReader):
         data = super().read(size)
         self._pieces, self._bytes = self._pieces - 1, self._bytes - len(data)
         if self._pieces < 0 or self._bytes < 0:
-            raise TooManyPiecesError
+            raise Refused(TOO_MANY)
         return data
 
 
@@ -131,7 +141,7 @@ def identify(path: PathLike) -> str:
     """Return the kind of an image file, or raise saying what it is instead."""
     file = Path(path)
     if not file.is_file() or file.stat().st_size == 0:
-        cases = (
+        refuse(
             (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table "
              "of its files, or name one file in it"),
             (file.is_file(), "the file is empty (zero bytes); the copy or download failed, so "
@@ -140,14 +150,13 @@ def identify(path: PathLike) -> str:
             (file.is_symlink(), "this is a link to a file that is gone; copy that file here"),
             (True, "there is no such file; check the spelling and the folder"),
         )  # fmt: skip
-        raise ImageReadError(f"{path}: {next(words for so, words in cases if so)}.")
     kind = kind_of(path)
     if not kind:
         head = _head(path)
         words = _first(_OTHERS, head)
         if words == _OTHERS[b""] and len(head.translate(None, _PRINTABLE)) < 0.05 * len(head):
             words = "a text file, whatever its name says; find the image that it belongs to"
-        raise ImageReadError(f"{path}: this is not an image but {words}.")
+        raise Refused(f"this is not an image but {words}")
     return kind
 
 
@@ -175,22 +184,23 @@ def _first(known: dict[bytes, str], head: bytes) -> str:
     return next((what for start, what in known.items() if re.match(start, head, flags)), "")
 
 
-def check_size(
-    path: PathLike, rows: int, columns: int, max_pixels: int, *, size: int | None = None
-) -> None:
+def shorten(names: list[str], most: int = 5) -> str:
+    """Return at most so many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def check_size(rows: int, columns: int, max_pixels: int, size: int | None = None) -> None:
     """Refuse more pixels than the limit, or than `size` compressed bytes can mean.
 
     An even picture may be small, but 16 million pixels need some bytes, and an image that shows
     something takes far more than one byte for 64 pixels.
     """
     pixels = rows * columns
-    if pixels > max_pixels:
-        raise ImageReadError(
-            f"{path}: the header declares {columns} x {rows} pixels, more than the limit of "
-            f"{max_pixels:,}; if you trust the file, raise the limit with max_pixels=."
-        )
-    if size is not None and pixels > 2**24 + 64 * size:
-        raise ImageReadError(
-            f"{path}: {size} bytes cannot hold the {pixels:,} pixels that its header declares; "
-            "it is cut short or made to fill memory, so get it from its source again."
-        )
+    refuse(
+        (pixels > max_pixels, f"the header declares {columns} x {rows} pixels, more than the "
+         f"limit of {max_pixels:,}; if you trust the file, raise the limit with max_pixels="),
+        (size is not None and pixels > 2**24 + 64 * size, f"{size} bytes cannot hold the "
+         f"{pixels:,} pixels that its header declares; it is cut short or made to fill memory, so "
+         "get it from its source again"),
+    )  # fmt: skip

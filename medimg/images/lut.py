@@ -1,4 +1,8 @@
-"""From stored values to brightness: modality, window or table, polarity, palette (PS3.3, C.11)."""
+"""From stored values to brightness: modality, window or table, polarity, palette (PS3.3, C.11).
+
+Every file becomes an `ImageFile`, which reads its frames, and each of those a `Frame`, which knows
+how to become values and a picture, whatever the file was.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +17,23 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
-from medimg.images.decode import Layout, stored_frames
-from medimg.images.dicom import OpenDicom, frame_group, items, number, numbers, text, texts
-from medimg.images.files import Floats, PathLike, Pixels
+from medimg.images.decode import Layout, read_layout, stored_frames
+from medimg.images.dicom import OpenDicom, frame_group, items, number, numbers, parse, text, texts
+from medimg.images.files import Floats, Limited, PathLike, Pixels, refuse
 
 _log = logging.getLogger(__name__)
 
 #: Windows that radiologists use for CT: (centre, width) in Hounsfield units.
 CT_WINDOWS: dict[str, tuple[float, float]] = {
-    "lung": (-600.0, 1500.0),
-    "mediastinum": (40.0, 400.0),
-    "bone": (400.0, 1800.0),
+    "lung": (-600.0, 1500.0), "mediastinum": (40.0, 400.0), "bone": (400.0, 1800.0),
     "brain": (40.0, 80.0),
-}
+}  # fmt: skip
 
 Window = int | str | tuple[float, float] | None
 Transform = Callable[[Pixels], Pixels]
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 # ITU-R BT.601, the weights of DICOM's own YCbCr (PS3.3, C.7.6.3.1.2).
-_LUMINANCE = (0.299, 0.587, 0.114)
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 _MOST_LEVELS, _BLOCK = 2**16, 2**17
 _SUPPLEMENTAL = (
     "a palette colours a part of its values (a supplemental palette), such as a map laid "
@@ -176,12 +178,9 @@ def _apply_palette(source: OpenDicom, indices: Pixels) -> Floats:
     tables = []
     for colour in ("Red", "Green", "Blue"):
         table = _read_table(source.dataset, source.order, f"{colour}PaletteColorLookupTable")
-        if table is None:
-            raise ImageReadError(
-                f"{source.path}: a PALETTE COLOR image without its {colour.lower()} palette "
-                "means nothing; export the file again from its source."
-            )
-        tables.append(table)
+        refuse((not table, f"a PALETTE COLOR image without its {colour.lower()} palette means "
+                "nothing; export the file again from its source"))  # fmt: skip
+        tables += [table] if table else []
     count, first = min(len(table.entries) for table in tables), tables[0].first
     entries = np.stack([table.entries[:count] for table in tables], axis=-1)
     # Some writers put 8-bit colours into 16-bit entries; the table itself shows it.
@@ -191,21 +190,16 @@ def _apply_palette(source: OpenDicom, indices: Pixels) -> Floats:
     return shown
 
 
-def _luminance(rgb: Pixels) -> Floats:
-    """Return the luminance of (H, W, 3) samples as float32 (H, W), in the samples' own unit."""
-    total: Floats = rgb[..., 0].astype(np.float32)
-    total *= np.float32(_LUMINANCE[0])
-    for channel in (1, 2):
-        total += rgb[..., channel] * np.float32(_LUMINANCE[channel])
-    return total
-
-
 def linear(slope: float, offset: float) -> Transform:
     """Return the function that rescales stored values."""
     return lambda stored: stored.astype(np.float64) * slope + offset
 
 
 _AS_STORED = linear(1.0, 0.0)
+
+
+def _windower(centre: float, width: float, function: str = "LINEAR") -> Transform:
+    return lambda values: apply_window(values, centre, width, function=function)
 
 
 @dataclass
@@ -218,7 +212,6 @@ class Frame:
     file. Without one, values are shown between two percentiles, `ends`.
     """
 
-    path: PathLike
     stored: Pixels
     top: float | None = None
     modality: Transform = _AS_STORED
@@ -228,7 +221,6 @@ class Frame:
     ends: tuple[float, float] = (0, 100)
     invert: bool = False
     notes: list[str] = field(default_factory=list)
-    burned_in: str = "NO"
 
     def values(self) -> Floats:
         """Return what the pixels measure, NaN where padded; of colour, the luminance to 255."""
@@ -242,14 +234,12 @@ class Frame:
     def show(self, window: Window, *, colour: bool) -> Floats:
         """Return the picture: (H, W), or (H, W, 3) where the samples are and `colour` is wanted."""
         grey = self.stored.ndim == 2
-        if not grey and window not in (None, "full"):
-            raise ImageReadError(
-                f"{self.path}: window={window!r} has no meaning here: the image is in colour; "
-                'leave it out, or give "full" to stretch it from its lowest to its highest value.'
-            )
-        voi = _choose_voi(self, window) if grey else None
+        refuse((not grey and window not in (None, "full"), f"window={window!r} has no meaning "
+                'here: the image is in colour; leave it out, or give "full" to stretch it from its '
+                "lowest to its highest value"))  # fmt: skip
+        voi = self._choose_voi(window) if grey else None
         if grey and (self.top is None or voi or window == "full"):
-            return _show_grey(self, voi, (0, 100) if window else self.ends)
+            return self._show_grey(voi, (0, 100) if window else self.ends)
         image = self.stored.astype(np.float32) if grey or colour else _luminance(self.stored)
         low, high, top = float(self.stored.min()), float(self.stored.max()), self.top or 1.0
         if window == "full" and high > low:
@@ -264,26 +254,119 @@ class Frame:
         image /= np.float32(top)
         return np.clip(image, 0, 1, out=image)
 
-
-def dicom_frames(source: OpenDicom, layout: Layout, wanted: Iterable[int]) -> Iterator[Frame]:
-    """Yield frames of a DICOM file with the recipe of its header, from the first to the last."""
-    header = source.dataset
-    modality, shape = text(header, "Modality"), text(header, "PresentationLUTShape")
-    for index, stored, found in stored_frames(source, layout, wanted):
-        frame = Frame(source.path, stored, burned_in=text(header, "BurnedInAnnotation"))
-        if found.photometric_interpretation == "PALETTE COLOR":
-            frame.stored, frame.top = _apply_palette(source, stored), 1.0
-        elif found.samples_per_pixel == 3:
-            frame.top = float((1 << found.bits_stored) - 1)
+    def _choose_voi(self, window: Window) -> Transform | None:
+        """Return what shows the values: what is asked for, else the first, None for all values."""
+        if window is None or window == "full":
+            return self.vois[0][1] if self.vois and window is None else None
+        if isinstance(window, tuple | list):
+            return _windower(float(window[0]), float(window[1]))
+        named = {name: voi for name, voi in reversed(self.vois) if name}
+        if isinstance(window, str):
+            presets = CT_WINDOWS.items() if self.is_ct else ()
+            known = {name.upper(): _windower(*ends) for name, ends in presets} | named
+            voi = known.get(window.strip().upper())
+            own = f"'s own are {sorted(named) or 'unnamed'}, and the presets "
+            own += f"{', '.join(CT_WINDOWS)} are for CT only"
         else:
-            frame.modality = _modality_transform(source, index)
-            frame.padding = _padding_range(source, found)
-            frame.vois = _file_vois(source, index)
-            frame.is_ct, frame.ends = modality == "CT", (1, 99) if modality == "MR" else (0, 100)
-            frame.invert = found.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE"
-            if "RedPaletteColorLookupTableDescriptor" in header:
-                frame.notes = [_SUPPLEMENTAL]
-        yield frame
+            voi = self.vois[window][1] if 0 <= window < len(self.vois) else None
+            own = f" holds {len(self.vois)}, counted from 0"
+        refuse((voi is None, f"there is no window {window!r}; the file{own}; or give "
+                'window=(centre, width), or "full" for all values'))  # fmt: skip
+        return voi
+
+    def _show_grey(self, voi: Transform | None, ends: tuple[float, float]) -> Floats:
+        """Return the brightness of pixels: modality, then VOI, then polarity; padding is black.
+
+        The whole chain depends on the stored value alone. A film of four million pixels has at
+        most 65,536 different ones, so the chain runs on those and the pixels are looked up.
+        """
+        stored, levels, low = self.stored, self.stored, 0
+        if stored.dtype.kind in "iu":
+            low, high = int(stored.min()), int(stored.max())
+            if high - low < min(stored.size, _MOST_LEVELS):
+                levels = np.arange(low, high + 1)
+        kept = np.ones(levels.shape, bool)
+        if self.padding:
+            kept = (levels < self.padding[0]) | (levels > self.padding[1])
+        values = self.modality(levels)
+        if voi:
+            brightness = voi(values)
+        else:
+            counted = values[kept & np.isfinite(values)]
+            # The lowest and the highest level both occur; of those between them, not all.
+            between = ends != (0, 100) or not kept.all() or (np.diff(values) < 0).any()
+            if levels is not stored and between:
+                counts = np.bincount(np.subtract(stored, low, dtype=np.int64).ravel())
+                counted = np.repeat(values, counts * kept)
+            black, white = np.percentile(counted, ends) if counted.size else (0.0, 0.0)
+            brightness = (values - black) / (white - black) if white > black else 0 * values
+        brightness = brightness.clip(0, 1).astype(np.float32)
+        if self.invert:
+            brightness = 1 - brightness
+        brightness[~kept] = 0
+        if levels is stored:
+            return brightness
+        out = np.empty(stored.shape, np.float32)
+        step = max(1, _BLOCK // stored.shape[1])  # some rows at a time stay in the cache
+        for top in range(0, len(stored), step):
+            places = np.subtract(stored[top : top + step], low, dtype=np.intp)
+            brightness.take(places, mode="clip", out=out[top : top + step])
+        return out
+
+
+def _luminance(rgb: Pixels) -> Floats:
+    """Return the luminance of (H, W, 3) samples as float32 (H, W), in the samples' own unit."""
+    total: Floats = rgb[..., 0].astype(np.float32) * _LUMINANCE[0]
+    for channel in (1, 2):
+        total += rgb[..., channel] * _LUMINANCE[channel]
+    return total
+
+
+class ImageFile(NamedTuple):
+    """An open image file: its size, how many frames it has, and how to read them.
+
+    `read` takes numbers of frames, growing, and yields them. `usual` is the one to show.
+    `affine` leads from (column, row, slice) to mm in DICOM's patient coordinates, where a file is
+    a volume by itself.
+    """
+
+    rows: int
+    columns: int
+    frames: int
+    usual: int
+    read: Callable[[Iterable[int]], Iterator[Frame]]
+    affine: NDArray[np.float64] | None = None
+    burned_in: str = "NO"
+
+
+def open_dicom_image(path: PathLike, stream: Limited, max_pixels: int) -> ImageFile:
+    """Open a DICOM file as far as its frames."""
+    source = parse(path, stream)
+    layout, header = read_layout(source, max_pixels), source.dataset
+
+    def read(wanted: Iterable[int]) -> Iterator[Frame]:
+        for index, stored, found in stored_frames(source, layout, wanted):
+            yield _frame(source, index, stored, found)
+
+    usual = int(number(header, "RepresentativeFrameNumber", 1)) - 1
+    return ImageFile(layout.rows, layout.columns, layout.number_of_frames, usual, read,
+                     burned_in=text(header, "BurnedInAnnotation"))  # fmt: skip
+
+
+def _frame(source: OpenDicom, index: int, stored: Pixels, layout: Layout) -> Frame:
+    """Return a frame with the recipe of its header."""
+    header = source.dataset
+    if layout.photometric_interpretation == "PALETTE COLOR":
+        return Frame(_apply_palette(source, stored), 1.0)
+    if layout.samples_per_pixel == 3:
+        return Frame(stored, float((1 << layout.bits_stored) - 1))
+    kind, shape = text(header, "Modality"), text(header, "PresentationLUTShape")
+    return Frame(
+        stored, None, _modality_transform(source, index), _padding_range(source, layout),
+        _file_vois(source, index), is_ct=kind == "CT", ends=(1, 99) if kind == "MR" else (0, 100),
+        invert=layout.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE",
+        notes=[_SUPPLEMENTAL] if "RedPaletteColorLookupTableDescriptor" in header else [],
+    )  # fmt: skip
 
 
 def _modality_transform(source: OpenDicom, index: int) -> Transform:
@@ -291,18 +374,17 @@ def _modality_transform(source: OpenDicom, index: int) -> Transform:
     header = source.dataset
     # The table of an angiogram makes it linear, for measuring and not for display (C.8.7.1.1.2).
     angiography = "X-Ray" in getattr(header.get("SOPClassUID"), "name", "")
-    if not angiography or text(header, "PixelIntensityRelationship") not in ("LOG", "DISP"):
-        for item in items(header, "ModalityLUTSequence")[:1]:
-            table = _read_table(item, source.order)
-            if table is not None:
-                return table.find
+    logarithm = angiography and text(header, "PixelIntensityRelationship") in ("LOG", "DISP")
+    tables = [_read_table(item, source.order) for item in items(header, "ModalityLUTSequence")[:1]]
+    if tables and tables[0] and not logarithm:
+        return tables[0].find
     holder = frame_group(header, index, "PixelValueTransformationSequence")
-    slope = number(holder, "RescaleSlope")
+    slope = number(holder, "RescaleSlope", 1.0)
     if slope == 0:
         _log.warning("the rescale slope is 0, which would erase the image; 1 is taken")
     if text(header, "Modality") == "RTDOSE":
         slope = number(header, "DoseGridScaling") or slope
-    return linear(slope or 1.0, number(holder, "RescaleIntercept") or 0.0)
+    return linear(slope or 1.0, number(holder, "RescaleIntercept"))
 
 
 def _padding_range(source: OpenDicom, layout: Layout) -> tuple[float, float] | None:
@@ -317,15 +399,11 @@ def _padding_range(source: OpenDicom, layout: Layout) -> tuple[float, float] | N
 
 def _as_stored(value: int, layout: Layout) -> int:
     """Read a padding value as the pixels are read: files give it signed, unsigned or either."""
-    bits = layout.bits_stored
-    if layout.pixel_representation and value >= 1 << bits - 1:
+    half, signed = 1 << layout.bits_stored - 1, layout.pixel_representation
+    if signed and value >= half:
         wide = value - (1 << layout.bits_allocated)
-        return wide if wide >= -(1 << bits - 1) else value - (1 << bits)
-    return (
-        value % (1 << layout.bits_allocated)
-        if not layout.pixel_representation and value < 0
-        else value
-    )
+        return wide if wide >= -half else value - 2 * half
+    return value if signed or value >= 0 else value % (1 << layout.bits_allocated)
 
 
 def _file_vois(source: OpenDicom, index: int) -> list[tuple[str, Transform]]:
@@ -347,79 +425,3 @@ def _file_vois(source: OpenDicom, index: int) -> list[tuple[str, Transform]]:
         else:
             _log.warning("window %d is too narrow to be legal; it is ignored", place)
     return vois
-
-
-def _windower(centre: float, width: float, function: str = "LINEAR") -> Transform:
-    return lambda values: apply_window(values, centre, width, function=function)
-
-
-def _choose_voi(frame: Frame, window: Window) -> Transform | None:
-    """Return what shows the values: what is asked for, else the first, None for all values."""
-    vois = frame.vois
-    if window is None or window == "full":
-        return vois[0][1] if vois and window is None else None
-    if isinstance(window, tuple | list):
-        return _windower(float(window[0]), float(window[1]))
-    if isinstance(window, str):
-        named = {name: voi for name, voi in reversed(vois) if name}
-        presets = CT_WINDOWS.items() if frame.is_ct else ()
-        ready = {name.upper(): _windower(*ends) for name, ends in presets} | named
-        if window.strip().upper() in ready:
-            return ready[window.strip().upper()]
-        raise ImageReadError(
-            f"{frame.path}: there is no window {window!r}; the file's own are "
-            f"{sorted(named) or 'unnamed'}, and the presets {', '.join(CT_WINDOWS)} are for CT "
-            'only; or give window=(centre, width), or "full" for all values.'
-        )
-    if not 0 <= window < len(vois):
-        raise ImageReadError(
-            f"{frame.path}: there is no window {window}; the file holds {len(vois)}, counted from "
-            "0, or give window=(centre, width)."
-        )
-    return vois[window][1]
-
-
-def _show_grey(frame: Frame, voi: Transform | None, ends: tuple[float, float]) -> Floats:
-    """Return the brightness of every pixel: modality, then VOI, then polarity; padding is black.
-
-    The whole chain depends on the stored value alone. A film of four million pixels has at most
-    65,536 different ones, so the chain runs on those and the pixels are looked up in the result.
-    """
-    stored, levels, low = frame.stored, frame.stored, 0
-    if stored.dtype.kind in "iu":
-        low, high = int(stored.min()), int(stored.max())
-        if high - low < min(stored.size, _MOST_LEVELS):
-            levels = np.arange(low, high + 1)
-    kept = np.ones(levels.shape, bool)
-    if frame.padding:
-        kept = (levels < frame.padding[0]) | (levels > frame.padding[1])
-    values = frame.modality(levels)
-    if voi is None:
-        black, white = _ends(frame, values, kept, low, ends)
-        values = (values - black) / (white - black) if white > black else np.zeros(levels.shape)
-    brightness = (values if voi is None else voi(values)).clip(0, 1).astype(np.float32)
-    if frame.invert:
-        brightness = 1 - brightness
-    brightness[~kept] = 0
-    if levels is stored:
-        return brightness
-    out = np.empty(stored.shape, np.float32)
-    step = max(1, _BLOCK // stored.shape[1])  # some rows at a time stay in the processor's cache
-    for top in range(0, len(stored), step):
-        places = np.subtract(stored[top : top + step], low, dtype=np.intp)
-        brightness.take(places, mode="clip", out=out[top : top + step])
-    return out
-
-
-def _ends(
-    frame: Frame, values: Pixels, kept: Pixels, low: int, ends: tuple[float, float]
-) -> tuple[float, float]:
-    """Return the values that two percentiles of the kept pixels have (0 and 0 if none is kept)."""
-    counted = values[kept & np.isfinite(values)]
-    # The lowest and the highest level both occur; of those between them, not all.
-    between = ends != (0, 100) or not kept.all() or (np.diff(values) < 0).any()
-    if values.shape != frame.stored.shape and between:
-        counts = np.bincount(np.subtract(frame.stored, low, dtype=np.int64).ravel())
-        counted = np.repeat(values, counts * kept)
-    black, white = np.percentile(counted, ends) if counted.size else (0.0, 0.0)
-    return float(black), float(white)

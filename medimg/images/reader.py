@@ -11,49 +11,18 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from PIL import Image
 
 from medimg.errors import ImageReadError
-from medimg.images import decode, dicom, files, lut, nifti, pictures
+from medimg.images import files, lut, pictures
 from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels
-from medimg.images.lut import Frame, Window
+from medimg.images.lut import Frame, ImageFile, Window
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """An open image file: its size, how many frames it has, and how to read them.
-
-    `read` takes numbers of frames, growing, and yields them. `usual` is the one to show.
-    """
-
-    path: PathLike
-    rows: int
-    columns: int
-    frames: int
-    usual: int
-    read: Callable[[Sequence[int]], Iterator[Frame]]
-
-    def frame(self, index: int | None) -> Frame:
-        """Read the frame asked for, counted from 0, else the usual one."""
-        if index is None:
-            index = self.usual if 0 <= self.usual < self.frames else 0
-            if self.frames > 1:
-                words = "%s: frame %d of %d is read; choose with frame="
-                _log.info(words, self.path, index, self.frames)
-        if not 0 <= index < self.frames:
-            raise ImageReadError(
-                f"{self.path}: there is no frame {index}; the file holds {self.frames}, "
-                f"so choose one from 0 to {self.frames - 1}."
-            )
-        return next(self.read([index]))
 
 
 @contextmanager
@@ -61,25 +30,26 @@ def open_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFi
     """Open an image file of any kind; whatever goes wrong with it becomes an `ImageReadError`."""
     with files.as_image_error(path):
         kind = files.identify(path)
-        with files.Limited(path, pieces=200_000 if kind == "DICOM" else 100_000) as stream:
+        with files.Limited(path, 200_000 if kind == "DICOM" else 100_000) as stream:
             if kind == "DICOM":
-                source = dicom.parse(path, stream)
-                layout = decode.read_layout(source, max_pixels)
-                usual = dicom.integer(source.dataset, "RepresentativeFrameNumber", 1) - 1
-                read = partial(lut.dicom_frames, source, layout)
-                yield ImageFile(
-                    path, layout.rows, layout.columns, layout.number_of_frames, usual, read
-                )
+                yield lut.open_dicom_image(path, stream, max_pixels)
             elif kind == "NIfTI":
-                volume = nifti.open_nifti(stream)
-                frames, rows, columns = volume.voxels.shape
-                files.check_size(path, rows, columns, max_pixels)
-                yield ImageFile(path, rows, columns, frames, frames // 2, volume.frames)
+                yield pictures.open_nifti(stream, max_pixels)
             else:
-                picture = pictures.open_picture(stream, kind, max_pixels)
-                read = partial(pictures.picture_frames, stream, kind, picture, max_pixels)
-                frames = getattr(picture, "n_frames", 1)
-                yield ImageFile(path, picture.height, picture.width, frames, 0, read)
+                yield pictures.open_picture(stream, kind, max_pixels)
+
+
+def _read_frame(path: PathLike, opened: ImageFile, index: int | None) -> Frame:
+    """Read the frame asked for, counted from 0, else the usual one."""
+    if index is None:
+        index = opened.usual if 0 <= opened.usual < opened.frames else 0
+        if opened.frames > 1:
+            words = "%s: frame %d of %d is read; choose with frame="
+            _log.info(words, path, index, opened.frames)
+    last = opened.frames - 1
+    files.refuse((not 0 <= index <= last, f"there is no frame {index}; the file holds {last + 1}, "
+                  f"so choose one from 0 to {last}"))  # fmt: skip
+    return next(opened.read([index]))
 
 
 def read_image(
@@ -142,9 +112,12 @@ def read_image(
     DICOM PS3.3, C.7.6.3 (pixels), C.11 (look-up tables); PS3.4, N.2 (their order).
     """
     with open_image(path, max_pixels) as opened:
-        found = opened.frame(frame)
+        found = _read_frame(path, opened, frame)
         image = found.show(window, colour=colour)
-        _warn_burned_in(path, found.burned_in)
+        if opened.burned_in == "YES":
+            _log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
+        elif opened.burned_in != "NO":
+            _warn_unstated()
         low, high = float(image.min()), float(image.max())
         if not np.isfinite(low + high):
             _log.warning("%s: some pixels are not finite numbers; they are shown as black", path)
@@ -156,14 +129,6 @@ def read_image(
     for note in found.notes:
         warnings.warn(f"{path}: {note}", files.ImageWarning, stacklevel=2)
     return image
-
-
-def _warn_burned_in(path: PathLike, flag: str) -> None:
-    """Say when text is, or may be, burned into the pixels."""
-    if flag == "YES":
-        _log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
-    elif flag != "NO":
-        _warn_unstated()
 
 
 @functools.cache
@@ -210,7 +175,7 @@ def read_values(
     DICOM PS3.3, C.11.1 (modality LUT) and C.7.5.1.1.2 (padding).
     """
     with open_image(path, max_pixels) as opened:
-        return opened.frame(frame).values()
+        return _read_frame(path, opened, frame).values()
 
 
 def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:
@@ -241,7 +206,7 @@ def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:
     [[0.5]]
     """
     array = np.asarray(image)
-    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] != 3):
+    if array.ndim < 2 or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
         raise ImageReadError(
             f"an image to resize has shape (H, W) or (H, W, 3), not {array.shape}."
         )
@@ -253,17 +218,13 @@ def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:
     plane = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(plane).all():  # the look is quick, the copy is not
         plane = np.nan_to_num(plane)
-    height, width = plane.shape
-    long = max(height, width) if keep_aspect else 0
-    rows = max(1, round(size * height / long)) if long else size
-    columns = max(1, round(size * width / long)) if long else size
+    rows, columns = size, size
+    if keep_aspect:
+        rows, columns = (max(1, round(size * side / max(plane.shape))) for side in plane.shape)
     # Pillow's box filter means "average the covered area"; when enlarging it would make blocks.
-    smaller = rows <= height and columns <= width
+    smaller = rows <= plane.shape[0] and columns <= plane.shape[1]
     kernel = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
     scaled = np.asarray(Image.fromarray(plane).resize((columns, rows), kernel), np.float32)
-    if scaled.shape == (size, size):
-        return scaled
-    out = np.zeros((size, size), np.float32)
     top, left = (size - rows) // 2, (size - columns) // 2
-    out[top : top + rows, left : left + columns] = scaled
-    return out
+    edges = (top, size - rows - top), (left, size - columns - left)
+    return np.pad(scaled, edges) if keep_aspect else scaled
