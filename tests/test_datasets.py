@@ -2,9 +2,12 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -671,18 +674,6 @@ def test_ordinal_and_healthy_belong_to_the_loaded_set(tmp_path, rng):
     assert str(found).startswith("grades, lowest first: 0, 1, 2, 10\nhealthy: 0 (the lowest grade)")
 
 
-def test_a_fingerprint_is_of_every_byte():
-    films = np.zeros((5000, 3, 4), np.uint8)
-    seen = {datasets.fingerprint(films)}
-    for row in (0, 1, 2500, 4999):
-        changed = films.copy()
-        changed[row, 1, 2] = 1
-        seen.add(datasets.fingerprint(changed))
-    assert len(seen) == 5
-    assert datasets.fingerprint(films) == datasets.fingerprint(films[::1].copy())
-    assert datasets.fingerprint(films, films[:1]) != datasets.fingerprint(films)
-
-
 def test_decode_refuses(tmp_path):
     with pytest.raises(StudyTableError, match=r"gone\.png: no such file"):
         datasets.decode(_table(path=[str(tmp_path / "gone.png")] * 4))
@@ -800,6 +791,21 @@ def test_sample_is_split_by_patient():
     studies = datasets.load("sample")
     assert studies["label"].value_counts().to_dict() == {"normal": 60, "pneumonia": 40}
     assert studies.groupby("patient_id")["split"].nunique().max() == 1
+
+
+def test_an_installed_wheel_holds_the_tables_of_words_and_sets(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    root = Path(datasets.__file__).parents[2]
+    shutil.copytree(root / "medimg", tmp_path / "medimg", ignore=shutil.ignore_patterns("*.pyc"))
+    (tmp_path / "data").mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "data/LICENSE"):
+        shutil.copy(root / name, tmp_path / name)
+    code = "from setuptools import build_meta; build_meta.build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    packed = {Path(name).name for name in ZipFile(wheel).namelist() if "medimg/datasets/" in name}
+    assert packed == {path.name for path in Path(datasets.__file__).parent.glob("*.*")}
+    assert {"words.csv", "sets.csv"} <= packed
 
 
 def test_sample_that_is_not_there(monkeypatch, tmp_path):

@@ -608,6 +608,33 @@ def test_two_columns_that_may_be_the_label_are_asked_about(tmp_path):
     assert datasets.from_csv(table, columns={"label": "target"})["label"].tolist() == ["0", "1"]
 
 
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [
+        ("path,label,label", "'label', 'label'"),
+        ("path,label, Label", "'label', 'Label'"),
+        ("path,label,site,patient id,PatientID", "'patient id', 'PatientID'"),
+        ("path,label,Path", "'path', 'Path'"),
+    ],
+)
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
+def test_columns_of_one_name_are_refused(tmp_path, header, named, sep):
+    rows = [header, *(",".join(f"{row}{k}" for k in range(header.count(",") + 1)) for row in "ab")]
+    table = _csv(tmp_path, "\n".join(rows).replace(",", sep))
+    words = (
+        rf"t\.csv: the columns {named} have one name .*; rename or remove all but one of them\.$"
+    )
+    with pytest.raises(StudyTableError, match=words):
+        datasets.load(table)
+
+
+def test_columns_without_a_name_and_names_that_only_look_alike_stay(tmp_path):
+    table = _csv(tmp_path, ",path,label,a_b,ab,,\n0,a.png,n,1,2,,x\n1,b.png,p,3,4,,\n")
+    studies = datasets.from_csv(table)
+    assert studies["label"].tolist() == ["n", "p"]
+    assert (studies["a_b"].tolist(), studies["ab"].tolist()) == ([1, 3], [2, 4])
+
+
 def test_text_stays_text_and_blanks_go(tmp_path):
     _png(tmp_path / "00000012", tmp_path / "a b.png", tmp_path / "sub" / "c.png")
     text = (

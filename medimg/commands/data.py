@@ -11,7 +11,7 @@ import pandas as pd
 
 from medimg import datasets, deid, images, sources
 from medimg.commands.checks import check_outputs, check_table
-from medimg.datasets.layouts import BRAIN_MRI_URL, KERMANY_URL
+from medimg.datasets.layouts import SETS
 from medimg.errors import DeidentifyError
 from medimg.tables import visible, write_table
 
@@ -20,7 +20,7 @@ def fetch(args: argparse.Namespace) -> None:
     """Download a public data set, or say where to get one that needs an account."""
     root = datasets.data_root(args.root)
     if args.name != "pneumoniamnist":
-        url = {"kermany": KERMANY_URL, "brain-mri": BRAIN_MRI_URL}[args.name]
+        url = SETS.loc[args.name, "url"]
         print(f"Get {args.name} from {url} and unpack it into {root}; then `--data {args.name}`.")
         datasets.load(args.name, root=root)
         print("It is there already, and laid out as expected.")

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from medimg.datasets.checks import COLUMNS, check_duplicates, patients_known, require
 from medimg.datasets.names import class_names, is_ordinal, spelling
-from medimg.datasets.summary import check_duplicates, patients_known
-from medimg.datasets.tables import COLUMNS, require_columns
 from medimg.errors import StudyTableError
 from medimg.images import read_image, resize
 from medimg.progress import tqdm
 from medimg.storage import atomic_write, sha256
 
 Images = npt.NDArray[np.uint8]
-Files = list[tuple[str, int | None]]  # and which frame, where one is chosen
+Frames = list[int | None]  # which of each file, where one is chosen
+Settings = dict[str, Any]
 _DECODER = 3  # raise when the same file would decode to other pixels, so that old caches go stale
 _DAY = 86_400.0
 
@@ -74,8 +75,7 @@ class ImageSet:
         pictures = self.images.dtype == np.uint8 and 0 not in shape[1:] and len(lengths) == 1
         if not pictures or len(shape) not in (3, 4) or shape[3:] not in ((), (3,)):
             what = f"images are {self.images.dtype} {shape} beside arrays of {sorted(lengths)} rows"
-            wanted = "expected uint8 (N, H, W) or (N, H, W, 3), one row per image in each array"
-            raise StudyTableError(f"{what}; {wanted}.")
+            raise StudyTableError(f"{what}; expected uint8 (N, H, W) or RGB, one row per image.")
         if labels.dtype.kind not in "iu" or not set(np.unique(labels)) <= set(range(k)):
             raise StudyTableError(f"labels must be whole numbers from 0 to {k - 1}, the classes.")
         if len(set(map(spelling, self.classes))) < k:
@@ -176,7 +176,7 @@ def decode(
         contradict each other, the size is below 8, or the disk of the cache is full.
     """
     _check_square(size, channels)
-    require_columns(studies, COLUMNS)
+    require(studies, COLUMNS)
     classes = class_names(studies) if classes is None else tuple(classes)
     labels = studies["label"].astype(str)
     codes = labels.map({name: k for k, name in enumerate(classes)})
@@ -189,16 +189,14 @@ def decode(
     if not allow_duplicates:
         check_duplicates(studies)
     frames = [None if pd.isna(n) else int(n) for n in studies.get("frame", [None] * len(paths))]
-    files = list(zip(paths, frames, strict=True))
     settings = {"size": size, "channels": channels, "keep_aspect": keep_aspect, "stretch": stretch}
-    decoded = _decoded(files, settings, progress=progress)
-    shape = (len(paths), size, size, 3)[: 3 if channels == 1 else 4]
-    if cache is not None:
-        images = _cached(Path(cache) / _file_name(files, settings), shape, decoded)
+    decoded = _decoded(paths, frames, settings, progress)
+    shape = (size, size, 3)[: 2 if channels == 1 else 3]
+    if cache is None:
+        images: Images = np.fromiter(decoded, (np.uint8, shape), len(paths))
     else:
-        images = np.empty(shape, np.uint8)
-        for row, image in enumerate(decoded):
-            images[row] = image
+        file = Path(cache) / _file_name(paths, frames, settings)
+        images = _cached(file, (len(paths), *shape), decoded)
     return ImageSet(
         images, codes.to_numpy().astype(np.int64), studies["image_id"].to_numpy(dtype=str),
         studies["patient_id"].to_numpy(dtype=str), studies["split"].to_numpy(dtype=str), classes,
@@ -283,51 +281,23 @@ def decode_masks(studies: pd.DataFrame, *, size: int = 224) -> npt.NDArray[np.bo
     return masks
 
 
-def fingerprint(*arrays: npt.NDArray[Any]) -> str:
-    """Return a SHA-256 over type, shape and every byte of some arrays.
-
-    Parameters
-    ----------
-    *arrays : ndarray
-        In memory or mapped; read in pieces.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits; equal only for equal arrays.
-
-    Examples
-    --------
-    >>> a = np.zeros((5, 3), np.uint8)
-    >>> fingerprint(a) == fingerprint(a.copy()), fingerprint(a) == fingerprint(a.T)
-    (True, False)
-    """
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str} {array.shape};".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _decoded(files: Files, settings: dict[str, Any], *, progress: bool) -> Iterator[Images]:
+def _decoded(paths: list[str], frames: Frames, how: Settings, progress: bool) -> Iterator[Images]:
     """Yield each image; threads help because the decoders release the interpreter lock."""
 
-    def one(file: tuple[str, int | None]) -> Images:
-        return decode_file(file[0], frame=file[1], **settings)
+    def one(path: str, frame: int | None) -> Images:
+        return decode_file(path, frame=frame, **how)
 
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        made = pool.map(one, files)
-        yield from tqdm(made, "decoding", len(files), disable=not progress, delay=2, leave=False)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made: Any = pool.map(one, paths, frames)
+        with closing(made):  # after an error, nothing more is begun
+            bar = tqdm(made, "decoding", len(paths), disable=not progress, delay=2, leave=False)
+            yield from bar
 
 
-def _file_name(files: Files, settings: dict[str, Any]) -> str:
+def _file_name(paths: list[str], frames: Frames, how: Settings) -> str:
     """Return a name that changes with any byte of any file, their order, or the settings."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sums = pool.map(sha256, [path for path, _ in files])
-        facts = [_DECODER, settings, [frame for _, frame in files], *sums]
+        facts = [_DECODER, how, frames, *pool.map(sha256, paths)]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24] + ".u8"
 
 

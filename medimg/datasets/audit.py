@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import TargetEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from medimg.datasets.names import healthy_class, plain, ranked
-from medimg.datasets.tables import COLUMNS, require_columns, text_of
+from medimg.datasets.checks import COLUMNS, require, text_of
+from medimg.datasets.names import WORDS, healthy_class, plain, ranked
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import read_header, read_image, resize
 from medimg.metrics import Predictions, auc
@@ -34,10 +34,7 @@ from medimg.progress import tqdm
 log = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _SIDE, _STRIP = 224, 8
-# Words by which a column says that it holds the diagnosis.
-_LABEL_WORDS = re.compile(
-    r"label|class|target|diagnos|finding|grade|severity|stage|disease|outcome|patholog|\bdx", re.I
-)
+_LABEL_WORD = re.compile("|".join(WORDS["label word"]), re.IGNORECASE)
 
 
 def audit_shortcuts(
@@ -89,7 +86,7 @@ def audit_shortcuts(
     >>> list(table.columns)  # doctest: +SKIP
     ['shortcut', 'class', 'auc', 'low', 'high', 'n']
     """
-    require_columns(studies, ("path", "label", "patient_id", *exclude))
+    require(studies, ("path", "label", "patient_id", *exclude))
     names = tuple(studies.attrs.get("classes", ())) or ranked(studies["label"])
     labels = studies["label"].astype(str).map(names.index).to_numpy()
     patients = pd.factorize(studies["patient_id"].astype(str))[0]
@@ -105,7 +102,7 @@ def audit_shortcuts(
     cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = list(cut.split(labels, labels, patients))
     rows = []
-    for name, values in _shortcuts(studies.drop(columns=list(left_out))):
+    for name, values in _shortcuts(studies.drop(columns=list(left_out))).items():
         scores = _out_of_fold(values, labels, parts, seed, len(names))
         for k in range(1 if len(names) == 2 else 0, len(names)):
             found = auc(Predictions(np.arange(len(labels)), labels == k, scores[:, k], patients))
@@ -129,7 +126,7 @@ def _left_out(
         said = values[labels == healthy]
         kinds = set(values)
         settles = len(kinds) > 1 and bool((labels.groupby(values).nunique() < 2).all())
-        named = bool(_LABEL_WORDS.search(name)) and len(kinds) <= max(20, 2 * len(names))
+        named = bool(_LABEL_WORD.search(name)) and len(kinds) <= max(20, 2 * len(names))
         if len(said) and said.str.lower().isin(("", "none", "0", "0.0")).all():
             found[name] = f"empty for every image of class {healthy}, so it describes the disease"
         elif settles and (named or classes & set(map(plain, kinds))):
@@ -143,30 +140,26 @@ def _columns(studies: pd.DataFrame) -> list[str]:
     return [c for c in names if c not in (*COLUMNS, "frame") and not c.endswith("_path")]
 
 
-def _shortcuts(studies: pd.DataFrame) -> Iterator[tuple[str, Array]]:
-    """Yield each shortcut's name and its values: (N, k) numbers or (N, 1) strings."""
-    yield "file size", _sizes(studies["path"])
+def _shortcuts(studies: pd.DataFrame) -> dict[str, Array]:
+    """Return each shortcut's values by its name: (N, k) numbers or (N, 1) strings."""
     images = [_numbers(path) for path in tqdm(studies["path"], desc="audit", unit="image")]
-    shapes, numbers, borders = zip(*images, strict=True)
-    yield "image size", np.array(shapes, float)
-    yield "global statistics", np.stack(numbers)
-    yield "border strips", np.stack(borders)
-    columns = {f"column: {name}": studies[name] for name in _columns(studies)}
+    shapes, numbers, borders = (np.array(values, float) for values in zip(*images, strict=True))
+    found = {"file size": _sizes(studies["path"]), "image size": shapes,
+             "global statistics": numbers, "border strips": borders}  # fmt: skip
+    columns = studies[_columns(studies)].add_prefix("column: ").reset_index(drop=True)
     if "dicom_path" in studies and studies["dicom_path"].astype(str).str.len().gt(0).all():
-        yield "DICOM file size", _sizes(studies["dicom_path"])
+        found["DICOM file size"] = _sizes(studies["dicom_path"])
         headers = pd.DataFrame([_fields(path) for path in studies["dicom_path"]])
-        columns = {f"header: {name}": headers[name] for name in sorted(map(str, headers))} | columns
-    for name, values in columns.items():
-        if len(values.drop_duplicates()) > 1:
-            yield name, _column(values)
+        columns = headers.sort_index(axis=1).add_prefix("header: ").join(columns)
+    telling = [name for name in columns if len(columns[name].drop_duplicates()) > 1]
+    return found | {str(name): _column(columns[name]) for name in telling}
 
 
 def _sizes(paths: pd.Series[str]) -> Array:
     """Return the bytes of each file, or name the one that is not there."""
-    for path in paths:
-        if not os.path.isfile(path):
-            raise ImageReadError(f"{path}: there is no such file; correct the study table.")
-    return np.array([[os.path.getsize(path)] for path in paths], float)
+    for path in paths[~paths.map(os.path.isfile)]:
+        raise ImageReadError(f"{path}: there is no such file; correct the study table.")
+    return paths.map(os.path.getsize).to_numpy(float)[:, None]
 
 
 def _numbers(path: str) -> tuple[tuple[int, ...], Array, Array]:

@@ -5,53 +5,27 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from medimg.datasets import tables
-from medimg.datasets.names import class_names, healthy_class, split_word
-from medimg.datasets.splits import with_splits
+from medimg.datasets.checks import SPLITS, check_studies, note, require
+from medimg.datasets.names import WORDS, class_names, healthy_class, ranked, split_word
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
 from medimg.sources import default_folder, unpack_npz
-from medimg.storage import sha256, walk_files
+from medimg.storage import equal_files, sha256, walk_files
 
 PathLike = str | os.PathLike[str]
-KERMANY_URL = "https://data.mendeley.com/datasets/rscbjbr9sj/3"
-BRAIN_MRI_URL = "https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset"
-_ANY_LEVEL = ("", "*/", "*/*/", "*/*/*/", "*/*/*/*/")
-_CLONE = 'clone the repository and install it from there with `pip install -e ".[test]"`'
 # Sets with a name: where their table or their training folder may lie, the classes in that folder,
 # and where to get it.
-_SETS: dict[str, tuple[list[str], Sequence[str], str]] = {
-    "sample": (["studies.csv"], (), _CLONE),
-    "sample_ct": (["ct/studies.csv"], (), _CLONE),
-    "sample_mr": (["mr/studies.csv"], (), _CLONE),
-    "sample_retina": (["retina/studies.csv"], (), _CLONE),
-    "sample_covid": (["covid/studies.csv"], (), _CLONE),
-    "pneumoniamnist": (
-        [f"pneumoniamnist_{size}/train" for size in (224, 128, 64, 28)], ("normal", "pneumonia"),
-        "run `python -m medimg fetch pneumoniamnist --size 224` first"),
-    "kermany": ([f"{level}train" for level in _ANY_LEVEL], ("NORMAL", "PNEUMONIA"),
-                f"get it from {KERMANY_URL}, unpack it, and set MEDIMG_DATA to its folder"),
-    "brain-mri": ([f"{level}Training" for level in _ANY_LEVEL],
-                  ("glioma", "meningioma", "notumor", "pituitary"),
-                  f"get it from {BRAIN_MRI_URL}, unpack it, and set MEDIMG_DATA to its folder"),
-}  # fmt: skip
-# What the folders above an image tell, the layout of most folders first; {split} stands for the
-# names of those folders here that mean a split. MURA labels its studies.
-_LAYOUTS = {
-    "{patient}/study1_positive": r"^(?:(?P<split>{split})/)?(?:.*/)?(?P<patient_id>[^/]+)"
-                                 r"/study\d+_(?P<label>positive|negative)/[^/]+$",
-    "{split}/{class}": r"^(?P<split>{split})/(?:(?P<label>[^/]+)/)?",
-    "{class}/{split}": r"^(?P<label>[^/]+)/(?P<split>{split})/(?:(?P<below>[^/]+)/)?",
-    "{class}": r"^(?P<label>[^/]+)/(?:(?P<below>[^/]+)/)?",
-}  # fmt: skip
-_PATIENT_FOLDER = re.compile(
-    r"(patient|pat|subject|sub|case|person|pt|brats|tcga).*\d|\d{3,}", re.IGNORECASE
-)
+SETS = pd.read_csv(Path(__file__).with_name("sets.csv"), index_col="name", keep_default_na=False)
+_SEED = 2018  # every reader of a set without published splits gets the same ones
+_PATIENT_FOLDER = r"(?i:(?:patient|pat|subject|sub|case|person|pt|brats|tcga)[^/]*\d|\d{3,})"
 _EXPECTED = "expected ROOT/{split}/{class}/* or ROOT/{class}/*"
 
 
@@ -126,30 +100,27 @@ def load(
     """
     name = os.fspath(name or os.environ.get("MEDIMG_DATASET") or "sample")
     path = Path(name).expanduser()
-    if patient_pattern and (name in _SETS or path.is_file()):
+    if patient_pattern and (name in SETS.index or path.is_file()):
         what = "a patient pattern is for the file names of a folder"
         raise StudyTableError(f"{name}: {what}; leave it out (a table has a column of patients).")
-    if (columns or image_dir) and (name in _SETS or path.is_dir()):
+    if (columns or image_dir) and (name in SETS.index or path.is_dir()):
         what = "columns and an image folder are for a CSV table"
         raise StudyTableError(f"{name}: {what}; leave them out.")
-    notes = []
-    if name in _SETS:
+    finding, notes = {"positive": positive, "uncertain": uncertain}, []
+    if name in SETS.index:
         path = _find(name, data_root(root))
     elif path.is_file() and path.suffix.lower() == ".npz":
         path = unpack_npz(path, data_root(root) / f"{path.stem}-{sha256(path)[:12]}")
         notes = [f"unpacked to {path}"]
     if path.is_dir():
-        studies = tables.note(from_folder(path, patient_pattern=patient_pattern), *notes)
-        studies = tables.choose_finding(studies, positive, uncertain, name=name)
+        studies = note(from_folder(path, patient_pattern=patient_pattern), *notes)
+        studies = check_studies(tables.choose_finding(studies, **finding, name=name), name=name)
     elif path.is_file():
-        studies = tables.from_csv(
-            path, columns=columns, image_dir=image_dir, positive=positive, uncertain=uncertain
-        )
+        studies = tables.from_csv(path, columns=columns, image_dir=image_dir, **finding)
     else:
-        known = ", ".join(_SETS)
+        known = ", ".join(SETS.index)
         raise StudyTableError(f"{name}: neither a known data set nor a folder or file ({known}).")
-    studies = tables.check_studies(studies, name=name)
-    if name in _SETS and (studies["split"] == "train").all():
+    if name in SETS.index and (studies["split"] == "train").all():
         studies["split"] = ""  # without the published test, all is split anew
     if classes:
         studies.attrs["classes"] = [str(each).strip() for each in classes]
@@ -159,12 +130,13 @@ def load(
 
 def _find(name: str, root: Path) -> Path:
     """Return the table or folder of a set with a name; copies that macOS makes are none."""
-    places, classes, where = _SETS[name]
+    row = SETS.loc[name]
+    classes = row["classes"].split()
     root = root if classes else Path(__file__).resolve().parents[2] / "data"
-    for found in (path for place in places for path in sorted(root.glob(place))):
+    for found in (path for place in row["places"].split() for path in sorted(root.glob(place))):
         if all((found / c).is_dir() for c in classes) and "__MACOSX" not in found.parts:
             return found.parent if classes else found
-    raise StudyTableError(f"{root}: the data set '{name}' is not here; {where}.")
+    raise StudyTableError(f"{root}: the data set '{name}' is not here; {row['advice']}.")
 
 
 def from_folder(root: PathLike, *, patient_pattern: str | None = None) -> pd.DataFrame:
@@ -208,7 +180,7 @@ def from_folder(root: PathLike, *, patient_pattern: str | None = None) -> pd.Dat
     elif "patient_id" not in studies:
         studies["patient_id"] = _patients(studies, notes)
         _arrange_kermany(studies, notes)
-    return tables.check_studies(tables.note(studies, *notes), name=str(root))
+    return check_studies(note(studies, *notes), name=str(root))
 
 
 def _images(root: Path) -> tuple[list[Path], list[str]]:
@@ -251,53 +223,51 @@ def _table_beside(root: Path) -> str:
 
 def _few(names: Iterable[str]) -> str:
     """Return the first names, and how many more there are."""
-    different = sorted(set(names))
-    more = f" and {len(different) - 4} more" if len(different) > 4 else ""
-    return ", ".join(different[:4]) + more
+    first, more = sorted(set(names))[:4], len(set(names)) - 4
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
 
 
 def _places(images: list[Path], root: Path, notes: list[str]) -> pd.DataFrame:
-    """Return path, label, split (and MURA's patient) of each image, by the folders above it."""
-    levels = zip(*(path.parts[:-2] for path in images), strict=False)
-    shared = takewhile(lambda names: len({*names}) == 1 and not split_word(names[0]), levels)
-    top = [names[0] for names in shared]
-    if top:
-        notes.append(f"read from the folder {Path(*top)}, which holds all the rest")
-    paths = pd.Series(["/".join(path.parts[len(top) :]) for path in images])
+    """Return path, label, split (and MURA's patient) of each image, by the folders above it.
+
+    The first layout that fits any image counts. In its pattern, {split} stands for the names of
+    those folders here that mean a split.
+    """
+    shared = Path(os.path.commonpath([path.parent.parent for path in images])).parts
+    top = Path(*takewhile(lambda name: not split_word(name), shared))
+    if top.parts:
+        notes.append(f"read from the folder {top}, which holds all the rest")
+    paths = pd.Series({path.as_posix(): path.relative_to(top).as_posix() for path in images})
     loose = ~paths.str.contains("/")
     if loose.any():
         notes.append(f"{loose.sum()} images lie directly in {root} and have no class: left out")
         paths = paths[~loose]
     words = {part for path in images for part in path.parts[:-1] if split_word(part)}
     splits = "|".join(map(re.escape, sorted(words))) or "(?!)"
-    for layout, pattern in _LAYOUTS.items():  # noqa: B007
+    for layout, pattern in WORDS["layout"].items():  # noqa: B007
         told = paths.str.extract(pattern.replace("{split}", splits))
         if told.notna().any(axis=None):
             break
-    parts = paths.str.split("/")
-    for folder in sorted(set(parts.str[0][told["label"].isna()])):
-        inside = parts.str[0] == folder
-        if set(parts.str[1][inside]) <= set(parts.str[0]):
-            left_out = f"{inside.sum()} images in {folder} left out"
-            notes.append(f"{left_out}: it repeats the split folders")
-            told = told[~inside]
+    first, second = (paths.str.split("/").str[level] for level in (0, 1))
+    again = second.isin(set(first)).groupby(first).transform("all") & told["label"].isna()
+    for folder, count in first[again].value_counts().sort_index().items():
+        notes.append(f"{count} images in {folder} left out: it repeats the split folders")
+    told = told[~again]
     odd = told.index[told["label"].isna()]
     if len(odd):
         what = f"{len(odd)} of {len(told)} images, such as this, do not lie in {layout} folders"
         fix = f"move them, or rename their folders to train, val or test{_table_beside(root)}"
-        raise StudyTableError(f"{root / images[odd[0]]}: {what}; {fix}.")
-    if "below" in told:
-        _check_level(told, root)
-    told["path"] = [images[row].as_posix() for row in told.index]
-    told["split"] = told["split"].fillna("").map(split_word) if "split" in told else ""
-    return told.drop(columns="below", errors="ignore").reset_index(drop=True)
+        raise StudyTableError(f"{root / odd[0]}: {what}; {fix}.")
+    _check_level(told, root)
+    told = told.assign(split=told["split"].fillna("").map(split_word))
+    return told.drop(columns="below").rename_axis("path").reset_index()
 
 
 def _check_level(told: pd.DataFrame, root: Path) -> None:
     """Refuse a folder of folders that hold the same class folders, or splits: a level too high."""
     below = told["below"].fillna("").groupby(told["label"]).agg(set)
-    held = set.union(*below) if "split" in told else set.intersection(*below)
-    held = {name for name in held if name and not _PATIENT_FOLDER.fullmatch(name)}
+    held = set.union(*below) if told["split"].any() else set.intersection(*below)
+    held = {name for name in held if name and not re.fullmatch(_PATIENT_FOLDER, name)}
     classes_here = healthy_class(list(below.index)) and not healthy_class(sorted(held))
     if len(below) > 1 and len(held) > 1 and not classes_here:
         what = f"each of the folders {_few(below.index)} holds the folders {_few(held)}"
@@ -312,35 +282,28 @@ def _patients_by_name(paths: pd.Series[str], pattern: str) -> list[str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise StudyTableError(f"{what} is not a regular expression ({error}).") from error
-    patients = []
-    for path in paths:
-        match = expression.search(os.path.basename(path))
-        patients.append(match[min(1, expression.groups)] if match else "")
-        if not patients[-1]:
-            raise StudyTableError(f"{path}: {what} does not match this file name; correct one.")
+    matches = paths.map(os.path.basename).map(expression.search)
+    patients = [(match and match[min(1, expression.groups)]) or "" for match in matches]
+    for path in paths[[not patient for patient in patients]]:
+        raise StudyTableError(f"{path}: {what} does not match this file name; correct one.")
     return patients
 
 
 def _patients(studies: pd.DataFrame, notes: list[str]) -> list[str]:
     """Return the patient of each image by its path, else by its DICOM header, else its own id."""
-    told = tables.patients_by_publisher(studies["path"], notes)
     above = studies["path"].map(lambda path: Path(path).parent.name)
-    of_patients = all(map(_PATIENT_FOLDER.fullmatch, above)) and (above != studies["label"]).all()
-    if of_patients and not told:
-        notes.append(f"patients read from the paths, such as '{above[0]}'")
-        told = list(above)
+    folder = [rf"/({_PATIENT_FOLDER})/[^/]*$"] if (above != studies["label"]).all() else []
     pairs = zip(studies["path"], studies["image_id"], strict=True)
+    told = tables.patients_by_publisher(studies["path"], notes, *folder)
     return told or [_patient_in_header(path) or image_id for path, image_id in pairs]
 
 
 def _patient_in_header(path: str) -> str:
     """Return the Patient ID of a DICOM file, whatever its name; "" for other files."""
-    if tables.PICTURE.search(path):
-        return ""
-    try:
-        return str(read_header(path).get("PatientID", "")).strip()
-    except ImageReadError:
-        return ""  # decode() will name the file and its fault
+    with suppress(ImageReadError):  # decode() will name the file and its fault
+        if not tables.PICTURE.search(path):
+            return str(read_header(path).get("PatientID", "")).strip()
+    return ""
 
 
 def _arrange_kermany(studies: pd.DataFrame, notes: list[str]) -> None:
@@ -350,7 +313,7 @@ def _arrange_kermany(studies: pd.DataFrame, notes: list[str]) -> None:
     training images before these are split. Person numbers start anew in the test folder, so its
     patients get a name of their own.
     """
-    known = all(re.search(tables.KERMANY, path) for path in studies["path"])
+    known = all(re.search(WORDS["patient"]["kermany"], path) for path in studies["path"])
     if not known or {"normal", "pneumonia"} != set(studies["label"].str.lower()):
         return
     test = studies["split"] == "test"
@@ -358,3 +321,151 @@ def _arrange_kermany(studies: pd.DataFrame, notes: list[str]) -> None:
         notes.append("the published val (too small to choose by) joined train")
     studies.loc[test, "patient_id"] = "test-" + studies["patient_id"]
     studies["split"] = studies["split"].where(test, "train" if test.any() else "")
+
+
+def split_by_patient(
+    studies: pd.DataFrame, *, rng: np.random.Generator,
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+) -> pd.DataFrame:  # fmt: skip
+    """Divide a study table into train, val and test so that no patient is in two of them.
+
+    Patients are shuffled within each class (a patient with images of several classes counts as
+    the last of them in the order of `class_names`, never as healthy), then dealt out, so that the
+    splits have about the same mix of classes.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        A study table; its ``split`` column is replaced.
+    rng : numpy.random.Generator
+        The source of randomness.
+    fractions : tuple of three float
+        Shares of train, val and test, of the *patients*; they sum to 1.
+
+    Returns
+    -------
+    DataFrame
+        A copy with ``split`` filled in, in the order of the input.
+
+    Raises
+    ------
+    StudyTableError
+        If the fractions do not sum to 1, a class has too few patients for each split, or the
+        table lacks ``patient_id`` or ``label``.
+
+    Examples
+    --------
+    >>> studies = pd.DataFrame({"patient_id": list("aabbccdd"), "label": ["n", "n", "p", "p"] * 2})
+    >>> done = split_by_patient(studies, rng=np.random.default_rng(0), fractions=(0.5, 0, 0.5))
+    >>> int(done.groupby("patient_id")["split"].nunique().max())
+    1
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or not np.isclose(sum(fractions), 1):
+        raise StudyTableError(f"fractions {fractions} must be three shares that sum to 1.")
+    require(studies, ("patient_id", "label"))
+    order = ranked(studies["label"])
+    illness = studies["label"].astype(str).map(order.index)
+    label_of = illness.groupby(studies["patient_id"]).max().map(lambda rank: order[rank])
+    wanted = sum(f > 0 for f in fractions)
+    home: dict[str, str] = {}
+    for label, people in label_of.groupby(label_of):
+        if len(people) < wanted:
+            what = f"class '{label}' has {len(people)} patient(s), too few for {wanted} splits"
+            raise StudyTableError(f"{what}; bring more patients or set a fraction to 0.")
+        counts = np.array([max(round(f * len(people)), int(f > 0)) for f in fractions])
+        counts[np.argmax(counts)] += len(people) - counts.sum()
+        patients = rng.permutation(people.index.to_numpy(dtype=object))
+        home.update(zip(patients, np.repeat(SPLITS, counts).tolist(), strict=True))
+    return studies.assign(split=[home[p] for p in studies["patient_id"]])
+
+
+def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
+    """Split a table by patient, always in the same way, as far as it has no splits of its own.
+
+    Where only val is missing, as in many public sets, it is taken from train, because the epoch
+    and the threshold must be chosen on it; unless train has too few patients. Equal files stay in
+    one split, as if they were of one patient.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        A study table.
+
+    Returns
+    -------
+    DataFrame
+        The table with ``split`` filled in; what was done is noted for :func:`summary`.
+
+    Raises
+    ------
+    StudyTableError
+        As :func:`split_by_patient`.
+    """
+    unsplit, part = (studies["split"] == "").all(), studies["split"].isin(("", "train"))
+    if (studies["split"] == "val").any() or not part.any():
+        return studies
+    learn, rng = studies[part], np.random.default_rng(_SEED)
+    fractions = (0.7, 0.15, 0.15) if unsplit else (0.85, 0.15, 0.0)
+    try:
+        dealt = split_by_patient(_joined(learn), rng=rng, fractions=fractions)["split"]
+    except StudyTableError:
+        if not unsplit:
+            return studies  # equal files may be too many to keep together: `decode` names them
+        dealt = split_by_patient(learn, rng=rng, fractions=fractions)["split"]
+    how = "no splits given: split by patient, 70 : 15 : 15" if unsplit else \
+        "no val given: 15 % of the patients of train became val"  # fmt: skip
+    return note(studies.assign(split=studies["split"].where(~part, dealt)), how)
+
+
+def _joined(studies: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with one name for all patients who share equal files."""
+    codes, names = pd.factorize(studies["patient_id"])
+    for group in equal_files(studies["path"]):
+        codes[np.isin(codes, codes[group])] = codes[group].min()
+    return studies.assign(patient_id=names[codes])
+
+
+def subsample(
+    studies: pd.DataFrame, sizes: Mapping[str, int], *, rng: np.random.Generator,
+    balanced: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Take a smaller set: so many images of each split, of as many patients as possible.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        A study table with splits.
+    sizes : mapping of split to int
+        How many images to keep of each split; a split that is not named is left out, one with
+        fewer images is kept whole.
+    rng : numpy.random.Generator
+        The source of randomness.
+    balanced : bool
+        Take the same number from each class instead of keeping the class frequencies.
+
+    Returns
+    -------
+    DataFrame
+        The chosen rows, in the order of the input.
+
+    Raises
+    ------
+    StudyTableError
+        If a size is negative, the named split does not exist in the table, or a column is missing.
+    """
+    require(studies, ("split", "label", "patient_id"))
+    keep: list[int] = []
+    for split, size in sizes.items():
+        rows = studies[studies["split"] == split]
+        if size < 0 or rows.empty:
+            what = f"cannot take {size} images of split '{split}': the table has {len(rows)}"
+            raise StudyTableError(f"{what}; ask for a split that exists and for 0 or more images.")
+        classes = list(rows.groupby("label"))
+        images = np.cumsum([1 if balanced else len(of_class) for _, of_class in classes])
+        # Rounding cumulative shares makes the class counts sum to the size exactly.
+        ends = [round(size * float(share)) for share in images / images[-1]]
+        for (_, of_class), count in zip(classes, np.diff(ends, prepend=0), strict=True):
+            shuffled = of_class.iloc[rng.permutation(len(of_class))]
+            turn = shuffled.groupby("patient_id").cumcount()  # one image of each before a second
+            keep += list(turn.sort_values(kind="stable").index[:count])
+    return studies.loc[sorted(keep)].reset_index(drop=True)

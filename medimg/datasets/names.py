@@ -1,36 +1,29 @@
-"""What the names of classes and splits mean: which class is healthy, which grades have an order."""
+"""What the names of classes and splits mean: which class is healthy, which grades have an order.
+
+The words are rows of ``words.csv``: names of the ``healthy`` class, words that a name for it begins
+or ends with, a ``prefix`` before another class's name that says so; each ``grade``, a pattern and
+its place on the ladder of severity, the first that fits; words for a ``split``, and what may stand
+beside them; the names of columns in public tables, small and without blanks, the best first.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from medimg.errors import StudyTableError
 
-_WHOLE = {"normal", "healthy", "clear", "none", "negative", "neg", "n", "control", "controls",
-          "notumor", "nofinding", "absent", "cn", "nc", "hc", "0", "false"}  # fmt: skip
-_FIRST = {"normal", "healthy", "negative", "control", "no", "non", "not", "without", "unaffected",
-          "uninfected", "unremarkable"}  # fmt: skip
-_LAST = {"negative", "neg"}
-_PREFIXES = ("no", "non", "not", "un")
+_ROWS = pd.read_csv(Path(__file__).with_name("words.csv"), dtype=str, keep_default_na=False)
+WORDS: dict[str, dict[str, str]] = defaultdict(dict)
+for _kind, _word, _means in _ROWS.to_numpy():
+    WORDS[_kind][_word] = _means
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # NonTB, non-TB and NON_TB: non, tb
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
-_RUNGS = (
-    (r"\bvery ?mild|\bminimal|\bdoubtful|\bquestionable|\blow\b", 1), (r"\bmild", 2),
-    (r"\bvery ?severe|\bprolif|\bcritical|\bpdr\b", 6), (r"\bmoderate|\bmedium|\bintermediate", 3),
-    (r"\bsevere", 4), (r"\bhigh\b", 5),
-)  # fmt: skip
-_COUNTED = {"stage", "grade", "level", "birads", "kl", "klgrade", "score", "degree"}
-_ROMAN = ("I", "II", "III", "IV", "V")
-_SPLITS = {
-    **dict.fromkeys(("train", "training", "trainset", "tr"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "valset"), "val"),
-    **dict.fromkeys(("test", "testing", "testset", "holdout"), "test"),
-}
-_FILLERS = {"image", "images", "img", "imgs", "data", "dataset", "set", "split", "stage", "folder"}
 
 
 def split_word(name: str) -> str:
@@ -41,8 +34,8 @@ def split_word(name: str) -> str:
     >>> split_word("train_images"), split_word("Validation"), split_word("external_test")
     ('train', 'val', '')
     """
-    words = [word for word in re.findall(r"[a-z]+", name.lower()) if word not in _FILLERS]
-    return _SPLITS.get(words[0], "") if len(words) == 1 else ""
+    words = [word for word in re.findall("[a-z]+", name.lower()) if word not in WORDS["filler"]]
+    return WORDS["split"].get(words[0], "") if len(words) == 1 else ""
 
 
 def plain(name: str) -> str:
@@ -53,6 +46,18 @@ def plain(name: str) -> str:
 def spelling(label: str) -> str:
     """Return what two spellings of one class share; a sign, as in HER2+ and HER2-, is kept."""
     return re.sub(r"[\s_.]+|-(?=\w)", "", unicodedata.normalize("NFKC", label).casefold())
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts 'stage 10' after 'stage 9'.
+
+    Examples
+    --------
+    >>> sorted(["b10", "b9", "a"], key=natural)
+    ['a', 'b9', 'b10']
+    """
+    parts = [part for part in re.split(r"(\d+)", name) if part]
+    return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-2, name)]
 
 
 def spelled_twice(labels: pd.Series[str]) -> Iterator[str]:
@@ -99,46 +104,30 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     """
     if "label" not in studies:
         raise StudyTableError("study table: missing column(s) label; expected one label per image.")
-    present = {str(label) for label in studies["label"]}
-    names = tuple(studies.attrs.get("classes", ()))
-    if names:
-        wrong = [*sorted(present - {*names}), *(n for n in names if names.count(n) > 1)]
-        if wrong:
-            what = f"the label '{wrong[0]}' is none of the classes given ({', '.join(names)})"
-            raise StudyTableError(f"{what}, or is twice; name each once, the healthy one first.")
-        return names
-    names = ranked(present)
-    if ordinal and not is_ordinal(names):
+    given = tuple(studies.attrs.get("classes", ()))
+    names = given or ranked(studies["label"])
+    twice = [name for name in given if given.count(name) > 1]
+    for wrong in (*sorted({*studies["label"].astype(str)} - {*names}), *twice):
+        what = f"the label '{wrong}' is none of the classes given ({', '.join(given)})"
+        raise StudyTableError(f"{what}, or is twice; name each once, the healthy one first.")
+    if ordinal and not given and not is_ordinal(names):
         what = f"the order of the grades {', '.join(names)} is not known"
         raise StudyTableError(f"{what}; give it, lowest first: --classes {','.join(names)}.")
-    if len(names) == 2 and healthy_class(names) is None:
-        pair = "' and '".join(names)
-        told = any(_rank(name, names) < 3 for name in names)
-        count, verb = ("both", "read") if told else ("neither", "reads")
-        fix = f"give the healthy one first, with classes= (--classes '{','.join(names)}')"
-        raise StudyTableError(f"{count} of the classes '{pair}' {verb} as healthy; {fix}.")
+    if len(names) == 2 and not given and healthy_class(names) is None:
+        one, other = names
+        count, verb = ("both", "read") if ranks(names)[one] < 3 else ("neither", "reads")
+        fix = f"give the healthy one first, with classes= (--classes '{one},{other}')"
+        raise StudyTableError(
+            f"{count} of the classes '{one}' and '{other}' {verb} as healthy; {fix}."
+        )
     return names
 
 
 def ranked(labels: Iterable[object]) -> tuple[str, ...]:
     """Return the different labels in the order of `class_names`, without a word on doubts."""
     names = sorted({str(label) for label in labels})
-    steps = _steps(names)
-    if steps:
-        return tuple(sorted(names, key=lambda name: steps[name]))
-    return tuple(sorted(names, key=lambda name: (_rank(name, names), natural(name))))
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts 'stage 10' after 'stage 9'.
-
-    Examples
-    --------
-    >>> sorted(["b10", "b9", "a"], key=natural)
-    ['a', 'b9', 'b10']
-    """
-    parts = [part for part in re.split(r"(\d+)", name) if part]
-    return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-2, name)]
+    order: Mapping[str, float] = _steps(names) or ranks(names)
+    return tuple(sorted(names, key=lambda name: (order[name], natural(name))))
 
 
 def is_ordinal(names: Sequence[str]) -> bool:
@@ -160,50 +149,50 @@ def healthy_class(names: Sequence[str]) -> str | None:
     >>> healthy_class(["COVID", "non-COVID"]), healthy_class(["buckle", "displaced"])
     ('non-COVID', None)
     """
-    steps = _steps(names)
-    if steps:
-        lowest = min(names, key=lambda name: steps[name])
-        told = _rank(lowest, names) < 3 or (len(names) == 2 and not _NUMBER.fullmatch(lowest))
-        return lowest if told else None
-    ranks = sorted((_rank(name, names), name) for name in names)
-    unique = len(ranks) < 2 or ranks[0][0] < ranks[1][0]
-    return ranks[0][1] if ranks and ranks[0][0] < 3 and (unique or len(names) > 2) else None
+    order, rank, steps = ranked(names), ranks(names), _steps(names)
+    if len(order) == 2 and (steps or rank[order[0]] == rank[order[1]]):
+        told = (rank[order[0]] < 3 or not _NUMBER.fullmatch(order[0])) if steps else False
+    else:
+        told = any(rank[name] < 3 for name in order[:1])
+    return order[0] if told else None
+
+
+def ranks(names: Iterable[str]) -> dict[str, int]:
+    """Return 0 for a word for healthy, 1 for a name that says so, 2 for benign, 3 for others."""
+    found = {}
+    opposites = {prefix + plain(name) for name in names for prefix in WORDS["prefix"]}
+    for name in names:
+        words = [word.lower() for word in _WORD.findall(name)] or [""]
+        whole = name.lower() in WORDS["healthy"] or "".join(words) in WORDS["healthy"]
+        told = words[0] in WORDS["healthy first"] or words[-1] in WORDS["healthy last"]
+        told = told or plain(name) in opposites
+        found[name] = 0 if whole else 1 if told else 2 if "benign" in words else 3
+    return found
 
 
 def _steps(names: Sequence[str]) -> dict[str, float]:
     """Return the place of each grade where all names are grades, else nothing."""
-    if all(_NUMBER.fullmatch(name) for name in names):
+    if all(map(_NUMBER.fullmatch, names)):
         return {name: float(name) for name in names}
     words = {re.sub(r"[\d\W_]+|(IV|I{1,3}|V)$", "", name).lower() for name in names}
-    counted = (len(words) == 1 and words <= _COUNTED) or all(name[0].isdecimal() for name in names)
-    rungs = {name: _rung(name, names) for name in names}
-    for steps in (rungs, {name: _numbered(name) for name in names}) if counted else (rungs,):
-        known = {name: float(step) for name, step in steps.items() if step is not None}
+    counted = len(words) == 1 and words <= WORDS["counted"].keys()
+    rungs = {name: "0" if rank < 2 else _rung(name) for name, rank in ranks(names).items()}
+    numbered = counted or all(name[0].isdecimal() for name in names)
+    for steps in (rungs, {name: _numbered(name) for name in names if numbered}):
+        known = {name: float(step) for name, step in steps.items() if step}
         if len(set(known.values())) == len(names) > 1:
             return known
     return {}
 
 
-def _rung(name: str, names: Sequence[str]) -> int | None:
+def _rung(name: str) -> str:
     """Return the place of a word such as 'moderate' on the ladder of severity."""
     words = " ".join(word.lower() for word in _WORD.findall(name))
-    found = (rung for pattern, rung in _RUNGS if re.search(pattern, words))
-    return 0 if _rank(name, names) < 2 else next(found, None)
+    return next((rung for word, rung in WORDS["grade"].items() if re.search(word, words)), "")
 
 
-def _numbered(name: str) -> int | None:
+def _numbered(name: str) -> str:
     """Return the number of 'stage 2', 'Grade_III' or '2_moderate'."""
     roman = re.search(r"(?<![A-Z])(IV|I{1,3}|V)$", name)
     digits = re.search(r"^\d+|\d+$", name)
-    return _ROMAN.index(roman[0]) + 1 if roman else int(digits[0]) if digits else None
-
-
-def _rank(name: str, names: Iterable[str]) -> int:
-    """Return 0 for a word for healthy, 1 for a name that says so, 2 for benign, 3 for others."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if name.lower() in _WHOLE or "".join(words) in _WHOLE or name in ("0.0", "00"):
-        return 0
-    opposites = {prefix + plain(other) for other in names for prefix in _PREFIXES}
-    if plain(name) in opposites or (words and (words[0] in _FIRST or words[-1] in _LAST)):
-        return 1
-    return 2 if "benign" in words else 3
+    return WORDS["roman"][roman[0]] if roman else digits[0] if digits else ""

@@ -1,55 +1,33 @@
-"""Study tables: read from CSV with whatever columns they have, and checked once."""
+"""Study tables read from CSV, with whatever columns they have."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medimg.datasets.names import natural, plain, spelled_twice, split_word
+from medimg.datasets.checks import COLUMNS, check_studies, note, plain_labels
+from medimg.datasets.names import WORDS, natural, plain, split_word
 from medimg.errors import StudyTableError
 from medimg.storage import walk_files
 from medimg.tables import unguarded
 
-COLUMNS = ("image_id", "path", "label", "split", "patient_id")
-SPLITS = ("train", "val", "test")
 _PICTURE = r"png|jpe?g|tiff?|bmp|gif|webp|jp2|nii(\.gz)?"
 PICTURE = re.compile(rf"\.({_PICTURE})$", re.IGNORECASE)
 SUFFIX = re.compile(rf"\.({_PICTURE}|dcm|dicom|ima)$", re.IGNORECASE)
-# Names that public tables use, in small letters without blanks and underscores; the best first.
-_KNOWN = {
-    "path": "path filepath imagepath imgpath file filename imagefile imageindex imagename image "
-            "img imageid idcode isicid patientid",
-    "label": "label labels class classname findinglabels diagnosis target dx category",
-    "split": "split subset partition phase set datasettype",
-    "patient": "patientid patient subjectid subject participantid personid lesionid",
-}  # fmt: skip
+Text = dict[str, "pd.Series[str]"]
+_ROLES = {"path": "path", "label": "label", "split": "split", "patient": "patient_id"}
 _NAME_THEM = "name yours with columns= (--path-column, --label-column)"
 _FLAGS = {"", "0", "1", "-1", "0.0", "1.0", "-1.0"}
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>")
 _BOX = {"x", "y", "width", "height"}
-# In names of files and folders whose publisher says so: the children's pneumonia set, NIH, CheXpert
-# and MURA. One child may be filed as IM-0927 and NORMAL2-IM-0927: the number alone is the patient,
-# which can only join images that belong apart, never part images that belong together.
-KERMANY = r"(?:^|/)(?:[^/]*?(person\d+|IM-\d+)[^/]*|((?:BACTERIA|VIRUS|NORMAL)-\d+)-\d+\.\w+)$"
-_PATIENTS = (KERMANY, r"(?:^|/)(\d{8})_\d{3}\.png$", r"(?:^|/)(patient\d{4,})/")
-_MASK = re.compile(
-    r"(^|/)((lungs?|tumou?rs?|lesions?|infection|binary|gt|ground[\W_]?truth)[^/a-z0-9]+)?"
-    r"(masks?|segmentations?|segs?|annotations?)/"
-    r"|[_-](masks?|segmentations?|segs?)([^/a-z0-9]*\d+)?(\.\w{2,5}){1,2}$",
-    re.IGNORECASE,
-)
-
-
-def note(studies: pd.DataFrame, *texts: str) -> pd.DataFrame:
-    """Keep with a table what was left out of it or guessed, for :func:`summary` to say."""
-    studies.attrs["notes"] = [*studies.attrs.get("notes", []), *texts]
-    return studies
+_MASK = re.compile("|".join(WORDS["mask"].values()), re.IGNORECASE)
 
 
 def is_mask(relative: Path) -> bool:
@@ -124,8 +102,9 @@ def from_csv(
     Raises
     ------
     StudyTableError
-        If the file is missing or malformed, a column is missing or could be one of several, a path
-        is a folder or leads to two files, or :func:`check_studies` objects.
+        If the file is missing or malformed, two columns have one name, a column is missing or could
+        be one of several, a path is a folder or leads to two files, or :func:`check_studies`
+        objects.
     """
     path = Path(path).expanduser()
     text, notes = _read(path), list[str]()
@@ -135,38 +114,43 @@ def from_csv(
     folder = Path(image_dir or path.parent).expanduser().resolve()
     if not folder.is_dir():
         raise StudyTableError(f"{folder}: no such folder; image_dir is where the images lie.")
-    if "image_id" not in text:
-        text["image_id"] = pd.Series(image_ids(text["path"]))
-    text["path"] = _locate(text["path"], folder, path, notes)
-    if "patient_id" not in text:
-        told = patients_by_publisher(text["path"], notes)
-        text["patient_id"] = pd.Series(told) if told else text["image_id"]
-    typed = {c: values if c in COLUMNS else _typed(values) for c, values in text.items()}
-    studies = pd.DataFrame({"split": "", **typed})
-    for column in [c for c in text if c.endswith("_path")]:
-        studies[column] = [str(path.resolve().parent / v) if v else "" for v in text[column]]
-    if {plain(c) for c in text} >= _BOX:  # one row per box, as in RSNA's tables
+    studies = pd.DataFrame({"split": "", "image_id": image_ids(text["path"]), **text})
+    studies["path"] = _locate(text["path"], folder, path, notes)
+    if "patient_id" not in studies:
+        told = patients_by_publisher(studies["path"], notes)
+        studies["patient_id"] = told or studies["image_id"]
+    for column in set(text) - set(COLUMNS):
+        studies[column] = _typed(text[column])
+        if column.endswith("_path"):
+            studies[column] = [str(path.resolve().parent / v) if v else "" for v in text[column]]
+    if set(map(plain, text)) >= _BOX:  # one row per box, as in RSNA's tables
         rows, studies = len(studies), studies.drop_duplicates(["path", "label"])
         notes += [f"{rows} rows with one box each joined to {len(studies)} images"]
     studies = choose_finding(note(studies, *notes), positive, uncertain, name=str(path))
     return check_studies(studies, name=str(path))
 
 
-def _read(path: Path) -> dict[str, pd.Series[str]]:
+def _read(path: Path) -> Text:
     """Return a CSV file as text, as it stands: 007 is not a number, "None" and "NA" are labels."""
     if not path.exists():
         raise StudyTableError(f"{path}: no such file; give a CSV study table.")
-    how: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    read: Any = partial(pd.read_csv, path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     try:
-        widths = {sep: pd.read_csv(path, sep=sep, nrows=0, **how).shape[1] for sep in ",;\t"}
-        sep = max(widths, key=widths.__getitem__)
-        text = unguarded(pd.read_csv(path, sep=sep, skipinitialspace=True, **how))
+        heads = {s: read(sep=s, header=None, nrows=1, skipinitialspace=True) for s in ",;\t"}
+        sep = max(heads, key=lambda sep: heads[sep].size)
+        text = unguarded(read(sep=sep, skipinitialspace=True))
         if not isinstance(text.index, pd.RangeIndex):
             raise ValueError("its rows have more fields than its header line; quote separators")
-        return {str(c).strip(): text[c].fillna("").str.strip() for c in text}
     except Exception as error:  # of pandas, or of any library that unpacks
         why = " ".join(str(error).split())
         raise StudyTableError(f"{path}: this is not a CSV table in UTF-8 ({why}).") from error
+    header = heads[sep].iloc[0]
+    bare = header.str.replace(r"\s", "", regex=True).str.casefold()
+    alike = ", ".join(map(repr, header[bare.duplicated(keep=False) & (bare != "")]))
+    if alike:
+        what = f"the columns {alike} have one name (blanks and capitals do not count)"
+        raise StudyTableError(f"{path}: {what}; rename or remove all but one of them.")
+    return {str(c).strip(): text[c].fillna("").str.strip() for c in text}
 
 
 def _typed(values: pd.Series[str]) -> pd.Series[Any]:
@@ -179,84 +163,77 @@ def _typed(values: pd.Series[str]) -> pd.Series[Any]:
     return known if is_text.any() else numbers
 
 
-def _roles(
-    text: dict[str, pd.Series[str]], given: Mapping[str, str], path: Path, notes: list[str]
-) -> dict[str, str]:
+def _roles(text: Text, given: Mapping[str, str], path: Path, notes: list[str]) -> dict[str, str]:
     """Return which column is the path, label, split and patient: as given, or by its name."""
-    for wrong in [*(set(given) - set(_KNOWN)), *(c for c in given.values() if c not in text)]:
-        raise StudyTableError(f"{path}: no column '{wrong}'; the table has {', '.join(text)}.")
+    found = ", ".join(text)
+    for wrong in [*(set(given) - set(_ROLES)), *(c for c in given.values() if c not in text)]:
+        raise StudyTableError(f"{path}: no column '{wrong}'; the table has {found}.")
     roles: dict[str, str] = {}
-    for role, words in _KNOWN.items():
-        name = "patient_id" if role == "patient" else role
-        chosen = given.get(role, name)
-        here = [c for word in words.split() for c in text if plain(c) == word]
+    for role, name in _ROLES.items():
+        here = [c for word in WORDS[f"{role} column"] for c in text if plain(c) == word]
         if role == "split":
             here = [c for c in here if all(map(split_word, text[c]))]
-        if chosen in text:
-            roles[name] = chosen
+        if given.get(role, name) in text:
+            roles[name] = given.get(role, name)
         elif role == "label" and len(here) > 1:
             what = f"the columns {', '.join(here)} may all be the label"
             raise StudyTableError(f"{path}: {what}; {_NAME_THEM}.")
         elif here:
             roles[name] = here[0]
             notes.append(f"column '{here[0]}' read as {role}")
+    if "path" not in roles:
+        hint = "write its header line" if "/" in found else _NAME_THEM
+        raise StudyTableError(f"{path}: the column 'path' is missing; found {found}; {hint}.")
     return roles
 
 
 def _label(
-    text: dict[str, pd.Series[str]], roles: dict[str, str], positive: str | None, path: Path,
-    notes: list[str],
-) -> pd.Series[str]:  # fmt: skip
+    text: Text, roles: dict[str, str], positive: str | None, path: Path, notes: list[str]
+) -> pd.Series[str]:
     """Return the column of one finding, the one of labels, or the names of columns with a 1."""
-    flags = [c for c in text if c not in roles.values() and set(text[c]) <= _FLAGS]
-    ones = pd.DataFrame({c: text[c].isin(("1", "1.0")) for c in flags})
-    hint = _NAME_THEM
-    if "path" not in roles:
-        hint = "write its header line" if any("/" in c for c in text) else _NAME_THEM
-    elif positive and positive in text and set(text[positive]) <= _FLAGS:
+    if positive in text and set(text[positive]) <= _FLAGS:
         blank = int((text[positive] == "").sum())
         notes += [f"{blank} blank cells of '{positive}' read as not present"] if blank else []
         return text[positive].replace("", "0")
-    elif "label" in roles:
+    if "label" in roles:
         return text[roles["label"]]
-    elif len(flags) > 1 and (ones.sum(axis=1) == 1).all():
-        notes.append(f"label read from the columns {', '.join(flags)}")
+    flags = [c for c in text if c not in roles.values() and set(text[c]) <= _FLAGS]
+    listed, found = ", ".join(flags), ", ".join(text)
+    ones = pd.DataFrame({c: text[c].isin(("1", "1.0")) for c in flags})
+    if len(flags) > 1 and (ones.sum(axis=1) == 1).all():
+        notes.append(f"label read from the columns {listed}")
         return ones.idxmax(axis=1).astype(str)
-    elif flags:
-        hint = f"choose one of {', '.join(flags)} as the finding with positive= (--positive)"
-    what = f"the column '{'label' if 'path' in roles else 'path'}' is missing"
-    raise StudyTableError(f"{path}: {what}; found {', '.join(text)}; {hint}.")
+    one = f"choose one of {listed} as the finding with positive= (--positive)"
+    hint = one if flags else _NAME_THEM
+    raise StudyTableError(f"{path}: the column 'label' is missing; found {found}; {hint}.")
 
 
-def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str]) -> pd.Series[str]:
+def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str]) -> list[str]:
     """Return the file that each path leads to; one that leads nowhere stays as it stands."""
-    index: dict[str, list[Path]] | None = None
-    found, by_name = [], 0
+    places = {value: _existing(value, folder) for value in values}
+    bare = [v for v in places if v and not places[v] and not re.search(r"[/\\]", v)]
+    index = _index(folder) if bare else {}
+    by_name = {value: index[value] for value in bare if value in index}
+    notes += [f"{len(by_name)} images found by their name below {folder}"] if by_name else []
+    places |= by_name
+    found = []
     for row, value in enumerate(values, 1):
-        places = _existing(value, folder)
-        if value and not places and not re.search(r"[/\\]", value):
-            index = _index(folder) if index is None else index
-            places = index.get(value, [])
-            by_name += bool(places)
-        if len(places) > 1 or any(place.is_dir() for place in places):
-            fault = (
-                "leads to " + " and to ".join(map(str, places[:2])) if places[1:] else "is a folder"
-            )
+        place, *others = places[value] or [folder / value]
+        if others or (value and place.is_dir()):
+            fault = f"leads to {place} and to {others[0]}" if others else "is a folder"
             raise StudyTableError(f"{table}: '{value}' in row {row} {fault}; write a file's path.")
-        found.append(str(places[0] if places else folder / value) if value else "")
-    notes += [f"{by_name} images found by their name below {folder}"] if by_name else []
-    return pd.Series(found)
+        found.append(str(place) if value else "")
+    return found
 
 
 def _existing(value: str, folder: Path) -> list[Path]:
     """Return the file or folder of this path: as it stands, by Windows' rule, or below `folder`."""
     name = os.path.expanduser(value)
     parts = name.replace("\\", "/").split("/")
-    tries = [folder / name, *(folder.joinpath(*parts[k:]) for k in range(len(parts) - 1))]
-    if len(parts) > 1:
-        tries.append(folder.parent.joinpath(*parts))
-    place = next(filter(os.path.exists, tries), None) if value else None
-    return [place] if place else []
+    below = [folder.joinpath(*parts[k:]) for k in range(len(parts) - 1)]
+    above = [folder.parent.joinpath(*parts)] if below else []
+    place = next(filter(os.path.exists, [folder / name, *below, *above]), None)
+    return [place] if value and place else []
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:
@@ -269,13 +246,17 @@ def _index(folder: Path) -> dict[str, list[Path]]:
     return index
 
 
-def patients_by_publisher(paths: Iterable[str], notes: list[str]) -> list[str]:
-    """Return the patient of each file where all paths follow one publisher's rule, else []."""
+def patients_by_publisher(paths: Iterable[str], notes: list[str], *more: str) -> list[str]:
+    """Return the patient of each file where all paths follow one publisher's rule, else [].
+
+    One child of the pneumonia set may be filed as IM-0927 and NORMAL2-IM-0927: the number alone is
+    the patient, which can only join images that belong apart, never part what belongs together.
+    """
     names = [Path(path).as_posix() for path in paths]
-    for pattern in _PATIENTS:
-        found = [re.search(pattern, name) for name in names]
-        if names and all(found):
-            patients = [match[match.lastindex or 0] for match in found if match]
+    for pattern in (*WORDS["patient"].values(), *more):
+        found = [match for match in map(re.compile(pattern).search, names) if match]
+        if found and len(found) == len(names):
+            patients = [match[match.lastindex or 0] for match in found]
             notes.append(f"patients read from the paths, such as '{patients[0]}'")
             return patients
     return []
@@ -288,118 +269,26 @@ def choose_finding(
     labels = plain_labels(studies["label"])
     unsure = labels.eq("-1") & (set(labels) <= {"-1", "0", "1"})
     if unsure.any():
-        if uncertain not in ("ignore", "positive", "negative"):
+        meant = {"ignore": None, "positive": "1", "negative": "0"}
+        if uncertain not in meant:
             what = f"{unsure.sum()} of {len(labels)} labels are -1, which means uncertain"
             fix = f"uncertain='{uncertain}'; give ignore, positive or negative (--uncertain)"
             raise StudyTableError(f"{name}: {what}; {fix}.")
         note(studies, f"{unsure.sum()} uncertain labels (-1): {uncertain}")
-        labels = labels.mask(unsure, "1" if uncertain == "positive" else "0")
-        if uncertain == "ignore":
-            studies, labels = studies[~unsure], labels[~unsure]
-    cells = _findings(labels)
-    known = sorted(set(cells.explode()), key=natural)
-    several = labels[cells.str.len() > 1]
-    listed = ", ".join(known)
+        labels = labels.mask(unsure, meant[uncertain]).dropna()
+    # A comma parts findings only where the parts are labels too.
+    commas = labels.str.split(r"\s*,\s*", regex=True)
+    listed = commas.map(set(labels).issuperset).astype(bool)
+    cells = labels.mask(listed, commas.str.join("|")).str.split(r"\s*[|;]\s*", regex=True)
+    known, several = sorted(set(cells.explode()), key=natural), labels[cells.map(len) > 1]
     if positive is not None:
         wanted = "1" if positive in studies and set(known) <= {"0", "1"} else positive
         if wanted not in known:
-            what = f"no label is '{positive}'; give positive= one of {listed}"
+            what = f"no label is '{positive}'; give positive= one of {', '.join(known)}"
             raise StudyTableError(f"{name}: {what}.")
         labels = cells.map(lambda cell: positive if wanted in cell else f"no {positive}")
     elif len(several):
         what = f"'{several.iloc[0]}' names several findings, as do {len(several)} labels"
-        raise StudyTableError(f"{name}: {what}; choose with positive= (--positive): {listed}.")
-    return studies.assign(label=labels)
-
-
-def _findings(labels: pd.Series[str]) -> pd.Series[Any]:
-    """Return the findings of each label; a comma parts them only if the parts are labels too."""
-    alone = set(labels)
-    cells = labels.str.split(r"\s*[|;]\s*", regex=True)
-    commas = labels.str.split(r"\s*,\s*", regex=True)
-    listed = commas.map(lambda parts: len(parts) > 1 and alone.issuperset(parts))
-    return commas.where(listed.astype(bool), cells)
-
-
-def plain_labels(labels: pd.Series[Any]) -> pd.Series[str]:
-    """Return labels as stripped text; whole numbers without decimals, "1.0" as "1"."""
-    text = text_of(labels)
-    whole = text.str.fullmatch(r"[+-]?\d+(\.0*)?").all()
-    return text.map(lambda value: str(int(value.partition(".")[0]))) if whole else text
-
-
-def text_of(values: pd.Series[Any]) -> pd.Series[str]:
-    """Return values as stripped strings, "" for missing ones."""
-    return values.astype(object).where(values.notna(), "").astype(str).str.strip()
-
-
-def require_columns(
-    studies: pd.DataFrame, columns: Iterable[str], *, name: str = "study table"
-) -> None:
-    """Raise a StudyTableError that names the columns which a table lacks."""
-    missing = ", ".join(c for c in columns if c not in studies)
-    if missing:
-        needed = ", ".join(columns)
-        raise StudyTableError(f"{name}: missing column(s) {missing}; expected {needed}.")
-
-
-def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.DataFrame:
-    """Check a study table and return it with its five columns first.
-
-    Blanks around ids, labels and splits are removed, and usual words for a split (training,
-    valid, testing, ...) become train, val and test.
-
-    Parameters
-    ----------
-    studies : DataFrame
-        The table to check.
-    name : str
-        What to call it in an error.
-
-    Returns
-    -------
-    DataFrame
-        The same rows, ``image_id, path, label, split, patient_id`` first, a fresh index.
-
-    Raises
-    ------
-    StudyTableError
-        For a missing column, no rows, an empty label, path or patient, an image or a file listed
-        twice, a class spelled in two ways, an unknown split, rows with and rows without a split,
-        or a patient who is in more than one split.
-    """
-    require_columns(studies, COLUMNS, name=name)
-    studies = studies.assign(**{c: text_of(studies[c]) for c in COLUMNS}).reset_index(drop=True)
-    studies["label"] = plain_labels(studies["label"])
-    for fault in _faults(studies):
-        raise StudyTableError(f"{name}: {fault}.")
-    studies["split"] = studies["split"].map(split_word)
-    rest = [c for c in studies if c not in COLUMNS]
-    return studies[[*COLUMNS, *rest]]
-
-
-def _faults(studies: pd.DataFrame) -> Iterator[str]:
-    """Yield what is wrong with the rows of a table."""
-    if studies.empty:
-        yield "it has no rows; expected one row for each image"
-    for column in ("path", "label", "patient_id"):
-        for row in studies.index[studies[column] == ""] + 1:
-            yield f"'{column}' is empty in row {row}; fill it in or leave the row out"
-    yield from spelled_twice(studies["label"])
-    words = studies["split"].map(split_word)
-    for word in studies.loc[(words == "") & (studies["split"] != ""), "split"]:
-        yield f"unknown split '{word}'; expected train, val, test (training, valid, ...) or nothing"
-    blank = words.index[words == ""] + 1
-    if 0 < len(blank) < len(words):
-        some = f"{len(blank)} of {len(words)} rows have no split, the first in row {blank[0]}"
-        yield f"{some}; fill it in, or leave it blank in all rows to have them split by patient"
-    files = studies["path"].map(lambda path: os.path.normcase(os.path.abspath(path)))
-    frames = studies["frame"].astype(str) if "frame" in studies else ""
-    for what, values in (("path", files + frames), ("image_id", studies["image_id"])):
-        for value in values[values.duplicated()]:
-            rows = values.index[values == value] + 1
-            yield (f"{what} '{studies[what].iloc[rows[0] - 1]}' stands in {len(rows)} rows "
-                   f"({rows[0]} and {rows[1]}); each image needs its own row and id")  # fmt: skip
-    homes = words.groupby(studies["patient_id"]).nunique()
-    for patient in homes.index[homes > 1]:
-        yield f"patient '{patient}' is in more than one split; put each in one, or split_by_patient"
+        how = f"choose with positive= (--positive): {', '.join(known)}"
+        raise StudyTableError(f"{name}: {what}; {how}.")
+    return studies.loc[labels.index].assign(label=labels)

@@ -1,18 +1,107 @@
-"""One summary of a study table: what is in it, what was left out, and what looks suspicious."""
+"""What a study table must hold, and one summary of what is in it, left out of it, and odd."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
-from medimg.datasets.names import healthy_class, is_ordinal, ranked
-from medimg.datasets.tables import COLUMNS, SPLITS, require_columns
+from medimg.datasets.names import healthy_class, is_ordinal, ranked, spelled_twice, split_word
 from medimg.errors import StudyTableError
 from medimg.storage import equal_files
+
+COLUMNS = ("image_id", "path", "label", "split", "patient_id")
+SPLITS = ("train", "val", "test")
+
+
+def note(studies: pd.DataFrame, *texts: str) -> pd.DataFrame:
+    """Keep with a table what was left out of it or guessed, for :func:`summary` to say."""
+    studies.attrs["notes"] = [*studies.attrs.get("notes", []), *texts]
+    return studies
+
+
+def text_of(values: pd.Series[Any]) -> pd.Series[str]:
+    """Return values as stripped strings, "" for missing ones."""
+    return values.astype(object).where(values.notna(), "").astype(str).str.strip()
+
+
+def plain_labels(labels: pd.Series[Any]) -> pd.Series[str]:
+    """Return labels as stripped text; whole numbers without decimals, "1.0" as "1"."""
+    text = text_of(labels)
+    whole = text.str.fullmatch(r"[+-]?\d+(\.0*)?").all()
+    return text.map(lambda value: str(int(value.partition(".")[0]))) if whole else text
+
+
+def require(studies: pd.DataFrame, columns: Iterable[str], name: str = "study table") -> None:
+    """Raise a StudyTableError that names the columns which a table lacks."""
+    missing = ", ".join(c for c in columns if c not in studies)
+    if missing:
+        needed = ", ".join(columns)
+        raise StudyTableError(f"{name}: missing column(s) {missing}; expected {needed}.")
+
+
+def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.DataFrame:
+    """Check a study table and return it with its five columns first.
+
+    Blanks around ids, labels and splits are removed, and usual words for a split (training,
+    valid, testing, ...) become train, val and test.
+
+    Parameters
+    ----------
+    studies : DataFrame
+        The table to check.
+    name : str
+        What to call it in an error.
+
+    Returns
+    -------
+    DataFrame
+        The same rows, ``image_id, path, label, split, patient_id`` first, a fresh index.
+
+    Raises
+    ------
+    StudyTableError
+        For a missing column, no rows, an empty label, path or patient, an image or a file listed
+        twice, a class spelled in two ways, an unknown split, rows with and rows without a split,
+        or a patient who is in more than one split.
+    """
+    require(studies, COLUMNS, name)
+    studies = studies.assign(**{c: text_of(studies[c]) for c in COLUMNS}).reset_index(drop=True)
+    studies["label"] = plain_labels(studies["label"])
+    for fault in _faults(studies):
+        raise StudyTableError(f"{name}: {fault}.")
+    studies["split"] = studies["split"].map(split_word)
+    return studies[[*COLUMNS, *studies.columns.difference([*COLUMNS], sort=False)]]
+
+
+def _faults(studies: pd.DataFrame) -> Iterator[str]:
+    """Yield what is wrong with the rows of a table."""
+    if studies.empty:
+        yield "it has no rows; expected one row for each image"
+    for column in ("path", "label", "patient_id"):
+        for row in studies.index[studies[column] == ""] + 1:
+            yield f"'{column}' is empty in row {row}; fill it in or leave the row out"
+    yield from spelled_twice(studies["label"])
+    words = studies["split"].map(split_word)
+    for word in studies.loc[(words == "") & (studies["split"] != ""), "split"]:
+        yield f"unknown split '{word}'; expected train, val, test (training, valid, ...) or nothing"
+    blank = words.index[words == ""] + 1
+    if 0 < len(blank) < len(words):
+        some = f"{len(blank)} of {len(words)} rows have no split, the first in row {blank[0]}"
+        yield f"{some}; fill it in, or leave it blank in all rows to have them split by patient"
+    files = studies["path"].map(os.path.abspath).map(os.path.normcase)
+    frames = studies["frame"].astype(str) if "frame" in studies else ""
+    for column, values in (("path", files + frames), ("image_id", studies["image_id"])):
+        for value in values[values.duplicated()]:
+            first, second, *more = values.index[values == value] + 1
+            where = f"'{studies[column][first - 1]}' stands in {len(more) + 2} rows"
+            yield f"{column} {where} ({first} and {second}); each image needs its own row and id"
+    homes = words.groupby(studies["patient_id"]).nunique()
+    for patient in homes.index[homes > 1]:
+        yield f"patient '{patient}' is in more than one split; put each in one, or split_by_patient"
 
 
 @dataclass(frozen=True)
@@ -61,17 +150,17 @@ class Summary:
 
     def __str__(self) -> str:
         order = "grades, lowest first" if self.ordinal else "classes"
-        unit = "images (patients)" if self.patients_known else "images"
-        rows = [(unit, list(self.classes))]
+        known, rows = self.patients_known, [["images (patients)", *self.classes]]
         for split, counts in self.images.items():
-            cells = [f"{n} ({self.patients[split][c]})" if self.patients_known else str(n)
-                     for c, n in counts.items()]  # fmt: skip
-            rows.append((split or "no split yet", cells))
+            people = self.patients[split]
+            cells = [f"{n} ({people[c]})" if known else f"{n}" for c, n in counts.items()]
+            rows.append([split or "no split yet", *cells])
+        rows[0][0] = rows[0][0] if known else "images"
         width = max(map(len, (*self.classes, "123456 (12345)"))) + 2
         return "\n".join([
             f"{order}: {', '.join(self.classes)}",
             f"healthy: {self.healthy or '?'} ({self.why})",
-            *(f"{name:19}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows),
+            *(f"{row[0]:19}" + "".join(f"{cell:>{width}}" for cell in row[1:]) for row in rows),
             *([] if self.patients_known else ["patients: not known; each image counted as one"]),
             *(f"note: {text}" for text in self.notes),
             *(f"look at this: {text}" for text in self.suspicious),
@@ -98,12 +187,12 @@ def summary(studies: pd.DataFrame) -> Summary:
 
     Examples
     --------
-    >>> from medimg.datasets import load
+    >>> from old_datasets2 import load
     >>> found = summary(load("sample"))
     >>> found.healthy, found.images["test"]
     ('normal', {'normal': 9, 'pneumonia': 6})
     """
-    require_columns(studies, COLUMNS)
+    require(studies, COLUMNS)
     given = tuple(studies.attrs.get("classes", ()))
     classes = given or ranked(studies["label"])
     healthy = given[0] if given else healthy_class(classes)
