@@ -21,6 +21,7 @@ from pydicom.tag import BaseTag
 
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 DEFLATED = uid.DeflatedExplicitVRLittleEndian
+PLAIN = {(True, True): uid.ImplicitVRLittleEndian, (False, True): uid.ExplicitVRLittleEndian}
 LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
 
 
@@ -99,6 +100,19 @@ def element_of(dataset: Dataset, tag: BaseTag, most: int = LIMIT) -> DataElement
         return None
 
 
+def elements(dataset: Dataset, most: int = LIMIT) -> Iterator[tuple[Dataset, DataElement]]:
+    """Yield all elements that can be parsed, with their data sets: meta information, items too."""
+    if "file_meta" in vars(dataset):
+        yield from elements(dataset.file_meta)
+    for tag in list(dataset.keys()):
+        element = element_of(dataset, tag, most)
+        if element is not None and element.VR == "SQ":
+            for item in element.value:
+                yield from elements(item, most)
+        elif element is not None:
+            yield dataset, element
+
+
 def _is_deflated(path: str | os.PathLike[str]) -> bool:
     """Whether a data set is deflated; refuse one that is not whole, or too large."""
     with open(path, "rb") as file:
@@ -117,12 +131,11 @@ def write(dataset: Dataset) -> bytes:
 
     The old ones may name the sender (Source Application Entity Title, private information).
     """
-    implicit, little = dataset.original_encoding
-    plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
-    plain = uid.ImplicitVRLittleEndian if implicit else plain
-    syntax = dataset.file_meta.get("TransferSyntaxUID", plain)
+    syntax = dataset.file_meta.get("TransferSyntaxUID", DEFLATED)
+    if syntax == DEFLATED:
+        syntax = PLAIN.get(dataset.original_encoding, uid.ExplicitVRBigEndian)
     dataset.file_meta, dataset.preamble = FileMetaDataset(), b"\0" * 128
-    dataset.file_meta.TransferSyntaxUID = plain if syntax == DEFLATED else syntax
+    dataset.file_meta.TransferSyntaxUID = syntax
     dataset.file_meta.ImplementationClassUID = uid.PYDICOM_IMPLEMENTATION_UID
     whole = bool(dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID"))
     buffer = BytesIO()
