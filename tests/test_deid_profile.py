@@ -307,8 +307,8 @@ def test_device_texts_kept_by_option_are_counted_as_unaccounted():
     ds = planted()
     treatment = Treatment(KEY, DeidOptions(retain_device=True), days=400)
     treatment.run(ds)
-    assert treatment.unaccounted == {"StationName": 8, "DeviceSerialNumber": 9}
-    assert Treatment(KEY, DeidOptions(), days=400).unaccounted == {}
+    assert treatment.counts["unaccounted"] == {"StationName": 8, "DeviceSerialNumber": 9}
+    assert Treatment(KEY, DeidOptions(), days=400).counts["unaccounted"] == {}
 
 
 @pytest.mark.parametrize("text", ["YBR_FULL_422", "DERIVED", "CHEST", "GDCM", "GE MEDICAL SYSTEMS"])

@@ -128,7 +128,7 @@ def test_names_dates_and_numbers_in_every_spelling_that_the_report_claims():
      ("aaaabbbb", False), ("20210914", True), ("21234567", False)],
 )  # fmt: skip
 def test_what_counts_in_pixels_is_what_chance_does_not_make(text, is_leak):
-    assert (not _in_binary(text.encode("utf-8"), False)) == is_leak
+    assert (not _in_binary(text.encode("utf-8"))) == is_leak
 
 
 def test_the_root_of_new_uids_is_no_date(tmp_path):

@@ -19,9 +19,13 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.tag import BaseTag
 
+PathLike = str | os.PathLike[str]
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 DEFLATED = uid.DeflatedExplicitVRLittleEndian
-PLAIN = {(True, True): uid.ImplicitVRLittleEndian, (False, True): uid.ExplicitVRLittleEndian}
+PLAIN: dict[Any, uid.UID] = {
+    (True, True): uid.ImplicitVRLittleEndian,
+    (False, True): uid.ExplicitVRLittleEndian,
+}
 LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
 
 
@@ -71,7 +75,7 @@ def quietly() -> Iterator[None]:
         logger.disabled = before
 
 
-def read(source: str | os.PathLike[str] | BytesIO) -> Dataset:
+def read(source: PathLike | BytesIO) -> Dataset:
     """Read a file; large values of a file on the disk stay there until they are asked for.
 
     Raises
@@ -113,7 +117,7 @@ def elements(dataset: Dataset, most: int = LIMIT) -> Iterator[tuple[Dataset, Dat
             yield dataset, element
 
 
-def _is_deflated(path: str | os.PathLike[str]) -> bool:
+def _is_deflated(path: PathLike) -> bool:
     """Whether a data set is deflated; refuse one that is not whole, or too large."""
     with open(path, "rb") as file:
         read_preamble(file, True)

@@ -45,8 +45,8 @@ def kind_of(element: DataElement) -> str:
     if element.VR == "PN" and element.tag.group == 0x0010:
         return "patient name"
     fits = (kind for kind, words in RULES["kinds"].items() if re.search(words, element.keyword))
-    other = next(fits, "code" if element.VR == "CS" else "description")
-    return RULES["kinds_by_vr"].get(element.VR, other)
+    kind = RULES["kinds_by_vr"].get(element.VR) or next(fits, None)
+    return kind or ("code" if element.VR == "CS" else "description")
 
 
 @dataclass
@@ -185,20 +185,19 @@ def spellings(kind: str, text: str) -> set[str]:
     return lower | {unicodedata.normalize("NFC", one) for one in lower}
 
 
-def patterns(kind: str, text: str) -> Iterator[tuple[bytes, bool]]:
-    """Yield the bytes, of at least four, of all spellings in all encodings, and if it is UTF-16."""
+def patterns(kind: str, text: str) -> Iterator[bytes]:
+    """Yield the bytes, of at least four, of all spellings in all encodings."""
     for one in spellings(kind, text):
-        for shape in {one} if one.isascii() else {one, one.upper(), one.title()}:
-            for encoding in ENCODINGS[: 3 if one.isascii() else None]:
-                with suppress(UnicodeEncodeError):
-                    data = ESCAPES.sub(b"", shape.encode(encoding)).lower()
-                    if len(data) >= 4:
-                        yield data, encoding.startswith("utf-16")
+        shapes = {one} if one.isascii() else {one, one.upper(), one.title()}
+        for shape, encoding in product(shapes, ENCODINGS[: 3 if one.isascii() else None]):
+            with suppress(UnicodeEncodeError):
+                data = ESCAPES.sub(b"", shape.encode(encoding)).lower()
+                yield from [data] * (len(data) >= 4)
 
 
 SPELLINGS = {"date": date_spellings, "patient name": name_spellings,
              "other person's name": name_spellings}  # fmt: skip
-Hit = tuple[int, bytes, bool, str, str]  # offset, pattern, UTF-16, kind and text of an identifier
+Hit = tuple[int, bytes, str, str]  # offset, pattern, kind and text of an identifier
 
 
 class Verifier:
@@ -208,10 +207,10 @@ class Verifier:
         self._moved, self._machine = inventory.moved, ahocorasick.Automaton()
         for kind, text in inventory.found:
             kept = kind == "device" and text in inventory.kept  # by an option
-            for data, wide in () if kept else patterns(kind, text):
+            for data in () if kept else patterns(kind, text):
                 word = data.decode("latin-1")
                 owners: set[Hit] = self._machine.get(word, set())
-                self._machine.add_word(word, owners | {(0, data, wide, kind, text)})
+                self._machine.add_word(word, owners | {(0, data, kind, text)})
         self._machine.make_automaton()
 
     def find(self, data: bytes) -> list[Hit]:
@@ -240,11 +239,11 @@ class Verifier:
         leaks, accepted = Counter[Any](), Counter[Any]()
         for place, value in {"all bytes": data, **places}.items():
             for hit in self.find(value):
-                in_binary = _in_binary(*hit[1:3]) if value is data else ""
+                in_binary = _in_binary(hit[1]) if value is data else ""
                 if reason := in_binary or self._reason(value, hit):
-                    accepted[hit[3], place, reason] += 1
+                    accepted[hit[2], place, reason] += 1
                 else:
-                    leaks[hit[3], place] += 1
+                    leaks[hit[2], place] += 1
         return leaks, accepted
 
     def _reason(self, value: bytes, hit: Hit) -> str:
@@ -259,9 +258,9 @@ class Verifier:
         })  # fmt: skip
 
 
-def _in_binary(pattern: bytes, wide: bool) -> str:
+def _in_binary(pattern: bytes) -> str:
     """Say why a hit among all bytes proves nothing, if it does; texts are searched once more."""
-    data = pattern.replace(b"\0", b"") if wide else pattern
+    data = pattern.replace(b"\0", b"")  # of UTF-16
     enough = IN_PIXELS_DIGITS if re.fullmatch(rb"[\d.]+", data) else IN_PIXELS_LETTERS
     even = {b - a for a, b in pairwise(data)} <= {-1, 0, 1} or len(set(data)) < 4
     plain, short = "as plain as a run of equal or neighbouring pixels", len(data) < enough
@@ -270,10 +269,10 @@ def _in_binary(pattern: bytes, wide: bool) -> str:
 
 def _stands_alone(value: bytes, hit: Hit) -> bool:
     """Whether a hit is no part of a longer number or, when short, of a longer word."""
-    offset, pattern, wide, kind, _ = hit
+    offset, pattern, kind, _ = hit
     before, after = value[max(offset - 1, 0) : offset], value[offset + len(pattern) :][:17]
     if kind in ("date", "time", "age over 89"):  # digits may follow, but fewer than in a UID
         return not before.isdigit() and not (len(after) == 17 and after.isdigit())
     if kind == "UID" or re.fullmatch(rb"[\d.]+", pattern):
         return re.match(rb"[\d.]", before) is None and re.match(rb"[\d.]", after) is None
-    return wide or len(pattern) >= 6 or not (before.isalnum() or after[:1].isalnum())
+    return b"\0" in pattern or len(pattern) >= 6 or not (before.isalnum() or after[:1].isalnum())
