@@ -131,6 +131,11 @@ def test_what_counts_in_pixels_is_what_chance_does_not_make(text, is_leak):
     assert (not _in_binary(text.encode("utf-8"))) == is_leak
 
 
+@pytest.mark.parametrize(("text", "is_leak"), [("роза", False), ("розамунда", True)])
+def test_pixels_of_soft_tissue_are_no_short_cyrillic_name_in_utf_16(text, is_leak):
+    assert (not _in_binary(text.encode("utf-16-le"))) == is_leak
+
+
 def test_the_root_of_new_uids_is_no_date(tmp_path):
     ds = plain()
     ds.StudyDate = "19900225"  # 2.25.1990, as the UID below begins

@@ -22,10 +22,6 @@ from pydicom.tag import BaseTag
 PathLike = str | os.PathLike[str]
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 DEFLATED = uid.DeflatedExplicitVRLittleEndian
-PLAIN: dict[Any, uid.UID] = {
-    (True, True): uid.ImplicitVRLittleEndian,
-    (False, True): uid.ExplicitVRLittleEndian,
-}
 LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
 
 
@@ -135,11 +131,12 @@ def write(dataset: Dataset) -> bytes:
 
     The old ones may name the sender (Source Application Entity Title, private information).
     """
-    syntax = dataset.file_meta.get("TransferSyntaxUID", DEFLATED)
-    if syntax == DEFLATED:
-        syntax = PLAIN.get(dataset.original_encoding, uid.ExplicitVRBigEndian)
+    implicit, little = dataset.original_encoding
+    plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+    plain = uid.ImplicitVRLittleEndian if implicit else plain
+    syntax = dataset.file_meta.get("TransferSyntaxUID", plain)
     dataset.file_meta, dataset.preamble = FileMetaDataset(), b"\0" * 128
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = plain if syntax == DEFLATED else syntax
     dataset.file_meta.ImplementationClassUID = uid.PYDICOM_IMPLEMENTATION_UID
     whole = bool(dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID"))
     buffer = BytesIO()

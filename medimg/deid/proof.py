@@ -260,7 +260,7 @@ class Verifier:
 
 def _in_binary(pattern: bytes) -> str:
     """Say why a hit among all bytes proves nothing, if it does; texts are searched once more."""
-    data = pattern.replace(b"\0", b"")  # of UTF-16
+    data = re.sub(rb"[\0-\x1f]", b"", pattern)  # in UTF-16 all letters of a script share one byte
     enough = IN_PIXELS_DIGITS if re.fullmatch(rb"[\d.]+", data) else IN_PIXELS_LETTERS
     even = {b - a for a, b in pairwise(data)} <= {-1, 0, 1} or len(set(data)) < 4
     plain, short = "as plain as a run of equal or neighbouring pixels", len(data) < enough
