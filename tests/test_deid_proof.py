@@ -161,6 +161,19 @@ def test_a_number_that_equals_a_kept_time_or_a_shifted_date_is_no_alarm(tmp_path
     }
 
 
+@pytest.mark.parametrize("dates", [False, True])
+def test_private_dates_and_times_are_searched_in_every_spelling(dates):
+    ds = plain()
+    block = ds.private_block(0x0019, "ACME", create=True)
+    block.add_new(1, "DA", "20190304")
+    block.add_new(2, "TM", "171113")
+    inventory = Inventory(DeidOptions(secret="s", retain_dates=dates))
+    inventory.add(ds, days=1)
+    verifier = Verifier(inventory)
+    assert verifier.names("seen on 4.3.2019")
+    assert verifier.names("at 17:11:13")
+
+
 def test_fixed_vocabularies_are_no_identifiers(tmp_path):
     ds = plain()
     ds.RequestingService, ds.StudyDescription = "CT", "CHEST PA"

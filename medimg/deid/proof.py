@@ -68,7 +68,8 @@ class Inventory:
 
     def _element(self, element: DataElement, days: int) -> None:
         kind, texts = kind_of(element), texts_of(element)
-        moved = self.options.retain_dates and element.tag not in profile.BIRTH
+        known = element.keyword and element.tag not in profile.BIRTH  # not private, nor of birth
+        moved = self.options.retain_dates and known
         if element.tag in profile.kept_tags(self.options) and kind != "age over 89":
             self.kept.update(texts)
             return
