@@ -321,10 +321,8 @@ def _alone(private: Path) -> Iterator[None]:
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
-            why = (
-                f'Another run is at work in "{private}"; wait for its end, or give another folder.'
-            )
-            raise DeidentifyError(why) from None
+            said = f'Another run is at work in "{private}"; wait for its end.'
+            raise DeidentifyError(said) from None
         yield
 
 
@@ -384,7 +382,7 @@ class _Run:
         A file with which the step fails is refused, and the others go on; a full disk stops all.
         """
         left = [file for file in files if not file.reason]
-        for file in tqdm(left, desc=f"files {how}", disable=not progress):
+        for file in tqdm(left, desc=f"files {how}") if progress else left:
             data = None
             try:
                 with dicomfile.refusing(f"cannot be {how}"):
