@@ -7,8 +7,10 @@ import importlib
 import io
 import logging
 import sys
+import tomllib
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,145 +62,38 @@ def _number(kind: type, low: float, high: float, expected: str) -> Callable[[str
     return number
 
 
-def _whole(low: int, high: int) -> Callable[[str], Any]:
-    return _number(int, low, high, f"a whole number from {low} to {high:,}")
-
-
-_share = _number(float, sys.float_info.min, 1, "a share above 0 and up to 1, such as 0.95")
-
-
-def _option(name: str, meaning: str, **how: Any) -> tuple[str, dict[str, Any]]:
-    """Describe an option or argument; what it takes is text unless it says otherwise."""
-    told = " (default: %(default)s)" if how.get("default") else ""
-    return name, {"help": meaning + told, "type": _text, **how}
-
-
-def _flag(name: str, meaning: str) -> tuple[str, dict[str, Any]]:
-    return name, {"help": meaning, "action": "store_true"}
-
-
-# What several commands take -----------------------------------------------------------------------
-_MODEL = _option("--model", "as fit wrote it", type=_file, metavar="FILE",
-                 default="runs/latest/model.safetensors")  # fmt: skip
-_IMAGES = _option("images", "DICOM, NIfTI, PNG, JPEG or TIFF files, or folders of them", nargs="+",
-                  metavar="IMAGE")  # fmt: skip
-_DATA = (
-    _option("--root", "where real data lie (else $MEDIMG_DATA)", metavar="FOLDER"),
-    _option("--patient-pattern", "finds the patient in a file name of a folder", metavar="REGEX"),
-    *(_option(f"--{role}-column", f"the column of a table that holds the {role}", metavar="NAME")
-      for role in ("path", "label", "patient", "split")),
-    _option("--image-dir", "where the images of a table lie", metavar="FOLDER"),
-    _option("--positive", "one finding or class against the rest", metavar="FINDING"),
-    _option("--uncertain", "what labels of -1 become", choices=["ignore", "positive", "negative"]),
-    _option("--classes", "all classes: the healthy one first, grades rising", type=_names,
-            metavar="A,B,..."),
-    _flag("--allow-duplicates", "go on if equal files are in two splits or have two labels"),
-    _flag("--json", "print results as JSON, one object per line"),
-    _flag("--ordinal", "the classes are grades, from the lowest to the highest"),
-)  # fmt: skip
-
-
-def _data(default: str) -> tuple[str, dict[str, Any]]:
-    return _option("--data", "sample, sample_ct, sample_mr, pneumoniamnist, kermany, brain-mri, a "
-                   "folder laid out as ROOT/{split}/{class}/* or ROOT/{class}/*, or a CSV study "
-                   f"table (default: {default})", metavar="NAME|PATH")  # fmt: skip
-
-
-def _out(where: str) -> tuple[str, dict[str, Any]]:
-    return _option("--out", "where to write", metavar="FOLDER", default=where)
-
-
-def _table(meaning: str) -> tuple[str, dict[str, Any]]:
-    return _option("--out", meaning, type=_file, metavar="FILE")
-
-
-_COMMANDS = {
-    "fetch": ("data", "Download a public data set, or say where to get one that needs an "
-              "account.", (
-        ("name", {"choices": ["pneumoniamnist", "kermany", "brain-mri"]}),
-        _option("--size", "of pneumoniamnist: 28, 64, 128, 224", type=_whole(1, 10_000),
-                default=224),
-        _option("--root", "where to keep it (else $MEDIMG_DATA)", metavar="FOLDER"),
-    )),
-    "fit": ("networks", "Fine-tune a network on a data set, and keep it with a threshold chosen on "
-            "validation.", (
-        _data("$MEDIMG_DATASET, else sample"), *_DATA, _out("runs/latest"),
-        _option("--model", "the network", default="efficientnet_lite0"),
-        _option("--weights", "pretrained weights from a local file", metavar="FILE"),
-        _option("--head", "how the network pools", choices=["linear", "attention"],
-                default="linear"),
-        _option("--size", "side of the images in pixels", type=_whole(8, 4096), default=224,
-                dest="image_size", metavar="SIZE"),
-        _option("--channels", "1 for grey, 3 for colour", type=int, choices=[1, 3], default=1),
-        _flag("--keep-aspect", "pad to a square instead of changing the shape"),
-        _flag("--stretch", "stretch each file from its lowest to its highest value"),
-        _option("--strategy", "what trains when (default: by the number of images)"),
-        _option("--epochs", "at most (default: by the number of images)", type=_whole(1, 10_000)),
-        _option("--seed", "for everything random", type=_whole(0, 2**32 - 1), default=0),
-        _option("--draw", "train and validate on N images in all, equal classes",
-                type=_whole(2, 10**9), metavar="N"),
-        _option("--draw-test", "keep N images for the test", type=_whole(1, 10**9), metavar="N"),
-        _option("--sensitivity", "choose the threshold that reaches this sensitivity",
-                type=_share, metavar="SHARE"),
-        _option("--by", "whose scores the threshold is for", choices=["image", "patient"],
-                default="image"),
-        _option("--cache", "keep decoded images here", metavar="FOLDER"),
-        _flag("--resume", "go on where the last run stopped"),
-    )),
-    "evaluate": ("networks", "Measure a network on a split: predictions.csv, report.json and a "
-                 "report.html to print.", (
-        _data("the studies.csv that fit wrote beside the model; without one $MEDIMG_DATASET, else "
-              "sample"), *_DATA, _MODEL,
-        _option("--split", "which images", choices=["train", "val", "test"], default="test"),
-        _out("runs/latest/evaluation"),
-        _option("--by", "measure images or patients (default: as fit chose the threshold)",
-                choices=["image", "patient"]),
-        _flag("--tta", "average over small changes of the image"),
-    )),
-    "predict": ("networks", "Score images of your own, files or whole folders, with a kept "
-                "network.", (
-        _MODEL, _IMAGES, _table("write the table here as CSV, too"),
-        _flag("--json", "print the table as JSON"),
-    )),
-    "explain": ("networks", "Draw where a kept network looked in images of your own, for the class "
-                "that it calls.", (
-        _MODEL, _IMAGES,
-        _option("--method", "gradcam, gradcam++, hirescam, ...", default="gradcam"),
-        _option("--target", "the class to explain (default: the one that the network calls)",
-                metavar="CLASS"),
-        _out("runs/latest/explanations"),
-    )),
-    "scan": ("data", "List every file of a folder: what it is, whether it can be read, and if not, "
-             "why.", (
-        _option("folder", "where to look", metavar="FOLDER"),
-        _table("write the table here as CSV"),
-    )),
-    "deidentify": ("data", "Copy a folder of DICOM files without the patients' identity, and prove "
-                   "it.", (
-        _option("input", "a folder of DICOM files; it is only read", metavar="IN"),
-        _option("output", "a folder for the de-identified copies", metavar="OUT"),
-        _flag("--retain-dates", "shift dates, by patient"),
-        _flag("--retain-characteristics", "keep age, sex, ..."),
-        _flag("--retain-device", "keep the scanner's identity"),
-        _option("--blank", "rows and columns to blank: 0:40,0:640 or 0:40,0:640@Modality=US",
-                action="append", default=[], metavar="BOX"),
-    )),
+_TAKES: dict[str, Callable[[str], Any]] = {
+    "text": _text, "file": _file, "names": _names,
+    "share": _number(float, sys.float_info.min, 1, "a share above 0 and up to 1, such as 0.95"),
 }  # fmt: skip
-"""Each command: its module, what it does, and its options and arguments."""
+
+
+def _add(parser: argparse.ArgumentParser, name: str, **how: Any) -> None:
+    """Add an option or argument as ``options.toml`` describes it."""
+    if how.get("default"):
+        how["help"] += " (default: %(default)s)"
+    if "range" in how:
+        low, high = how.pop("range")
+        how["type"] = _number(int, low, high, f"a whole number from {low} to {high:,}")
+    elif how.get("action") != "store_true":
+        how["type"] = _TAKES[how.get("type", "text")]
+    parser.add_argument(name, **how)
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+    """Return the parser of the command line; its commands and options stand in ``options.toml``."""
     top = _Parser(
         prog="medimg", description="Classify medical images, measure the result, explain it."
     )
     top.add_argument("--version", action="version", version=f"medimg {__version__}")
     parts = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    for command, (module, about, options) in _COMMANDS.items():
-        part = parts.add_parser(command, help=about, description=about)
-        part.set_defaults(module=module)
-        for name, how in options:
-            part.add_argument(name, **how)
+    table = tomllib.loads(files("medimg.commands").joinpath("options.toml").read_text("utf-8"))
+    for command, told in table["commands"].items():
+        part = parts.add_parser(command, help=told["about"], description=told["about"])
+        part.set_defaults(module=told["module"])
+        for option in table["options"]:
+            if command in option["of"].split():
+                _add(part, **{key: value for key, value in option.items() if key != "of"})
     return top
 
 

@@ -128,7 +128,12 @@ def test_names_dates_and_numbers_in_every_spelling_that_the_report_claims():
      ("aaaabbbb", False), ("20210914", True), ("21234567", False)],
 )  # fmt: skip
 def test_what_counts_in_pixels_is_what_chance_does_not_make(text, is_leak):
-    assert (not _in_binary(text.encode("utf-8"), False)) == is_leak
+    assert (not _in_binary(text.encode("utf-8"))) == is_leak
+
+
+@pytest.mark.parametrize(("text", "is_leak"), [("роза", False), ("розамунда", True)])
+def test_pixels_of_soft_tissue_are_no_short_cyrillic_name_in_utf_16(text, is_leak):
+    assert (not _in_binary(text.encode("utf-16-le"))) == is_leak
 
 
 def test_the_root_of_new_uids_is_no_date(tmp_path):
@@ -154,6 +159,19 @@ def test_a_number_that_equals_a_kept_time_or_a_shifted_date_is_no_alarm(tmp_path
         "a time of day that an option keeps",
         "a shifted date that equals another original date",
     }
+
+
+@pytest.mark.parametrize("dates", [False, True])
+def test_private_dates_and_times_are_searched_in_every_spelling(dates):
+    ds = plain()
+    block = ds.private_block(0x0019, "ACME", create=True)
+    block.add_new(1, "DA", "20190304")
+    block.add_new(2, "TM", "171113")
+    inventory = Inventory(DeidOptions(secret="s", retain_dates=dates))
+    inventory.add(ds, days=1)
+    verifier = Verifier(inventory)
+    assert verifier.names("seen on 4.3.2019")
+    assert verifier.names("at 17:11:13")
 
 
 def test_fixed_vocabularies_are_no_identifiers(tmp_path):

@@ -47,7 +47,7 @@ def scan(args: argparse.Namespace) -> None:
 def deidentify(args: argparse.Namespace) -> None:
     """Copy a folder of DICOM files without the patients' identity, and prove it."""
     options = deid.DeidOptions(
-        blank=tuple(map(deid.Box.parse, args.blank)), retain_dates=args.retain_dates,
+        blank=tuple(map(deid.Box.parse, args.blank or ())), retain_dates=args.retain_dates,
         retain_characteristics=args.retain_characteristics, retain_device=args.retain_device,
     )  # fmt: skip
     report = deid.deidentify(args.input, args.output, options=options)

@@ -19,6 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.tag import BaseTag
 
+PathLike = str | os.PathLike[str]
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 DEFLATED = uid.DeflatedExplicitVRLittleEndian
 LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
@@ -70,7 +71,7 @@ def quietly() -> Iterator[None]:
         logger.disabled = before
 
 
-def read(source: str | os.PathLike[str] | BytesIO) -> Dataset:
+def read(source: PathLike | BytesIO) -> Dataset:
     """Read a file; large values of a file on the disk stay there until they are asked for.
 
     Raises
@@ -99,7 +100,20 @@ def element_of(dataset: Dataset, tag: BaseTag, most: int = LIMIT) -> DataElement
         return None
 
 
-def _is_deflated(path: str | os.PathLike[str]) -> bool:
+def elements(dataset: Dataset, most: int = LIMIT) -> Iterator[tuple[Dataset, DataElement]]:
+    """Yield all elements that can be parsed, with their data sets: meta information, items too."""
+    if "file_meta" in vars(dataset):
+        yield from elements(dataset.file_meta)
+    for tag in list(dataset.keys()):
+        element = element_of(dataset, tag, most)
+        if element is not None and element.VR == "SQ":
+            for item in element.value:
+                yield from elements(item, most)
+        elif element is not None:
+            yield dataset, element
+
+
+def _is_deflated(path: PathLike) -> bool:
     """Whether a data set is deflated; refuse one that is not whole, or too large."""
     with open(path, "rb") as file:
         read_preamble(file, True)

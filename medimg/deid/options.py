@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pydicom import Dataset
 
+from medimg.deid.dicomfile import RULES
 from medimg.errors import DeidentifyError
 
 # No vowel and no digit, so that no pseudonym can spell a name or look like a number or a date.
@@ -62,12 +63,13 @@ class Box:
         """Read ``"row0:row1,col0:col1"``, if wanted with ``@Keyword=pattern,...``."""
         match = BOX.fullmatch(text)
         if match is None:
+            example = "0:40,0:640@Modality=US"
             raise DeidentifyError(
-                f'The box "{text}" cannot be read; write for example "0:40,0:640@Modality=US".'
+                f'The box "{text}" cannot be read; write for example "{example}".'
             )
-        rules = [rule.split("=") for rule in (match[5] or "").split(",") if rule]
+        rules = (rule.split("=") for rule in (match[5] or "").split(",") if rule)
         where = tuple((key.strip(), pattern.strip()) for key, pattern in rules)
-        row0, row1, col0, col1 = (int(number) for number in match.groups()[:4])
+        row0, row1, col0, col1 = map(int, match.groups()[:4])
         return cls(row0, row1, col0, col1, where)
 
     def picks(self, dataset: Dataset) -> bool:
@@ -118,9 +120,8 @@ class DeidOptions:
     @property
     def codes(self) -> tuple[str, ...]:
         """The codes of CID 7050 that hold for every file."""
-        options = (True, self.retain_dates, self.retain_characteristics, self.retain_device)
-        codes = ("113100", "113107", "113108", "113109")
-        return tuple(code for code, chosen in zip(codes, options, strict=True) if chosen)
+        chosen = (code for option, code in RULES["codes"].items() if getattr(self, option))
+        return ("113100", *chosen)
 
 
 class Key:

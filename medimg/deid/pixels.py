@@ -136,12 +136,10 @@ def _mask(values: NDArray[np.unsignedinteger], shape: _Shape) -> NDArray[np.unsi
 
     In signed data the sign is repeated above them, unless no word has a bit there.
     """
-    high, word = shape.low + shape.stored - 1, values.dtype.type
-    kept = values & word(((1 << shape.stored) - 1) << shape.low)
-    above = word((1 << shape.bits) - (1 << (high + 1)))
-    if shape.signed and bool((values & above).any()):
-        kept = kept | ((kept >> word(high)) & word(1)) * above
-    return kept
+    up = shape.bits - shape.stored - shape.low
+    signs = shape.signed and bool((values >> (shape.bits - up)).any())
+    words = values.astype(f"{'i' if signs else 'u'}{values.itemsize}")
+    return (words << up >> (up + shape.low) << shape.low).astype(f"u{values.itemsize}")
 
 
 def _native(dataset: Dataset, tag: int, shape: _Shape) -> list[str]:
@@ -233,16 +231,16 @@ def _segment(data: bytes, at: int) -> tuple[int, bytes, int]:
 
 def _kept(marker: int, body: bytes) -> bytes:
     """Return what of a segment stays: nothing of comments, tables of JPEG as they are."""
-    at, table = 0, marker in (0xC4, 0xDB)
-    while table and at < len(body):  # Huffman and quantisation tables
-        values = sum(body[at + 1 : at + 17]) + 16 if marker == 0xC4 else 64 << (body[at] >> 4 & 1)
-        at += 1 + values
-    preset = marker == 0xF8 and body[:1] == b"\1" and len(body) == 11
     begins, fresh, rest = APPLICATIONS.get(marker, (b"", b"", slice(0)))
     if fresh and body.startswith(begins):
         body = fresh + body[rest]
     elif marker in DROPPED:
         return b""
+    at, table = 0, marker in (0xC4, 0xDB)
+    while table and at < len(body):  # Huffman and quantisation tables
+        values = sum(body[at + 1 : at + 17]) + 16 if marker == 0xC4 else 64 << (body[at] >> 4 & 1)
+        at += 1 + values
+    preset = marker == 0xF8 and body[:1] == b"\1" and len(body) == 11
     known = fresh or marker in KEPT or preset or (table and at == len(body))
     refuse_if(not known, "has an unknown segment or table in a compressed stream")
     length = b"" if marker == PACKETS else (len(body) + 2).to_bytes(2)
@@ -257,10 +255,9 @@ def _blank(dataset: Dataset, boxes: list[Box], shape: _Shape) -> None:
     refuse_if(swapped or not plain, "has a box to blank in pixels that are not plain words")
     dtype = f"{'<' if little else '>'}{'i' if shape.signed else 'u'}{shape.bits // 8}"
     values = np.frombuffer(dataset.PixelData, dtype, shape.count * shape.frames).copy()
-    if dataset.get("PlanarConfiguration") == 1:
-        planes = values.reshape(shape.frames, -1, shape.rows, shape.columns)
-    else:
-        planes = values.reshape(shape.frames, shape.rows, shape.columns, -1).transpose(0, 3, 1, 2)
+    planar = dataset.get("PlanarConfiguration") == 1
+    size = (-1, shape.rows, shape.columns) if planar else (shape.rows, shape.columns, -1)
+    planes = np.moveaxis(values.reshape(shape.frames, *size), 1 if planar else 3, 1)
     grey = planes.max() if kind == "MONOCHROME1" else planes.min()
     black = np.array([0, 128, 128] if kind.startswith("YBR") else [0] * 3)[:, None, None]
     for box in boxes:

@@ -9,7 +9,7 @@ outside the table it keeps numbers, and texts made of the standard's own words; 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,6 +44,8 @@ NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 AGE = re.compile(r"\D*0*(\d{1,3})\s*(?:([dwmy])\w*)?\W*", re.IGNORECASE)
 SMALL = re.compile(r"[0-8]?\d|[a-z]{1,2}|[a-z]\d{1,2}[a-z]?")  # beside words of the standard
 BY_TABLE = "elements emptied, replaced or removed by the table"
+BY_OPTION = "elements kept by an option"
+DUMMIES = {**RULES["dummies"], "OB": b"Anonymized", "UN": b"Anonymized"}
 
 
 @cache
@@ -58,11 +60,10 @@ def action_for(tag: BaseTag) -> str:
 
 
 @cache
-def kept_tags(options: DeidOptions) -> frozenset[int]:
+def kept_tags(options: DeidOptions) -> frozenset[int | None]:
     """Return the tags of the table that the options keep."""
-    words = RULES["keep"]["characteristics"].split() * options.retain_characteristics
-    words += RULES["keep"]["device"].split() * options.retain_device
-    return frozenset(tag for word in words if (tag := tag_for_keyword(word)) is not None)
+    words = (words for option, words in RULES["keep"].items() if getattr(options, option))
+    return frozenset(map(tag_for_keyword, " ".join(words).split()))
 
 
 @cache
@@ -118,19 +119,18 @@ def values_of(element: DataElement) -> list[str]:
 
 @dataclass
 class Treatment:
-    """What one file's data set is treated with, and a count of what was done.
+    """What one file's data set is treated with, and counts of what was done.
 
     ``names`` tells whether a text holds a known identifier: no element may keep such a text.
-    ``unaccounted`` counts the bytes of elements that were kept although their value is neither a
-    number nor made of the standard's words.
+    ``counts["done"]`` counts elements, ``counts["unaccounted"]`` the bytes of those that were kept
+    although their value is neither a number nor made of the standard's words.
     """
 
     key: Key
     options: DeidOptions
     days: int
     names: Callable[[str], bool] = lambda text: False
-    done: Counter[str] = field(default_factory=Counter)
-    unaccounted: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def run(self, dataset: Dataset, *, top: bool = True, dummies: bool = False) -> None:
         """Treat every element of a data set, items of sequences included.
@@ -146,40 +146,46 @@ class Treatment:
         """
         meaning = "" if dummies else known_code(dataset)
         for tag in list(dataset.keys()):
-            why = _never(tag, top=top)
-            if not why and (tag in PIXELS or (meaning and tag in CODES)):
+            done, stays = _never(tag, top=top), False
+            if not done and (tag in PIXELS or (meaning and tag in CODES)):
                 continue
-            element, name = None if why else element_of(dataset, tag), action_for(tag)
-            done, stays = why or "unreadable or too large elements removed", False
-            if element is not None:
-                done, stays = self._treat(dataset, element, "replace" if dummies else name)
+            if not done and (element := element_of(dataset, tag)) is not None:
+                action = "replace" if dummies else action_for(tag)
+                done, stays = self._treat(dataset, element, action)
+            elif not done:
+                done = "unreadable or too large elements removed"
             if not stays:
                 del dataset[tag]
-            self.done.update([done] if done else [])
+            self.counts["done"].update([done] if done else [])
         if meaning and not is_standard(str(dataset.get("CodeMeaning", ""))):
             dataset.CodeMeaning = meaning
 
-    def _treat(self, dataset: Dataset, element: DataElement, name: str) -> tuple[str, bool]:
+    def _treat(self, dataset: Dataset, element: DataElement, action: str) -> tuple[str, bool]:
         """Change an element in place; return what was done, and whether it stays."""
-        if element.tag in kept_tags(self.options):
+        kept, vr = element.tag in kept_tags(self.options), element.VR
+        outcome = RULES["actions"][action][vr == "SQ"]
+        if outcome in ("items", "dummies") or (kept and vr == "SQ"):
+            for item in element.value:
+                self.run(item, top=False, dummies=outcome == "dummies" and not kept)
+            return BY_OPTION * kept, True
+        if kept:
             return self._keep(element)
-        if element.VR == "SQ":
-            return self._sequence(element, name)
-        if element.VR == "UI" and name != "delete":
+        if vr == "UI" and action != "delete":
             values = values_of(element)
-            new = [v if v in UID_dictionary or not v else self.key.uid(v) for v in values]
+            new = [one if one in UID_dictionary else one and self.key.uid(one) for one in values]
             element.value = new
-            return "UIDs replaced" if new != values else "", True
-        if element.VR in DATES:
-            return self._date(element, name)
-        if not name:
+            return "UIDs replaced" * (new != values), True
+        if vr in DATES and self.options.retain_dates and element.tag not in BIRTH:
+            values, clock = values_of(element), vr == "TM"
+            times = [one if TIME.fullmatch(one) else "" for one in values]
+            element.value = times if clock else [shift(one, self.days) for one in values]
+            return "dates shifted" * (not clock), True
+        if not action and vr not in DATES:
             return self._outside(dataset, element)
-        with suppress(NotImplementedError):  # a VR that the library does not know
-            if name != "delete":
-                change = library.replace_element if "replace" in name else library.empty_element
-                change(element)
-                return BY_TABLE, True
-        return BY_TABLE, False
+        dummy = outcome == "dummy" and vr in DUMMIES
+        element.value = DUMMIES[vr] if dummy else element.empty_value
+        done = "dates and times removed" if vr in DATES else BY_TABLE
+        return done, dummy or outcome == "empty" or element.tag == 0x00400555  # of type 2
 
     def _outside(self, dataset: Dataset, element: DataElement) -> tuple[str, bool]:
         """Keep an element that the table does not name only when its value is accounted for."""
@@ -187,7 +193,7 @@ class Treatment:
         if element.tag in TABLES:
             _refuse_longer(element, dataset.get(TABLES[element.tag]))
         elif element.tag in RULES["elements"]["unstated"]:
-            self.unaccounted[element.keyword] += len(element.value)
+            self.counts["unaccounted"][element.keyword] += len(element.value)
         elif not accounted(element) or self._names(element):
             placed = element.VR == "CS" and len(values) > 1  # the place of each has a meaning
             others = [one if is_standard(one) else "OTHER" for one in values]
@@ -200,37 +206,14 @@ class Treatment:
 
     def _keep(self, element: DataElement) -> tuple[str, bool]:
         """Keep an element by an option: ages capped, characteristics checked, devices as is."""
-        texts, device = values_of(element), element.keyword in RULES["keep"]["device"]
-        if element.VR == "SQ":
-            for item in element.value:
-                self.run(item, top=False)
-        elif element.keyword == "PatientAge":
+        texts, device = values_of(element), element.keyword in RULES["keep"]["retain_device"]
+        if element.keyword == "PatientAge":
             element.value = capped("\\".join(texts))
         elif self._names(element) or not (device or accounted(element)):
             element.value = None
         elif not all(map(is_standard, texts)):
-            self.unaccounted[element.keyword] += sum(map(len, texts))
-        return "elements kept by an option", True
-
-    def _sequence(self, element: DataElement, name: str) -> tuple[str, bool]:
-        if name in ("", "replace", "delete_or_empty_or_replace_UID"):
-            for item in element.value:
-                self.run(item, top=False, dummies=name == "replace")
-            return "", True
-        element.value = []
-        return BY_TABLE, element.tag == 0x00400555 or not name.startswith("delete")  # of type 2
-
-    def _date(self, element: DataElement, name: str) -> tuple[str, bool]:
-        values, moved = values_of(element), self.options.retain_dates and element.tag not in BIRTH
-        if moved and element.VR == "TM":
-            element.value = [one if TIME.fullmatch(one) else "" for one in values]
-            return "", True
-        if moved:
-            element.value = [shift(one, self.days) for one in values]
-            return "dates shifted", True
-        empty = name in ("empty", "delete_or_empty")
-        element.value = "" if empty else RULES["dummies"][element.VR]
-        return "dates and times removed", name not in ("", "delete")
+            self.counts["unaccounted"][element.keyword] += sum(map(len, texts))
+        return BY_OPTION, True
 
 
 def _never(tag: BaseTag, *, top: bool) -> str:

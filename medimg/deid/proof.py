@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,11 +20,10 @@ from typing import Any
 import ahocorasick
 from pydicom import DataElement, Dataset
 from pydicom._uid_dict import UID_dictionary
-from pydicom.datadict import dictionary_has_tag
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
 from medimg.deid import dicomfile, profile
-from medimg.deid.dicomfile import PIXELS, RULES
+from medimg.deid.dicomfile import PIXELS, RULES, elements
 from medimg.deid.options import DeidOptions
 from medimg.deid.profile import CODES, DATES, DAY, TEXTS, is_standard, values_of
 
@@ -36,19 +35,18 @@ PUBLIC_UIDS = frozenset({*UID_dictionary, PYDICOM_IMPLEMENTATION_UID})
 ENCODINGS = RULES["search"]["encodings"].split()
 ESCAPES = re.compile(rb"\x1b[$(-/][()]?[@-Z]|[\x0e\x0f]")  # of ISO 2022
 MEASURED = re.compile(r"[+-]?\d{1,5}|[+-]?\d*\.\d*(e[+-]?\d+)?", re.IGNORECASE)
-NEVER, SHORT_NUMBER = re.compile("(?!)"), re.compile(rb"[\d.]{1,5}")
+SHORT_NUMBER = re.compile(rb"[\d.]{1,5}")
+SEARCHED, UNSEARCHED = TEXTS | DATES | {"UI", "UN", "OB"}, PIXELS | {0x00080005}
 Identifier = tuple[str, str]  # its kind, and the text that must not be found again
 
 
 def kind_of(element: DataElement) -> str:
-    """Name the kind of an element's value, after its keyword and value representation."""
-    if not dictionary_has_tag(element.tag):  # private, or unknown
-        return "private text"
-    if element.VR == "PN":
-        return "patient name" if element.tag.group == 16 else "other person's name"
-    rules = (kind for kind, words in RULES["kinds"].items() if re.search(words, element.keyword))
-    other = "code" if element.VR == "CS" else "description"
-    return RULES["kinds_by_vr"].get(element.VR) or next(rules, other)
+    """Name the kind of an element's value, after its value representation and keyword."""
+    if element.VR == "PN" and element.tag.group == 0x0010:
+        return "patient name"
+    fits = (kind for kind, words in RULES["kinds"].items() if re.search(words, element.keyword))
+    kind = RULES["kinds_by_vr"].get(element.VR) or next(fits, None)
+    return kind or ("code" if element.VR == "CS" else "description")
 
 
 @dataclass
@@ -63,40 +61,28 @@ class Inventory:
 
     def add(self, dataset: Dataset, *, days: int) -> None:
         """Take in one file: its data set, file meta information, and all items."""
-        if meta := getattr(dataset, "file_meta", None):
-            self.add(meta, days=days)
-        coded = CODES if profile.known_code(dataset) else frozenset[int]()
-        for tag in list(dataset.keys()):
-            skipped = tag in PIXELS | coded | {0x00080005}
-            element = None if skipped else dicomfile.element_of(dataset, tag, most=1 << 16)
-            if element is not None and element.VR == "SQ":
-                for item in element.value:
-                    self.add(item, days=days)
-            elif element is not None and element.VR in TEXTS | DATES | {"UI", "UN", "OB"}:
+        for owner, element in elements(dataset, most=1 << 16):
+            fixed = element.tag in CODES and profile.known_code(owner)
+            if element.VR in SEARCHED and element.tag not in UNSEARCHED and not fixed:
                 self._element(element, days)
 
     def _element(self, element: DataElement, days: int) -> None:
-        pieces, kind = texts_of(element), kind_of(element)
-        moved = self.options.retain_dates and element.tag not in profile.BIRTH
-        if element.VR == "AS":
-            pieces = [str(int(age)) for one in pieces if (age := profile.years(one) or 0) >= 90]
-        elif element.tag in profile.kept_tags(self.options):
-            self.kept.update(pieces)
+        kind, texts = kind_of(element), texts_of(element)
+        known = element.keyword and element.tag not in profile.BIRTH  # not private, nor of birth
+        moved = self.options.retain_dates and known
+        if element.tag in profile.kept_tags(self.options) and kind != "age over 89":
+            self.kept.update(texts)
             return
-        elif moved and kind in ("date", "time"):
-            date = kind == "date"
-            self.moved |= {profile.shift(one, days)[:8] if date else one[:6] for one in pieces}
-            pieces = pieces if date else []
-        elif element.VR == "UI":
-            pieces = [one for one in pieces if one not in PUBLIC_UIDS]
-        elif element.VR not in DATES | {"PN"}:
-            number = MEASURED if kind in ("private text", "description", "code") else NEVER
-            pieces = [one for one in pieces if not (is_standard(one) or number.fullmatch(one))]
-        for text in (part for piece in pieces for part in parts_of(kind, piece)):
-            letters = "".join(letter for letter in text if letter.isalnum()).lower()
+        if moved and kind == "time":
+            self.moved.update(text[:6] for text in texts)
+            return
+        if moved and kind == "date":
+            self.moved.update(profile.shift(text, days)[:8] for text in texts)
+        for text in (part for whole in texts for part in parts_of(kind, whole)):
+            letters = "".join(filter(str.isalnum, text)).lower()
             enough = 4 if text.isascii() else 2  # two ideographs or so are four bytes
             says = len(letters) >= enough and len(set(letters)) > 1 and letters not in NOBODY
-            if says or element.VR == "AS":
+            if says or kind == "age over 89":
                 self.found[kind, text] += 1
             else:
                 self.unsearched[kind] += 1
@@ -114,16 +100,23 @@ def texts_of(element: DataElement) -> list[str]:
 
 
 def parts_of(kind: str, text: str) -> list[str]:
-    """Split names into their parts, and leave out dates and times that say nothing."""
-    if kind == "date":
-        days = ["".join(match) for match in DAY.findall(text)] or [text[:8]]  # both ends of a range
+    """Return what of a text is searched for, names split into parts; nothing that says nothing."""
+    if kind == "date":  # both ends of a range
+        days = ["".join(match) for match in DAY.findall(text)] or [text[:8]]
         return [day for day in days if day not in RULES["search"]["trivial"]]
     if kind == "time":
         whole = text.split(".")[0][:6]
         return [] if len(whole) < 6 or whole.endswith("0000") else [whole]
-    text = text.strip("^= ")
-    parts = re.split(r"[\^=\s,;/-]+", text) if "name" in kind else []
-    return [text, *(part for part in parts if part not in ("", text) and not is_standard(part))]
+    if kind == "age over 89":
+        age = int(profile.years(text) or 0)
+        return [str(age)] if age >= 90 else []
+    if "name" in kind:
+        text = text.strip("^= ")
+        parts = re.split(r"[\^=\s,;/-]+", text)
+        return [text, *(part for part in parts if part not in ("", text) and not is_standard(part))]
+    measured = kind in ("private text", "description", "code") and MEASURED.fullmatch(text)
+    says_nothing = text in PUBLIC_UIDS if kind == "UID" else is_standard(text) or measured
+    return [] if says_nothing else [text.strip("^= ")]
 
 
 def name_spellings(text: str) -> set[str]:
@@ -193,20 +186,19 @@ def spellings(kind: str, text: str) -> set[str]:
     return lower | {unicodedata.normalize("NFC", one) for one in lower}
 
 
-def patterns(kind: str, text: str) -> Iterator[tuple[bytes, bool]]:
-    """Yield the bytes, of at least four, of all spellings in all encodings, and if it is UTF-16."""
+def patterns(kind: str, text: str) -> Iterator[bytes]:
+    """Yield the bytes, of at least four, of all spellings in all encodings."""
     for one in spellings(kind, text):
-        for shape in {one} if one.isascii() else {one, one.upper(), one.title()}:
-            for encoding in ENCODINGS[: 3 if one.isascii() else None]:
-                with suppress(UnicodeEncodeError):
-                    data = ESCAPES.sub(b"", shape.encode(encoding)).lower()
-                    if len(data) >= 4:
-                        yield data, encoding.startswith("utf-16")
+        shapes = {one} if one.isascii() else {one, one.upper(), one.title()}
+        for shape, encoding in product(shapes, ENCODINGS[: 3 if one.isascii() else None]):
+            with suppress(UnicodeEncodeError):
+                data = ESCAPES.sub(b"", shape.encode(encoding)).lower()
+                yield from [data] * (len(data) >= 4)
 
 
 SPELLINGS = {"date": date_spellings, "patient name": name_spellings,
              "other person's name": name_spellings}  # fmt: skip
-Hit = tuple[int, bytes, bool, str, str]  # offset, pattern, UTF-16, kind and text of an identifier
+Hit = tuple[int, bytes, str, str]  # offset, pattern, kind and text of an identifier
 
 
 class Verifier:
@@ -216,10 +208,10 @@ class Verifier:
         self._moved, self._machine = inventory.moved, ahocorasick.Automaton()
         for kind, text in inventory.found:
             kept = kind == "device" and text in inventory.kept  # by an option
-            for data, wide in () if kept else patterns(kind, text):
+            for data in () if kept else patterns(kind, text):
                 word = data.decode("latin-1")
                 owners: set[Hit] = self._machine.get(word, set())
-                self._machine.add_word(word, owners | {(0, data, wide, kind, text)})
+                self._machine.add_word(word, owners | {(0, data, kind, text)})
         self._machine.make_automaton()
 
     def find(self, data: bytes) -> list[Hit]:
@@ -240,19 +232,19 @@ class Verifier:
         leaks, accepted : Counter
             Hits by (kind, place), and those that prove nothing by (kind, place, reason).
         """
-        texts: dict[str, list[str]] = {"file name": [name]}
-        for element in dicomfile.read(BytesIO(data)).iterall():
+        texts = defaultdict(list, {"file name": [name]})
+        for _, element in elements(dicomfile.read(BytesIO(data))):
             if element.VR in TEXTS | DATES | {"DS", "IS"}:
-                texts.setdefault(element.keyword, []).extend(values_of(element))
+                texts[element.keyword] += values_of(element)
         places = {place: "\n".join(some).encode("utf-8") for place, some in texts.items()}
         leaks, accepted = Counter[Any](), Counter[Any]()
         for place, value in {"all bytes": data, **places}.items():
             for hit in self.find(value):
-                in_binary = _in_binary(*hit[1:3]) if value is data else ""
+                in_binary = _in_binary(hit[1]) if value is data else ""
                 if reason := in_binary or self._reason(value, hit):
-                    accepted[hit[3], place, reason] += 1
+                    accepted[hit[2], place, reason] += 1
                 else:
-                    leaks[hit[3], place] += 1
+                    leaks[hit[2], place] += 1
         return leaks, accepted
 
     def _reason(self, value: bytes, hit: Hit) -> str:
@@ -267,9 +259,9 @@ class Verifier:
         })  # fmt: skip
 
 
-def _in_binary(pattern: bytes, wide: bool) -> str:
+def _in_binary(pattern: bytes) -> str:
     """Say why a hit among all bytes proves nothing, if it does; texts are searched once more."""
-    data = pattern.replace(b"\0", b"") if wide else pattern
+    data = re.sub(rb"[\0-\x1f]", b"", pattern)  # in UTF-16 all letters of a script share one byte
     enough = IN_PIXELS_DIGITS if re.fullmatch(rb"[\d.]+", data) else IN_PIXELS_LETTERS
     even = {b - a for a, b in pairwise(data)} <= {-1, 0, 1} or len(set(data)) < 4
     plain, short = "as plain as a run of equal or neighbouring pixels", len(data) < enough
@@ -278,10 +270,10 @@ def _in_binary(pattern: bytes, wide: bool) -> str:
 
 def _stands_alone(value: bytes, hit: Hit) -> bool:
     """Whether a hit is no part of a longer number or, when short, of a longer word."""
-    offset, pattern, wide, kind, _ = hit
+    offset, pattern, kind, _ = hit
     before, after = value[max(offset - 1, 0) : offset], value[offset + len(pattern) :][:17]
     if kind in ("date", "time", "age over 89"):  # digits may follow, but fewer than in a UID
         return not before.isdigit() and not (len(after) == 17 and after.isdigit())
     if kind == "UID" or re.fullmatch(rb"[\d.]+", pattern):
         return re.match(rb"[\d.]", before) is None and re.match(rb"[\d.]", after) is None
-    return wide or len(pattern) >= 6 or not (before.isalnum() or after[:1].isalnum())
+    return b"\0" in pattern or len(pattern) >= 6 or not (before.isalnum() or after[:1].isalnum())

@@ -8,8 +8,8 @@ import json
 import os
 import secrets
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,7 +20,7 @@ import pandas as pd
 from pydicom import Dataset
 
 from medimg.deid import dicomfile, pixels
-from medimg.deid.dicomfile import RULES, package_text
+from medimg.deid.dicomfile import RULES, PathLike, package_text
 from medimg.deid.options import DeidOptions, Key
 from medimg.deid.profile import Treatment, stamp
 from medimg.deid.proof import NOBODY, Inventory, Verifier
@@ -31,6 +31,9 @@ from medimg.storage import atomic_write
 REPORTS = ("report.json", "report.html")
 COLUMNS = ["number", "input", "status", "reason", "output"]
 SHOWN = ["number", "status", "reason", "output", "look_at", "pixels"]
+# What is counted by file and summed in the report: the columns of the table, the count last.
+COUNTED = {"done": ["what", "count"], "unaccounted": ["element", "bytes"],
+           "accepted": ["kind", "element", "reason", "count"]}  # fmt: skip
 
 
 @dataclass
@@ -46,19 +49,10 @@ class InputFile:
     identity: str = ""
     look_at: list[str] = field(default_factory=list)
     pixels: list[str] = field(default_factory=list)
-    done: Counter[str] = field(default_factory=Counter)
-    unaccounted: Counter[str] = field(default_factory=Counter)
-    leaks: Counter[Any] = field(default_factory=Counter)
-    accepted: Counter[Any] = field(default_factory=Counter)
+    counts: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
 
-    @contextmanager
-    def treated(self, how: str) -> Iterator[None]:
-        """Refuse the file, and go on, when it cannot be treated."""
-        try:
-            with dicomfile.refusing(f"cannot be {how}"):
-                yield
-        except dicomfile.RefusedError as refusal:
-            self.reason, self.status, self.output = str(refusal), "refused", ""
+
+Step = Callable[[InputFile], bytes | None]  # gives the bytes to write, if there are any
 
 
 def hipaa_table(
@@ -92,18 +86,16 @@ def hipaa_table(
     >>> len(table), int(table.values_in_input[0]), table.settled[0]
     (18, 3, 'yes')
     """
-    header, texts = "in the header" if legible else "yes", RULES["hipaa"]
-    kept = {"dates": options.retain_dates, "ages": options.retain_characteristics,
-            "device": options.retain_device}  # fmt: skip
-    words = {name: texts[name][holds] for name, holds in kept.items()}
+    kept = {name: getattr(options, name) for name in RULES["hipaa"]}
+    words = {name: RULES["hipaa"][name][holds] for name, holds in kept.items()}
+    header = "in the header" if legible else "yes"
     settled = {"yes": "yes", "person": "a person decides", "header": header}
     settled |= {name: "no" if holds else header for name, holds in kept.items()}
     table = pd.read_csv(io.StringIO(package_text("hipaa.csv")), keep_default_na=False)
     kinds = table.pop("kinds").str.split("|")
-    table.insert(0, "number", range(1, len(table) + 1))
-    table["done"] = [text.format(**words) for text in table["done"]]
     for at, (name, by_kind) in enumerate((("values_in_input", counts), ("found", found)), 4):
         table.insert(at, name, [sum(by_kind.get(kind, 0) for kind in row) for row in kinds])
+    table["done"] = [text.format(**words) for text in table["done"]]
     table["settled"] = table["settled"].map(settled).where(table["found"] == 0, "no")
     return table
 
@@ -146,7 +138,7 @@ class DeidReport:
     @classmethod
     def of(cls, options: DeidOptions, files: list[InputFile], inventory: Inventory) -> DeidReport:
         """Return the report on treated files and on what was searched for."""
-        leaks = [(file.output, *what, n) for file in files for what, n in file.leaks.items()]
+        leaks = [(f.output, *what, n) for f in files for what, n in f.counts["leaks"].items()]
         counts, missed = Counter(kind for kind, _ in inventory.found), inventory.unsearched
         searched = [(kind, counts[kind], missed[kind]) for kind in sorted(counts | missed)]
         legible = any("text: " in " ".join(file.look_at) for file in files if file.output)
@@ -154,12 +146,11 @@ class DeidReport:
             options,
             pd.DataFrame([vars(file) for file in files], columns=SHOWN),
             pd.DataFrame(leaks, columns=["output", "kind", "element", "count"]),
-            _summed((file.unaccounted for file in files), "element", "bytes"),
-            _summed((file.accepted for file in files), "kind", "element", "reason", "count"),
-            pd.DataFrame(searched, columns=["kind", "searched", "not_searched"]),
-            _summed((file.done for file in files), "what", "count"),
-            hipaa_table(options, counts, Counter(leak[1] for leak in leaks), legible=legible),
-        )
+            searched=pd.DataFrame(searched, columns=["kind", "searched", "not_searched"]),
+            hipaa=hipaa_table(options, counts, Counter(one[1] for one in leaks), legible=legible),
+            **{name: _summed([file.counts[name] for file in files], names)
+               for name, names in COUNTED.items()},
+        )  # fmt: skip
 
     @property
     def ok(self) -> bool:
@@ -193,7 +184,7 @@ class DeidReport:
     def __repr__(self) -> str:
         return f"DeidReport({self.summary()})"
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: PathLike) -> None:
         """Write the report as ``.json`` or ``.html``, after the path's suffix.
 
         Raises
@@ -202,33 +193,31 @@ class DeidReport:
             For another suffix.
         """
         suffix = Path(path).suffix
-        if suffix not in (".json", ".html"):
+        if suffix == ".json":
+            names = [*(one.name for one in fields(self) if one.name != "options"), "look_at"]
+            tables = {name: getattr(self, name).to_dict(orient="records") for name in names}
+            head = {"ok": self.ok, "summary": self.summary(), "codes": list(self.options.codes)}
+            text = json.dumps({**head, **tables}, indent=1, default=int)
+        elif suffix == ".html":
+            page = jinja2.Environment(autoescape=True).from_string(package_text("report.html"))
+            text = page.render(report=self, meanings=RULES["meanings"])
+        else:
             raise ValueError(f'A report is saved as .json or .html, not "{suffix}".')
         with atomic_write(path, "w") as file:
-            file.write(self._json() if suffix == ".json" else self._html())
-
-    def _json(self) -> str:
-        names = [*(one.name for one in fields(self) if one.name != "options"), "look_at"]
-        tables = {name: getattr(self, name).to_dict(orient="records") for name in names}
-        head = {"ok": self.ok, "summary": self.summary(), "codes": list(self.options.codes)}
-        return json.dumps({**head, **tables}, indent=1, default=int)
-
-    def _html(self) -> str:
-        page = jinja2.Environment(autoescape=True).from_string(package_text("report.html"))
-        return page.render(report=self, meanings=RULES["meanings"])
+            file.write(text)
 
 
-def _summed(counts: Iterable[Counter[Any]], *names: str) -> pd.DataFrame:
+def _summed(counts: list[Counter[Any]], names: list[str]) -> pd.DataFrame:
     """Return how many files hold each key, and the sum of its counts."""
     pairs = [pair for one in counts for pair in one.items()]
     rows = [(*(key if isinstance(key, tuple) else [key]), count) for key, count in pairs]
-    groups = pd.DataFrame(rows, columns=[*names]).groupby([*names[:-1]])[names[-1]]
+    groups = pd.DataFrame(rows, columns=names).groupby(names[:-1])[names[-1]]
     return pd.DataFrame({"files": groups.size(), names[-1]: groups.sum()}).reset_index()
 
 
 def deidentify(
-    in_dir: str | os.PathLike[str],
-    out_dir: str | os.PathLike[str],
+    in_dir: PathLike,
+    out_dir: PathLike,
     *,
     options: DeidOptions | None = None,
     progress: bool = True,
@@ -284,18 +273,14 @@ def deidentify(
         raise DeidentifyError(f'The input folder "{in_dir}" holds no file; give another.')
     with dicomfile.quietly(), _alone(private):
         run = _Run(target, private, options or DeidOptions())
-        for file in _bar(files, "taking stock", progress):
-            run.take_stock(file)
+        run.each(files, "read", run.take_stock, progress)
         run.note(files)
         run.verifier = Verifier(run.inventory)
-        for file in _bar(files, "de-identifying and proving", progress):
-            run.copy(file)
+        run.each(files, "de-identified", run.copy, progress)
         report = run.end(files)
     if not report.ok:
-        raise DeidentifyError(
-            f"Identifiers of the input were found in {report.leaks['output'].nunique()} copies, "
-            f'which were not written; read "{target / "report.html"}".'
-        )
+        found = f"Identifiers of the input were found in {report.leaks['output'].nunique()} copies"
+        raise DeidentifyError(f'{found}, which were not written; read "{target / REPORTS[1]}".')
     return report
 
 
@@ -308,10 +293,7 @@ def _checked_folders(source: Path, target: Path) -> tuple[Path, Path, Path]:
     if target.exists() and not target.is_dir():
         raise DeidentifyError(f'The output "{target}" is a file; give a folder.')
     if {source, *source.parents} & {target, private} or source in target.parents:
-        raise DeidentifyError(
-            f'The output folder "{target}" is, holds or lies in the input folder, which would mix '
-            "originals with copies; give a folder elsewhere."
-        )
+        raise DeidentifyError(f'"{target}" is, holds or lies in the input folder; give another.')
     return source, target, private
 
 
@@ -339,16 +321,9 @@ def _alone(private: Path) -> Iterator[None]:
         try:
             lock.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError:
-            raise DeidentifyError(
-                f'Another run is at work in "{private}"; wait for its end, or give another folder.'
-            ) from None
+            said = f'Another run is at work in "{private}"; wait for its end.'
+            raise DeidentifyError(said) from None
         yield
-
-
-def _bar(files: list[InputFile], title: str, progress: bool) -> Iterable[InputFile]:
-    """Return the files that are not refused yet, if wanted with a progress bar."""
-    left = [file for file in files if not file.reason]
-    return tqdm(left, desc=title) if progress else left
 
 
 class _Run:
@@ -371,10 +346,8 @@ class _Run:
             name = path.relative_to(target)
             strange = path.is_symlink() or not (path.is_dir() or name.as_posix() in self.ours)
             if strange and not any(part.startswith(".") for part in name.parts):
-                raise DeidentifyError(
-                    f'The output folder "{target}" holds files from elsewhere, which cannot be '
-                    "vouched for; move them away or give another folder."
-                )
+                held = f'The output folder "{target}" holds files from elsewhere'
+                raise DeidentifyError(f"{held}; move them away, or give another folder.")
         target.mkdir(exist_ok=True)
         self.key = self._key(options.secret)
 
@@ -396,25 +369,38 @@ class _Run:
         key = Key(kept.read_text(encoding="utf-8") if secret is None else secret)
         check = key.letters("check", "", 20).encode()
         if mark.exists() and mark.read_bytes() != check:
-            raise DeidentifyError(
-                f'The folder "{self.private}" was made with another secret, so that pseudonyms '
-                "would not match; give that secret, or a new output folder."
-            )
+            made = f'The folder "{self.private}" was made with another secret'
+            raise DeidentifyError(f"{made}; give that one, or a new output folder.")
         if secret is not None:
             kept.unlink(missing_ok=True)  # the caller keeps it; a second copy would only be a risk
         self.write(mark, check)
         return key
 
+    def each(self, files: list[InputFile], how: str, step: Step, progress: bool) -> None:
+        """Take a step with each file that is not refused, and write what it gives, if it does.
+
+        A file with which the step fails is refused, and the others go on; a full disk stops all.
+        """
+        left = [file for file in files if not file.reason]
+        for file in tqdm(left, desc=f"files {how}") if progress else left:
+            data = None
+            try:
+                with dicomfile.refusing(f"cannot be {how}"):
+                    data = step(file)
+            except dicomfile.RefusedError as refusal:
+                file.reason, file.status, file.output = str(refusal), "refused", ""
+            if data is not None:
+                self.write(self.target / file.output, data)
+
     def take_stock(self, file: InputFile) -> None:
         """Give a file its names and add its identifiers; refuse it when it cannot be read."""
-        with file.treated("read"):
-            dataset = dicomfile.read(file.path)
-            file.identity = _identity(dataset)
-            self.inventory.add(dataset, days=self.key.days(file.identity))
-            file.look_at = pixels.risks(dataset)
-            own = f"{file.input}\0{dataset.get('SOPInstanceUID', '')}"
-            name = self.key.letters("name", own, 16)
-            file.output = f"{self.key.patient(file.identity)}/{name}.dcm"
+        dataset = dicomfile.read(file.path)
+        file.identity = _identity(dataset)
+        self.inventory.add(dataset, days=self.key.days(file.identity))
+        file.look_at = pixels.risks(dataset)
+        own = f"{file.input}\0{dataset.get('SOPInstanceUID', '')}"
+        name = self.key.letters("name", own, 16)
+        file.output = f"{self.key.patient(file.identity)}/{name}.dcm"
 
     def note(self, files: list[InputFile]) -> None:
         """Write the table: outputs to come or done, then those that only earlier runs wrote."""
@@ -423,24 +409,21 @@ class _Run:
         table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
         self.write(self.private / "files.csv", table.to_csv(index=False).encode())
 
-    def copy(self, file: InputFile) -> None:
-        """De-identify a file in memory, prove the copy, and write it when it is not there yet."""
-        with file.treated("de-identified"):
-            dataset = dicomfile.read(file.path)
-            pixels.refuse_what_cannot_be_cleaned(dataset)
-            file.pixels = pixels.clean(dataset, self.options.blank)
-            days, names = self.key.days(file.identity), self.verifier.names
-            treatment = Treatment(self.key, self.options, days, names, file.done, file.unaccounted)
-            treatment.run(dataset)
-            blanked = ["113101"] * any("box" in text for text in file.pixels)
-            codes = tuple(sorted([*self.options.codes, *blanked]))
-            stamp(dataset, pseudonym=self.key.patient(file.identity), codes=codes)
-            data, path = dicomfile.write(dataset), self.target / file.output
-            file.leaks, file.accepted = self.verifier.check(data, file.output)
-            same = path.is_file() and path.read_bytes() == data
-            file.status = "leaking" if file.leaks else "kept" if same else "written"
-        if file.status == "written":
-            self.write(path, data)
+    def copy(self, file: InputFile) -> bytes | None:
+        """Return a proven copy of a file; None when it leaks, or stands in the output already."""
+        dataset = dicomfile.read(file.path)
+        pixels.refuse_what_cannot_be_cleaned(dataset)
+        file.pixels = pixels.clean(dataset, self.options.blank)
+        days, names = self.key.days(file.identity), self.verifier.names
+        Treatment(self.key, self.options, days, names, file.counts).run(dataset)
+        blanked = ["113101"] * any("box" in text for text in file.pixels)
+        codes = tuple(sorted([*self.options.codes, *blanked]))
+        stamp(dataset, pseudonym=self.key.patient(file.identity), codes=codes)
+        data, path = dicomfile.write(dataset), self.target / file.output
+        file.counts["leaks"], file.counts["accepted"] = self.verifier.check(data, file.output)
+        same = path.is_file() and path.read_bytes() == data
+        file.status = "leaking" if file.counts["leaks"] else "kept" if same else "written"
+        return data if file.status == "written" else None
 
     def end(self, files: list[InputFile]) -> DeidReport:
         """Remove copies whose input is gone; write reports and the table; return the report."""
