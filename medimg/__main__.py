@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from medimg import __version__
 from medimg.errors import MedimgError
+from medimg.sources import SETS
 from medimg.tables import visible
 
 log = logging.getLogger(__name__)
@@ -99,9 +100,10 @@ _DATA = (
 
 
 def _data(default: str) -> tuple[str, dict[str, Any]]:
-    return _option("--data", "sample, sample_ct, sample_mr, pneumoniamnist, kermany, brain-mri, a "
-                   "folder laid out as ROOT/{split}/{class}/* or ROOT/{class}/*, or a CSV study "
-                   f"table (default: {default})", metavar="NAME|PATH")  # fmt: skip
+    known = f"sample, sample_ct, sample_mr, {', '.join(SETS)}, kermany, brain-mri"
+    return _option("--data", f"{known}, a folder laid out as ROOT/{{split}}/{{class}}/* or "
+                   f"ROOT/{{class}}/*, or a CSV study table (default: {default})",
+                   metavar="NAME|PATH")  # fmt: skip
 
 
 def _out(where: str) -> tuple[str, dict[str, Any]]:
@@ -115,9 +117,9 @@ def _table(meaning: str) -> tuple[str, dict[str, Any]]:
 _COMMANDS = {
     "fetch": ("data", "Download a public data set, or say where to get one that needs an "
               "account.", (
-        ("name", {"choices": ["pneumoniamnist", "kermany", "brain-mri"]}),
-        _option("--size", "of pneumoniamnist: 28, 64, 128, 224", type=_whole(1, 10_000),
-                default=224),
+        ("name", {"choices": [*SETS, "kermany", "brain-mri"]}),
+        _option("--size", "of pneumoniamnist, retinamnist: 28, 64, 128, 224", default=224,
+                type=_whole(1, 10_000)),
         _option("--root", "where to keep it (else $MEDIMG_DATA)", metavar="FOLDER"),
     )),
     "fit": ("networks", "Fine-tune a network on a data set, and keep it with a threshold chosen on "

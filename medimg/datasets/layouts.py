@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from medimg.datasets.names import class_names, healthy_class, split_word
 from medimg.datasets.splits import with_splits
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
-from medimg.sources import default_folder, unpack_npz
+from medimg.sources import SETS, default_folder, unpack_npz
 from medimg.storage import sha256, walk_files
 
 PathLike = str | os.PathLike[str]
@@ -40,6 +41,9 @@ _SETS: dict[str, tuple[list[str], Sequence[str], str]] = {
                   ("glioma", "meningioma", "notumor", "pituitary"),
                   f"get it from {BRAIN_MRI_URL}, unpack it, and set MEDIMG_DATA to its folder"),
 }  # fmt: skip
+for _name in [each for each in SETS if each not in _SETS]:
+    _tables = [f"{_name}{size}/studies.csv" for size in ("", "_224", "_128", "_64", "_28")]
+    _SETS[_name] = _tables, (), f"run `python -m medimg fetch {_name}` first"
 # What the folders above an image tell, the layout of most folders first; {split} stands for the
 # names of those folders here that mean a split. MURA labels its studies.
 _LAYOUTS = {
@@ -52,6 +56,7 @@ _LAYOUTS = {
 _PATIENT_FOLDER = re.compile(
     r"(patient|pat|subject|sub|case|person|pt|brats|tcga).*\d|\d{3,}", re.IGNORECASE
 )
+_log = logging.getLogger(__name__)
 _EXPECTED = "expected ROOT/{split}/{class}/* or ROOT/{class}/*"
 
 
@@ -71,6 +76,35 @@ def data_root(root: PathLike | None = None) -> Path:
     return Path(root or os.environ.get("MEDIMG_DATA") or default_folder()).expanduser()
 
 
+def choose(sample: str, *fitting: str) -> str:
+    """Return which data set a notebook works on: the one that the environment names, if it fits.
+
+    Parameters
+    ----------
+    sample : str
+        The set to fall back on.
+    *fitting : str
+        Names of other sets that the notebook can work on.
+
+    Returns
+    -------
+    str
+        What ``MEDIMG_DATASET`` names, or `sample`. A set that does not fit is named in the log.
+
+    Examples
+    --------
+    >>> choose("sample_retina", "idrid")
+    'sample_retina'
+    """
+    wanted = os.environ.get("MEDIMG_DATASET") or sample
+    if wanted in (sample, *fitting):
+        return wanted
+    if not wanted.startswith("sample"):
+        told = "MEDIMG_DATASET=%s does not fit this notebook, which can work on %s; it uses %s."
+        _log.warning(told, wanted, " or ".join(fitting), sample)
+    return sample
+
+
 def load(
     name: PathLike | None = None, *, root: PathLike | None = None,
     patient_pattern: str | None = None, columns: Mapping[str, str] | None = None,
@@ -85,8 +119,10 @@ def load(
         ``"sample"`` (100 simulated chest radiographs), ``"sample_ct"``, ``"sample_mr"``,
         ``"sample_retina"`` (180 photographs of eyes), ``"sample_covid"`` (243 radiographs before
         any hospital's display), ``"pneumoniamnist"`` (after ``python -m medimg fetch
-        pneumoniamnist``), ``"kermany"`` or ``"brain-mri"`` (folders that you bring), or the path
-        of a folder, a CSV study table or a MedMNIST ``.npz``. Defaults to the environment
+        pneumoniamnist``, and so ``"retinamnist"``, ``"idrid"``, ``"brain-cheng"``,
+        ``"fracatlas"``, ``"covid-hannover"``, ``"covidgr"``), ``"kermany"`` or ``"brain-mri"``
+        (folders that you bring), or the path of a folder, a CSV study table or a MedMNIST
+        ``.npz``. Defaults to the environment
         variable ``MEDIMG_DATASET``, else ``"sample"``.
     root : path-like, optional
         Where real data lie; see :func:`data_root`.
@@ -160,7 +196,7 @@ def load(
 def _find(name: str, root: Path) -> Path:
     """Return the table or folder of a set with a name; copies that macOS makes are none."""
     places, classes, where = _SETS[name]
-    root = root if classes else Path(__file__).resolve().parents[2] / "data"
+    root = root if classes or name in SETS else Path(__file__).resolve().parents[2] / "data"
     for found in (path for place in places for path in sorted(root.glob(place))):
         if all((found / c).is_dir() for c in classes) and "__MACOSX" not in found.parts:
             return found.parent if classes else found
