@@ -486,6 +486,14 @@ def test_another_file_than_published_is_not_unpacked(publish, server, tmp_path, 
     _refused(name, tmp_path, words)
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_an_archive_that_was_carried_here_needs_no_network(publish, server, tmp_path, name):
+    body = publish(name)[0]
+    (tmp_path / sources.SETS[name]["files"][0]["name"]).write_bytes(body)
+    assert (sources.fetch(name, tmp_path) / "studies.csv").is_file()
+    assert server.ranges == []
+
+
 def test_columns_are_those_of_the_publisher(publish, tmp_path):
     tables = {}
     for name in ("idrid", "fracatlas", "covid-hannover", "covidgr"):
