@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from medimg import __version__
 from medimg.errors import MedimgError
+from medimg.sources import SETS
 from medimg.tables import visible
 
 log = logging.getLogger(__name__)

@@ -1,65 +1,56 @@
 """Public data: fetched from where its publisher keeps it, with its licence and whom to cite.
 
-A download is resumed when it broke off, checked against a sum, and there whole or not at all.
+What is known of each set stands in ``sources.toml``. A download is resumed when it broke off,
+checked against a sum, and there whole or not at all; so is the folder that is made of it.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
+import stat
 import tempfile
 import time
+import tomllib
 import urllib.error
 import urllib.request
 import zipfile
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from functools import partial
 from http.client import HTTPException
-from pathlib import Path
-from typing import Any
+from importlib import import_module, resources
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 import pooch
 from PIL import Image
 
 from medimg.errors import DownloadError
 from medimg.progress import tqdm
-from medimg.storage import atomic_write
+from medimg.storage import atomic_write, sha256
+from medimg.tables import visible, write_table
 
+pooch.get_logger().setLevel("WARNING")  # it advises users to write code
 _CHUNK = 1 << 20
 _MAX_BYTES = 20 << 30  # no file of the course is near this; a body without end stops here
 _MAX_SECONDS = 6 * 3600.0
-_MEDMNIST = "https://zenodo.org/records/10519652/files/"
-_PNEUMONIA = {
-    28: "28209eda62fecd6e6a2d98b1501bb15f",
-    64: "8f4eceb4ccffa70c672198ea285246c6",
-    128: "05b46931834c231683c68f40c47b2971",
-    224: "d6a3c71de1b945ea11211b03746c1fe1",
-}
-# MedMNIST numbers its classes; in BreastMNIST 0 is the disease. Names go by the file's name.
-_MEDMNIST_NAMES = {
-    "pneumoniamnist": ("normal", "pneumonia"),
-    "breastmnist": ("malignant", "normal_or_benign"),
-    "retinamnist": ("0", "1", "2", "3", "4"),
-}
-
-
-@dataclass(frozen=True)
-class Source:
-    """A public file, and what one must know before using it.
-
-    Attributes
-    ----------
-    url, md5 : str
-        Where the file is, and its checksum as its publisher states it.
-    licence, citation : str
-        The terms of use, and whom to cite.
-    """
-
-    url: str
-    md5: str
-    licence: str
-    citation: str
+_MAX_MEMBERS, _MAX_MEMBER, _MAX_UNPACKED = 20_000, 1 << 28, 16 << 30  # of an archive; in bytes
+_FAULTS = (LookupError, ValueError, TypeError, EOFError, OSError, AttributeError, RuntimeError,
+           zipfile.BadZipFile, zlib.error)  # fmt: skip
+_Unpacked = tuple[pd.DataFrame, list[str]]  # the table, and what it leaves out
+_TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
+SETS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
+    resources.files("medimg").joinpath("sources.toml").read_text(encoding="utf-8")
+)
+"""What is known of each set, by its name; see the comment in ``sources.toml``."""
 
 
 def default_folder() -> Path:
@@ -73,58 +64,100 @@ def default_folder() -> Path:
     return Path(pooch.os_cache("medimg"))
 
 
-def pneumoniamnist(size: int) -> Source:
-    """Return where PneumoniaMNIST lies.
+def about(name: str) -> str:
+    """Say what a set is, on which terms it may be used, and whom to cite.
 
     Parameters
     ----------
-    size : {28, 64, 128, 224}
-        Side of the images in pixels.
+    name : str
+        One of `SETS`.
 
     Returns
     -------
-    Source
-        Address, checksum, licence and citation.
+    str
+        A few lines for people to read before the download.
+
+    Examples
+    --------
+    >>> print(about("covid-hannover"))  # doctest: +ELLIPSIS
+    covid-hannover: 243 chest radiographs of 71 patients ...
+    Licence: CC BY 3.0. Please cite: Winther et al., ...
+    Download: size not stated. Checksum: the publisher states none; the SHA-256 of ...
+    Patients: known.
+    """
+    known = SETS[name]
+    megabytes = sum(file.get("bytes", 0) for file in known["files"]) / 1e6
+    kind = known["files"][0].get("hash", "").partition(":")[0].upper()
+    none = "the publisher states none; the SHA-256 of what comes is kept and checked from then on"
+    return f"""{name}: {known["about"]}; {known["page"]}
+Licence: {known["licence"]}. Please cite: {known["citation"]}.
+Download: {f"{megabytes:,.0f} MB" if megabytes else "size not stated"}. Checksum: {kind or none}.
+Patients: {known["patients"]}.{" Note: " + known["note"] + "." if "note" in known else ""}"""
+
+
+def fetch(name: str, root: str | os.PathLike[str], *, size: int = 224) -> Path:
+    """Fetch a set and lay it out as a folder with a study table.
+
+    Parameters
+    ----------
+    name : str
+        One of `SETS`.
+    root : path-like
+        Where real data lie.
+    size : {28, 64, 128, 224}
+        Side of the images in pixels, for the sets of MedMNIST.
+
+    Returns
+    -------
+    Path
+        ``ROOT/NAME``, or ``ROOT/NAME_SIZE``, with the images, ``studies.csv`` (path, label; patient
+        and split where the publisher gives them) and SOURCE.json (addresses, licence, citation, and
+        what was left out). One that is there already is left as it is.
 
     Raises
     ------
     DownloadError
-        For another size.
+        For another size, without h5py where the set needs it, if an archive cannot be downloaded
+        (see :func:`download`) or is not laid out as expected, and if the disk is full.
 
     References
     ----------
-    .. [1] Yang et al., "MedMNIST v2 - A large-scale lightweight benchmark for 2D and 3D
-       biomedical image classification", Scientific Data 10:41, 2023.
-
-    Examples
-    --------
-    >>> pneumoniamnist(224).licence
-    'CC BY 4.0'
+    See :func:`about` of each.
     """
-    if size not in _PNEUMONIA:
-        raise DownloadError(f"pneumoniamnist has no images of {size} pixels; use 28, 64, 128, 224.")
-    name = "pneumoniamnist" if size == 28 else f"pneumoniamnist_{size}"
-    return Source(
-        url=f"{_MEDMNIST}{name}.npz?download=1", md5=_PNEUMONIA[size], licence="CC BY 4.0",
-        citation="Yang et al., MedMNIST v2, Scientific Data 10:41 (2023), after Kermany et al., "
-        "Cell 172:1122 (2018)",
-    )  # fmt: skip
+    known, place = SETS[name], Path(root).expanduser()
+    files = [file for file in known["files"] if file.get("size", size) == size]
+    if not files:
+        sizes = ", ".join(str(file["size"]) for file in known["files"])
+        raise DownloadError(f"{name} has no images of {size} pixels; use {sizes}.")
+    folder = place / (f"{name}_{size}" if "size" in files[0] else name)
+    if folder.is_dir():
+        return folder
+    if name == "brain-cheng" and find_spec("h5py") is None:
+        what = "the files of brain-cheng are MATLAB 7.3, which is HDF5"
+        raise DownloadError(f"{what}; install h5py (`pip install h5py`) and try again.")
+    paths = [download(file, place) for file in files]
+    with _whole(folder, paths[0], f"the archive of {name}") as made:
+        unpack = partial(_unpack, known["parts"]) if "parts" in known else _unpack_npz
+        table, left_out = unpack(paths, made)
+        write_table(table, made / "studies.csv")
+        with atomic_write(made / "SOURCE.json", "w") as note:
+            json.dump({**known, "files": files, "left_out": left_out}, note, indent=2)
+    return folder
 
 
-def fetch(source: Source, folder: str | os.PathLike[str], name: str) -> Path:
+def download(file: dict[str, Any], folder: str | os.PathLike[str]) -> Path:
     """Download a file unless it is there already and right.
 
     Bytes go to ``NAME.part``, which a later call continues where it broke off. Only a file whose
-    checksum is right gets its name.
+    checksum is right gets its name. Where the publisher states no checksum, the SHA-256 of what
+    came first is kept in ``NAME.sha256`` and is the checksum from then on.
 
     Parameters
     ----------
-    source : Source
-        What to fetch.
+    file : dict
+        ``name``, ``url`` and, if stated, ``hash``, such as ``"md5:..."``; as in `SETS`.
     folder : path-like
         Where to keep it; made if missing.
-    name : str
-        The file's name there.
 
     Returns
     -------
@@ -138,22 +171,26 @@ def fetch(source: Source, folder: str | os.PathLike[str], name: str) -> Path:
         sends more than 20 GB or takes more than 6 hours, or the checksum is wrong (the part is
         deleted, for safety).
     """
-    target = Path(folder).expanduser() / name
-    part = target.with_name(f"{name}.part")
+    target: Path = Path(folder).expanduser() / file["name"]
+    part, record = (target.with_name(f"{target.name}.{end}") for end in ("part", "sha256"))
+    url, stated = file["url"], file.get("hash")
+    kept = record.is_file() and f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
     try:
-        pooch.retrieve(source.url, f"md5:{source.md5}", fname=name, path=target.parent,
+        pooch.retrieve(url, stated or kept or None, fname=target.name, path=target.parent,
                        downloader=partial(_download, part))  # fmt: skip
+        if not (stated or kept):
+            with atomic_write(record, "w") as note:
+                note.write(f"{sha256(target)}  {target.name}\n")
     except (OSError, HTTPException) as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
-        kept = f"{part.stat().st_size:,} bytes are kept" if part.exists() else "nothing came yet"
-        raise DownloadError(
-            f"{source.url}: the download broke off ({said}); {kept}; "
-            "run the same command again to resume it."
-        ) from error
+        here = f"{part.stat().st_size:,} bytes are kept" if part.exists() else "nothing came yet"
+        again = f"({said}); {here}; run the same command again to resume it."
+        raise DownloadError(f"{url}: the download broke off {again}") from error
     except ValueError as error:
+        what = "the published file" if stated else f"what came before, see {record}"
+        fix = "it was deleted for safety; try again, and if it stays so, the publisher changed it."
         raise DownloadError(
-            f"{source.url}: what came is not the published file (its MD5 is not {source.md5}); it "
-            "was deleted for safety; try again, and if it stays so, the publisher has changed it."
+            f"{url}: what came is not {what} (its checksum is not {stated or kept}); {fix}"
         ) from error
     return target
 
@@ -161,16 +198,22 @@ def fetch(source: Source, folder: str | os.PathLike[str], name: str) -> Path:
 def _download(part: Path, url: str, output_file: str, _: Any) -> None:
     """Continue the part that an earlier run left; then pooch checks the sum and names the file."""
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    headers = {"User-Agent": "medimg"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
+        if "/releases/tags/" in url:  # GitHub tells where the file of a release lies
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                url = json.load(answer)["assets"][0]["browser_download_url"]
+        request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
+            if answer.status not in (200, 206):  # figshare says 202 when it sends nothing
+                raise OSError(f"the server answered {answer.status} {answer.reason}")
             told = answer.headers.get("Content-Range", f"bytes {have}-")
             resumed = answer.status == 206 and told.startswith(f"bytes {have}-")
             _save(answer, part, have if resumed else 0)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: the part is whole already
             raise
-    except ValueError as error:  # of http.client, for an odd length of a chunk
+    except (ValueError, LookupError, TypeError) as error:  # of http.client or of what GitHub tells
         raise HTTPException("the server's answer breaks the rules of HTTP") from error
     os.replace(part, output_file)
 
@@ -186,16 +229,30 @@ def _save(answer: Any, part: Path, have: int) -> None:
         while chunk := answer.read1(_CHUNK):
             file.write(chunk)
             bar.update(len(chunk))
-            seconds = time.monotonic() - began
-            if file.tell() > _MAX_BYTES or seconds > _MAX_SECONDS:
-                size = file.tell()
+            if file.tell() > _MAX_BYTES or time.monotonic() - began > _MAX_SECONDS:
+                told = f"stopped after {file.tell():,} bytes and {time.monotonic() - began:.0f} s"
                 file.truncate(0)
-                raise OSError(
-                    f"stopped after {size:,} bytes and {seconds:.0f} s, which is more than any "
-                    "file of the course needs"
-                )
+                raise OSError(f"{told}, which is more than any file of the course needs")
         if total and file.tell() < total:
             raise OSError(f"the server sent {file.tell() - have:,} of {total - have:,} bytes")
+
+
+@contextmanager
+def _whole(folder: Path, file: Path, what: str) -> Iterator[Path]:
+    """Give a folder to fill; it gets its name once it is whole, and what is wrong is one error."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        made = Path(temporary) / folder.name
+        made.mkdir()
+        try:
+            yield made
+            os.replace(made, folder)
+        except _FAULTS as error:
+            if not folder.is_dir():  # else another process has just made it
+                said = visible(f"no {error}" if isinstance(error, KeyError) else error)
+                what = f"it cannot be unpacked as {what} ({said})"
+                fix = "if it is one, delete it and fetch it again."
+                raise DownloadError(f"{file}: {what}; {fix}") from error
 
 
 def unpack_npz(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
@@ -219,64 +276,135 @@ def unpack_npz(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
         If the file is not such an archive, or the disk is full.
     """
     target = Path(folder).expanduser()
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-        made = Path(temporary) / target.name
-        try:
-            with np.load(file, allow_pickle=False) as archive:
-                for split in ("train", "val", "test"):
-                    _unpack_split(archive[f"{split}_images"], archive[f"{split}_labels"],
-                                  made / split, Path(file).stem.partition("_")[0])  # fmt: skip
-            os.replace(made, target)
-        except (LookupError, ValueError, TypeError, EOFError, OSError, AttributeError,
-                zipfile.BadZipFile) as error:  # fmt: skip
-            if not target.is_dir():  # else another process has just made it
-                raise DownloadError(
-                    f"{file}: it cannot be unpacked as a MedMNIST archive ({error}); if it is one, "
-                    "delete it and fetch it again."
-                ) from error
+    if not target.is_dir():
+        with _whole(target, Path(file), "a MedMNIST archive") as made:
+            _unpack_npz([Path(file)], made)
     return target
 
 
-def _unpack_split(images: Any, labels: Any, folder: Path, name: str) -> None:
-    """Write the images of one split, each into the folder of its class."""
-    if labels.ndim != 2 or labels.shape[1] != 1:
-        raise ValueError(f"it has {labels.shape[-1]} findings per image; a class needs one label")
-    if images.dtype != np.uint8 or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
-        raise ValueError(f"its images are {images.dtype} {images.shape}, not 2-D pictures")
-    names = _MEDMNIST_NAMES.get(name) or [f"class_{k:02}" for k in range(int(labels.max()) + 1)]
-    for each in names:
-        (folder / each).mkdir(parents=True)
-    bar = tqdm(zip(images, labels[:, 0], strict=True), folder.name, len(labels), delay=2)
-    for number, (image, label) in enumerate(bar):
-        Image.fromarray(image).save(folder / names[int(label)] / f"{number:05}.png")
+def _unpack_npz(files: list[Path], made: Path) -> _Unpacked:
+    """Write the images of each split, each into the folder of its class."""
+    rows, known = [], SETS.get(files[0].stem.partition("_")[0], {})
+    with np.load(files[0], allow_pickle=False) as archive:
+        for split in ("train", "val", "test"):
+            images, labels = archive[f"{split}_images"], archive[f"{split}_labels"]
+            if labels.ndim != 2 or labels.shape[1] != 1:
+                what = f"it has {labels.shape[-1]} findings per image; a class needs one label"
+                raise ValueError(what)
+            if images.dtype != np.uint8 or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
+                raise ValueError(f"its images are {images.dtype} {images.shape}, not 2-D pictures")
+            names = known.get("classes") or [f"class_{k:02}" for k in range(int(labels.max()) + 1)]
+            for each in names:
+                (made / split / each).mkdir(parents=True)
+            bar = tqdm(zip(images, labels[:, 0], strict=True), split, len(labels), delay=2)
+            for number, (image, label) in enumerate(bar):
+                path = f"{split}/{names[int(label)]}/{number:05}.png"
+                Image.fromarray(image).save(made / path)
+                rows.append({"path": path, "label": names[int(label)], "split": split})
+    return pd.DataFrame(rows), []
 
 
-def fetch_pneumoniamnist(root: str | os.PathLike[str], *, size: int = 224) -> Path:
-    """Fetch PneumoniaMNIST and lay it out as a folder of classes.
+def _unpack(parts: list[dict[str, Any]], files: list[Path], made: Path) -> _Unpacked:
+    """Write the images of zip archives that can be read whole.
 
-    Parameters
-    ----------
-    root : path-like
-        Where real data lie.
-    size : {28, 64, 128, 224}
-        Side of the images in pixels.
-
-    Returns
-    -------
-    Path
-        ``ROOT/pneumoniamnist_SIZE``, with SOURCE.json (address, licence, citation) in it.
-
-    Raises
-    ------
-    DownloadError
-        See :func:`fetch` and :func:`unpack_npz`.
+    Of equal images the table has one: that of the published test, else the first. Where their
+    labels contradict each other, it has only what is in the test.
     """
-    source = pneumoniamnist(size)
-    file = fetch(source, root, f"pneumoniamnist_{size}.npz")
-    folder = unpack_npz(file, Path(root).expanduser() / f"pneumoniamnist_{size}")
-    with atomic_write(folder / "SOURCE.json", "w") as note:
-        json.dump(asdict(source), note, indent=2)
-    return folder
+    rows, left_out = list[dict[str, Any]](), list[str]()
+    for file in files:
+        with zipfile.ZipFile(file) as archive:
+            members = _members(archive, made)
+            listed = [(part, *each) for part in parts for each in _listed(archive, members, part)]
+            for part, member, columns in tqdm(listed, file.stem, delay=2):
+                row = {"path": f"{part['folder']}/{Path(member.filename).name}", **columns}
+                data, target = archive.read(member), made / row["path"]
+                if target.suffix == ".mat":
+                    row = _slice(data, target.stem, made)
+                elif not _whole_picture(data):
+                    left_out.append(row["path"])
+                    continue
+                else:
+                    target.parent.mkdir(exist_ok=True)
+                    target.write_bytes(data)
+                rows.append({**row, "same": (member.CRC, member.file_size)})
+    if not rows or not all(row["label"] for row in rows):
+        raise ValueError("it has no images with a label where they should be")
+    table = pd.DataFrame(rows)
+    test = table.get("split", pd.Series("", table.index)).eq("test")
+    again = table.loc[test.sort_values(ascending=False, kind="stable").index, "same"].duplicated()
+    disputed = table.groupby("same")["label"].transform("nunique").gt(1)
+    drop = ~test & (again | disputed)
+    return table[~drop].drop(columns="same"), [*left_out, *table.loc[drop, "path"]]
+
+
+def _members(archive: zipfile.ZipFile, made: Path) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name, in small letters, once all of them are safe to unpack."""
+    found = archive.infolist()
+    sizes, room = [each.file_size for each in found] or [0], shutil.disk_usage(made).free
+    if len(found) > _MAX_MEMBERS or max(sizes) > _MAX_MEMBER or sum(sizes) > _MAX_UNPACKED:
+        what = f"{len(found):,} members, {sum(sizes):,} bytes, {max(sizes):,} in one of them"
+        raise ValueError(f"{what}: more than any set of the course has")
+    if sum(sizes) > room:
+        raise OSError(f"it needs {sum(sizes):,} bytes on the disk and {room:,} are free")
+    for each in found:
+        name, kind = PurePosixPath(each.filename.replace("\\", "/")), each.external_attr >> 16
+        out = name.is_absolute() or ".." in name.parts or each.filename[1:2] == ":"
+        if out or stat.S_IFMT(kind) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            what = "leads out of the folder" if out else "is a link or a device, not a file"
+            raise ValueError(f"its member '{each.filename}' {what}")
+    return {each.filename.lower(): each for each in found if "__MACOSX" not in each.filename}
+
+
+def _listed(
+    archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], part: dict[str, Any]
+) -> Iterator[tuple[zipfile.ZipInfo, dict[str, str]]]:
+    """Yield each image of a part with its columns: as the table says, else as they lie."""
+    if "table" not in part:
+        for name, member in members.items():
+            if fnmatchcase(f"/{name}", part["image"].lower()):
+                yield member, part["columns"]
+        return
+    ending = f"/{part['table']}".lower()
+    table = next((each for name, each in members.items() if f"/{name}".endswith(ending)), None)
+    if table is None:
+        raise LookupError(f"it has no {part['table']}")
+    cells = pd.read_csv(io.BytesIO(archive.read(table)), dtype=str, keep_default_na=False,
+                        encoding="utf-8-sig").rename(columns=str.strip)  # fmt: skip
+    for values in cells.replace(part.get("values", {})).to_numpy():
+        row = dict(zip(map(str, cells), map(str.strip, values), strict=True))
+        if not any(row.values()):
+            continue
+        image = table.filename[: -len(part["table"])] + part["image"].format(**row)
+        if image.lower() not in members:
+            raise LookupError(f"it has no {image}, which {part['table']} lists")
+        told = {name: text.format(**row) for name, text in part["columns"].items()}
+        yield members[image.lower()], told | {name: row[name] for name in part.get("keep", [])}
+
+
+def _whole_picture(data: bytes) -> bool:
+    """Return whether a picture can be read to its end (a JPEG at an eighth of its size)."""
+    with suppress(*_FAULTS, SyntaxError), Image.open(io.BytesIO(data)) as picture:
+        picture.draft(None, (1, 1))
+        picture.load()
+        return True
+    return False
+
+
+def _slice(data: bytes, name: str, made: Path) -> dict[str, str]:
+    """Write image and mask of one of Cheng's slices as PNG, and return its row."""
+    with import_module("h5py").File(io.BytesIO(data), "r") as hdf5:
+        found = hdf5["cjdata"]
+        if found["image"].size > _MAX_MEMBER or found["image"].shape != found["tumorMask"].shape:
+            raise ValueError(f"{name} has an image of {found['image'].shape}")
+        # HDF5 has MATLAB's rows as columns.
+        image, mask = (np.asarray(found[key], np.float64).T for key in ("image", "tumorMask"))
+        label, patient = int(found["label"][0, 0]), "".join(map(chr, np.ravel(found["PID"])))
+    row = {"path": f"slices/{name}.png", "label": _TUMOURS[label], "patient_id": patient,
+           "mask_path": f"masks/{name}.png"}  # fmt: skip
+    low, high = np.percentile(image, (1, 99))
+    shown = {"path": (image - low) / max(high - low, 1), "mask_path": mask > 0}
+    for column, pixels in shown.items():
+        grey = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
+        (made / row[column]).parent.mkdir(exist_ok=True)
+        Image.fromarray(grey).save(made / row[column])
+    return row

@@ -19,15 +19,18 @@ from medimg.tables import visible, write_table
 def fetch(args: argparse.Namespace) -> None:
     """Download a public data set, or say where to get one that needs an account."""
     root = datasets.data_root(args.root)
-    if args.name != "pneumoniamnist":
+    if args.name not in sources.SETS:
         url = SETS.loc[args.name, "url"]
         print(f"Get {args.name} from {url} and unpack it into {root}; then `--data {args.name}`.")
         datasets.load(args.name, root=root)
         print("It is there already, and laid out as expected.")
         return
-    source = sources.pneumoniamnist(args.size)
-    folder = sources.fetch_pneumoniamnist(root, size=args.size)
-    print(f"{folder}\nLicence: {source.licence}. Please cite: {source.citation}.")
+    print(sources.about(args.name), flush=True)  # before the download begins
+    folder = sources.fetch(args.name, root, size=args.size)
+    left_out = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8")).get("left_out", [])
+    told = f"; left out: {len(left_out)} files, see SOURCE.json there" if left_out else ""
+    here = f" MEDIMG_DATA={root}" if args.root else ""
+    print(f"{folder}{told}\nUse it with MEDIMG_DATASET={args.name}{here}, or --data {args.name}.")
 
 
 def scan(args: argparse.Namespace) -> None:

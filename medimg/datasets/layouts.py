@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ PathLike = str | os.PathLike[str]
 SETS = pd.read_csv(Path(__file__).with_name("sets.csv"), index_col="name", keep_default_na=False)
 _SEED = 2018  # every reader of a set without published splits gets the same ones
 _PATIENT_FOLDER = r"(?i:(?:patient|pat|subject|sub|case|person|pt|brats|tcga)[^/]*\d|\d{3,})"
+_log = logging.getLogger(__name__)
 _EXPECTED = "expected ROOT/{split}/{class}/* or ROOT/{class}/*"
 
 
@@ -45,6 +47,35 @@ def data_root(root: PathLike | None = None) -> Path:
     return Path(root or os.environ.get("MEDIMG_DATA") or default_folder()).expanduser()
 
 
+def choose(sample: str, *fitting: str) -> str:
+    """Return which data set a notebook works on: the one that the environment names, if it fits.
+
+    Parameters
+    ----------
+    sample : str
+        The set to fall back on.
+    *fitting : str
+        Names of other sets that the notebook can work on.
+
+    Returns
+    -------
+    str
+        What ``MEDIMG_DATASET`` names, or `sample`. A set that does not fit is named in the log.
+
+    Examples
+    --------
+    >>> choose("sample_retina", "idrid")
+    'sample_retina'
+    """
+    wanted = os.environ.get("MEDIMG_DATASET") or sample
+    if wanted in (sample, *fitting):
+        return wanted
+    if not wanted.startswith("sample"):
+        told = "MEDIMG_DATASET=%s does not fit this notebook, which can work on %s; it uses %s."
+        _log.warning(told, wanted, " or ".join(fitting), sample)
+    return sample
+
+
 def load(
     name: PathLike | None = None, *, root: PathLike | None = None,
     patient_pattern: str | None = None, columns: Mapping[str, str] | None = None,
@@ -59,8 +90,10 @@ def load(
         ``"sample"`` (100 simulated chest radiographs), ``"sample_ct"``, ``"sample_mr"``,
         ``"sample_retina"`` (180 photographs of eyes), ``"sample_covid"`` (243 radiographs before
         any hospital's display), ``"pneumoniamnist"`` (after ``python -m medimg fetch
-        pneumoniamnist``), ``"kermany"`` or ``"brain-mri"`` (folders that you bring), or the path
-        of a folder, a CSV study table or a MedMNIST ``.npz``. Defaults to the environment
+        pneumoniamnist``, and so ``"retinamnist"``, ``"idrid"``, ``"brain-cheng"``,
+        ``"fracatlas"``, ``"covid-hannover"``, ``"covidgr"``), ``"kermany"`` or ``"brain-mri"``
+        (folders that you bring), or the path of a folder, a CSV study table or a MedMNIST
+        ``.npz``. Defaults to the environment
         variable ``MEDIMG_DATASET``, else ``"sample"``.
     root : path-like, optional
         Where real data lie; see :func:`data_root`.

@@ -52,16 +52,17 @@ from medimg import datasets, exercises, explain, images, metrics, models, plots,
 #
 # Offline we use `sample_retina`: 180 photographs of both eyes of 90 invented people, drawn by formulas.
 # It shows how to work with colour, grades and pairs of eyes. It cannot show how well a network reads
-# real eyes. The notebook always uses this sample, because it needs the quality of each photograph and
-# masks of the lesions. For real photographs in folders named by grade, use the command line:
-# `python -m medimg fit --data FOLDER --ordinal --channels 3 --keep-aspect`.
+# real eyes. For real ones, run `python -m medimg fetch idrid` (or `retinamnist`) and start Jupyter with
+# `MEDIMG_DATASET=idrid`; they come without patients, quality and masks. For your own, in folders named
+# by grade: `python -m medimg fit --data FOLDER --ordinal --channels 3 --keep-aspect`.
 
 # %% tags=["nbval-check-output"]
-studies = datasets.load("sample_retina")
+studies = datasets.load(datasets.choose("sample_retina", "idrid", "retinamnist"))
+studies = studies.assign(quality=studies.get("quality", "not stated"))
 print(datasets.summary(studies))
 
 # %% tags=["nbval-check-output"]
-good = studies[studies["split"].eq("train") & studies["quality"].eq("good")]
+good = studies[studies["split"].eq("train") & studies["quality"].isin(["good", "not stated"])]
 chosen = good.groupby("label").nth(2).sort_values("label")
 pictures = [images.read_image(path, colour=True) for path in chosen["path"]]
 fig = plots.plot_grid(pictures, columns=3, titles=[f"grade {grade}" for grade in chosen["label"]])
@@ -181,7 +182,7 @@ exercises.check("08-decide", decide)
 # %% [markdown]
 # ## 6. From this set to a screening programme
 #
-# In our set more than a third of the eyes are referable; in IDRiD, a public set of real photographs, it is
+# In our sample more than a third of the eyes are referable; in IDRiD, a public set of real photographs, it is
 # 63 %. Among people who come for screening it is more like one in ten. Sensitivity and specificity may carry over. PPV does not.
 
 # %%
@@ -211,8 +212,9 @@ exercises.check("08-ppv", ppv_screening)
 # We know where each lesion is, so a map can be tested: is its hottest point inside a lesion?
 
 # %% tags=["hide-input"]
-masks = datasets.decode_masks(studies, size=192)[data.splits == "test"]
-sick = np.flatnonzero((test.labels >= 3) & masks.any(axis=(1, 2)))[:3]
+masks = (datasets.decode_masks(studies, size=192) if "mask_path" in studies
+         else np.zeros((len(data), 192, 192), bool))[data.splits == "test"]
+sick = np.flatnonzero((test.labels >= 3) & (masks.any(axis=(1, 2)) | ~masks.any()))[:3]
 heat = explain.explain(model, test.images[sick], method="gradcam", target="4")
 fig = plots.plot_map_grid(test.images[sick], {"Grad-CAM": heat}, masks=masks[sick])
 plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coarse warm areas, "
