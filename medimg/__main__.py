@@ -1,4 +1,4 @@
-"""The command line: ``python -m medimg fetch|fit|evaluate|predict|explain|scan|deidentify``."""
+"""The command line: ``python -m medimg COMMAND``; the commands are listed in `_COMMANDS`."""
 
 from __future__ import annotations
 
@@ -183,6 +183,35 @@ _COMMANDS = {
         _option("--blank", "rows and columns to blank: 0:40,0:640 or 0:40,0:640@Modality=US",
                 action="append", default=[], metavar="BOX"),
     )),
+    "launch": ("launch", "Train on Amazon SageMaker: the bill first, then the job; bring its "
+               "result back.", (
+        _option("--data", "a folder, which is sent, or s3://BUCKET/PREFIX"),
+        _option("--images", "how many there are (default: counted)", type=_whole(1, 10**9)),
+        _option("--megapixels", "of an image as it is stored", default=1.0,
+                type=_number(float, 0.001, 1000, "a number of megapixels")),
+        _option("--instance", "the machine", default="ml.g5.xlarge"),
+        _option("--count", "of machines", type=_whole(1, 100), default=1),
+        _option("--max-usd", "refuse a higher bill, and end the job when it is spent", default=10.0,
+                type=_number(float, 0.5, 10**6, "dollars, from 0.5")),
+        _option("--usd-per-hour", "price of the machine in your region",
+                type=_number(float, 0.001, 10**4, "dollars")),
+        _option("--region", "of bucket and job (else $AWS_REGION)"),
+        _option("--bucket", "NAME or s3://NAME/PREFIX, for all that the job reads and writes"),
+        _option("--role", "ARN of the role that the job takes"),
+        _option("--kms-key", "encrypt with this key (else with Amazon's)"),
+        _option("--name", "of the job (default: by date and time)"),
+        _option("--tag", "KEY=VALUE, for your accounts", action="append", default=[]),
+        _option("--image", "a container of your own that has all packages"),
+        _option("--wheels", "a folder of packages to install without a network"),
+        _flag("--on-demand", "no spot machine: dearer, never interrupted"),
+        _flag("--dry-run", "print bill and request, and send nothing"),
+        _flag("--wait", "print the job's log until it ends; Ctrl-C stops the job"),
+        _option("--fetch-result", "bring network, card and report of this job back",
+                metavar="JOB"),
+        _option("--remove", "delete all that this job left in its bucket", metavar="JOB"),
+        _out("runs/latest"),
+        ("fit", {"nargs": "*", "metavar": "-- OPTION", "help": "options of `medimg fit`"}),
+    )),
 }  # fmt: skip
 """Each command: its module, what it does, and its options and arguments."""
 
@@ -231,6 +260,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         given = parser().parse_args(argv)
+        if given.command == "launch":
+            given.fit_settings = parser().parse_args(["fit", *given.fit])
         module = importlib.import_module(f"medimg.commands.{given.module}")  # torch takes seconds
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)
