@@ -159,6 +159,8 @@ _COMMANDS = {
                 "network.", (
         _MODEL, _IMAGES, _table("write the table here as CSV, too"),
         _flag("--json", "print the table as JSON"),
+        _option("--dicom-sr", "write a DICOM structured report of each image here, too",
+                metavar="FOLDER"),
     )),
     "explain": ("networks", "Draw where a kept network looked in images of your own, for the class "
                 "that it calls.", (
@@ -167,6 +169,8 @@ _COMMANDS = {
         _option("--target", "the class to explain (default: the one that the network calls)",
                 metavar="CLASS"),
         _out("runs/latest/explanations"),
+        _option("--dicom", "write each picture here as a DICOM secondary capture, too",
+                metavar="FOLDER"),
     )),
     "scan": ("data", "List every file of a folder: what it is, whether it can be read, and if not, "
              "why.", (

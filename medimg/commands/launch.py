@@ -38,6 +38,7 @@ _CLOUD = files("medimg.commands").joinpath("cloud")
 _CONTAINER = "pytorch-training:2.9.0-{}-ubuntu22.04-sagemaker"  # of November 2026; or --image
 _DISK_USD, _S3_USD = 0.14 / 730, 0.023  # a GB of a job's disk per hour, of S3 per month
 _START, _STOP = 360, 120  # seconds: machine, container, packages; what a stopped job may still run
+_COPIED = 0.2  # GB per second from S3 to a machine's disk: assumed, not measured
 _RESULTS = ("model.safetensors", "model.json", "history.csv", "studies.csv",
             "evaluation/report.html", "evaluation/report.json",
             "evaluation/predictions.csv")  # fmt: skip
@@ -53,7 +54,7 @@ class Bill:
     job : str
         Number and type of the machines.
     hours : dict of float
-        Wall-clock hours by part: start, decode, train (with validation and test).
+        Wall-clock hours by part: start, copy, decode, train (with validation and test).
     usd_per_hour : float
         Of all machines together, with their disks.
     memory_gb, disk_gb, stored_gb : float
@@ -93,9 +94,9 @@ def bill(
 ) -> Bill:  # fmt: skip
     """Reckon time and price of fitting and evaluating EfficientNet-Lite0.
 
-    Each image is decoded once. Seven of ten train: one pass forward for the first head, then a
-    training pass per epoch. The others are passed forward after each epoch, and at the end in as
-    many views as the recipe averages.
+    Each image is copied to each machine and decoded there, once. Seven of ten train: one pass
+    forward for the first head, then a training pass per epoch. The others are passed forward after
+    each epoch, and at the end in as many views as the recipe averages.
 
     Parameters
     ----------
@@ -144,11 +145,12 @@ def bill(
     decoders = row["vcpus"] * speeds["vcpu"]["decode_megapixels"]  # every machine decodes all
     networks = count * (gpus or row["vcpus"]) * (224 / size) ** 2
     forward, backward = passes(images, epochs)
+    stored = images * megapixels * 0.4e6 / 1e9  # as a PNG, 0.4 bytes per pixel
     seconds = {
-        "start": _START, "decode": images * megapixels / decoders,
+        "start": _START, "copy": stored / _COPIED,
+        "decode": images * megapixels / decoders,
         "train": (forward / here["predict_images"] + backward / here["train_images"]) / networks,
     }  # fmt: skip
-    stored = images * megapixels * 0.4e6 / 1e9  # as a PNG, 0.4 bytes per pixel
     disk = math.ceil(20 + stored + images * 3 * size**2 / 1e9)
     memory = 2 + 3 * max(1, gpus) * (size / 224) ** 2  # benchmarks/results/engine_scaling.md
     short = {"memory": memory - row["memory_gb"], "disk": disk - (row["local_gb"] or 16_000)}
