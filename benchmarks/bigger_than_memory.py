@@ -82,7 +82,7 @@ def child(folder: Path, count: int, gigabytes: float, cache: bool) -> None:
         own = [mb for at, mb, _ in curve if at == name]
         mapped = max(mb for at, _, mb in curve if at == name)
         parts = [max(part) for part in np.array_split(own, 8) if len(part)]
-        print(f"  {name}: {count / took:.0f} images/s; largest own memory in each eighth of the time "
+        print(f"  {name}: {count / took:.0f} images/s; own memory at most, by eighths of the time: "
               f"{', '.join(f'{mb:.0f}' for mb in parts)} MB; mapped {mapped:.0f} MB")  # fmt: skip
 
 

@@ -128,7 +128,7 @@ print(f"one process {runs[1][0]:.0f} s, two processes {runs[2][0]:.0f} s")
 # %% tags=["nbval-check-output"]
 mapped = datasets.decode(studies, size=128, cache=folder / "cache", allow_duplicates=True)
 in_memory = datasets.decode(studies, size=128, allow_duplicates=True)
-print("a file behind the array:", isinstance(mapped.images.base, np.memmap))
+print("a file behind the array:", isinstance(mapped.images, np.memmap))
 print("the same images:", np.array_equal(mapped.images, in_memory.images))
 
 # %% [markdown]
@@ -157,7 +157,7 @@ prices
 # %% tags=["nbval-check-output"]
 axes = prices["hours"].unstack().loc[list(SETS)].plot.barh(color=["#0072b2", "#e69f00"], logx=True)
 axes.set(xlabel="hours for one fit (logarithmic)", ylabel="")
-plots.show(axes, alt="Hours of one fit: the GPUs are faster on every set, most on the largest.")
+plots.show(axes.figure, alt="Hours of one fit: the GPUs are faster on every set, most on the largest.")
 
 # %% tags=["nbval-check-output"]
 cheaper = prices["dollars"].unstack().idxmin(axis=1)
@@ -165,9 +165,9 @@ print(cheaper.to_string())
 
 # %% [markdown]
 # A fit of the children's radiographs costs less than a coffee on either machine: **a laptop overnight is
-# enough**. For the largest sets decoding costs as much as training, and a processor reads files no
-# slower for having no GPU. So decode once, keep the small images, and rent the GPU for the passes. The bill
-# is for one fit. Ten trials cost ten bills.
+# enough**. GPUs are always faster, but they are cheaper only where passes dominate. For the largest set,
+# copying and decoding the files take longer than training, and a GPU helps with neither. So decode once,
+# keep the small images, and rent the GPU for the passes. The bill is for one fit. Ten trials cost ten bills.
 #
 # ## 6. Exercise: your own bill
 #
