@@ -1,4 +1,4 @@
-"""The command line: ``python -m medimg fetch|fit|evaluate|predict|explain|scan|deidentify``."""
+"""The command line: ``python -m medimg COMMAND``; the commands are listed in `_COMMANDS`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 from medimg import __version__
 from medimg.errors import MedimgError
-from medimg.sources import SETS
 from medimg.tables import visible
 
 log = logging.getLogger(__name__)
@@ -75,7 +74,8 @@ def _add(parser: argparse.ArgumentParser, name: str, **how: Any) -> None:
         how["help"] += " (default: %(default)s)"
     if "range" in how:
         low, high = how.pop("range")
-        how["type"] = _number(int, low, high, f"a whole number from {low} to {high:,}")
+        what = "a whole number" if isinstance(low, int) else "a number"
+        how["type"] = _number(type(low), low, high, f"{what} from {low} to {high:,}")
     elif how.get("action") != "store_true":
         how["type"] = _TAKES[how.get("type", "text")]
     parser.add_argument(name, **how)
@@ -127,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         given = parser().parse_args(argv)
+        if given.command == "launch":
+            given.fit_settings = parser().parse_args(["fit", *given.fit])
         module = importlib.import_module(f"medimg.commands.{given.module}")  # torch takes seconds
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: log.warning("%s", message)

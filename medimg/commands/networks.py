@@ -248,6 +248,12 @@ def predict(args: argparse.Namespace) -> None:
     table = pd.DataFrame(scores.round(4), columns=[f"score_{name}" for name in names])
     table.insert(0, "path", paths)
     table["called"] = [info.classes[k] for k in called]
+    if args.dicom_sr:
+        from medimg.commands.results import write_report
+
+        for n, (path, row) in enumerate(zip(paths, scores, strict=True)):
+            out = Path(args.dicom_sr) / f"{n:03}_{Path(path).stem}_report.dcm"
+            write_report(path, out, info=info, scores=row, called=info.classes[called[n]])
     if args.out:
         write_table(table, args.out)
     if args.json:
@@ -285,6 +291,11 @@ def explain(args: argparse.Namespace) -> None:
         plots.plot_map(pixels[n], maps[n], title=title, target=names[n], ax=figure.subplots())
         with atomic_write(file) as handle:
             figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
+        if args.dicom:
+            from medimg.commands.results import write_capture
+
+            out = Path(args.dicom) / file.with_suffix(".dcm").name
+            write_capture(paths[n], out, png=file.read_bytes(), title=" ".join(title.split()))
         print(visible(str(file)))
 
 

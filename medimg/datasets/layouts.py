@@ -165,7 +165,7 @@ def _find(name: str, root: Path) -> Path:
     """Return the table or folder of a set with a name; copies that macOS makes are none."""
     row = SETS.loc[name]
     classes = row["classes"].split()
-    root = root if classes else Path(__file__).resolve().parents[2] / "data"
+    root = Path(__file__).resolve().parents[2] / "data" if name.startswith("sample") else root
     for found in (path for place in row["places"].split() for path in sorted(root.glob(place))):
         if all((found / c).is_dir() for c in classes) and "__MACOSX" not in found.parts:
             return found.parent if classes else found

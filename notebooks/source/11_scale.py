@@ -1,0 +1,283 @@
+# %% [markdown]
+# # 11. Scale: when a laptop is enough, and what a cloud costs
+#
+# {{badges}}
+#
+# **You will be able to**
+#
+# - say how training time grows, and predict it for a set that you do not have yet;
+# - decide whether a second process, or a rented GPU, is worth it;
+# - read the bill and the request of a training job before it starts;
+# - name what protects patient images in a cloud, and what a score does to its reader.
+#
+# **You need first:** notebooks [1](/notebooks/01_load.ipynb) and [3](/notebooks/03_finetune.ipynb).
+#
+# {{contract}}
+#
+# {{solutions}}
+
+# %% [markdown]
+# ## 1. Do you need more than a laptop?
+#
+# Everything in this course runs on two processor cores, because a pretrained network is reused and the
+# sets are small. Hospitals have more images. Before you rent a machine, answer three questions: how long
+# would mine take? What would the other machine cost? May the images leave the building?
+
+# %%
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medimg import datasets, exercises, models, plots, training
+from medimg.commands.launch import bill, passes
+
+# %% [markdown]
+# ## 2. How time grows
+#
+# Training has two parts. **Decoding** reads each file once and makes it small. **Passes** then send each
+# image through the network, again in every epoch. We time both on parts of the sample, twice as many
+# images each time.
+
+# %%
+studies = datasets.load("sample").query("split == 'train'")
+net = models.build_model("efficientnet_lite0")
+rows = []
+for count in (8, 16, 32, 64):
+    begin = time.perf_counter()
+    part = datasets.decode(studies.head(count), size=128, allow_duplicates=True)
+    middle = time.perf_counter()
+    training.run_model(net, part.images)
+    rows.append((count, middle - begin, time.perf_counter() - middle))
+times = pd.DataFrame(rows, columns=["images", "decode", "one pass"]).set_index("images")
+times.round(2)
+
+# %% tags=["nbval-check-output"]
+grows = times.loc[64] > times.loc[8]
+print("more images take longer:", grows.to_dict())
+
+# %% [markdown]
+# Your seconds are those of your machine, but the rule is general: **time is images divided by images per
+# second**. Memory hardly grows, as you will see. So a small run predicts a large one:
+# `benchmarks/throughput.py` measures 300 images and holds the rule against runs of up to 3,000.
+#
+# Pixels count as images do: twice the side is four times the pixels, and four times the time. And one
+# image passes many times. This is the recipe of notebook 3, for a set of 10,000:
+
+# %% tags=["nbval-check-output"]
+forward, backward = passes(10_000)
+print(f"forward only: {forward:,.0f} images; forward and backward: {backward:,.0f} images")
+
+# %% [markdown]
+# The backward pass, which computes gradients, makes an image about six times as expensive on a processor.
+# That is why a frozen network takes minutes where fine-tuning takes hours.
+#
+# **Predict first:** you halve the side of the images and double their number. What happens to the time?
+
+# %% tags=["nbval-check-output"]
+small, large = (bill(count, instance="ml.m5.xlarge", size=size)
+                for count, size in ((20_000, 112), (10_000, 224)))
+ratio = small.hours["train"] / large.hours["train"]
+print(f"training time, small against large images: {ratio:.2f}")
+
+# %% [markdown]
+# ## 3. What a second process brings
+#
+# `torchrun` starts the same program several times. Each process takes its part of every batch, and after
+# each step all average their gradients, so that all networks stay equal. Nothing in the program changes,
+# and the learner of notebook 3 would not notice. We fit a small set with one process and with two.
+
+# %%
+def fitted(processes, out):
+    """Fit the sample with several processes; return seconds and validation loss."""
+    job = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    fit = ["medimg", "fit", "--data", "sample", "--size", "48", "--strategy", "all"]
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", *job, "-m", *fit, "--epochs", "1", "--out", out],
+                          env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
+    return time.perf_counter() - begin, pd.read_csv(f"{out}/history.csv")["val_loss"].iloc[-1]
+
+
+folder = Path(tempfile.mkdtemp())
+runs = {n: fitted(n, str(folder / str(n))) for n in (1, 2)}
+
+# %% tags=["nbval-check-output"]
+loss = [runs[n][1] for n in (1, 2)]
+print("same validation loss to 0.05:", abs(loss[0] - loss[1]) < 0.05)
+
+# %%
+print(f"one process {runs[1][0]:.0f} s, two processes {runs[2][0]:.0f} s")
+
+# %% [markdown]
+# Both networks are as good. Time is another matter. Starting Python and reading the images is not divided,
+# and here it is most of the work, so two processes may even be slower. On a large set with one core or one
+# GPU for each process, the passes are divided nearly evenly. **More machines pay when the passes dominate.**
+#
+# ## 4. Images that do not fit into memory
+#
+# A decoded image of 224 × 224 pixels takes 50 kB as bytes. A laptop with 8 GB holds about 100,000. Beyond
+# that, `decode` with a `cache` writes them into one file and *maps* it: the array looks as usual, and the
+# operating system reads only the pages that a batch touches.
+
+# %% tags=["nbval-check-output"]
+mapped = datasets.decode(studies, size=128, cache=folder / "cache", allow_duplicates=True)
+in_memory = datasets.decode(studies, size=128, allow_duplicates=True)
+print("a file behind the array:", isinstance(mapped.images, np.memmap))
+print("the same images:", np.array_equal(mapped.images, in_memory.images))
+
+# %% [markdown]
+# `benchmarks/bigger_than_memory.py` trains under a memory limit that the images exceed. With the cache the
+# process's own memory stays flat; without it the run stops.
+#
+# ## 5. The bill for four published sets
+#
+# `bill` does the arithmetic of section 2 with a table of speeds and a table of prices. Each row of these
+# has its day and source, and prices change, so look at the day. The speeds of GPUs are published figures
+# for a similar card, scaled down; measure your own before you trust an hour.
+
+# %% tags=["nbval-check-output"]
+SETS = {"Kermany (children)": (5_856, 1.3), "NIH ChestX-ray14": (112_120, 1.05),
+        "CheXpert, small": (224_316, 0.12), "MIMIC-CXR-JPG": (377_110, 7.5)}
+MACHINES = {"8 processors": "ml.m5.2xlarge", "4 GPUs": "ml.g5.12xlarge"}
+table = {}
+for name, (count, megapixels) in SETS.items():
+    for machine, instance in MACHINES.items():
+        found = bill(count, instance=instance, megapixels=megapixels)
+        table[name, machine] = {"hours": sum(found.hours.values()), "dollars": found.usd,
+                                "disk, GB": found.disk_gb, "memory, GB": found.memory_gb}
+prices = pd.DataFrame(table).T.round(1)
+prices
+
+# %% tags=["nbval-check-output"]
+axes = prices["hours"].unstack().loc[list(SETS)].plot.barh(color=["#0072b2", "#e69f00"], logx=True)
+axes.set(xlabel="hours for one fit (logarithmic)", ylabel="")
+plots.show(axes.figure, alt="Hours of one fit: the GPUs are faster on every set, most on the largest.")
+
+# %% tags=["nbval-check-output"]
+cheaper = prices["dollars"].unstack().idxmin(axis=1)
+print(cheaper.to_string())
+
+# %% [markdown]
+# A fit of the children's radiographs costs less than a coffee on either machine: **a laptop overnight is
+# enough**. GPUs are always faster, but they are cheaper only where passes dominate. For the largest set,
+# copying and decoding the files take longer than training, and a GPU helps with neither. So decode once,
+# keep the small images, and rent the GPU for the passes. The bill is for one fit. Ten trials cost ten bills.
+#
+# ## 6. Exercise: your own bill
+#
+# A hospital has 40,000 radiographs of 4 megapixels. How many dollars does one fit cost on one
+# `ml.g5.2xlarge`, with images of 320 pixels for the network?
+
+# %% tags=["exercise"]
+# solution: begin
+# blank: dollars = ...
+dollars = bill(40_000, instance="ml.g5.2xlarge", size=320, megapixels=4).usd
+# solution: end
+exercises.check("11-bill", dollars, bill=bill)
+# exercises.hint("11-bill")  # remove the first # to see a hint
+
+# %% [markdown]
+# ## 7. A job, before it starts
+#
+# `python -m medimg launch` sends code and images to Amazon and starts a training job. It prints the bill
+# first and refuses one above `--max-usd`. With `--dry-run` it stops there: no account, nothing sent. We
+# ask for five epochs, and for a machine that may be taken away (a *spot* machine, which costs less).
+
+# %% tags=["nbval-check-output"]
+images = str(Path(studies["path"].iloc[0]).parent)
+options = ["--name", "trial", "--max-usd", "5", "--images", "5856", "--dry-run", "--", "--epochs", "5"]
+told = subprocess.run([sys.executable, "-m", "medimg", "launch", "--data", images, *options],
+                      capture_output=True, encoding="utf-8", check=True).stdout
+request = json.loads(told[told.index("\n{"):told.rindex("}") + 1])
+print(told.splitlines()[0])
+
+# %% tags=["nbval-check-output"]
+limit = request["StoppingCondition"]["MaxRuntimeInSeconds"] / 3600
+print(f"ended after {limit:.1f} h at the latest, whatever happens")
+for name in ("EnableManagedSpotTraining", "EnableInterContainerTrafficEncryption",
+             "EnableNetworkIsolation"):
+    print(name, request[name])
+print(request["CheckpointConfig"]["S3Uri"])
+
+# %% [markdown]
+# The limit in hours follows from the limit in dollars, so a job that hangs cannot cost more. After each
+# epoch a checkpoint goes to the folder in the last line. If the spot machine is taken away, the job starts
+# again from there, as `fit --resume` does on your laptop.
+#
+# ## 8. Patient images in a cloud
+#
+# | question | what answers it |
+# |---|---|
+# | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)) |
+# | Must they be recognisable? | usually not: `medimg deidentify` first ([notebook 6](/notebooks/06_ethics.ipynb)); `launch` sends files as they are |
+# | Where do they lie? | in the region of the bucket; choose the one that your agreement names |
+# | Who can read them? | whoever your administrator allows; `launch` refuses a bucket that may be made public |
+# | What if a disk is stolen? | everything is encrypted; with `--kms-key` under a key of your own |
+# | Can the code send them on? | not with `EnableNetworkIsolation`: give `--wheels` or `--image`, so that nothing must be installed |
+# | When are they gone? | when you delete them: `launch --remove JOB` empties the job's folder |
+#
+# The request above has no network isolation: `EnableNetworkIsolation False`. The dry run told us
+# before any image had left.
+#
+# ### Exercise: before the first image leaves
+#
+# Besides encryption, which of these are needed before images of patients go to a cloud?
+#
+# - a: the institution's agreement with the provider
+# - b: a GPU
+# - c: de-identification, or a written reason why not
+# - d: a region that the agreement allows
+
+# %% tags=["exercise"]
+# solution: begin
+# blank: needed = ...
+needed = ["a", "c", "d"]
+# solution: end
+exercises.check("11-cloud", needed)
+# exercises.hint("11-cloud")  # remove the first # to see a hint
+
+# %% [markdown]
+# ## 9. What goes back to the radiologist
+#
+# A score in a notebook helps nobody. A reading room shows DICOM, so a result goes back as DICOM, and
+# says what it is not. A **structured report** holds the score, the threshold and how it was chosen, the
+# intended use, and the program with its version. A **secondary capture** holds the picture of a heat map.
+# Both name the image that they belong to.
+#
+# The reader changes, too. In a study 27 radiologists read 50 mammograms beside suggestions that were said
+# to come from an AI. Where these were wrong, the radiologists' accuracy fell sharply, at every level of
+# experience ([RSNA, 2023](https://press.rsna.org/timssnet/media/pressreleases/14_pr_target.cfm?ID=2432)).
+# This is **automation bias**. It is a reason to let people read first and see the score second, to show
+# how often the system is wrong, and to test the pair of reader and system instead of the system alone.
+#
+# ## 10. Clean up
+#
+# In a cloud the last step is part of the work. Fetch the result, delete the job's files, and look at the
+# bill of the month. Here we delete our own temporary folder.
+
+# %% tags=["nbval-check-output"]
+import shutil
+
+del mapped
+shutil.rmtree(folder)
+print("left behind:", folder.exists())
+
+# %% [markdown]
+# ## Key points
+#
+# - Time is images times passes, divided by images per second. Measure a few hundred, then multiply.
+# - For some thousand images and a pretrained network, a laptop is enough.
+# - A second process divides the passes and nothing else.
+# - Read the bill and the request before a job starts, and let a limit in dollars end it.
+# - Encryption is the smaller part of protection: permission, de-identification, region and deletion come
+#   first.
+# - A score changes its reader. Test both together.
+#
+# **Next:** [the glossary](/notebooks/glossary.md), or your own project with the
+# [instructor's rubric](/notebooks/instructor/rubric.md).

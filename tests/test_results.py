@@ -1,0 +1,103 @@
+"""Results as DICOM: what they say, what they refer to, and who can read them."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from medimg import __version__
+from medimg.commands.results import WARNING, write_capture, write_report
+from medimg.errors import ImageReadError
+from medimg.models import ModelInfo
+
+hd = pytest.importorskip("highdicom")
+SOURCE = sorted((Path(__file__).parents[1] / "data" / "dicom").rglob("*.dcm"))[0]
+INFO = ModelInfo(
+    "efficientnet_lite0", ("normal", "pneumonia"), threshold=0.31, weights_sha256="ab" * 32,
+    threshold_rule="sensitivity at least 0.9",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sr") / "report.dcm"
+    write_report(str(SOURCE), out, info=INFO, scores=[0.8123], called="pneumonia")
+    return out
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sc") / "capture.dcm"
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    packed = io.BytesIO()
+    Image.fromarray(pixels).save(packed, "PNG")
+    write_capture(str(SOURCE), out, png=packed.getvalue(), title="Grad-CAM of pneumonia")
+    return out, pixels
+
+
+def items(dataset):
+    """Yield (meaning of the name, item) of a content tree."""
+    for item in dataset.get("ContentSequence", ()):
+        name = item.get("ConceptNameCodeSequence")
+        yield (name[0].CodeMeaning if name else ""), item
+        yield from items(item)
+
+
+def test_a_report_says_score_threshold_device_and_warning(report):
+    made, source = pydicom.dcmread(report), pydicom.dcmread(SOURCE)
+    found = list(items(made))
+    score = next(item for name, item in found if name == "score of pneumonia")
+    assert float(score.MeasuredValueSequence[0].NumericValue) == 0.8123
+    texts = [item.get("TextValue", "") for _, item in found]
+    assert WARNING in texts
+    assert "Called pneumonia, threshold 0.3100 (sensitivity at least 0.9)." in texts
+    assert f"weights SHA-256 {'ab' * 32}" in texts
+    assert f"medimg {__version__}, efficientnet_lite0" in texts
+    for name in ("PatientID", "PatientName", "StudyInstanceUID"):
+        assert made[name] == source[name]
+    assert made.SOPInstanceUID != source.SOPInstanceUID
+    assert made.VerificationFlag == "UNVERIFIED"
+
+
+def test_a_report_refers_to_its_image(report):
+    made, source = pydicom.dcmread(report), pydicom.dcmread(SOURCE)
+    image = [item for _, item in items(made) if item.ValueType == "IMAGE"]
+    assert [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in image] == [
+        source.SOPInstanceUID
+    ]
+    evidence = made.CurrentRequestedProcedureEvidenceSequence[0]
+    assert evidence.StudyInstanceUID == source.StudyInstanceUID
+
+
+def test_a_capture_keeps_each_pixel_and_refers_to_its_image(capture):
+    out, pixels = capture
+    made, source = pydicom.dcmread(out), pydicom.dcmread(SOURCE)
+    np.testing.assert_array_equal(made.pixel_array, pixels)
+    assert made.SourceImageSequence[0].ReferencedSOPInstanceUID == source.SOPInstanceUID
+    assert made.StudyInstanceUID == source.StudyInstanceUID
+    assert WARNING in made.DerivationDescription
+    assert made.ImageType[:2] == ["DERIVED", "SECONDARY"]
+
+
+def test_other_files_are_refused_by_name(tmp_path):
+    file = tmp_path / "a.png"
+    Image.new("L", (9, 9)).save(file)
+    with pytest.raises(ImageReadError, match=r"a\.png: not a DICOM file with patient"):
+        write_report(str(file), tmp_path / "r.dcm", info=INFO, scores=[0.1], called="normal")
+    assert not (tmp_path / "r.dcm").exists()
+
+
+@pytest.mark.skipif(shutil.which("dsrdump") is None, reason="dcmtk is not installed")
+def test_dcmtk_reads_both(report, capture):
+    told = subprocess.run(
+        ["dsrdump", "+Pl", str(report)], capture_output=True, encoding="utf-8", check=True
+    )
+    assert "Not for clinical use" in told.stdout
+    assert "score of pneumonia" in told.stdout
+    assert "E:" not in told.stderr
+    subprocess.run(["dcmdump", str(capture[0])], capture_output=True, check=True)
