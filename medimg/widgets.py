@@ -1,8 +1,8 @@
-"""Sliders for notebooks: the window of an image, and a threshold at a prevalence.
+"""Widgets for notebooks: a window, a threshold at a prevalence, and a reading study.
 
 Each slider has a number field beside it, which has a name for screen readers and takes exact
 values. Without a running kernel (an exported lesson, a print) an explorer is the picture it began
-with.
+with, and a reading study a sheet of its images.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from matplotlib.figure import Figure
 
 from medimg.errors import ImageReadError, MetricsError
 from medimg.images import apply_window
-from medimg.metrics import Predictions, natural_frequencies, rates
-from medimg.plots import plot_image, plot_natural_frequencies
+from medimg.metrics import Estimate, Predictions, bootstrap, natural_frequencies, rates
+from medimg.plots import plot_grid, plot_image, plot_natural_frequencies, plot_roc
 from medimg.plots.canvas import BLUE, GREY, ORANGE, image_html, legend_above, literal
 
 Drawn = tuple[Figure, str]
 """A figure and what it shows, in a sentence."""
+
+SURE = ("1 surely not", "2 probably not", "3 undecided", "4 probably", "5 surely")
 
 
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]
@@ -201,3 +203,128 @@ def threshold_explorer(
         return figure, f"Threshold {threshold:.3g} %, prevalence {prevalence:.3g} %: {counts}"
 
     return Explorer(controls, draw)
+
+
+class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
+    """Images to read twice: alone, then in reverse order with the network's score.
+
+    Attributes
+    ----------
+    answers : list of int
+        The confidences given so far, 0 to 4, of both rounds.
+    buttons : list of ipywidgets.Button
+        One per confidence.
+    sentence : str
+        What is asked or, at the end, what was found.
+    """
+
+    def __init__(self, images: npt.NDArray[np.uint8], network: Predictions) -> None:
+        self.images, self.network, self.answers = images, network, list[int]()
+        self.words, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
+        self.buttons = [ipywidgets.Button(description=text) for text in SURE]
+        for sure, button in enumerate(self.buttons):
+            button.on_click(lambda _, sure=sure: self.answer(sure))
+        super().__init__([self.words, ipywidgets.HBox(self.buttons), self.picture])
+        self.follow()
+
+    def answer(self, sure: int) -> None:
+        """Take a confidence for the image shown, and show the next one or the result."""
+        self.answers.append(sure)
+        self.follow()
+
+    def follow(self) -> None:
+        """Show the image to read now; after both rounds, the result."""
+        done, n = len(self.answers), len(self.network)
+        if done == 2 * n:
+            figure, self.sentence = self.result()
+        else:
+            row = done if done < n else 2 * n - 1 - done
+            figure = plot_image(self.images[row]).get_figure()
+            self.sentence = f"Image {done % n + 1} of {n}: do you see {self.network.positive}?"
+            if done >= n:
+                self.sentence += f" The network's score is {self.network.y_score[row]:.2f}."
+        for button in self.buttons:
+            button.disabled = done == 2 * n
+        self.picture.value = image_html(figure, self.sentence, colours=128)
+        self.words.value = f'<p role="status">{html.escape(self.sentence)}</p>'
+
+    def result(self) -> Drawn:
+        """Compare both rounds with the network and with the truth; positive is from 3 on."""
+        rounds = np.split(np.array(self.answers) / 4, 2)
+        alone, helped = (self.network.with_scores(one) for one in (rounds[0], rounds[1][::-1]))
+        readers = {"network": self.network, "you, alone": alone, "you, with it": helped}
+        truth = self.network.y_true
+        says, first, then = (reader.predicted(0.5) for reader in readers.values())
+        kappa = [_kappa(says, own, self.network.codes) for own in (first, then)]
+        lured, saved = (says != truth) & (first == truth), (says == truth) & (first != truth)
+        followed = [int((group & (then == says)).sum()) for group in (lured, saved)]
+        return plot_roc(readers, threshold=0.5).get_figure(), (
+            f"Agreement with the network (kappa): alone {kappa[0]:.2f}, with its score "
+            f"{kappa[1]:.2f}. Images on which it was wrong and you, alone, were right: "
+            f"{lured.sum()}; you followed it on {followed[0]}. Images on which it was right and "
+            f"you were wrong: {saved.sum()}; you followed it on {followed[1]}."
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Bring a sheet of the images, and the truth folded below it, for a page."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        sheet = plot_grid(
+            self.images, titles=[str(k + 1) for k in range(len(self.images))], columns=5
+        )
+        picture = image_html(sheet, f"{len(self.images)} images to read, numbered.", colours=32)
+        truth = "".join(
+            f"<li>{html.escape(self.network.classes[label])}; the network's score {score:.2f}</li>"
+            for label, score in zip(self.network.y_true, self.network.y_score, strict=True)
+        )
+        folded = f"<details><summary>The truth</summary><ol>{truth}</ol></details>"
+        return {**bundle, "text/html": picture + folded, "text/plain": self.sentence}
+
+
+def _kappa(one: npt.NDArray[Any], other: npt.NDArray[Any], patients: npt.NDArray[Any]) -> Estimate:
+    """Return Cohen's kappa of two readers' calls (N,), with a bootstrap interval by patient."""
+
+    def kappa(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        table = sums.reshape(-1, 2, 2) / sums.sum(axis=1).reshape(-1, 1, 1)
+        chance = (table.sum(axis=1) * table.sum(axis=2)).sum(axis=1)
+        agreed = np.trace(table, axis1=1, axis2=2)
+        return (agreed - chance) / (1 - chance)
+
+    return bootstrap(kappa, np.eye(4)[2 * one + other], patients)
+
+
+def reading_study(
+    images: npt.NDArray[np.uint8], predictions: Predictions, *, count: int = 20,
+    rng: np.random.Generator,
+) -> ReadingStudy:  # fmt: skip
+    """Read images yourself, alone and with the network's help, and compare.
+
+    Parameters
+    ----------
+    images : uint8 array (N, H, W)
+        In the order of the predictions.
+    predictions : Predictions
+        The network's, for two classes.
+    count : int
+        How many images to read, half of them (or all there are) of each class.
+    rng : numpy.random.Generator
+        Chooses the images and their order.
+
+    Returns
+    -------
+    ReadingStudy
+        Five buttons and the image; at the end ROC curves, agreement, and who led whom astray.
+
+    Raises
+    ------
+    MetricsError
+        When there are more than two classes, or only one among these images, or another number
+        of images than of predictions.
+    """
+    groups = [rng.permutation(np.flatnonzero(predictions.y_true == k)) for k in (0, 1)]
+    if not predictions.is_binary or not all(map(len, groups)) or len(images) != len(predictions):
+        raise MetricsError(
+            f"a reading study needs two-class predictions of images of both classes, and one image "
+            f"per prediction; got {len(images)} images and {predictions}."
+        )
+    rows = rng.permutation(np.concatenate([group[: count // 2] for group in groups]))
+    return ReadingStudy(images[rows], predictions.subset(rows))

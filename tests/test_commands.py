@@ -177,7 +177,7 @@ def test_images_that_only_have_the_same_names_are_tested_with_a_word(fitted, oth
     studies = pd.read_csv(fitted / "studies.csv", dtype=str)
     names = studies.loc[studies["split"] == "train", "image_id"].iloc[:8].tolist()
     assert main(other_data("test", image_id=names, patient_id=names)) == 0
-    assert "8 of these images are named like" in caplog.text
+    assert "8 of these images: the network learned from an image of that name" in caplog.text
 
 
 def test_images_that_chose_the_threshold_are_counted_in_the_report(fitted, tmp_path):

@@ -57,6 +57,13 @@ def test_two_common_wrong_answers_get_their_own_hint(name):
         assert words in outcome.text, (answer, outcome)
         assert not outcome.text.startswith("`exercises.hint("), "no hint of its own"
         said.add(outcome.text)
+    for more, answer, words in EXAMPLES[name].get(
+        "other contexts", ()
+    ):  # wrong for what is beside it
+        outcome = exercises.check(name, answer, **EXAMPLES[name]["context"] | more)
+        assert outcome.status == "wrong", (answer, outcome)
+        assert words in outcome.text, (answer, outcome)
+        said.add(outcome.text)
     assert len(said) >= 2
 
 

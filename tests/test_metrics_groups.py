@@ -194,3 +194,17 @@ def test_independent_groups_have_newcombes_interval():
         0.0524,
         0.3339,
     )
+
+
+@pytest.mark.parametrize("count", [5, 7])  # of which Student's t at a level near 0 rounds to 0
+def test_a_group_of_few_patients_with_several_images_has_a_gap(count):
+    people = [f"p{k}" for k in range(count)]
+    p = Predictions(
+        [f"x{k}" for k in range(count + 7)], [1] * (count + 5) + [0, 0],
+        [0.1, 0.9, *[0.8] * (count - 1), 0.9, 0.9, 0.2, 0.7, 0.1, 0.2],
+        [people[0], *people, *"cdefgh"],
+    )  # fmt: skip
+    groups = pd.DataFrame({"site": ["S"] * (count + 1) + ["N"] * 6})
+    gap = subgroups(p, groups, threshold=0.5).gaps.set_index("metric").loc["sensitivity"]
+    assert gap["low"] < gap["value"] < gap["high"]
+    assert abs(gap["value"]) == pytest.approx(abs(count / (count + 1) - 3 / 4))

@@ -9,7 +9,7 @@ from medimg import datasets
 from medimg import images as medimg_images
 from medimg.errors import ImageReadError, MetricsError
 from medimg.metrics import Predictions
-from medimg.widgets import threshold_explorer, window_explorer
+from medimg.widgets import SURE, reading_study, threshold_explorer, window_explorer
 
 
 def images(box):
@@ -83,11 +83,11 @@ def test_threshold_explorer_counts_people():
     # at 0.5: sensitivity 3/4, specificity 3/4; of 1,000 people 200 are ill
     assert box.words.value.startswith("Threshold 50 %, prevalence 20 %: ")
     assert "finds 150 and misses 50" in box.words.value
-    assert "alarms 200 of the 800 healthy" in box.words.value
+    assert "alarms 200 of the 800 others" in box.words.value
     before = box.picture.value
     box.controls["threshold"].value = 85
     assert "finds 50 and misses 150" in box.words.value
-    assert "alarms 0 of the 800 healthy" in box.words.value
+    assert "alarms 0 of the 800 others" in box.words.value
     assert box.picture.value != before
     box.fields["prevalence"].value = 10
     assert "100 have the disease" in box.words.value
@@ -105,3 +105,82 @@ def test_threshold_explorer_refuses():
     three = Predictions(["a", "b"], [1, 2], [[0.2, 0.4, 0.4], [0.2, 0.4, 0.4]])
     with pytest.raises(MetricsError, match=r"one_vs_rest"):
         threshold_explorer(three)
+
+
+NETWORK = Predictions(
+    [f"x{k}" for k in range(12)], [0, 1] * 6,
+    [0.1, 0.9, 0.2, 0.8, 0.7, 0.6, 0.3, 0.4, 0.1, 0.9, 0.2, 0.7],
+    [f"p{k // 2}" for k in range(12)], ("normal", "<$flu$>"),
+)  # fmt: skip
+# wrong on x4 (a false alarm) and x7 (missed)
+SCANS = np.random.default_rng(1).integers(0, 256, (12, 20, 30), dtype=np.uint8)
+
+
+def study(count=12):
+    return reading_study(SCANS, NETWORK, count=count, rng=np.random.default_rng(0))
+
+
+def read(box, alone, helped):
+    """Answer both rounds; `alone` and `helped` give the confidence (1 to 5) of an image."""
+    names = [*box.network.ids, *box.network.ids[::-1]]
+    for k, name in enumerate(names):
+        chosen = (alone if k < len(box.network) else helped)(name)
+        box.buttons[chosen - 1].click()
+
+
+def test_a_reading_study_asks_twice_and_shows_the_score_in_the_second_round_only():
+    box = study()
+    assert sorted(box.network.ids) == sorted(NETWORK.ids)
+    assert [button.description for button in box.buttons] == list(SURE)
+    assert "Image 1 of 12: do you see &lt;$flu$&gt;?" in box.words.value
+    for _ in range(12):
+        assert "score" not in box.sentence
+        assert images(box)
+        box.buttons[2].click()
+    assert box.sentence.startswith("Image 1 of 12")
+    assert box.sentence.endswith(f"The network's score is {box.network.y_score[-1]:.2f}.")
+    assert not any(button.disabled for button in box.buttons)
+
+
+def test_a_reading_study_counts_who_followed_whom():
+    box = study()
+    truth = dict(zip(NETWORK.ids, NETWORK.y_true, strict=True))
+    network = dict(zip(NETWORK.ids, NETWORK.predicted(0.5), strict=True))
+    mine = truth | {"x0": 1, "x2": 1}  # alone, two false alarms of one's own
+    read(box, lambda name: 5 if mine[name] else 1, lambda name: 4 if network[name] else 2)
+    assert all(button.disabled for button in box.buttons)
+    assert "it was wrong and you, alone, were right: 2; you followed it on 2." in box.sentence
+    assert "it was right and you were wrong: 2; you followed it on 2." in box.sentence
+    # alone: 8 of 12 agree; the network calls 6 positive, the reader 8
+    chance = (6 * 8 + 6 * 4) / 144
+    assert f"alone {(8 / 12 - chance) / (1 - chance):.2f} (" in box.sentence
+    assert "with its score 1.00 (no interval: every bootstrap sample" in box.sentence
+    assert "not defined" not in box.sentence
+
+
+def test_a_reader_who_ignores_the_network_is_not_led_astray():
+    box = study()
+    truth = dict(zip(NETWORK.ids, NETWORK.y_true, strict=True))
+    read(box, lambda name: 5 if truth[name] else 1, lambda name: 5 if truth[name] else 1)
+    assert "were right: 2; you followed it on 0." in box.sentence
+
+
+def test_a_reading_study_takes_as_many_of_each_class_and_is_a_sheet_on_a_page():
+    box = study(count=6)
+    assert sorted(box.network.y_true) == [0, 0, 0, 1, 1, 1]
+    page = box._repr_mimebundle_()["text/html"]
+    assert 'alt="6 images to read, numbered."' in page
+    listed = re.findall(r"<li>(.*?); the network&#x27;s score|<li>(.*?); the network's score", page)
+    assert [a or b for a, b in listed] == [
+        {0: "normal", 1: "&lt;$flu$&gt;"}[label] for label in box.network.y_true
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scans", "network"),
+    [(SCANS[:3], NETWORK), (SCANS[:2], NETWORK.subset([0, 2])),
+     (SCANS[:2], Predictions("ab", [0, 1], [[0.2, 0.4, 0.4], [0.2, 0.4, 0.4]]))],
+)  # fmt: skip
+def test_a_reading_study_refuses(scans, network):
+    with pytest.raises(MetricsError, match=r"one image per prediction"):
+        reading_study(scans, network, rng=np.random.default_rng(0))

@@ -179,8 +179,8 @@ def check_unseen(
     alike = studies["image_id"].isin(learned["image_id"]) | _same_bytes(studies, learned)
     if copies := int((alike & ~again).sum()):
         log.warning(
-            "%d of these images are named like images that the network learned from, or have the "
-            "same bytes; if they are copies, this is not a test.", copies,
+            "%d of these images: the network learned from an image of that name or with the same "
+            "bytes; if they are copies, this is not a test.", copies,
         )  # fmt: skip
     return frozenset(studies.loc[_same_files(studies, chose), "image_id"])
 

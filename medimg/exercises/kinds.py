@@ -11,6 +11,7 @@ import numbers
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -253,6 +254,35 @@ class Function(Kind):
     def resolve(self, reference: Callable[..., Any], context: dict[str, Any]) -> Any:
         """Call the reference on every case."""
         return [plain(reference(*deepcopy(case))) for case in self.cases]
+
+
+@dataclass(frozen=True)
+class Made(Kind):
+    """Something that the learner made: a table, a file, a figure, a trained network.
+
+    ``look`` takes it and returns what is to be judged, or raises a `Problem`. The exercise's
+    ``expected`` takes that and the check's data, and says whether it is right.
+    """
+
+    what: str
+    look: Callable[[Any], Any]
+
+    def read(self, answer: Any) -> Any:
+        """Return the plain value; raise a Problem if there is none."""
+        try:
+            return self.look(answer)
+        except Problem:
+            raise
+        except Exception:  # not what was asked: it lacks a column, an attribute, a file
+            raise asked(self.what, answer) from None
+
+    def same(self, value: Any, reference: Any) -> bool:
+        """Ask whether it is right."""
+        return bool(reference(value))
+
+    def resolve(self, reference: Callable[..., Any], context: dict[str, Any]) -> Any:
+        """Give the question its data."""
+        return partial(reference, **context)
 
 
 def _shown(case: tuple[Any, ...]) -> str:

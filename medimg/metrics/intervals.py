@@ -201,7 +201,8 @@ def share(
             n = total**2 / float(np.sum(images**2))
         elif patients < total:
             n = min(p * (1 - p) / variance if variance > TINY**2 else n, n)
-            n *= (z_of(level) / t_of(level, patients)) ** 2
+            reach = t_of(level, patients)  # at a level near 0 it may be rounded to 0
+            n *= (z_of(level) / reach) ** 2 if reach else 1.0
         found = wilson(n if p == 1 else p * n, n, level=level)
         return Estimate(p, found.low, found.high, level, "Wilson")
 

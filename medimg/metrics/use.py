@@ -47,7 +47,7 @@ class NaturalFrequencies:
         return (
             f"Of {self.people:,} people, {self.diseased} have the disease: the test finds "
             f"{self.true_positive} and misses {self.false_negative}. It also alarms "
-            f"{self.false_positive} of the {self.people - self.diseased} healthy. So "
+            f"{self.false_positive} of the {self.people - self.diseased} others. So "
             f"{self.true_positive} of {self.called} alarms are true."
         )
 
@@ -175,7 +175,7 @@ def natural_frequencies(
     --------
     >>> print(natural_frequencies(0.01, 0.9, 0.91))
     Of 1,000 people, 10 have the disease: the test finds 9 and misses 1. It also alarms 89 of the
-    990 healthy. So 9 of 98 alarms are true.
+    990 others. So 9 of 98 alarms are true.
     """
     check_share(prevalence=prevalence, sensitivity=sensitivity, specificity=specificity)
     ill = round(people * prevalence)

@@ -69,7 +69,7 @@ def plot_roc(
     MetricsError
         With more than two classes, or a threshold out of range.
     """
-    ax = _unit_square(ax, "1 - specificity (false alarms among the healthy)", "Sensitivity",
+    ax = _unit_square(ax, "1 - specificity (false positive rate)", "Sensitivity",
                       diagonal="by chance: AUC 0.50")  # fmt: skip
     for name, p, style in _models(predictions):
         curve = metrics.roc_curve(p)
@@ -271,8 +271,8 @@ def plot_prevalence(
     ax = canvas.axes_or_new(ax, 6, 4.6)
     x = np.geomspace(0.001, 0.9, 120)
     found = [metrics.ppv_npv_at(share, sensitivity, specificity) for share in x.tolist()]
-    lines = (("ppv", canvas.BLUE, "-", "PPV: ill if called positive"),
-             ("npv", canvas.ORANGE, "--", "NPV: healthy if called negative"))  # fmt: skip
+    lines = (("ppv", canvas.BLUE, "-", "PPV: disease if called positive"),
+             ("npv", canvas.ORANGE, "--", "NPV: no disease if called negative"))  # fmt: skip
     for name, colour, dash, label in lines:
         estimates = [getattr(at, name) for at in found]
         value, low, high = np.array([(e.value, e.low, e.high) for e in estimates]).T
@@ -309,10 +309,10 @@ def plot_natural_frequencies(counts: metrics.NaturalFrequencies, *, ax: Axes | N
     """
     ax = canvas.axes_or_new(ax, 6, 5)
     kinds = (
-        (counts.true_positive, "ill, found", canvas.ORANGE, "o", canvas.ORANGE),
-        (counts.false_negative, "ill, missed", "black", "X", "black"),
-        (counts.false_positive, "healthy, false alarm", canvas.BLUE, "s", "none"),
-        (counts.true_negative, "healthy, cleared", "#C4C4C4", "o", "none"),
+        (counts.true_positive, "with disease, found", canvas.ORANGE, "o", canvas.ORANGE),
+        (counts.false_negative, "with disease, missed", "black", "X", "black"),
+        (counts.false_positive, "without, false alarm", canvas.BLUE, "s", "none"),
+        (counts.true_negative, "without, called negative", "#C4C4C4", "o", "none"),
     )
     start = 0
     for number, label, colour, marker, face in kinds:
@@ -324,7 +324,7 @@ def plot_natural_frequencies(counts: metrics.NaturalFrequencies, *, ax: Axes | N
     ax.invert_yaxis()
     ax.set(xticks=[], yticks=[], aspect="equal", xlabel=f"{counts.people:,} people, one dot each")
     ax.set_title(f"Of {counts.called} alarms, {counts.true_positive} are true; "
-                 f"{counts.false_negative} of {counts.diseased} ill people are missed",
+                 f"{counts.false_negative} of {counts.diseased} with the disease are missed",
                  fontsize="medium")  # fmt: skip
     ax.spines[:].set_visible(False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, fontsize="small",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.exercises import Exercise, Function, Mistake, Numbers, Whole
+from medimg.exercises import Exercise, Function, Made, Mistake, Numbers
 
 Three = NDArray[np.float64]
 
@@ -64,6 +66,36 @@ def _without_reset(losses: Sequence[float], patience: int) -> int:
     return best
 
 
+def _trained(result: Any) -> dict[str, Any]:
+    """Look at a training: how it was done, and that it was done."""
+    return {**result.settings, "epochs trained": len(result.history)}
+
+
+def _changed(result: dict[str, Any], first: Any) -> set[str]:
+    """Return the names of the settings that differ."""
+    before = {**first.settings, "epochs trained": result["epochs trained"]}
+    return {name for name in result.keys() | before.keys() if result.get(name) != before.get(name)}
+
+
+def _faster(result: dict[str, Any], first: Any) -> bool:
+    return math.isclose(result["learning_rate"], 100 * first.settings["learning_rate"])
+
+
+def _drawn(ax: Any, history: Any, name: str, shift: int = 0) -> bool:
+    """Say whether a column of the history is drawn against the epoch."""
+    wanted = np.column_stack([np.asarray(history.index) - shift, history[name]])
+    lines = [np.asarray(line.get_xydata(), float) for line in ax.lines]
+    return any(line.shape == wanted.shape and np.allclose(line, wanted) for line in lines)
+
+
+def _marked(ax: Any, kept: int) -> bool:
+    return any(set(np.asarray(line.get_xdata(), float)) == {float(kept)} for line in ax.lines)
+
+
+def _named(ax: Any) -> bool:
+    return bool(ax.get_xlabel() and ax.get_ylabel() and ax.get_legend())
+
+
 EXERCISES = (
     Exercise(
         name="03-dummy",
@@ -103,55 +135,30 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="03-head",
-        question="How many numbers are in a head with 512 features and three classes?",
-        kind=Whole(),
-        expected=lambda: 512 * 3 + 3,
-        right="The backbone has millions. That is why a few images can be enough to train a head.",
+        name="03-rate",
+        question="Train with a learning rate that is a hundred times higher.",
+        kind=Made("a training: what `training.fit` returns", look=_trained),
+        expected=lambda hasty, slow: (
+            _changed(hasty, slow) == {"learning_rate"} and _faster(hasty, slow)
+        ),
+        right="Compare `hasty.history` with `theirs.history`. Large steps can overwrite what "
+        "pretraining had learned; whether they help, only validation images can tell.",
         hints=(
-            "Draw one class as a box, and a line from each feature to the box.",
-            "Do not forget the constant of each class.",
+            "`replace(bare, learning_rate=...)` copies the settings and changes one.",
+            "The rate was 3e-5; a hundred times more is 3e-3. Build a new network first.",
         ),
         mistakes=(
             Mistake(
-                "The biases are missing: one more number for each class.",
-                when=lambda value: value == 512 * 3,
+                "The learning rate is the same as before.",
+                when=lambda value, slow: "learning_rate" not in _changed(value, slow),
             ),
             Mistake(
-                "There is a bias for each class, not just one.", when=lambda value: value == 1537
+                "Something else was changed, too. Then nobody can tell which of the two it was.",
+                when=lambda value, slow: len(_changed(value, slow)) > 1,
             ),
             Mistake(
-                "That is the head of one class. Each of the three has its own weights and bias.",
-                when=lambda value: value in (512, 513),
-            ),
-            Mistake(
-                "A bias belongs to a class, not to a feature.", when=lambda value: value == 2048
-            ),
-        ),
-    ),
-    Exercise(
-        name="03-steps",
-        question="How many times do the weights change in 6 epochs of 200 images, 32 per batch?",
-        kind=Whole(),
-        expected=lambda: 6 * 7,
-        right="The last batch of an epoch is smaller, but it is also one step.",
-        hints=(
-            "How many batches does one epoch need to show every image?",
-            "Six full batches hold 192 images. What about the others?",
-        ),
-        mistakes=(
-            Mistake(
-                "Eight images per epoch are left over: they form one more batch.",
-                when=lambda value: value == 36,
-            ),
-            Mistake("That is one epoch. There are six.", when=lambda value: value in (6, 7)),
-            Mistake(
-                "No batch mixes two epochs: round up for one epoch, then multiply.",
-                when=lambda value: value in (37, 38),
-            ),
-            Mistake(
-                "The weights change once per *batch*, not once per image.",
-                when=lambda value: value == 1200,
+                "The rate was changed, but not to a hundred times as much.",
+                when=lambda value, slow: not _faster(value, slow),
             ),
         ),
     ),
@@ -187,6 +194,43 @@ EXERCISES = (
             Mistake(
                 "The number of classes is not always two: take it from the list.",
                 like=lambda counts: [sum(counts) / (2 * count) for count in counts],
+            ),
+        ),
+    ),
+    Exercise(
+        name="03-curves",
+        question="Draw both losses against the epoch, and the epoch that was kept.",
+        kind=Made("the axes of your figure", look=lambda answer: answer.figure.axes[0]),
+        expected=lambda ax, history, kept: (
+            all(_drawn(ax, history, name) for name in ("train_loss", "val_loss"))
+            and _marked(ax, kept)
+            and _named(ax)
+        ),
+        right="Read it from left to right: where do the two curves part?",
+        hints=(
+            "`watched.history` has a row for each epoch; its index is the epoch's number.",
+            '`ax.plot(watched.history.index, watched.history["val_loss"], label="validation")` '
+            "draws one curve.",
+            "`ax.axvline(x)` draws a vertical line; `ax.set(xlabel=..., ylabel=...)` names the axes.",
+        ),
+        mistakes=(
+            Mistake(
+                "The epochs are counted from 1 in the table: give the index as x.",
+                when=lambda value, history: _drawn(value, history, "val_loss", shift=1),
+            ),
+            Mistake(
+                "One of the two losses is missing, or its numbers are not those of the table.",
+                when=lambda value, history: (
+                    not all(_drawn(value, history, name) for name in ("train_loss", "val_loss"))
+                ),
+            ),
+            Mistake(
+                "The vertical line at the epoch that was kept is missing, or elsewhere.",
+                when=lambda value, kept: not _marked(value, kept),
+            ),
+            Mistake(
+                "Nobody can read a figure without names: label both axes, and add a legend.",
+                when=lambda value: not _named(value),
             ),
         ),
     ),

@@ -193,20 +193,6 @@ plots.show(fig, alt="Four images as they are, after the usual augmentation, and 
 # pushed over the edge, nobody could read it any more. A strong setting usually makes a few such
 # images. If there are many, make it weaker.
 #
-# ### Exercise: how bright?
-#
-# Contrast and brightness are applied as `(pixel - 0.5) * slope + 0.5 + offset`, and the result is
-# clipped to the range 0 to 1. A pixel has the value 0.8. The slope is 1.5 and the offset is -0.1. What
-# is the new value of the pixel?
-
-# %% tags=["exercise"]
-# solution: begin
-new_value = min(max((0.8 - 0.5) * 1.5 + 0.5 - 0.1, 0), 1)
-# solution: end
-exercises.check("02-pixel", new_value)
-# exercises.hint("02-pixel")  # take away the first # for a hint
-
-# %% [markdown]
 # ## One by one, or a whole batch at once?
 #
 # Many programs change images one by one, in Python. Changing the whole batch in a few large operations
@@ -348,6 +334,23 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
 # - The intervals do not include the chance in the choice of *training* images. So do not trust a gain
 #   whose interval is only just above zero.
 #
+# ### Exercise: your own recipe
+#
+# Make a recipe of your own with `replace(Augment.none(), ...)`: at least one change that could really
+# happen to a chest radiograph, and none that could not. Compute the features of its copies,
+# cross-validate, and submit the result. Before you run it, say what you expect.
+
+# %% tags=["exercise"]
+# solution: begin
+mine = replace(Augment.none(), contrast=0.3, noise=0.02, shift=0.05)
+tried = cross_validated(copies(mine))
+# blank: mine = ...  # replace(Augment.none(), ...)
+# blank: tried = ...  # cross-validate with the copies that it makes
+# solution: end
+exercises.check("02-recipe", tried, recipe=mine, results=results)
+# exercises.hint("02-recipe")  # take away the first # for a hint
+
+# %% [markdown]
 # Next we ask what happens on images that differ from these.
 #
 # ## Where augmentation is most useful: another hospital
@@ -392,19 +395,27 @@ display(Markdown(
 # > of an image must stay on the same side of the split. A copy of a training image in the test set is
 # > data leakage.
 #
-# ### Exercise: is the gain real?
+# ### Exercise: break the rule
 #
-# A colleague reports: "Augmentation raised our AUC by 0.04 (95 % interval of the difference: -0.01 to
-# 0.09)." What can we conclude? Give one letter in quotes, as in `"a"`. (a) Augmentation helps. (b) It
-# does nothing. (c) The data cannot decide: a gain of 0.09 and a small decrease are both possible. (d)
-# The interval must be wrong, because it contains a negative number.
+# A change must never depend on the label. See why: rotate **only the images with pneumonia** by 15
+# degrees (`scipy.ndimage.rotate(image, 15, reshape=False)` leaves black corners), extract the features
+# of all images, and cross-validate with them alone: `cross_validated(x[None], judged=x)`. Submit the
+# images and the result, as a list of two.
 
 # %% tags=["exercise"]
+from scipy.ndimage import rotate
+
 # solution: begin
-answer = "c"
+tilted = films.images.copy()
+for row in np.flatnonzero(films.labels == 1):
+    tilted[row] = rotate(films.images[row], 15, reshape=False)
+x = training.extract_features(model, tilted)
+too_good = cross_validated(x[None], judged=x)
+# blank: tilted = ...  # a copy of films.images, of which some are rotated
+# blank: too_good = ...  # the result on these images
 # solution: end
-exercises.check("02-real", answer)
-# exercises.hint("02-real")  # take away the first # for a hint
+exercises.check("02-corners", [tilted, too_good], films=films, honest=results["none"])
+# exercises.hint("02-corners")  # take away the first # for a hint
 
 # %% [markdown]
 # ## Key points

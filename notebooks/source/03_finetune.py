@@ -153,20 +153,6 @@ display(Markdown(f"Logistic regression on frozen features: AUC **{probe_auc:.2f}
 # %% [markdown]
 # A few images can at best tell a good model from a useless one, rarely from a slightly better one.
 #
-# ### Exercise: how many weights are in the head?
-#
-# Another network gives 512 features per image, and its head distinguishes **three** classes. The head
-# has one weight for each pair of a feature and a class, and one *bias* (a constant to add) for each
-# class. How many numbers does training have to find for it?
-
-# %% tags=["exercise"]
-# solution: begin
-in_head = 512 * 3 + 3
-# solution: end
-exercises.check("03-head", in_head)
-# exercises.hint("03-head")  # take away the first # for a hint
-
-# %% [markdown]
 # ## What is pretraining worth?
 #
 # We can measure it: the same network with weights from ImageNet and with random weights, and the same
@@ -342,8 +328,9 @@ bare = training.FitSettings(
 )
 same = models.build_model("efficientnet_lite0", dropout=0.0)
 with patch.dict(os.environ, MEDIMG_PRECISION="float32"):  # for this one training
-    theirs = training.fit(same, train, val, settings=bare).history
-np.testing.assert_allclose(mine.loc[1, "train_loss"], theirs.loc[1, "train_loss"], rtol=1e-3)
+    theirs = training.fit(same, train, val, settings=bare)
+losses = [table.loc[1, "train_loss"] for table in (mine, theirs.history)]
+np.testing.assert_allclose(*losses, rtol=1e-3)
 print("after one epoch, the loop by hand and training.fit have the same training loss")
 
 # %% [markdown]
@@ -355,17 +342,19 @@ print("after one epoch, the loop by hand and training.fit have the same training
 # - a moving *average* of the weights, more stable than the last ones;
 # - *augmentation*, from notebook 2.
 #
-# ### Exercise: how many steps?
+# ### Exercise: a hundred times faster
 #
-# You train on 200 images in batches of at most 32, for 6 epochs. Each epoch shows every image once, and
-# no batch contains images from two epochs. How many times do the weights change?
+# Train another new network with the settings `bare` and **one** change: a learning rate that is a hundred
+# times higher. First predict what will happen to the validation loss. Submit what `training.fit` returns.
 
 # %% tags=["exercise"]
 # solution: begin
-steps = 6 * -(-200 // 32)  # six full batches and a smaller one, six times
+# blank: hasty = ...  # build a new network, and train it with replace(bare, ...)
+network = models.build_model("efficientnet_lite0", dropout=0.0)
+hasty = training.fit(network, train, val, settings=replace(bare, learning_rate=3e-3))
 # solution: end
-exercises.check("03-steps", steps)
-# exercises.hint("03-steps")  # take away the first # for a hint
+exercises.check("03-rate", hasty, slow=theirs)
+# exercises.hint("03-rate")  # take away the first # for a hint
 
 # %% [markdown]
 # ## Which parts to train, and how fast?
@@ -639,6 +628,27 @@ display(Markdown(
 # images have now been *used*: we kept the epoch that happened to suit them. Their score is a little too
 # good, so we need a test set.
 #
+# ### Exercise: draw the learning curves
+#
+# Draw the curves of the long run (`watched.history`) with matplotlib: both losses against the epoch, with
+# names in a legend and on the axes, and a vertical line at the epoch that was kept by the patience of
+# three (`stopped.best_epoch`). Submit the axes.
+
+# %% tags=["exercise"]
+# solution: begin
+figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+for name, style in (("train_loss", "-"), ("val_loss", "--")):
+    ax.plot(watched.history.index, watched.history[name], style, label=name)
+ax.axvline(stopped.best_epoch, color="black", ls=":", label="kept")
+ax.set(xlabel="epoch", ylabel="loss")
+ax.legend()
+plots.show(figure, alt="The training loss falls; the validation loss stops falling near the line.")
+# blank: ax = ...
+# solution: end
+exercises.check("03-curves", ax, history=watched.history, kept=stopped.best_epoch)
+# exercises.hint("03-curves")  # take away the first # for a hint
+
+# %% [markdown]
 # ### Exercise: write the rule
 #
 # Write a function that takes the validation loss after each epoch, and the patience. It returns the

@@ -216,6 +216,22 @@ plots.show(ax.figure, alt="Loss on training and validation images, and the valid
 # We keep the epoch with the lowest *validation loss*, even if another has a higher AUC: with so few
 # images, the AUC changes in jumps. If the second stage brings no gain, we keep epoch 1.
 #
+# ### Exercise: train again
+#
+# How much of this is chance? Train a second, new network with **one** setting changed: the `seed`, which
+# decides the order of the images and how each is augmented. Then compare both tables. `replace(settings,
+# seed=1)` changes one setting.
+
+# %% tags=["exercise"]
+# solution: begin
+# blank: again = ...  # build a new network and train it, as above, with another seed
+other = models.build_model("efficientnet_lite0", classes=classes)
+again = training.fit(other, train, val, settings=replace(settings, seed=1))
+# solution: end
+exercises.check("00-again", again, first=result)
+# exercises.hint("00-again")  # remove the first # to see a hint
+
+# %% [markdown]
 # ## 6. Evaluate it as a clinician would
 #
 # The network gives each image a score between 0 and 1. To call an image positive (pneumonia), we need a
@@ -293,6 +309,25 @@ ppv = true_positives / (true_positives + false_positives)
 # solution: end
 exercises.check("00-ppv", ppv)
 # exercises.hint("00-ppv")  # remove the first # to see a hint
+
+# %% [markdown]
+# ### Exercise: look at the false alarms
+#
+# Counts hide what was wrong. Draw the **four normal test images with the highest scores** with
+# `plots.plot_grid`, with the score above each. `test.images`, `test.labels` (0 is normal) and
+# `test_scores.y_score` have one entry per test image, in the same order. What do you see?
+
+# %% tags=["exercise"]
+# solution: begin
+normal = np.flatnonzero(test.labels == 0)  # the places of the normal images
+highest = normal[np.argsort(test_scores.y_score[normal])[-4:]]
+figure = plots.plot_grid(test.images[highest], columns=4,
+                         titles=[f"score {score:.2f}" for score in test_scores.y_score[highest]])
+plots.show(figure, alt="The four normal test images with the highest scores, and their scores.")
+# blank: figure = ...  # plots.plot_grid(images, columns=4, titles=[...])
+# solution: end
+exercises.check("00-alarms", figure, test=test, scores=test_scores.y_score)
+# exercises.hint("00-alarms")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## 7. Where did the network look?

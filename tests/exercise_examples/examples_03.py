@@ -1,3 +1,30 @@
+from types import SimpleNamespace
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+HISTORY = pd.DataFrame(
+    {"train_loss": [0.9, 0.5, 0.2], "val_loss": [0.8, 0.6, 0.7]},
+    index=pd.RangeIndex(1, 4, name="epoch"),
+)
+
+
+def trained(**settings):
+    before = {"learning_rate": 3e-5, "epochs": 1, "seed": 0}
+    return SimpleNamespace(settings={**before, **settings}, history=[1])
+
+
+def curves(x=(1, 2, 3), columns=("train_loss", "val_loss"), kept=2, ylabel="loss"):
+    ax = Figure().subplots()
+    for name in columns:
+        ax.plot(x, HISTORY[name], label=name)
+    if kept is not None:
+        ax.axvline(kept)
+    ax.set(xlabel="epoch", ylabel=ylabel)
+    ax.legend()
+    return ax
+
+
 def balanced(counts):
     return [sum(counts) / (len(counts) * count) for count in counts]
 
@@ -56,24 +83,14 @@ EXAMPLES = {
             ([0.97, 0, 0.97], "ever give a false alarm"),
         ],
     },
-    "03-head": {
-        "context": {},
-        "right": [1539, 513 * 3],
+    "03-rate": {
+        "context": {"slow": trained()},
+        "right": [trained(learning_rate=3e-3), trained(learning_rate=0.003)],
         "wrong": [
-            (1536, "biases are missing"),
-            (1537, "a bias for each class"),
-            (513, "head of one class"),
-            (2048, "belongs to a class"),
-        ],
-    },
-    "03-steps": {
-        "context": {},
-        "right": [42, 6 * 7],
-        "wrong": [
-            (36, "left over"),
-            (7, "one epoch"),
-            (38, "mixes two epochs"),
-            (1200, "once per"),
+            (trained(), "same as before"),
+            (trained(learning_rate=3e-3, epochs=2), "Something else"),
+            (trained(learning_rate=3e-4), "not to a hundred times"),
+            (HISTORY, "a training"),
         ],
     },
     "03-weights": {
@@ -85,6 +102,18 @@ EXAMPLES = {
             (lambda counts: [c / sum(counts) for c in counts], "shares of the classes"),
             (lambda counts: [1 / c for c in counts], "has to be the total"),
             (lambda counts: [sum(counts) / (2 * c) for c in counts], "not always two"),
+        ],
+    },
+    "03-curves": {
+        "context": {"history": HISTORY, "kept": 2},
+        "right": [curves(), curves().figure],
+        "wrong": [
+            (curves(x=(0, 1, 2)), "counted from 1"),
+            (curves(columns=("val_loss",)), "One of the two losses"),
+            (curves(kept=3), "vertical line"),
+            (curves(kept=None), "vertical line"),
+            (curves(ylabel=""), "label both axes"),
+            (HISTORY, "the axes of your figure"),
         ],
     },
     "03-stop": {
