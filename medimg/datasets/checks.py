@@ -187,7 +187,7 @@ def summary(studies: pd.DataFrame) -> Summary:
 
     Examples
     --------
-    >>> from old_datasets2 import load
+    >>> from medimg.datasets import load
     >>> found = summary(load("sample"))
     >>> found.healthy, found.images["test"]
     ('normal', {'normal': 9, 'pneumonia': 6})
