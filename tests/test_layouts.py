@@ -484,7 +484,8 @@ def test_chexpert(tmp_path, uncertain, counts, folder):
 def test_chexpert_asks_what_is_not_told(tmp_path):
     table = _chexpert(tmp_path / "c")
     with pytest.raises(
-        StudyTableError, match="choose one of No Finding, Edema, Pleural Effusion as"
+        StudyTableError,
+        match=r"found Path, Sex, .*, Edema, Pleural Effusion; choose one of No Finding, Edema, P",
     ):
         datasets.load(table)
     with pytest.raises(
@@ -514,6 +515,7 @@ def test_rsna_has_one_row_per_box(tmp_path):
         rows += [f"id{n:03},{x},2,3,4,1" for x in (1, 9)] if n % 2 else [f"id{n:03},,,,,0"]
     studies = datasets.load(_csv(tmp_path, "\n".join(rows), "stage_2_train_labels.csv"))
     assert _counts(studies) == {"0": 10, "1": 10}
+    assert "20 images found by their name" in _notes(studies)
     assert "30 rows with one box each joined to 20 images" in _notes(studies)
     rows.append("id000,1,1,2,2,1")  # and without a box, 0
     with pytest.raises(StudyTableError, match=r"id000\.png' stands in 2 rows"):

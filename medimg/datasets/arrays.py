@@ -30,7 +30,6 @@ Images = npt.NDArray[np.uint8]
 Frames = list[int | None]  # which of each file, where one is chosen
 Settings = dict[str, Any]
 _DECODER = 3  # raise when the same file would decode to other pixels, so that old caches go stale
-_DAY = 86_400.0
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -89,8 +88,8 @@ class ImageSet:
         counts = np.bincount(self.labels, minlength=len(self.classes))
         mix = ", ".join(f"{n} {name}" for n, name in zip(counts, self.classes, strict=True))
         height, width = self.images.shape[1:3]
-        kind = " RGB" if self.channels == 3 else ""
-        return f"ImageSet({len(self)}{kind} images of {height} x {width}: {mix})"
+        kind = "RGB images" if self.channels == 3 else "images"
+        return f"ImageSet({len(self)} {kind} of {height} x {width}: {mix})"
 
     @property
     def channels(self) -> int:
@@ -183,9 +182,8 @@ def decode(
     for label in labels[codes.isna()]:
         raise StudyTableError(f"the label '{label}' is none of the classes {', '.join(classes)}.")
     paths = studies["path"].astype(str).tolist()
-    for path in paths:
-        if not os.path.isfile(path):
-            raise StudyTableError(f"{path}: no such file, though the study table names it.")
+    for path in (path for path in paths if not os.path.isfile(path)):
+        raise StudyTableError(f"{path}: no such file, though the study table names it.")
     if not allow_duplicates:
         check_duplicates(studies)
     frames = [None if pd.isna(n) else int(n) for n in studies.get("frame", [None] * len(paths))]
@@ -288,10 +286,9 @@ def _decoded(paths: list[str], frames: Frames, how: Settings, progress: bool) ->
         return decode_file(path, frame=frame, **how)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made: Any = pool.map(one, paths, frames)
-        with closing(made):  # after an error, nothing more is begun
-            bar = tqdm(made, "decoding", len(paths), disable=not progress, delay=2, leave=False)
-            yield from bar
+        run: Any = pool.map(one, paths, frames)
+        with closing(run):  # after an error, nothing more is begun
+            yield from tqdm(run, "decoding", len(paths), disable=not progress, delay=2, leave=False)
 
 
 def _file_name(paths: list[str], frames: Frames, how: Settings) -> str:
@@ -319,8 +316,8 @@ def _cached(file: Path, shape: tuple[int, ...], decoded: Iterable[Images]) -> Im
 def _write(file: Path, size: int, decoded: Iterable[Images]) -> None:
     """Write images one after the other and their sum; a full disk shows before any is decoded."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    for left in file.parent.glob(f".{file.name}.*"):  # of runs that were killed
-        if time.time() - left.stat().st_mtime > _DAY:
+    for left in file.parent.glob(f".{file.name}.*"):  # of runs that were killed, a day ago or more
+        if time.time() - left.stat().st_mtime > 86_400:
             left.unlink(missing_ok=True)
     if shutil.disk_usage(file.parent).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -19,9 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedGroupKFold
-from sklearn.preprocessing import TargetEncoder
+from sklearn import ensemble, model_selection, preprocessing
 from sklearn.tree import DecisionTreeClassifier
 
 from medimg.datasets.checks import COLUMNS, require, text_of
@@ -99,7 +97,7 @@ def audit_shortcuts(
     left_out = _left_out(studies, names, exclude)
     for column, why in left_out.items():
         log.info("column '%s' is not audited: %s", column, why)
-    cut = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    cut = model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = list(cut.split(labels, labels, patients))
     rows = []
     for name, values in _shortcuts(studies.drop(columns=list(left_out))).items():
@@ -193,9 +191,9 @@ def _out_of_fold(values: Array, labels: Array, parts: list[Any], seed: int, coun
         leaf = max(len(train) // 20, 2)
         model: Any = DecisionTreeClassifier(max_depth=4, min_samples_leaf=leaf, random_state=seed)
         if values.dtype == object:  # how often each category goes with each class
-            model = TargetEncoder(smooth=2.0)
+            model = preprocessing.TargetEncoder(smooth=2.0)
         elif values.shape[1] > 2:
-            model = RandomForestClassifier(150, min_samples_leaf=3, random_state=seed)
+            model = ensemble.RandomForestClassifier(150, min_samples_leaf=3, random_state=seed)
         model.fit(values[train], labels[train])
         score = model.transform if values.dtype == object else model.predict_proba
         raw = score(values[test])

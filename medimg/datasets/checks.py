@@ -187,7 +187,7 @@ def summary(studies: pd.DataFrame) -> Summary:
 
     Examples
     --------
-    >>> from old_datasets2 import load
+    >>> from medimg.datasets import load
     >>> found = summary(load("sample"))
     >>> found.healthy, found.images["test"]
     ('normal', {'normal': 9, 'pneumonia': 6})
@@ -200,13 +200,14 @@ def summary(studies: pd.DataFrame) -> Summary:
     if healthy is None:
         why = "no class, or more than one, reads as healthy; give the order with classes="
     splits = [s for s in (*SPLITS, "") if (studies["split"] == s).any()]
-    images = studies.groupby(["split", "label"]).size()
-    people = studies.groupby(["split", "label"])["patient_id"].nunique()
+    sizes = studies.groupby(["split", "label"])["patient_id"].agg(["size", "nunique"]).to_dict()
+    images, people = (
+        {split: {name: count.get((split, name), 0) for name in classes} for split in splits}
+        for count in sizes.values()
+    )
     return Summary(
-        classes, healthy, why, is_ordinal(classes), patients_known(studies),
-        {s: {c: int(images.get((s, c), 0)) for c in classes} for s in splits},
-        {s: {c: int(people.get((s, c), 0)) for c in classes} for s in splits},
-        tuple(studies.attrs.get("notes", ())), tuple(_suspicious(studies, classes)),
+        classes, healthy, why, is_ordinal(classes), patients_known(studies), images, people,
+        tuple(studies.attrs.get("notes", ())), tuple(_suspicious(studies, images)),
     )  # fmt: skip
 
 
@@ -262,7 +263,7 @@ def _contradicts(group: pd.DataFrame) -> list[str]:
     return [] if "frame" in several else sorted(several, reverse=True)
 
 
-def _suspicious(studies: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]:
+def _suspicious(studies: pd.DataFrame, images: dict[str, dict[str, int]]) -> Iterator[str]:
     """Yield what a person should look at before believing a result."""
     missing = studies.loc[~studies["path"].map(os.path.isfile), "path"]
     if len(missing):
@@ -272,12 +273,12 @@ def _suspicious(studies: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str
         bad = f"{sum(bool(_contradicts(group)) for group in groups)} groups"
         copies = f"{sum(map(len, groups)) - len(groups)} files repeat another byte for byte"
         yield f"{copies} ({bad} in two splits or with two labels)"
-    present = [s for s in SPLITS if (studies["split"] == s).any()]
-    for split in present:
-        lacking = sorted(set(classes) - set(studies.loc[studies["split"] == split, "label"]))
+    for split in filter(None, images):
+        lacking = sorted(name for name, count in images[split].items() if not count)
         if lacking:
             yield f"{split} has no image of {', '.join(lacking)}"
-    if present and "test" not in present:
+    if any(images) and "test" not in images:
         yield "there is no test split"
-    if len(classes) > max(20, len(studies) // 2):
-        yield f"{len(classes)} classes in {len(studies)} images: is this the label?"
+    kinds = studies["label"].nunique()
+    if kinds > max(20, len(studies) // 2):
+        yield f"{kinds} classes in {len(studies)} images: is this the label?"

@@ -312,11 +312,10 @@ def _patients_by_name(paths: pd.Series[str], pattern: str) -> list[str]:
     """Return the patient of each file: the pattern's first group, or else its whole match."""
     what = f"the patient pattern '{pattern}'"
     try:
-        expression = re.compile(pattern)
+        matches = paths.map(os.path.basename).map(re.compile(pattern).search)
     except re.error as error:
         raise StudyTableError(f"{what} is not a regular expression ({error}).") from error
-    matches = paths.map(os.path.basename).map(expression.search)
-    patients = [(match and match[min(1, expression.groups)]) or "" for match in matches]
+    patients = [(match and match[min(1, match.re.groups)]) or "" for match in matches]
     for path in paths[[not patient for patient in patients]]:
         raise StudyTableError(f"{path}: {what} does not match this file name; correct one.")
     return patients
@@ -439,8 +438,12 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
         return studies
     learn, rng = studies[part], np.random.default_rng(_SEED)
     fractions = (0.7, 0.15, 0.15) if unsplit else (0.85, 0.15, 0.0)
+    codes, names = pd.factorize(learn["patient_id"])
+    for group in equal_files(learn["path"]):  # patients who share a file count as one
+        codes[np.isin(codes, codes[group])] = codes[group].min()
+    joined = learn.assign(patient_id=names[codes])
     try:
-        dealt = split_by_patient(_joined(learn), rng=rng, fractions=fractions)["split"]
+        dealt = split_by_patient(joined, rng=rng, fractions=fractions)["split"]
     except StudyTableError:
         if not unsplit:
             return studies  # equal files may be too many to keep together: `decode` names them
@@ -448,14 +451,6 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
     how = "no splits given: split by patient, 70 : 15 : 15" if unsplit else \
         "no val given: 15 % of the patients of train became val"  # fmt: skip
     return note(studies.assign(split=studies["split"].where(~part, dealt)), how)
-
-
-def _joined(studies: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with one name for all patients who share equal files."""
-    codes, names = pd.factorize(studies["patient_id"])
-    for group in equal_files(studies["path"]):
-        codes[np.isin(codes, codes[group])] = codes[group].min()
-    return studies.assign(patient_id=names[codes])
 
 
 def subsample(

@@ -1,9 +1,11 @@
-"""What the names of classes and splits mean: which class is healthy, which grades have an order.
+"""What names mean: which class is healthy, which grades have an order, which split a word means.
 
-The words are rows of ``words.csv``: names of the ``healthy`` class, words that a name for it begins
-or ends with, a ``prefix`` before another class's name that says so; each ``grade``, a pattern and
-its place on the ladder of severity, the first that fits; words for a ``split``, and what may stand
-beside them; the names of columns in public tables, small and without blanks, the best first.
+The words are rows of ``words.csv``, by kind: names of the ``healthy`` class, words that a name for
+it begins or ends with, and a ``prefix`` before another class's name that says so; each ``grade``, a
+pattern and its place on the ladder of severity, the first that fits; words for a ``split``, and the
+``filler`` that may stand beside them; names of columns in public tables, small and without blanks,
+the best first; the ``layout`` of folders, the most telling first; publishers' names for a file of a
+``patient``; and names of masks.
 """
 
 from __future__ import annotations
@@ -116,10 +118,9 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     if len(names) == 2 and not given and healthy_class(names) is None:
         one, other = names
         count, verb = ("both", "read") if ranks(names)[one] < 3 else ("neither", "reads")
+        what = f"{count} of the classes '{one}' and '{other}' {verb} as healthy"
         fix = f"give the healthy one first, with classes= (--classes '{one},{other}')"
-        raise StudyTableError(
-            f"{count} of the classes '{one}' and '{other}' {verb} as healthy; {fix}."
-        )
+        raise StudyTableError(f"{what}; {fix}.")
     return names
 
 

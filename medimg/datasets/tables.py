@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,6 @@ _ROLES = {"path": "path", "label": "label", "split": "split", "patient": "patien
 _NAME_THEM = "name yours with columns= (--path-column, --label-column)"
 _FLAGS = {"", "0", "1", "-1", "0.0", "1.0", "-1.0"}
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>")
-_BOX = {"x", "y", "width", "height"}
 _MASK = re.compile("|".join(WORDS["mask"].values()), re.IGNORECASE)
 
 
@@ -123,7 +122,8 @@ def from_csv(
         studies[column] = _typed(text[column])
         if column.endswith("_path"):
             studies[column] = [str(path.resolve().parent / v) if v else "" for v in text[column]]
-    if set(map(plain, text)) >= _BOX:  # one row per box, as in RSNA's tables
+    # One row per box, as in RSNA's tables.
+    if {"x", "y", "width", "height"} <= set(map(plain, text)):
         rows, studies = len(studies), studies.drop_duplicates(["path", "label"])
         notes += [f"{rows} rows with one box each joined to {len(studies)} images"]
     studies = choose_finding(note(studies, *notes), positive, uncertain, name=str(path))
@@ -158,9 +158,9 @@ def _typed(values: pd.Series[str]) -> pd.Series[Any]:
     if set(values) <= {"True", "False"}:
         return values == "True"
     known = values.mask(values.isin(_MISSING))
-    numbers = pd.to_numeric(known, errors="coerce")
-    is_text = (numbers.isna() & known.notna()) | known.str.match(r"[+-]?0\d", na=False)
-    return known if is_text.any() else numbers
+    padded = known.str.match(r"[+-]?0\d", na=False)
+    numbers = pd.to_numeric(known.mask(padded), errors="coerce")
+    return numbers if numbers.notna().equals(known.notna()) else known
 
 
 def _roles(text: Text, given: Mapping[str, str], path: Path, notes: list[str]) -> dict[str, str]:
@@ -211,11 +211,13 @@ def _label(
 def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str]) -> list[str]:
     """Return the file that each path leads to; one that leads nowhere stays as it stands."""
     places = {value: _existing(value, folder) for value in values}
-    bare = [v for v in places if v and not places[v] and not re.search(r"[/\\]", v)]
-    index = _index(folder) if bare else {}
-    by_name = {value: index[value] for value in bare if value in index}
-    notes += [f"{len(by_name)} images found by their name below {folder}"] if by_name else []
-    places |= by_name
+    lost = {v for v, place in places.items() if v and not place and not re.search(r"[/\\]", v)}
+    for file in walk_files(folder).files if lost else ():
+        if SUFFIX.search(file.name) and not is_mask(file.relative_to(folder)):
+            for name in lost & {file.name, SUFFIX.sub("", file.name)}:
+                places[name].append(file)
+    by_name = sum(bool(places[name]) for name in lost)
+    notes += [f"{by_name} images found by their name below {folder}"] if by_name else []
     found = []
     for row, value in enumerate(values, 1):
         place, *others = places[value] or [folder / value]
@@ -234,16 +236,6 @@ def _existing(value: str, folder: Path) -> list[Path]:
     above = [folder.parent.joinpath(*parts)] if below else []
     place = next(filter(os.path.exists, [folder / name, *below, *above]), None)
     return [place] if value and place else []
-
-
-def _index(folder: Path) -> dict[str, list[Path]]:
-    """Return the images below a folder by name and by name without suffix."""
-    index: dict[str, list[Path]] = defaultdict(list)
-    for file in walk_files(folder).files:
-        if SUFFIX.search(file.name) and not is_mask(file.relative_to(folder)):
-            index[file.name].append(file)
-            index[SUFFIX.sub("", file.name)].append(file)
-    return index
 
 
 def patients_by_publisher(paths: Iterable[str], notes: list[str], *more: str) -> list[str]:
@@ -281,14 +273,13 @@ def choose_finding(
     listed = commas.map(set(labels).issuperset).astype(bool)
     cells = labels.mask(listed, commas.str.join("|")).str.split(r"\s*[|;]\s*", regex=True)
     known, several = sorted(set(cells.explode()), key=natural), labels[cells.map(len) > 1]
+    choices = ", ".join(known)
+    wanted = "1" if positive in studies and set(known) <= {"0", "1"} else positive
+    if positive is not None and wanted not in known:
+        raise StudyTableError(f"{name}: no label is '{positive}'; give positive= one of {choices}.")
     if positive is not None:
-        wanted = "1" if positive in studies and set(known) <= {"0", "1"} else positive
-        if wanted not in known:
-            what = f"no label is '{positive}'; give positive= one of {', '.join(known)}"
-            raise StudyTableError(f"{name}: {what}.")
         labels = cells.map(lambda cell: positive if wanted in cell else f"no {positive}")
     elif len(several):
         what = f"'{several.iloc[0]}' names several findings, as do {len(several)} labels"
-        how = f"choose with positive= (--positive): {', '.join(known)}"
-        raise StudyTableError(f"{name}: {what}; {how}.")
+        raise StudyTableError(f"{name}: {what}; choose with positive= (--positive): {choices}.")
     return studies.loc[labels.index].assign(label=labels)
