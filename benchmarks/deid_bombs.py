@@ -28,9 +28,10 @@ took, steps = [], run._Run
 def timed(work):
     def inner(*arguments):
         begun = time.process_time()
-        result = work(*arguments)
-        took.append(time.process_time() - begun)
-        return result
+        try:
+            return work(*arguments)
+        finally:  # a file that is refused takes its time, too
+            took.append(time.process_time() - begun)
     return inner
 steps.take_stock, steps.copy = timed(steps.take_stock), timed(steps.copy)
 options = DeidOptions(blank=(Box(0, 1, 0, 1),) if sys.argv[3] == "box" else ())
