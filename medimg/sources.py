@@ -51,6 +51,10 @@ SETS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
     resources.files("medimg").joinpath("sources.toml").read_text(encoding="utf-8")
 )
 """What is known of each set, by its name; see the comment in ``sources.toml``."""
+# MedMNIST numbers its classes; in BreastMNIST 0 is the disease. Names go by the file's name.
+_CLASSES = {"breastmnist": ["malignant", "normal_or_benign"]} | {
+    name: known["classes"] for name, known in SETS.items() if "classes" in known
+}
 
 
 def default_folder() -> Path:
@@ -284,7 +288,7 @@ def unpack_npz(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
 
 def _unpack_npz(files: list[Path], made: Path) -> _Unpacked:
     """Write the images of each split, each into the folder of its class."""
-    rows, known = [], SETS.get(files[0].stem.partition("_")[0], {})
+    rows, known = [], _CLASSES.get(files[0].stem.partition("_")[0])
     with np.load(files[0], allow_pickle=False) as archive:
         for split in ("train", "val", "test"):
             images, labels = archive[f"{split}_images"], archive[f"{split}_labels"]
@@ -293,7 +297,7 @@ def _unpack_npz(files: list[Path], made: Path) -> _Unpacked:
                 raise ValueError(what)
             if images.dtype != np.uint8 or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
                 raise ValueError(f"its images are {images.dtype} {images.shape}, not 2-D pictures")
-            names = known.get("classes") or [f"class_{k:02}" for k in range(int(labels.max()) + 1)]
+            names = known or [f"class_{k:02}" for k in range(int(labels.max()) + 1)]
             for each in names:
                 (made / split / each).mkdir(parents=True)
             bar = tqdm(zip(images, labels[:, 0], strict=True), split, len(labels), delay=2)

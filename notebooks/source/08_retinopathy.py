@@ -150,7 +150,8 @@ display(report.table.loc[rows, ["value", "low", "high", "method"]].round(2))
 refer = {name: p.at_least(2) for name, p in (("val", validated), ("test", tested))}
 threshold = metrics.choose_threshold(refer["val"], rule="sensitivity", floor=0.85)
 by_eye = metrics.evaluate(refer["test"], threshold=threshold)
-by_person = metrics.evaluate(refer["test"].aggregate("patient", how="max"), threshold=threshold)
+by_person = refer["test"].aggregate(test.patients, how="max")
+by_person = metrics.evaluate(by_person, threshold=threshold)
 shown = ["auc", "sensitivity", "specificity"]
 table = pd.DataFrame({"eyes": by_eye.table.loc[shown, "value"],
                       "people": by_person.table.loc[shown, "value"]})

@@ -30,7 +30,6 @@
 # reasons.
 
 # %%
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +38,8 @@ from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import LogisticRegression
 
 from medimg import datasets, exercises, explain, metrics, models, plots, training
+
+real = datasets.choose("sample_covid", "covid", "covidgr", "covid-hannover")  # for section 8
 
 # %% [markdown]
 # ## 2. The data and their traps
@@ -51,7 +52,6 @@ from medimg import datasets, exercises, explain, metrics, models, plots, trainin
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load("sample_covid")
-real = datasets.choose("sample_covid", "covid", "covidgr", "covid-hannover")  # for section 8
 data = datasets.decode(studies, size=160)
 pd.crosstab(studies["hospital"], studies["label"])
 
