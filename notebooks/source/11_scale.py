@@ -115,7 +115,8 @@ print("same validation loss to 0.1:", abs(loss[0] - loss[1]) < 0.1)
 print(f"one process {runs[1][0]:.0f} s, two processes {runs[2][0]:.0f} s")
 
 # %% [markdown]
-# Dropout is drawn in each process, so the two networks are alike but not equal. Time is another matter. Starting Python and reading the images is not divided,
+# Dropout is drawn in each process, so the two networks are alike but not equal. Time is another matter.
+# Starting Python and reading the images is not divided,
 # and here it is most of the work, so two processes may even be slower. On a large set with one core or one
 # GPU for each process, the passes are divided nearly evenly. **More machines pay when the passes dominate.**
 #
