@@ -68,7 +68,7 @@ def child(folder: Path, count: int, gigabytes: float, cache: bool) -> None:
         seconds = {"decode": time.perf_counter() - start}
         phase[0], start = "train", time.perf_counter()
         settings = training.FitSettings(epochs=1, sizes=(0.15,), strategy="all", monitor="last",
-                                        batch_size=256)  # fmt: skip
+                                        batch_size=64)  # fmt: skip
         result = training.fit(model, data.subset("train"), data.subset("val"), settings=settings)
         seconds["train"] = time.perf_counter() - start
     except MemoryError as error:

@@ -78,7 +78,9 @@ def read_standard(folder: Path) -> DicomInfo:
     return DicomInfo(dictionary, iods, modules)
 
 
-KINDS = {"digital-x-ray-image", "ct-image", "mr-image"}
+KINDS = {
+    "digital-x-ray-image", "ct-image", "mr-image", "secondary-capture-image", "enhanced-sr",
+}  # fmt: skip
 
 
 def docbook(page: str, links: Sequence[str] = ()) -> ElementTree.Element:

@@ -1,5 +1,6 @@
 """Results as DICOM: what they say, what they refer to, and who can read them."""
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ import pydicom
 import pytest
 from PIL import Image
 
-from medimg import __version__
+from medimg import __version__, models
+from medimg.__main__ import main
 from medimg.commands.results import WARNING, write_capture, write_report
 from medimg.errors import ImageReadError
 from medimg.models import ModelInfo
@@ -82,6 +84,20 @@ def test_a_capture_keeps_each_pixel_and_refers_to_its_image(capture):
     assert made.StudyInstanceUID == source.StudyInstanceUID
     assert WARNING in made.DerivationDescription
     assert made.ImageType[:2] == ["DERIVED", "SECONDARY"]
+
+
+def test_the_commands_write_both(tmp_path):
+    model = models.build_model("efficientnet_lite0", classes=("normal", "pneumonia"))
+    models.save_model(model, tmp_path / "model", sidecar={"image_size": 32})
+    given = ["--model", str(tmp_path / "model.safetensors"), str(SOURCE)]
+    assert main(["predict", *given, "--dicom-sr", str(tmp_path / "sr")]) == 0
+    assert main(["explain", *given, "--out", str(tmp_path), "--dicom", str(tmp_path / "sc")]) == 0
+    (report,), (capture,) = ((tmp_path / name).iterdir() for name in ("sr", "sc"))
+    source = pydicom.dcmread(SOURCE)
+    for made in map(pydicom.dcmread, (report, capture)):
+        assert made.PatientID == source.PatientID
+    weights = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
+    assert any(weights in item.get("TextValue", "") for _, item in items(pydicom.dcmread(report)))
 
 
 def test_other_files_are_refused_by_name(tmp_path):

@@ -97,10 +97,10 @@ print(f"training time, small against large images: {ratio:.2f}")
 def fitted(processes, out):
     """Fit the sample with several processes; return seconds and validation loss."""
     job = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    fit = ["medimg", "fit", "--data", "sample", "--size", "48", "--strategy", "all"]
+    fit = ["medimg", "fit", "--data", "sample", "--size", "48", "--strategy", "head_then_all"]
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *job, "-m", *fit, "--epochs", "1", "--out", out],
-                          env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", *job, "-m", *fit, "--epochs", "2", "--out", out],
+                   env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
     return time.perf_counter() - begin, pd.read_csv(f"{out}/history.csv")["val_loss"].iloc[-1]
 
 
@@ -109,13 +109,14 @@ runs = {n: fitted(n, str(folder / str(n))) for n in (1, 2)}
 
 # %% tags=["nbval-check-output"]
 loss = [runs[n][1] for n in (1, 2)]
-print("same validation loss to 0.05:", abs(loss[0] - loss[1]) < 0.05)
+print("same validation loss to 0.1:", abs(loss[0] - loss[1]) < 0.1)
 
 # %%
 print(f"one process {runs[1][0]:.0f} s, two processes {runs[2][0]:.0f} s")
 
 # %% [markdown]
-# Both networks are as good. Time is another matter. Starting Python and reading the images is not divided,
+# Dropout is drawn in each process, so the two networks are alike but not equal. Time is another matter.
+# Starting Python and reading the images is not divided,
 # and here it is most of the work, so two processes may even be slower. On a large set with one core or one
 # GPU for each process, the passes are divided nearly evenly. **More machines pay when the passes dominate.**
 #
@@ -132,8 +133,8 @@ print("a file behind the array:", isinstance(mapped.images, np.memmap))
 print("the same images:", np.array_equal(mapped.images, in_memory.images))
 
 # %% [markdown]
-# `benchmarks/bigger_than_memory.py` trains under a memory limit that the images exceed. With the cache the
-# process's own memory stays flat; without it the run stops.
+# `benchmarks/bigger_than_memory.py` trains in this way under a limit that the kernel sets to the process's
+# own memory, and tries the same without the file.
 #
 # ## 5. The bill for four published sets
 #
@@ -191,8 +192,9 @@ exercises.check("11-bill", dollars, bill=bill)
 
 # %% tags=["nbval-check-output"]
 images = str(Path(studies["path"].iloc[0]).parent)
-options = ["--name", "trial", "--max-usd", "5", "--images", "5856", "--dry-run", "--", "--epochs", "5"]
-told = subprocess.run([sys.executable, "-m", "medimg", "launch", "--data", images, *options],
+options = ["--name", "trial", "--max-usd", "5", "--images", "5856", "--dry-run"]
+told = subprocess.run([sys.executable, "-m", "medimg", "launch", "--data", images, *options,
+                       "--", "--epochs", "5"],
                       capture_output=True, encoding="utf-8", check=True).stdout
 request = json.loads(told[told.index("\n{"):told.rindex("}") + 1])
 print(told.splitlines()[0])
