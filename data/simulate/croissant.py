@@ -14,15 +14,15 @@ REPOSITORY = "https://github.com/medimg/medimg"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 VERSION, DATE = "1.1.0", "2026-11-28"
 DESCRIPTION = (
-    "SIMULATED chest radiographs, chest CT slices, head MR slices and fundus photographs for "
-    "teaching the classification of medical images. Chest and head are derived from one public CT "
-    "(LIDC-IDRI-0001) and the MNI ICBM152 template, the eyes are drawn by formulas; every lesion "
-    "is invented, and a mask says where it is. "
+    "SIMULATED chest radiographs, chest CT slices, head MR slices, fundus photographs and bone "
+    "radiographs for teaching the classification of medical images. Chest and head are derived "
+    "from one public CT (LIDC-IDRI-0001) and the MNI ICBM152 template, eyes and bones are drawn "
+    "by formulas; every lesion is invented, and a mask says where it is. "
     "Not for clinical use."
 )
 CITATION = (
-    "The medimg authors (2026). The medimg sample: simulated radiographs, CT, MR and fundus "
-    "photographs."
+    "The medimg authors (2026). The medimg sample: simulated radiographs, CT, MR, fundus "
+    "photographs and bone radiographs."
 )
 
 
@@ -42,6 +42,7 @@ TASKS = (
     Task("mr", "mr/studies.csv", "Head MR slices (T1)", "no lesion or lesion"),
     Task("retina", "retina/studies.csv", "Fundus photographs", "retinopathy grade 0 to 4"),
     Task("covid", "covid/studies.csv", "COVID-19 radiographs", "normal, pneumonia or covid"),
+    Task("fracture", "fracture/studies.csv", "Bone radiographs", "normal or fracture"),
 )
 FILE_SETS = {
     "png": ("image/png", "**/*.png"),
@@ -104,6 +105,7 @@ def croissant_card(root: Path, tables: dict[str, pd.DataFrame]) -> dict[str, Any
             "CT",
             "MR",
             "fundus",
+            "bone radiograph",
         ],
         "license": LICENCE,
         "url": REPOSITORY,

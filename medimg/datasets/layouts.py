@@ -89,12 +89,12 @@ def load(
     name : str or path-like, optional
         ``"sample"`` (100 simulated chest radiographs), ``"sample_ct"``, ``"sample_mr"``,
         ``"sample_retina"`` (180 photographs of eyes), ``"sample_covid"`` (243 radiographs before
-        any hospital's display), ``"pneumoniamnist"`` (after ``python -m medimg fetch
+        any hospital's display), ``"sample_brain"`` (slices of 80 heads), ``"sample_fracture"``
+        (bones in several views), ``"pneumoniamnist"`` (after ``python -m medimg fetch
         pneumoniamnist``, and so ``"retinamnist"``, ``"idrid"``, ``"brain-cheng"``,
         ``"fracatlas"``, ``"covid-hannover"``, ``"covidgr"``), ``"kermany"`` or ``"brain-mri"``
         (folders that you bring), or the path of a folder, a CSV study table or a MedMNIST
-        ``.npz``. Defaults to the environment
-        variable ``MEDIMG_DATASET``, else ``"sample"``.
+        ``.npz``. Defaults to the environment variable ``MEDIMG_DATASET``, else ``"sample"``.
     root : path-like, optional
         Where real data lie; see :func:`data_root`.
     patient_pattern : str, optional

@@ -1,0 +1,363 @@
+# %% [markdown]
+# # 9. Bone fracture: small lesions, several views, and what the table tells
+#
+# {{badges}}
+#
+# **You will be able to**
+#
+# - measure what image resolution does to large and to small lesions;
+# - score a study of several views instead of single images;
+# - find out how much of a result needs no image at all, and remove it by matching;
+# - find test images that are copies of training images.
+#
+# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+#
+# {{contract}}
+#
+# {{solutions}}
+
+# %% [markdown]
+# ## 1. The clinical question
+#
+# A patient has fallen, and the wrist hurts. **Is a bone broken?** In an emergency department the first
+# answer often comes from a tired doctor at night. In a Dutch hospital 289 of 25,957 fractures were
+# missed at first; 9.3 % of the patients with a missed fracture needed surgery
+# ([Mattijssen-Horstink et al., 2020](https://doi.org/10.1186/s13049-020-00727-8)). A false alarm costs
+# a cast, another examination, and days off work.
+#
+# Two things make the question harder than others. A fracture may be a line one pixel wide. And a study
+# consists of several views, because a break can be invisible in one of them.
+
+# %%
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from medimg import datasets, errors, exercises, explain, images, metrics, models, plots, training
+
+# %% [markdown]
+# ## 2. The data and their traps
+#
+# `sample_fracture` has simulated radiographs of wrists and lower legs, drawn by formulas. Half of the
+# studies have a fracture: displaced, or a hairline that stays in place. Sections 2 to 8 always use it,
+# because they need to know what kind each fracture is and where it lies. Section 9 asks what can be
+# asked of real images.
+
+# %% tags=["nbval-check-output"]
+studies = datasets.load("sample_fracture")
+print(f"{studies['study_id'].nunique()} studies of {studies['patient_id'].nunique()} patients")
+pd.crosstab(studies["kind"], studies["visible"])
+
+# %% [markdown]
+# The label belongs to the **study**: every view of a broken wrist is labelled *fracture*, also the view
+# that does not show it. (*Visible* is known here because the break was drawn.) Below, one hairline
+# fracture in two views, and one displaced fracture.
+
+# %% tags=["hide-input", "nbval-check-output"]
+views = studies[studies["view"].ne("oblique") & studies["cast"].eq("no")]
+seen = views.groupby("study_id")["visible"].agg("-".join)
+kinds = views.groupby("study_id")["kind"].first()
+first = [seen.index[(kinds == kind) & (seen == how)][0]
+         for kind, how in (("hairline", "yes-no"), ("displaced", "yes-yes"))]
+shown = views[views["study_id"].isin(first)].sort_values(["kind", "view"], ascending=[False, True])
+pictures = [images.read_image(path) for path in shown["path"]]
+titles = [f"{row.kind}, {row.view}: visible {row.visible}" for row in shown.itertuples()]
+plots.show(plots.plot_grid(pictures, columns=2, titles=titles),
+           alt="A thin dark line across a bone in one view only; a displaced fracture in both.")
+
+# %% [markdown]
+# ## 3. Small lesions and resolution
+#
+# Most pretrained networks were trained at 224 pixels. We give the same frozen network the same images at
+# 112, 224 and 448 pixels, and train the same logistic regression each time. Each study is scored by
+# models that never saw this patient.
+
+# %%
+recipe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+
+
+def cross_validate(x, table, positive="fracture"):
+    """Predict each image with a model that saw no image of its patient."""
+    y = table["label"].eq(positive).to_numpy().astype(int)
+    score = np.zeros(len(y))
+    for train, test in training.patient_folds(y, table["patient_id"]):
+        score[test] = recipe.fit(x[train], y[train]).predict_proba(x[test])[:, 1]
+    return metrics.Predictions(table["image_id"], y, score, table["patient_id"])
+
+# %%
+net = models.build_model("efficientnet_lite0")
+features, by_study = {}, {}
+for size in (112, 224, 448):
+    data = datasets.decode(studies, size=size)
+    features[size] = training.extract_features(net, data.images)
+    by_study[size] = cross_validate(features[size], studies).aggregate(studies["study_id"])
+
+# %% [markdown]
+# For a fair comparison every size gets the threshold at which its
+# specificity is 80 %. We ask how many fractures of either kind it
+# then finds. (The threshold is chosen on the scores that it is used on: good enough to compare sizes,
+# not to promise a sensitivity.)
+
+# %%
+kind = studies.drop_duplicates("study_id")["kind"]
+
+
+def sensitivity(predictions, which):
+    """Return the share of fractures of one kind that are found at a specificity of 80 %."""
+    cut = metrics.choose_threshold(predictions, rule="specificity", floor=0.8)
+    rows = kind.isin(["none", which]).to_numpy()
+    return metrics.rates(predictions.subset(rows), threshold=cut)["sensitivity"]
+
+
+found = pd.DataFrame({which: {size: sensitivity(each, which) for size, each in by_study.items()}
+                      for which in ("displaced", "hairline")})
+found.map("{:.2f}".format)
+
+# %% tags=["hide-input"]
+value, low, high = (found.map(lambda share, part=part: getattr(share, part)).astype(float)
+                    for part in ("value", "low", "high"))
+ax = value.plot(style=["o-", "s--"], figsize=(6, 3.6), logx=True, ylim=(0, 1), xlim=(100, 500),
+                xlabel="image size in pixels", ylabel="sensitivity, 95 % interval")
+ax.set_xticks(value.index, value.index)
+ax.minorticks_off()
+for name in found:
+    ax.fill_between(value.index, low[name], high[name], alpha=0.15)
+plots.show(ax.figure,
+           alt="Sensitivity by image size, for displaced and for hairline fractures.")
+
+# %% tags=["nbval-check-output"]
+finer = value.loc[448, "hairline"] > value.loc[112, "hairline"]
+print("more hairline fractures found at 448 than at 112 pixels:", finer)
+print("at 448 pixels, more of the displaced than of the hairline:",
+      value.loc[448, "displaced"] > value.loc[448, "hairline"])
+
+# %% [markdown]
+# A hairline one or two pixels wide at 448 is half a pixel wide at 112: averaged away before the network
+# sees it. A displaced fracture changes the outline of a bone, which survives. The price is computing: 448
+# pixels take four times as long as 224. Ask of any product and any paper which size the network received,
+# and compare it with the smallest lesion that matters. With so few patients the intervals are wide.
+#
+# ## 4. What the table tells without an image
+#
+# Before you praise the network, ask what the columns alone can tell: body part, view, number of views,
+# cast, metal. All of them are in a radiology system before anybody opens an image. The same logistic
+# regression gets these, and not one pixel.
+
+# %%
+columns = ["body_part", "view", "views", "cast", "metal"]
+known = pd.get_dummies(studies[columns].astype(str)).to_numpy(float)
+told = cross_validate(known, studies).aggregate(studies["study_id"])
+pixels = by_study[448]
+table = pd.Series({"columns alone": metrics.auc(told), "image alone": metrics.auc(pixels)})
+table.map("{:.2f}".format)
+
+# %% tags=["nbval-check-output"]
+print("the columns alone beat chance:", table["columns alone"].low > 0.5)
+
+# %% [markdown]
+# Wrists are broken more often than legs are, a third view is taken when the first two raise a
+# suspicion, and a cast or a plate means that somebody has already treated the patient. A network sees
+# the cast, too.
+#
+# ### Exercise: known before or known after?
+#
+# The network is meant to help at the **first** examination after a fall. Which of these columns may be used,
+# or learned, without harm, because they are known before the diagnosis and do not result from it?
+# Submit a list of letters: **a** body part, **b** cast, **c** age, **d** metal plate over the
+# fracture, **e** an oblique view that the doctor ordered after seeing the other two.
+
+# %% tags=["exercise"]
+# solution: begin
+harmless = ["a", "c"]
+# solution: end
+exercises.check("09-columns", harmless)
+# exercises.hint("09-columns")  # remove the first # to see a hint
+
+# %% [markdown]
+# ## 5. Compare like with like
+#
+# For each study with a fracture we take one without, with the same columns. In such
+# **matched** pairs the columns tell nothing, and what is left is owed to the image.
+
+# %%
+heads = studies.drop_duplicates("study_id").reset_index(drop=True)
+pairs = []
+for _, alike in heads.groupby(["body_part", "views", "cast", "metal"]):
+    broken, whole = (alike.index[alike["label"].eq(label)] for label in ("fracture", "normal"))
+    pairs += list(zip(broken, whole, strict=False))  # as many as the smaller group
+rows = np.array(pairs).ravel()
+matched = pd.DataFrame({
+    name: {"all studies": metrics.auc(each), "pairs": metrics.auc(each.subset(rows))}
+    for name, each in (("columns", told), ("image", pixels))})
+matched.map("{:.2f}".format)
+
+# %% tags=["nbval-check-output"]
+left = matched.loc["pairs"]
+print(f"{len(pairs)} pairs; columns no better than guessing:", left["columns"].low < 0.5)
+print("the image still better than guessing:", left["image"].low > 0.5)
+
+# %% [markdown]
+# Badgeley and colleagues did this with 17,587 real hip radiographs. Their network reached an AUC of
+# 0.78; matched for patient variables 0.67; matched for the acquisition too, 0.52 (0.46 to 0.58), which
+# is chance. It told the scanner model with an AUC of 1.00
+# ([Badgeley et al., 2019](https://doi.org/10.1038/s41746-019-0105-1)). Matching is part of the test,
+# not of the training: it shows what the model learned.
+#
+# ## 6. Several views, one answer
+#
+# The doctor needs one answer per study. Two simple rules: the **mean** of its images, or their
+# **maximum** (one view is enough to find a break).
+
+# %%
+single = cross_validate(features[448], studies)
+rules = {"each image": single} | {how: single.aggregate(studies["study_id"], how=how)
+                                  for how in ("mean", "max")}
+pd.DataFrame({name: {"scores": len(each), "AUC": f"{metrics.auc(each):.2f}"}
+              for name, each in rules.items()}).T
+
+# %% [markdown]
+# Which rule is better depends on the errors. The maximum finds what one view alone shows, and every
+# further view is another chance of a false alarm: studies with three views score higher for no reason
+# in the bone. Choose the rule on validation data, then the threshold **for that rule**. On the command
+# line, `fit --by patient` and `evaluate --by patient` do this for patients.
+#
+# ## 7. Test images that are training images
+#
+# In one public set of radiographs (of welds) a reader found that all 2,443 test images were copies of
+# training images, byte for byte ([report](https://github.com/stefyste/RIAWELC/issues/2)). We build such
+# a set in a temporary folder: new names, new folders.
+
+# %% tags=["nbval-check-output"]
+public = Path(tempfile.mkdtemp())
+pool = studies[studies["view"].ne("oblique")].groupby("label").head(60).reset_index(drop=True)
+row = np.arange(len(pool))
+for split, chosen in (("train", row % 3 != 0), ("test", row % 5 == 0)):
+    for number, file in enumerate(pool[chosen].itertuples()):
+        place = public / split / file.label / f"{split}_{number:03d}.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file.path, place)
+copied = datasets.load(public)
+print(datasets.summary(copied))
+
+# %% [markdown]
+# The summary says it. `decode`, and with it every training, refuses such a set:
+
+# %% tags=["nbval-check-output"]
+try:
+    datasets.decode(copied, size=64)
+except errors.StudyTableError as error:
+    print(str(error).split(":")[0])
+
+# %% [markdown]
+# ### Exercise: how much of the test is a copy?
+#
+# Open the files. `copied` has the columns `path` and `split`. Which **share of the test images** are
+# byte for byte the same as an image of another split? (`Path(path).read_bytes()` gives the bytes of a file.)
+
+# %% tags=["exercise"]
+# solution: begin
+content = copied["path"].map(lambda path: Path(path).read_bytes())
+is_test = copied["split"] == "test"
+share = content[is_test].isin(content[~is_test]).mean()
+# solution: end
+exercises.check("09-copies", share, table=copied)
+# exercises.hint("09-copies")  # remove the first # to see a hint
+
+# %% [markdown]
+# Equal bytes are the easy case. An image that was saved again, cropped or renumbered has other bytes; only
+# patient identifiers, or a search for similar images, would find it.
+#
+# ## 8. Where did it look?
+#
+# We train the last layer at 448 pixels, and ask of each test image with a visible fracture whether the hottest
+# point of the map lies on the break.
+
+# %%
+model = models.build_model("efficientnet_lite0", classes=data.classes)
+model = training.fit_head(model, data.subset("train"), C=0.01).model
+target = studies["split"].eq("test") & studies["visible"].eq("yes")
+films, masks = data.images[target], datasets.decode_masks(studies[target], size=448)
+heat = explain.explain(model, films, method="gradcam", target="fracture")
+print(explain.pointing_game(heat, masks, patient_ids=data.patients[target]))
+
+# %% tags=["hide-input"]
+order = np.argsort(-masks.sum(axis=(1, 2)))[:3]
+titles = list(studies["kind"][target].iloc[order])
+plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order]},
+                               masks=masks[order], titles=titles),
+           alt="Three fractures with their outline; the maps are coarse and warm along the limb.")
+
+# %% [markdown]
+# Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32
+# pixels wide: it can say "this part of the limb" at best. Where the hottest point lies elsewhere, look at what
+# it marks.
+#
+# ## 9. Real images
+#
+# `python -m medimg fetch fracatlas` brings about 4,000 real radiographs (338 MB). Start Jupyter
+# with `MEDIMG_DATASET=fracatlas` (and `MEDIMG_DATA`, if they lie elsewhere), and the next cell asks the
+# question of section 4 of all of them, and that of section 3 of 300. It publishes no patients, so the intervals
+# are too narrow. Without the set, the cell prints nothing.
+
+# %% tags=["hide-input"]
+if os.environ.get("MEDIMG_DATASET") == "fracatlas":
+    tables = [datasets.data_root() / folder / "studies.csv" for folder in ("fracatlas", "")]
+    real = datasets.load(next(filter(Path.exists, tables), tables[0]))
+    flags = ["hand", "leg", "hip", "shoulder", "hardware", "multiscan", "frontal", "lateral",
+             "oblique"]
+    asked = {"columns alone": cross_validate(real[flags].to_numpy(float), real, "fractured")}
+    few = real.groupby("label").sample(150, random_state=0).reset_index(drop=True)
+    for size in (112, 224, 448):
+        films = datasets.decode(few, size=size, keep_aspect=True, allow_duplicates=True).images
+        x = training.extract_features(net, films)
+        asked[f"{size} pixels, 300 images"] = cross_validate(x, few, "fractured")
+    print(*(f"{name}: AUC {metrics.auc(each):.3f}" for name, each in asked.items()), sep="\n")
+
+# %% [markdown]
+# On a public subset of 1,450 images, logistic regression on the table alone gave AUC 0.740 and a frozen
+# network at 224 pixels 0.862. Most of that result may therefore need no fracture at all.
+#
+# ## 10. What stands in the way of use
+#
+# - **The operating point.** A network for hip fractures had an AUC of 0.994 at home and 0.980 in another
+#   country, but its threshold did not fit there, and an audit found that it missed an obvious fracture and
+#   failed on bones altered by Paget's disease
+#   ([Oakden-Rayner et al., 2022](https://doi.org/10.1016/S2589-7500%2822%2900004-8)).
+# - **The label.** In MURA, 40,561 images of arms and hands, each study is normal or *abnormal*, and
+#   metal or worn joints are abnormal, too. Its baseline reached an AUC of 0.929
+#   ([Rajpurkar et al., 2017](https://arxiv.org/abs/1712.06957)). That is not a score for fractures.
+# - **The reader.** OsteoDetect was authorised in 2018 for adult wrists, as a help for clinicians. Alone it
+#   reached sensitivity 0.921 and specificity 0.902. What counts is the second study: with it, 24 readers found
+#   0.803 of the fractures instead of 0.747
+#   ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
+# - **Our sample** is drawn by formulas. It can show what resolution, views, columns and copies do to a result.
+#   It cannot show how well a network reads patients.
+#
+# ## Key points
+#
+# - Compare the size that the network receives with the smallest lesion that matters.
+# - Score the study, with a rule and a threshold chosen on validation data.
+# - Fit a model to the columns first: this much needs no image. Then compare matched studies.
+# - What is known only after the diagnosis (cast, metal, further views) must not help.
+# - Look for copies before you train: `decode` refuses equal files in two splits.
+#
+# ## Further reading
+#
+# - Abedeen et al., *FracAtlas*, Scientific Data 2023,
+#   [doi:10.1038/s41597-023-02432-4](https://doi.org/10.1038/s41597-023-02432-4)
+# - Badgeley et al., *Deep learning predicts hip fracture using confounding patient and healthcare variables*,
+#   npj Digital Medicine 2019, [doi:10.1038/s41746-019-0105-1](https://doi.org/10.1038/s41746-019-0105-1)
+# - Oakden-Rayner et al., *Validation and algorithmic audit of a deep learning system for the detection of
+#   proximal femoral fractures*, Lancet Digital Health 2022,
+#   [doi:10.1016/S2589-7500(22)00004-8](https://doi.org/10.1016/S2589-7500%2822%2900004-8)
+#
+# ## Next step
+#
+# [10. COVID-19](/notebooks/10_covid.ipynb): when the label is the hospital.
