@@ -13,7 +13,8 @@ from simulate.errors import SimulationError
 from medimg.storage import sha256
 
 DATA = Path(__file__).parents[1] / "data"
-TABLES = ("studies.csv", *(f"{name}/studies.csv" for name in ("ct", "mr", "retina", "covid")))
+SETS = ("ct", "mr", "retina", "covid", "brain")
+TABLES = ("studies.csv", *(f"{name}/studies.csv" for name in SETS))
 here = pytest.mark.skipif(not (DATA / "croissant.json").is_file(), reason="the sample is not here")
 
 

@@ -1,8 +1,8 @@
 """Make the sample again: `python data/simulate all --out data`, or one part of it.
 
-The parts: ``xray``, ``ct``, ``mr``, ``retina`` and ``covid`` (the images and their study tables),
-``cards`` (the counts in README.md, and croissant.json) and ``sheet`` (the contact sheet). ``all``
-makes the five sets.
+The parts: ``xray``, ``ct``, ``mr``, ``retina``, ``covid`` and ``brain`` (the images and their study
+tables), ``cards`` (the counts in README.md, and croissant.json) and ``sheet`` (the contact sheet).
+``all`` makes the six sets.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 if not __package__:  # run as a folder: make `simulate` importable by its name
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from simulate import cards, covid, ct, mr, retina, sheet
+from simulate import brain, cards, covid, ct, mr, retina, sheet
 from simulate.sample import make_sample, write_sums
 
 from medimg.errors import MedimgError
 
-PARTS = ("xray", "ct", "mr", "retina", "covid", "all", "cards", "sheet")
+PARTS = ("xray", "ct", "mr", "retina", "covid", "brain", "all", "cards", "sheet")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,8 +61,8 @@ def make(options: argparse.Namespace) -> None:
         make_sample(
             options.out, normal=options.normal, pneumonia=options.pneumonia, seed=options.seed
         )
-    for part, module in (("ct", ct), ("mr", mr), ("retina", retina), ("covid", covid)):
-        if options.part in (part, "all"):
+    for module in (ct, mr, retina, covid, brain):
+        if options.part in (module.__name__.rpartition(".")[2], "all"):
             module.make_sample(options.out, seed=options.seed)
     write_sums(options.out)
 

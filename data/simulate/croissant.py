@@ -14,10 +14,10 @@ REPOSITORY = "https://github.com/medimg/medimg"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 VERSION, DATE = "1.1.0", "2026-11-28"
 DESCRIPTION = (
-    "SIMULATED chest radiographs, chest CT slices, head MR slices and fundus photographs for "
-    "teaching the classification of medical images. Chest and head are derived from one public CT "
-    "(LIDC-IDRI-0001) and the MNI ICBM152 template, the eyes are drawn by formulas; every lesion "
-    "is invented, and a mask says where it is. "
+    "SIMULATED chest radiographs, chest CT slices, head MR slices (one set with three kinds of "
+    "brain tumour) and fundus photographs for teaching the classification of medical images. Chest "
+    "and head are derived from one public CT (LIDC-IDRI-0001) and the MNI ICBM152 template, the "
+    "eyes are drawn by formulas; every lesion is invented, and a mask says where it is. "
     "Not for clinical use."
 )
 CITATION = (
@@ -42,11 +42,13 @@ TASKS = (
     Task("mr", "mr/studies.csv", "Head MR slices (T1)", "no lesion or lesion"),
     Task("retina", "retina/studies.csv", "Fundus photographs", "retinopathy grade 0 to 4"),
     Task("covid", "covid/studies.csv", "COVID-19 radiographs", "normal, pneumonia or covid"),
+    Task("brain", "brain/studies.csv", "Brain tumour MR slices", "no tumour or which of three"),
 )
 FILE_SETS = {
     "png": ("image/png", "**/*.png"),
     "jpeg": ("image/jpeg", "**/*.jpg"),
     "dicom": ("application/dicom", "**/*.dcm"),
+    "nifti": ("application/x-gzip", "brain/volume/*.nii.gz"),
     "lobes": ("application/x-npz", "ct/series_lobes.npz"),
 }
 TERMS = ["citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject",

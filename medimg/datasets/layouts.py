@@ -31,6 +31,7 @@ _SETS: dict[str, tuple[list[str], Sequence[str], str]] = {
     "sample_mr": (["mr/studies.csv"], (), _CLONE),
     "sample_retina": (["retina/studies.csv"], (), _CLONE),
     "sample_covid": (["covid/studies.csv"], (), _CLONE),
+    "sample_brain": (["brain/studies.csv"], (), _CLONE),
     "pneumoniamnist": (
         [f"pneumoniamnist_{size}/train" for size in (224, 128, 64, 28)], ("normal", "pneumonia"),
         "run `python -m medimg fetch pneumoniamnist --size 224` first"),
@@ -84,7 +85,8 @@ def load(
     name : str or path-like, optional
         ``"sample"`` (100 simulated chest radiographs), ``"sample_ct"``, ``"sample_mr"``,
         ``"sample_retina"`` (180 photographs of eyes), ``"sample_covid"`` (243 radiographs before
-        any hospital's display), ``"pneumoniamnist"`` (after ``python -m medimg fetch
+        any hospital's display), ``"sample_brain"`` (280 MR slices of 80 heads),
+        ``"pneumoniamnist"`` (after ``python -m medimg fetch
         pneumoniamnist``), ``"kermany"`` or ``"brain-mri"`` (folders that you bring), or the path
         of a folder, a CSV study table or a MedMNIST ``.npz``. Defaults to the environment
         variable ``MEDIMG_DATASET``, else ``"sample"``.
