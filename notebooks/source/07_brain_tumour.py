@@ -160,11 +160,12 @@ pairs = {"as stored": (data.images, dark),
 features = {name: [training.extract_features(net, pixels) for pixels in pair]
             for name, pair in pairs.items()}
 
-
+# %%
 def predict(x, labels, groups, tested=None):
     """Return out-of-fold probabilities (N, K): no group is in two folds."""
     def judge(learn, rest):
-        model = make_pipeline(StandardScaler(), PCA(64, random_state=0), LogisticRegression(C=0.003))
+        head = LogisticRegression(C=0.003)
+        model = make_pipeline(StandardScaler(), PCA(64, random_state=0), head)
         model.fit(x[learn], labels[learn])
         return model.predict_proba((x if tested is None else tested)[rest])
     return training.cross_validate(judge, labels, groups)
