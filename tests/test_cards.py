@@ -13,8 +13,8 @@ from simulate.errors import SimulationError
 from medimg.storage import sha256
 
 DATA = Path(__file__).parents[1] / "data"
-PARTS = ("ct", "mr", "retina", "covid", "fracture")
-TABLES = ("studies.csv", *(f"{name}/studies.csv" for name in PARTS))
+SETS = ("ct", "mr", "retina", "covid", "fracture", "brain")
+TABLES = ("studies.csv", *(f"{name}/studies.csv" for name in SETS))
 here = pytest.mark.skipif(not (DATA / "croissant.json").is_file(), reason="the sample is not here")
 
 

@@ -23,7 +23,7 @@ def test_every_file_has_the_sum_that_the_list_says():
     assert [name for name, path in found.items() if sha256(path) != listed[name]] == []
 
 
-def test_the_whole_is_at_most_seventy_five_megabytes():
+def test_the_whole_is_at_most_75_megabytes():
     assert sum(p.stat().st_size for p in DATA.rglob("*") if p.is_file()) <= 75e6
 
 

@@ -1,9 +1,9 @@
 """Make the sample again: `python data/simulate all --out data`, or one part of it.
 
-The parts: ``xray``, ``ct``, ``mr``, ``retina``, ``covid`` and ``fracture`` (the images and their
-study tables), ``cards`` (the counts in README.md, and croissant.json) and ``sheet`` (the contact
-sheet).
-``all`` makes the six sets.
+The parts: ``xray``, ``ct``, ``mr``, ``retina``, ``covid``, ``fracture`` and ``brain`` (the images
+and their study tables), ``cards`` (the counts in README.md, and croissant.json) and ``sheet`` (the
+contact sheet).
+``all`` makes all sets.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 if not __package__:  # run as a folder: make `simulate` importable by its name
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from simulate import cards, covid, ct, fracture, mr, retina, sheet
+from simulate import brain, cards, covid, ct, fracture, mr, retina, sheet
 from simulate.sample import make_sample, write_sums
 
 from medimg.errors import MedimgError
 
-PARTS = ("xray", "ct", "mr", "retina", "covid", "fracture", "all", "cards", "sheet")
+PARTS = ("xray", "ct", "mr", "retina", "covid", "fracture", "brain", "all", "cards", "sheet")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,9 +62,8 @@ def make(options: argparse.Namespace) -> None:
         make_sample(
             options.out, normal=options.normal, pneumonia=options.pneumonia, seed=options.seed
         )
-    modules = {"ct": ct, "mr": mr, "retina": retina, "covid": covid, "fracture": fracture}
-    for part, module in modules.items():
-        if options.part in (part, "all"):
+    for module in (ct, mr, retina, covid, fracture, brain):
+        if options.part in (module.__name__.rpartition(".")[2], "all"):
             module.make_sample(options.out, seed=options.seed)
     write_sums(options.out)
 

@@ -14,10 +14,11 @@ REPOSITORY = "https://github.com/medimg/medimg"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 VERSION, DATE = "1.1.0", "2026-11-28"
 DESCRIPTION = (
-    "SIMULATED chest radiographs, chest CT slices, head MR slices, fundus photographs and bone "
-    "radiographs for teaching the classification of medical images. Chest and head are derived "
-    "from one public CT (LIDC-IDRI-0001) and the MNI ICBM152 template, eyes and bones are drawn "
-    "by formulas; every lesion is invented, and a mask says where it is. "
+    "SIMULATED chest radiographs, chest CT slices, head MR slices (one set with three kinds of "
+    "brain tumour), fundus photographs and bone radiographs for teaching the classification of "
+    "medical images. Chest and head are derived from one public CT (LIDC-IDRI-0001) and the MNI "
+    "ICBM152 template, eyes and bones are drawn by formulas; every lesion is invented, and a mask "
+    "says where it is. "
     "Not for clinical use."
 )
 CITATION = (
@@ -43,11 +44,13 @@ TASKS = (
     Task("retina", "retina/studies.csv", "Fundus photographs", "retinopathy grade 0 to 4"),
     Task("covid", "covid/studies.csv", "COVID-19 radiographs", "normal, pneumonia or covid"),
     Task("fracture", "fracture/studies.csv", "Bone radiographs", "normal or fracture"),
+    Task("brain", "brain/studies.csv", "Brain tumour MR slices", "no tumour or which of three"),
 )
 FILE_SETS = {
     "png": ("image/png", "**/*.png"),
     "jpeg": ("image/jpeg", "**/*.jpg"),
     "dicom": ("application/dicom", "**/*.dcm"),
+    "nifti": ("application/x-gzip", "brain/volume/*.nii.gz"),
     "lobes": ("application/x-npz", "ct/series_lobes.npz"),
 }
 TERMS = ["citeAs", "column", "equivalentProperty", "extract", "field", "fileProperty", "fileObject",
