@@ -492,11 +492,8 @@ shutil.rmtree(folder)
 # The scan trusts content, not names: it finds the copy by its pixels, and says what is wrong with each
 # bad file. A broken file stops you. A copy is worse: it can make your result look too good.
 #
-# ### Exercise: repair a file
-#
 # A file can be readable and still wrong. `export.dcm` holds the first radiograph of this notebook, after
-# somebody edited **two** entries of its header. Compare its image and its header with the PNG, which is
-# right. Then write a repaired copy, and submit its path.
+# somebody edited **two** entries of its header.
 
 # %% tags=["hide-input", "nbval-check-output"]
 folder = Path(tempfile.mkdtemp())
@@ -509,6 +506,12 @@ plots.show(fig, alt="The same chest twice: as it should be, and inverted.", colo
 for name in ["BitsStored", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
              "PhotometricInterpretation"]:
     print(f"{name:26} {edited[name].value}")
+
+# %% [markdown]
+# ### Exercise: repair a file
+#
+# Compare the image of `export.dcm` and its header with the PNG, which is right. Then write a repaired copy,
+# and submit its path.
 
 # %% tags=["exercise"]
 dicom = pydicom.dcmread(folder / "export.dcm")

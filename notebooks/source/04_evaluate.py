@@ -851,10 +851,7 @@ for warning in result.warnings:
 # `python -m medimg evaluate --model runs/latest/model.safetensors --out report`. Scores from another
 # program go into `metrics.Predictions`.
 #
-# ### Exercise: a file of scores that is wrong
-#
-# A colleague sends `scores.csv`, the same model's scores for the images of `judge`. It opens without an
-# error, but is wrong in several ways. Find them, and make the right `Predictions` of it.
+# A colleague sends `scores.csv`, the same model's scores for the images of `judge`.
 
 # %% tags=["hide-input", "nbval-check-output"]
 path = Path(tempfile.mkdtemp()) / "scores.csv"
@@ -864,6 +861,11 @@ pd.DataFrame({"image": judge.ids[other],
 received = pd.read_csv(path)
 print(f"{len(received)} rows, of {received['image'].nunique()} images; judged: {len(judge)} images")
 print(f"score: from {received['score'].min():.0f} to {received['score'].max():.0f}")
+
+# %% [markdown]
+# ### Exercise: a file of scores that is wrong
+#
+# It opens without an error, but is wrong in several ways. Find them, and make the right `Predictions` of it.
 
 # %% tags=["exercise"]
 # solution: begin

@@ -555,13 +555,8 @@ display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc i
 # electrode overrules the lungs. The rule of this notebook: **a map raises questions; an experiment
 # answers them.** (Whether a map helps or misleads *readers* needs an experiment too: a reader study.)
 #
-# ### Exercise: build your own shortcut
-#
-# Invent a mark that no radiologist would mind, and break a model with it. Change at most a tenth of an
-# image, in any way: a grey strip, a fold, a pattern. Submit two arrays: `mine`, where only the images
-# **with** pneumonia carry the mark, and `swapped`, where only those **without** it do. The check trains a
-# head on `mine` and tests it on both, as `judge` does. A good shortcut makes the second AUC at least 0.3
-# lower than the first.
+# The next function trains a head on images with a mark, and tests it twice: on them, and with the mark
+# swapped.
 
 # %% tags=["hide-input"]
 def judge(tainted, swapped):
@@ -571,6 +566,14 @@ def judge(tainted, swapped):
     head = training.fit_head(head, sets[0].subset("train"), C=0.1).model
     return [metrics.auc(training.predict(head, one.subset(held))).value for one in sets]
 
+
+# %% [markdown]
+# ### Exercise: build your own shortcut
+#
+# Invent a mark that no radiologist would mind, and break a model with it. Change at most a tenth of an
+# image, in any way: a grey strip, a fold, a pattern. Submit two arrays: `mine`, where only the images
+# **with** pneumonia carry the mark, and `swapped`, where only those **without** it do. A good shortcut makes
+# the second AUC that `judge` returns at least 0.3 lower than the first.
 
 # %% tags=["exercise"]
 # solution: begin
