@@ -15,10 +15,11 @@ from medimg.exercises import (
     Choices,
     Exercise,
     Function,
+    Made,
     Mistake,
     Number,
     Numbers,
-    Whole,
+    Problem,
     engine,
 )
 
@@ -70,7 +71,7 @@ class Hostile:
 
 KINDS = [
     make(Number(), lambda: 1.0),
-    make(Whole(), lambda: 1),
+    make(Made("a count", look=lambda answer: answer.get("count")), lambda count: count == 1),
     make(Choice("a", "b"), lambda: "a"),
     make(Choices("a", "b"), lambda: frozenset("a")),
     make(Numbers(length=3), lambda: [1, 2, 3]),
@@ -134,11 +135,24 @@ def test_context_that_the_reference_does_not_name_is_left_aside():
     assert SENSITIVITY.judge(0.25, {**DATA, "other": 1}).status == "right"
 
 
-def test_whole_numbers():
-    count = make(Whole(), lambda: 12)
-    assert count.judge(12.0, {}).status == "right"
-    assert count.judge(13, {}).status == "wrong"
-    assert "whole number" in count.judge(12.5, {}).text
+def test_what_was_made_is_looked_at_and_judged_with_its_data():
+    def look(answer):
+        if not answer["rows"]:
+            raise Problem("The table is empty.")
+        return answer["rows"]
+
+    table = make(
+        Made("a table", look=look), lambda rows, wanted: rows == wanted,
+        mistakes=(Mistake("Too many rows.", when=lambda rows, wanted: len(rows) > len(wanted)),),
+    )  # fmt: skip
+    data = {"wanted": [1, 2], "other": 0}
+    assert table.judge({"rows": [1, 2]}, data).status == "right"
+    assert table.judge({"rows": [1, 2, 3]}, data).text == "Too many rows."
+    assert table.judge({"rows": [2, 1]}, data).text == '`exercises.hint("99-x")` gives a hint.'
+    assert table.judge({"rows": []}, data).text == "The table is empty."
+    assert "asks for a table; you gave a list of 1" in table.judge([1], data).text
+    assert table.judge({"rows": [1]}, {}).status == "unchecked"
+    assert table.judge(..., data).status == "blank"
 
 
 def test_a_decimal_comma_is_told_from_a_list():

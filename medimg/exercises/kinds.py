@@ -140,20 +140,6 @@ def _advice(value: object) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Whole(Number):
-    """One whole number, exactly right."""
-
-    tolerance: float = 0.25
-
-    def read(self, answer: Any) -> Any:
-        """Return the plain value; raise a Problem if there is none."""
-        value = super().read(answer)
-        if value != round(value):
-            raise asked("a whole number (a count)", round(value, 4))
-        return value
-
-
 class Choice(Kind):
     """One of several letters or words; upper and lower case are the same."""
 

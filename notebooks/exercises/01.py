@@ -1,11 +1,15 @@
 """Exercises of notebook 1, load."""
 
+import os
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from medimg.exercises import Choices, Exercise, Function, Mistake, Number, Whole
+from medimg import images
+from medimg.exercises import Choices, Exercise, Function, Made, Mistake, Number, Problem
+from medimg.exercises.kinds import asked
 
 Floats = NDArray[np.float64]
 _LUNG = np.array([-1400.0, -1350.0, -900.0, -600.0, -100.0, 150.0, 800.0])
@@ -36,29 +40,49 @@ def _cut_only(values: Floats, centre: float, width: float) -> Floats:
     return np.clip(values, centre - width / 2, centre + width / 2)
 
 
-def _shared(studies: Any) -> Any:
-    """Return which images of the test split belong to a patient of the training split."""
-    train = studies.loc[studies["split"] == "train", "patient_id"]
-    test = studies[studies["split"] == "test"]
-    return test[test["patient_id"].isin(train)]
+def _image(path: Any) -> Floats:
+    """Look at a file: the image that it shows."""
+    if not isinstance(path, str | os.PathLike):
+        raise asked("the path of the repaired file", path)
+    try:
+        return images.read_image(path)
+    except Exception as problem:
+        raise Problem(f"Your file cannot be read: {problem}") from None
 
 
-def _leaked(studies: Any) -> int:
-    return len(_shared(studies))
+def _table(answer: Any) -> pd.DataFrame:
+    """Look at a study table: who is in which split."""
+    if not {"image_id", "patient_id", "split"} <= set(answer.columns):
+        raise Problem("Your table lacks one of the columns image_id, patient_id, split.")
+    words = set(answer["split"].astype(str))
+    if words != {"train", "val", "test"}:
+        raise Problem(f"The splits are train, val and test; yours: {', '.join(sorted(words))}.")
+    return answer
 
 
-def _leaked_patients(studies: Any) -> int:
-    return int(_shared(studies)["patient_id"].nunique())
+def _torn(mine: pd.DataFrame) -> bool:
+    return bool(mine.groupby("patient_id")["split"].nunique().max() > 1)
 
 
-def _all_tested(studies: Any) -> int:
-    return int((studies["split"] == "test").sum())
+def _whole(mine: pd.DataFrame, studies: pd.DataFrame) -> bool:
+    """Say whether each image is there once, with its own patient."""
+    pairs = [sorted(zip(t["image_id"], t["patient_id"], strict=True)) for t in (mine, studies)]
+    return pairs[0] == pairs[1]
 
 
-def _trained_images(studies: Any) -> int:
-    test = studies.loc[studies["split"] == "test", "patient_id"]
-    train = studies[studies["split"] == "train"]
-    return int(train["patient_id"].isin(test).sum())
+def _near(mine: pd.DataFrame) -> bool:
+    """Say whether the shares of patients are about 60, 20 and 20 %."""
+    shares = mine.groupby("patient_id")["split"].first().value_counts(normalize=True)
+    slack = 0.05 + 1 / mine["patient_id"].nunique()
+    wanted = {"train": 0.6, "val": 0.2, "test": 0.2}
+    return all(abs(shares[name] - share) <= slack for name, share in wanted.items())
+
+
+def _in_order(mine: pd.DataFrame, studies: pd.DataFrame) -> bool:
+    """Say whether the patients were cut in the table's order, not by chance."""
+    of = mine.groupby("patient_id")["split"].first()
+    names = of[studies["patient_id"].unique()]
+    return int((names != names.shift()).sum()) == 3
 
 
 EXERCISES = (
@@ -122,54 +146,77 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="01-nodule",
-        question="How many pixels across is the nodule?",
-        kind=Number(tolerance=0.02, low=0, high=224, unit="pixels"),
-        expected=lambda: 5 / (420 / 224),
-        right="Fewer than three pixels: a blurred dot. Use larger images for such nodules.",
+        name="01-repair",
+        question="Repair two entries of the header of `export.dcm`.",
+        kind=Made("the path of the repaired file", look=_image),
+        expected=lambda image, original: (
+            image.shape == images.read_image(original).shape
+            and bool(np.abs(image - images.read_image(original)).max() < 0.01)
+        ),
+        right="Both entries were plausible, and no program complained. Look at your images.",
         hints=(
-            "First: how many millimetres does one pixel cover?",
-            "Divide the nodule's size by the size of a pixel.",
+            "Which of the three steps goes wrong? Look at the picture: is it inverted? Is it too "
+            "bright or too dark?",
+            "`PhotometricInterpretation` decides what is bright. The rescale intercept and the window "
+            "have to fit each other.",
+            "An intercept of -1024 belongs to a CT. On this radiograph it was 0.",
         ),
         mistakes=(
             Mistake(
-                "That is the size of one pixel in millimetres. How many of them fit into the "
-                "nodule?",
-                like=lambda: 420 / 224,
+                "This is another image. Write a copy of `export.dcm`.",
+                when=lambda value, original: value.shape != images.read_image(original).shape,
             ),
             Mistake(
-                "You inverted the division: divide the nodule by the pixel.",
-                like=lambda: 420 / 224 / 5,
+                "Now everything has one grey. Look again at slope, intercept and window.",
+                when=lambda value: bool(np.ptp(value) == 0),
             ),
-            Mistake("That is how many nodules fit across the image.", like=lambda: 420 / 5),
             Mistake(
-                "You multiplied by the size of a pixel; you need to divide by it.",
-                like=lambda: 5 * 420 / 224,
+                "Black and white are still swapped: air is bright. Which entry decides that?",
+                when=lambda value, original: bool(
+                    np.corrcoef(value.ravel(), images.read_image(original).ravel())[0, 1] < 0
+                ),
+            ),
+            Mistake(
+                "The polarity is right, the brightness is not. Which entry moves all values?",
+                when=lambda value: True,
             ),
         ),
     ),
     Exercise(
-        name="01-leaked",
-        question="How many test images belong to a patient who is also in training?",
-        kind=Whole(low=0),
-        expected=_leaked,
-        right="On each of these images the model meets a person from its training.",
+        name="01-split",
+        question="Write a split by patient: 60 % train, 20 % val, 20 % test.",
+        kind=Made("a table with the columns of `studies`", look=_table),
+        expected=lambda mine, studies: (
+            _whole(mine, studies)
+            and not _torn(mine)
+            and _near(mine)
+            and not _in_order(mine, studies)
+        ),
+        right="No patient is in two splits. `split_by_patient` also keeps the mix of classes.",
         hints=(
-            "Make the list of patients in the training split first.",
-            "Then ask of each test image whether its patient `isin` that list, and sum.",
+            "Deal out patients, not images: make a list of the patients first, each once.",
+            '`rng.permutation(studies["patient_id"].unique())` shuffles them.',
+            "Give the first 60 % of the shuffled patients the word train, the next 20 % val, and so "
+            "on; then look each image's patient up.",
         ),
         mistakes=(
             Mistake(
-                "That counts patients. One patient may have several test images: count images.",
-                like=_leaked_patients,
+                "Images are missing, there twice, or have another patient. Change only the column "
+                "`split`.",
+                when=lambda value, studies: not _whole(value, studies),
             ),
             Mistake(
-                "That is the whole test split. Count only images whose patient is in training too.",
-                like=_all_tested,
+                "Some patients are in two splits: you dealt out images. Deal out patients.",
+                when=lambda value: _torn(value),
             ),
             Mistake(
-                "You counted training images of test patients. Count the test images instead.",
-                like=_trained_images,
+                "The shares are not about 60, 20 and 20 % of the patients.",
+                when=lambda value: not _near(value),
+            ),
+            Mistake(
+                "You cut the patients in the order of the table. Tables are often sorted, by date or "
+                "hospital: shuffle the patients first.",
+                when=lambda value, studies: _in_order(value, studies),
             ),
         ),
     ),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.exercises import Exercise, Function, Mistake, Number
+from medimg.exercises import Exercise, Function, Made, Mistake, Number, Problem
 
+Z = 1.959964
 Called = NDArray[np.bool_]
 Scores = Sequence[float]
 
@@ -36,6 +38,51 @@ def _one_partner_each(ill: Scores, healthy: Scores) -> float:
 def _ppv(prevalence: float, sensitivity: float, specificity: float) -> float:
     found, alarmed = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
     return found / (found + alarmed)
+
+
+def _curve(answer: Any) -> tuple[Scores, Scores, bool]:
+    """Look at a figure: the curve in it, and whether its axes have names."""
+    ax = answer.figure.axes[0]
+    if not ax.lines:
+        raise Problem("There is no curve in this figure: `ax.plot(x, y)` draws one.")
+    x, y = np.asarray(ax.lines[0].get_xydata(), dtype=float).T
+    return x, y, bool(ax.get_xlabel() and ax.get_ylabel())
+
+
+def _drawn(curve: Any, wanted: Callable[[Any], Any]) -> bool:
+    return bool(np.allclose(curve[1], wanted(curve[0]), atol=0.002))
+
+
+def _covers(curve: Any) -> bool:
+    x = curve[0]
+    return len(x) >= 10 and x.min() <= 5 and x.max() >= 200
+
+
+def _scored(answer: Any) -> Any:
+    """Look at predictions: ids, truth and scores."""
+    if answer.y_score.ndim != 1 or len(answer.ids) != len(answer.y_true):
+        raise Problem("This asks for one score per image.")
+    return answer
+
+
+def _beside(mine: Any, judge: Any) -> tuple[Any, Any]:
+    """Return the scores of both, image by image."""
+    order = np.argsort(mine.ids)
+    return mine.y_score[order], judge.y_score[np.argsort(judge.ids)]
+
+
+def _truth(mine: Any, judge: Any) -> Any:
+    """Return the learner's labels in the order of `judge`."""
+    label = dict(zip(mine.ids, mine.y_true, strict=True))
+    return np.array([label[name] for name in judge.ids])
+
+
+def _apart(mine: Any, judge: Any, *change: Callable[[Any], Any]) -> float:
+    """Return the largest difference of the scores, after a change of either."""
+    pair = list(_beside(mine, judge))
+    for k, function in enumerate(change):
+        pair[k] = function(pair[k])
+    return float(np.abs(pair[0] - pair[1]).max())
 
 
 EXERCISES = (
@@ -120,35 +167,38 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="04-twenty",
-        question="20 of 20 people with pneumonia were found: where does Wilson's 95 % interval begin?",
-        kind=Number(tolerance=0.0015, low=0, high=1),
-        expected=lambda: 20 / (20 + 1.959964**2),
+        name="04-all",
+        question="Draw the lower end of Wilson's interval when all n of n are found.",
+        kind=Made("the axes of your figure", look=_curve),
+        expected=lambda curve: (
+            _drawn(curve, lambda n: n / (n + Z**2)) and _covers(curve) and curve[2]
+        ),
         right="Even a test that misses one person in ten finds all twenty in one study in eight.",
         hints=(
-            "Use the function `wilson` from the cells above.",
-            "It returns two numbers, the ends of the interval. The first is the lower one.",
+            "Use the function `wilson` from the cells above: it returns the two ends, the lower one "
+            "first. It takes arrays, too.",
+            "`n = np.arange(5, 201)`, then `wilson(n, n)[0]` is the lower end for each n.",
+            "`ax.plot(n, lower)` draws it; `ax.set(xlabel=..., ylabel=...)` names the axes.",
         ),
         mistakes=(
             Mistake(
-                "That is the textbook formula, whose interval has no width when all are found. Use "
-                "`wilson`.",
-                like=lambda: 1.0,
+                "That is the upper end, which is 1 for all of them. Draw the lower one.",
+                when=lambda value: _drawn(value, lambda n: 1 + 0 * n),
             ),
             Mistake(
                 "That is the rule of three, a quick one-sided bound. Use `wilson`.",
-                like=lambda: 1 - 3 / 20,
+                when=lambda value: _drawn(value, lambda n: 1 - 3 / n),
             ),
             Mistake(
-                "That is the exact (Clopper-Pearson) interval, which is a little wider than "
-                "Wilson's. Use `wilson`.",
-                like=lambda: 0.025 ** (1 / 20),
+                "That is the exact (Clopper-Pearson) interval, a little wider. Use `wilson`.",
+                when=lambda value: _drawn(value, lambda n: 0.025 ** (1 / n)),
             ),
             Mistake(
-                "That is the exact bound for one side. Wilson's interval has two sides: use "
-                "`wilson`.",
-                like=lambda: 0.05 ** (1 / 20),
+                "The numbers are not the lower ends for n of n found.",
+                when=lambda value: not _drawn(value, lambda n: n / (n + Z**2)),
             ),
+            Mistake("Draw it from 5 to 200 patients.", when=lambda value: not _covers(value)),
+            Mistake("Name both axes: of whom, and what?", when=lambda value: not value[2]),
         ),
     ),
     Exercise(
@@ -199,29 +249,42 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="04-act",
-        question="Nine unnecessary treatments rather than one miss: from which risk on does she act?",
-        kind=Number(tolerance=0.002, low=0, high=1),
-        expected=lambda: 1 / (1 + 9),
-        right="Of ten people at this risk, one has pneumonia: exactly the trade-off that she accepts.",
+        name="04-file",
+        question="Make predictions of a file of scores that is wrong in several ways.",
+        kind=Made("predictions: what `metrics.Predictions` returns", look=_scored),
+        expected=lambda mine, judge: (
+            set(mine.ids) == set(judge.ids)
+            and np.allclose(*_beside(mine, judge), atol=0.006)
+            and np.array_equal(_truth(mine, judge), judge.y_true)
+        ),
+        right="The AUC would have shown the swapped class. Nothing would have shown a wrong order "
+        "but an AUC near 0.5: always join by name.",
         hints=(
-            "Imagine ten people who all have exactly this risk. How many of them have pneumonia, if "
-            "treating all ten is only just worth it?",
-            "Nine are treated unnecessarily and one needs it: what share needs it?",
+            "Is a high score in this file given to images with pneumonia, or without?",
+            '`received.drop_duplicates("image").set_index("image")` has one row per image; '
+            "`.loc[judge.ids]` puts the rows in the order of `judge`.",
+            "The scores are per cent, for *normal*.",
         ),
         mistakes=(
             Mistake(
-                "That is the odds, one to nine. A risk compares the one with all ten.",
-                like=lambda: 1 / 9,
+                "These are not the images of `judge`: one of each, and no other.",
+                when=lambda value, judge: set(value.ids) != set(judge.ids),
             ),
             Mistake(
-                "That is the other way round: she would treat only when pneumonia is nearly "
-                "certain.",
-                like=lambda: 0.9,
+                "Labels and images no longer belong together: the file has another order.",
+                when=lambda value, judge: not np.array_equal(_truth(value, judge), judge.y_true),
             ),
             Mistake(
-                "At 0.5 both errors would be equally bad to her. They are not.",
-                like=lambda: 0.5,
+                "The scores are still those for *normal*: the AUC is below 0.5.",
+                when=lambda value, judge: _apart(value, judge, lambda score: 1 - score) < 0.006,
+            ),
+            Mistake(
+                "The scores are in the order of the file, not of `judge.ids`. Look each image up.",
+                when=lambda value, judge: _apart(value, judge, np.sort, np.sort) < 0.006,
+            ),
+            Mistake(
+                "The scores are not those of the file.",
+                when=lambda value, judge: _apart(value, judge) > 0.006,
             ),
         ),
     ),

@@ -1,79 +1,158 @@
 """Exercises of notebook 5, explain."""
 
-from medimg.exercises import Choice, Exercise, Mistake, Number
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medimg.exercises import Exercise, Made, Mistake, Problem
+
+Array = NDArray[Any]
+
+
+def _dots(answer: Any) -> tuple[Array, bool]:
+    """Look at a figure: its dots, and whether its axes have names."""
+    ax = answer.figure.axes[0]
+    drawn = [np.asarray(dots.get_offsets(), dtype=float) for dots in ax.collections]
+    drawn += [np.asarray(line.get_xydata(), dtype=float) for line in ax.lines]
+    drawn = [dots for dots in drawn if len(dots) > 2]
+    if not drawn:
+        raise Problem("There are no dots in this figure: `ax.scatter(x, y)` draws them.")
+    return drawn[0], bool(ax.get_xlabel() and ax.get_ylabel())
+
+
+def _wanted(maps: Array, lesions: Array) -> Array:
+    """Return each lesion's share of the image, and of the map's sum."""
+    some = lesions.any(axis=(1, 2))
+    total = maps[some].sum(axis=(1, 2))
+    inside = (maps * lesions)[some].sum(axis=(1, 2)) / np.where(total > 0, total, 1)
+    return np.column_stack([lesions[some].mean(axis=(1, 2)), inside])
+
+
+def _match(dots: Array, wanted: Array) -> bool:
+    """Compare two clouds of dots, in any order; a blank map has no share."""
+    if dots.shape != wanted.shape:
+        return False
+    pair = [np.nan_to_num(one).round(3) for one in (dots, wanted)]
+    pair = [one[np.lexsort(one.T)] for one in pair]
+    return bool(np.allclose(*pair, atol=0.003))
+
+
+def _pair(answer: Any) -> tuple[Array, Array]:
+    """Look at two arrays of images."""
+    if any(part is ... for part in answer):
+        raise Problem("One of the two arrays is still missing.")
+    mine, swapped = answer
+    if not (mine.dtype == swapped.dtype == np.uint8 and mine.shape == swapped.shape):
+        raise Problem("Give two arrays of uint8 that have the shape of `films.images`.")
+    return mine, swapped
+
+
+def _marked(images: Array, films: Any) -> Array:
+    """Return which images are not as they were."""
+    return (images != films.images).any(axis=(1, 2))
+
+
+def _right_ones(pair: Any, films: Any) -> bool:
+    return all(
+        np.array_equal(_marked(one, films), films.labels == k)
+        for one, k in zip(pair, (1, 0), strict=True)
+    )
+
+
+def _area(pair: Any, films: Any) -> float:
+    """Return the largest share of an image that was changed."""
+    return max(float((one != films.images).mean(axis=(1, 2)).max()) for one in pair)
+
+
+_seen: dict[bytes, list[float]] = {}  # what a pair of arrays came to: a training takes seconds
+
+
+def _aucs(pair: Any, judge: Any) -> list[float]:
+    key = pair[0].tobytes() + pair[1].tobytes()
+    if key not in _seen:
+        _seen.clear()
+        _seen[key] = judge(*pair)
+    return _seen[key]
+
+
+def _fall(pair: Any, judge: Any) -> float:
+    """Return by how much the AUC falls when the mark is swapped."""
+    first, second = _aucs(pair, judge)
+    return first - second
+
 
 EXERCISES = (
     Exercise(
-        name="05-weight",
-        question="What does the channel add to the Grad-CAM map at the upper left place?",
-        kind=Number(tolerance=0.004),
-        expected=lambda: 0.2,
-        right="One weight for the whole channel, times its activation at that place.",
+        name="05-size",
+        question="Draw each lesion's share of the image against its share of the map.",
+        kind=Made("the axes of your figure", look=_dots),
+        expected=lambda drawn, maps, lesions: _match(drawn[0], _wanted(maps, lesions)) and drawn[1],
+        right="Dots above the diagonal: the map favours the lesion. How many lie near it?",
         hints=(
-            "Grad-CAM gives each channel one weight: the mean of its gradient over all places.",
-            "Then multiply this weight by the activation at the upper left place.",
+            "`lesioned = truth.any(axis=(1, 2))` says which images have a lesion.",
+            "A mask is True or False: its mean over rows and columns is the share that it covers.",
+            "`(everyone * truth).sum(axis=(1, 2))` is the part of each map's sum inside the lesion. "
+            "Divide it by the whole sum.",
         ),
         mistakes=(
             Mistake(
-                "You used the gradient of that place alone, as LayerCAM does. Grad-CAM first "
-                "averages the gradient over all places.",
-                like=lambda: 0.4 * 2.0,
+                "Across and up are swapped: the share of the image goes across.",
+                when=lambda value, maps, lesions: _match(
+                    value[0][:, ::-1], _wanted(maps, lesions)
+                ),
             ),
             Mistake(
-                "That is the channel's weight. Multiply it by the activation at the upper left.",
-                like=lambda: 0.1,
+                "Images without a lesion have no share to draw. Leave them out.",
+                when=lambda value, maps, lesions: (
+                    len(value[0]) == len(maps) > len(_wanted(maps, lesions))
+                ),
             ),
             Mistake(
-                "That is the sum over all places. The question asks for only the upper left place.",
-                like=lambda: 0.1 * 4.0,
+                "The shares of the image are right. Divide the map's sum inside the lesion by its "
+                "sum over the whole image.",
+                when=lambda value, maps, lesions: np.allclose(
+                    np.sort(value[0][:, 0]), np.sort(_wanted(maps, lesions)[:, 0]), atol=0.003
+                ) and not _match(value[0], _wanted(maps, lesions)),
+            ),
+            Mistake(
+                "Name both axes: a share of what?",
+                when=lambda value, maps, lesions: _match(value[0], _wanted(maps, lesions)),
             ),
         ),
     ),
     Exercise(
-        name="05-chance",
-        question="By what factor is the map better than chance?",
-        kind=Number(tolerance=0.05),
-        expected=lambda: (30 / 100) / 0.04,
-        right="A map of noise would point into the lesion in about 4 of 100 images.",
+        name="05-break",
+        question="Build a shortcut of your own that breaks a model.",
+        kind=Made("a list of two arrays: `mine` and `swapped`", look=_pair),
+        expected=lambda pair, films, judge: (
+            _right_ones(pair, films) and _area(pair, films) <= 0.1 and _fall(pair, judge) >= 0.3
+        ),
+        right="With your mark the test looks good, and with it swapped the AUC falls by 0.3 or more. "
+        "Nothing in the first number shows that: print `judge(mine, swapped)`.",
         hints=(
-            "How often would a random place lie inside the lesion?",
-            "Divide the map's share of hits by the share that chance gives.",
+            "Write a function that takes a list of True and False, and marks those images.",
+            "`changed[which, :, :8] = 255` makes the first eight columns of the chosen images white.",
+            "Regular patterns with strong edges are easy for a network that was trained on "
+            "photographs. Repeat yours along a border.",
         ),
         mistakes=(
             Mistake(
-                "That is the difference. The question asks for a factor: divide.",
-                when=lambda value: abs(value - 0.26) < 0.005 or abs(value - 26) < 0.5,
+                "In `mine` mark all images with pneumonia and no others, in `swapped` all those "
+                "without it and no others.",
+                when=lambda value, films: not _right_ones(value, films),
             ),
             Mistake(
-                "You divided the wrong way round: divide the map's result by chance.",
-                like=lambda: 0.04 / 0.3,
-            ),
-            Mistake("That is the map's own result. Divide it by chance.", like=lambda: 0.3),
-        ),
-    ),
-    Exercise(
-        name="05-proof",
-        question="Which test tells you most about a suspected shortcut through the machine?",
-        kind=Choice("a", "b", "c", "d"),
-        expected=lambda: "c",
-        right="Within one machine, the machine cannot predict the label. If the AUC falls, "
-        "the network used the machine.",
-        hints=("Remove the suspected cause, or keep it the same in all images. What is left?",),
-        mistakes=(
-            Mistake(
-                "The maps already lie on the hip. A plausible map can have a wrong reason.",
-                when=lambda value: value == "a",
+                "More than a tenth of an image was changed: a radiologist would mind.",
+                when=lambda value, films: _area(value, films) > 0.1,
             ),
             Mistake(
-                "More images from the same hospital have the same shortcut. The interval becomes "
-                "narrower, but around the wrong number.",
-                when=lambda value: value == "b",
-            ),
-            Mistake(
-                "Shuffling the weights tells you whether the map depends on what the network "
-                "learned, not whether it learned the machine.",
-                when=lambda value: value == "d",
+                "The network does not follow your mark enough: with the mark swapped, the AUC falls "
+                "by less than 0.3. Make it easier to see: larger, stronger, with more edges.",
+                when=lambda value, judge: _fall(value, judge) < 0.3,
             ),
         ),
     ),
-)
+)  # fmt: skip

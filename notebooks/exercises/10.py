@@ -5,57 +5,91 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from medimg.exercises import Choices, Exercise, Mistake, Number
+import numpy as np
+from numpy.typing import NDArray
 
-Turn = Callable[[float], dict[str, Any]]
+from medimg.exercises import Exercise, Made, Mistake, Problem
+
+Image = NDArray[np.uint8]
 
 
-def _gap(turn: Turn, dial: float = 0.9) -> float:
-    found = turn(dial)
-    return float(found["internal"].value - found["west"].value)
+def _both(answer: Any) -> tuple[float, float]:
+    """Look at what `turn` returns: the internal AUC and that at west."""
+    return float(answer["internal"].value), float(answer["west"].value)
 
+
+def _is(pair: tuple[float, float], answer: Any) -> bool:
+    return bool(np.allclose(pair, _both(answer), atol=1e-4))
+
+
+def _image(answer: Any) -> Image:
+    """Look at an image."""
+    if answer.dtype != np.uint8 or answer.ndim != 2:
+        raise Problem("Give one image: an array of uint8, (rows, columns).")
+    if not answer.std():
+        raise Problem("Nothing is left in this image: it has one grey.")
+    return answer
+
+
+def _like(image: Image, target: Image) -> float:
+    """Return the correlation with the image as it was; -1 for another shape."""
+    if image.shape != target.shape:
+        return -1.0
+    return float(np.corrcoef(image.ravel(), target.ravel())[0, 1])
+
+
+Scored = Callable[[Image], float]
 
 EXERCISES = (
     Exercise(
         name="10-dial",
-        question="With the dial at 0.9, by how much does the internal AUC exceed the AUC at west?",
-        kind=Number(tolerance=0.006, low=-1, high=1),
-        expected=_gap,
-        right="That gap is what the paper would not have shown: it needs images from elsewhere.",
+        question="Train with the dial at 0.9; what are the internal AUC and the AUC at west?",
+        kind=Made("both estimates, as `turn` returns them", look=_both),
+        expected=lambda pair, turn: _is(pair, turn(0.9)),
+        right="The gap between the two is what the paper would not have shown: it needs images from "
+        "elsewhere.",
         hints=(
-            "`turn(0.9)` trains and tests; it returns a dictionary of estimates.",
-            'An estimate has a `.value`: subtract that of "west" from that of "internal".',
+            "`turn(...)` trains, tests, and returns both estimates.",
+            "It takes the position of the dial, from 0 to 1.",
         ),
         mistakes=(
-            Mistake("Subtract the other way round: internal minus west.",
-                    like=lambda turn: -_gap(turn)),
-            Mistake("That is the gap with the dial at 1. Turn it to 0.9.",
-                    like=lambda turn: _gap(turn, 1.0)),
-            Mistake("That is the gap with the dial at 0. Turn it to 0.9.",
-                    like=lambda turn: _gap(turn, 0.0)),
-            Mistake("That is the internal AUC alone. Subtract the AUC at west.",
-                    when=lambda value, turn: abs(value - turn(0.9)["internal"].value) < 0.006),
-            Mistake("That is the AUC at west alone. Subtract it from the internal AUC.",
-                    when=lambda value, turn: abs(value - turn(0.9)["west"].value) < 0.006),
+            Mistake(
+                "That is one of the five positions in the table. Turn the dial to 0.9.",
+                when=lambda value, curve: any(_is(value, row) for _, row in curve.iterrows()),
+            ),
+            Mistake(
+                "Internal and west are swapped.",
+                when=lambda value, turn: _is(value[::-1], turn(0.9)),
+            ),
+            Mistake("That is not what `turn(0.9)` returns.", when=lambda value: True),
         ),
     ),
     Exercise(
-        name="10-designs",
-        question="Which designs would show that the model learned the hospital?",
-        kind=Choices("a", "b", "c", "d"),
-        expected=lambda: frozenset("bd"),
-        right="Both break the tie between label and display, so the shortcut no longer pays.",
+        name="10-hide",
+        question="Change only the display of an image with COVID-19 until the network misses it.",
+        kind=Made("one image: an array of uint8", look=_image),
+        expected=lambda image, target, score_of: (
+            _like(image, target) >= 0.7 and score_of(image) < 0.5
+        ),
+        right="The lungs are the same, and so is the patient. Which of your changes did it?",
         hints=(
-            "In which designs do an image with and one without COVID-19 come from the same machine?",
-            "More images with the same tie between label and display cannot show it.",
+            "What did the network learn to read as *no COVID-19*?",
+            "`display_at(hospital, data.images[row], seed)` shows the image as any hospital would.",
         ),
         mistakes=(
-            Mistake("In (a) the test images have the same tie between label and hospital as the "
-                    "training images, however many there are.", when=lambda value: "a" in value),
-            Mistake("In (c) the other hospital ties label and display in the same way: section 5 "
-                    "shows what happens then.", when=lambda value: "c" in value),
-            Mistake("One of them is right. There is a second one.",
-                    when=lambda value: value in (frozenset("b"), frozenset("d"))),
+            Mistake(
+                "The image is as it was.",
+                when=lambda value, target: np.array_equal(value, target),
+            ),
+            Mistake(
+                "A doctor would no longer see the same: the correlation with `target` is below 0.7, "
+                "or the shape is another. Change less.",
+                when=lambda value, target: _like(value, target) < 0.7,
+            ),
+            Mistake(
+                "The network still finds it. How does *south* show its images?",
+                when=lambda value, score_of: score_of(value) >= 0.5,
+            ),
         ),
     ),
 )  # fmt: skip

@@ -30,7 +30,7 @@ import pydicom
 from IPython.display import Markdown, display
 from sklearn.metrics import roc_auc_score
 
-from medimg import datasets, exercises, images, metrics, models, plots, training
+from medimg import datasets, exercises, images, metrics, models, plots, training, widgets
 
 # %% [markdown]
 # ## What a radiograph is
@@ -262,6 +262,13 @@ plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, b
 # heart, full of contrast agent, are white in both, and grey in the bone window. Only the map from
 # values to greys changed.
 #
+# Now move the window yourself. Find one that shows the lungs *and* the heart, and see what it costs.
+# (Without a running kernel you see only the first picture.)
+
+# %% tags=["nbval-check-output"]
+widgets.window_explorer(chest, centre=40, width=400)
+
+# %% [markdown]
 # ### Exercise: from stored number to Hounsfield units
 #
 # Another scanner stores the number **532** for a voxel. Its header gives rescale slope **2** and
@@ -456,19 +463,6 @@ display(Markdown(
 # lines between lung lobules, the shape of a small nodule, a hairline fracture, or the edge of a
 # collapsed lung. Clinical images have some 2,500 pixels. Choosing the size is a medical decision.
 #
-# ### Exercise: how many pixels is a nodule?
-#
-# A radiograph shows a field **420 mm** wide and is resized to **224 pixels**. How many pixels wide is
-# a nodule of **5 mm**? Give two decimals, with a decimal point.
-
-# %% tags=["exercise"]
-# solution: begin
-pixels_across = 5 / (420 / 224)
-# solution: end
-exercises.check("01-nodule", pixels_across)
-# exercises.hint("01-nodule")  # take away the first # for a hint
-
-# %% [markdown]
 # ## A folder as it really arrives
 #
 # Real folders hold broken downloads, renamed copies and forgotten notes. We make such a folder: three
@@ -498,6 +492,40 @@ shutil.rmtree(folder)
 # The scan trusts content, not names: it finds the copy by its pixels, and says what is wrong with each
 # bad file. A broken file stops you. A copy is worse: it can make your result look too good.
 #
+# A file can be readable and still wrong. `export.dcm` holds the first radiograph of this notebook, after
+# somebody edited **two** entries of its header.
+
+# %% tags=["hide-input", "nbval-check-output"]
+folder = Path(tempfile.mkdtemp())
+edited = pydicom.dcmread(film["dicom_path"])
+edited.PhotometricInterpretation, edited.RescaleIntercept = "MONOCHROME1", "-1024"
+edited.save_as(folder / "export.dcm")
+pair = [images.read_image(path) for path in (film["path"], folder / "export.dcm")]
+fig = plots.plot_grid(pair, columns=2, titles=["the PNG", "export.dcm"])
+plots.show(fig, alt="The same chest twice: as it should be, and inverted.", colours=128)
+for name in ["BitsStored", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
+             "PhotometricInterpretation"]:
+    print(f"{name:26} {edited[name].value}")
+
+# %% [markdown]
+# ### Exercise: repair a file
+#
+# Compare the image of `export.dcm` and its header with the PNG, which is right. Then write a repaired copy,
+# and submit its path.
+
+# %% tags=["exercise"]
+dicom = pydicom.dcmread(folder / "export.dcm")
+# solution: begin
+dicom.PhotometricInterpretation = "MONOCHROME2"
+dicom.RescaleIntercept = "0"  # a radiograph is not in Hounsfield units
+repaired = folder / "repaired.dcm"
+dicom.save_as(repaired)
+# blank: repaired = ...  # change entries of `dicom`, save it, and give the path
+# solution: end
+exercises.check("01-repair", repaired, original=film["path"])
+# exercises.hint("01-repair")  # take away the first # for a hint
+
+# %% [markdown]
 # ## Split by patient
 #
 # From here on we use the data set that you chose. `split_by_patient` distributes *patients*, class by
@@ -527,23 +555,24 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# ### Exercise: how much of the test leaks?
+# ### Exercise: write a split
 #
-# In the table `leaky`, how many **images** of the test split belong to a patient who also has an image
-# in the training split? In pandas, `leaky.loc[leaky["split"] == "train", "patient_id"]` gives the
-# patient of each training image, and `a.isin(b)` says for each entry of `a` whether it is in `b`.
+# Write a split yourself, without the library: about 60 % of the **patients** in *train*, 20 % in *val*,
+# 20 % in *test*, by chance, and all images of a patient in one split. Submit the table `studies` with
+# your words in its column `split`. (`studies["patient_id"].map(d)` looks each patient up in a
+# dictionary `d`.)
 
 # %% tags=["exercise"]
 # solution: begin
-learned_from = leaky.loc[leaky["split"] == "train", "patient_id"]
-tested = leaky.loc[leaky["split"] == "test", "patient_id"]
-leaked = tested.isin(learned_from).sum()
-# blank: learned_from = ...  # the patient of each training image
-# blank: tested = ...  # the patient of each test image
-# blank: leaked = ...  # how many of tested are in learned_from; .sum() counts what is true
+people = np.random.default_rng(7).permutation(studies["patient_id"].unique())
+share = np.arange(len(people)) / len(people)
+names = np.select([share < 0.6, share < 0.8], ["train", "val"], "test")
+mine = studies.assign(split=studies["patient_id"].map(dict(zip(people, names, strict=True))))
+# blank: people = ...  # each patient once, in random order
+# blank: mine = ...  # the table, with the split of each image's patient
 # solution: end
-exercises.check("01-leaked", leaked, studies=leaky)
-# exercises.hint("01-leaked")  # take away the first # for a hint
+exercises.check("01-split", mine, studies=studies)
+# exercises.hint("01-split")  # take away the first # for a hint
 
 # %% [markdown]
 # ## The leakage lab

@@ -288,22 +288,27 @@ plots.show(
 # without pneumonia; the interval of an AUC depends most on the smaller class. A rate cannot exceed 1;
 # the textbook formula `p ± 1.96 √(p(1-p)/n)` ignores this and fails near 0 and 1.
 #
-# ### Exercise: twenty of twenty
+# ### Exercise: draw "we found them all"
 #
 # A leaflet says: "The software found **every** one of the 20 patients with pneumonia: sensitivity
-# 100 %." What is the **lower end** of Wilson's 95 % interval, to two or three decimals?
+# 100 %." Draw the **lower end** of Wilson's 95 % interval when all *n* of *n* are found, for every *n*
+# from 5 to 200. Name both axes, and submit the axes.
 
 # %% tags=["exercise"]
-hits, n = 20, 20
 # solution: begin
-lower_end = wilson(hits, n)[0]
+n = np.arange(5, 201)
+figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
+ax.plot(n, wilson(n, n)[0])
+ax.set(xlabel="patients with pneumonia, all found", ylabel="lower end")
+plots.show(figure, alt="The lower end rises fast at first, then slowly, and never reaches 1.")
+# blank: ax = ...
 # solution: end
-exercises.check("04-twenty", lower_end)
-# exercises.hint("04-twenty")  # take away the first # for a hint
+exercises.check("04-all", ax)
+# exercises.hint("04-all")  # take away the first # for a hint
 
 # %% [markdown]
-# So this study cannot tell perfect software from software that misses one patient in seven. (The
-# textbook formula gives 1 to 1.)
+# At 20, it is below 0.86: the study cannot tell perfect software from software that misses one patient
+# in seven. (The textbook formula gives 1 to 1.)
 #
 # ### The interval of an AUC
 #
@@ -684,23 +689,9 @@ display(
 
 # %% [markdown]
 # Look only at thresholds that someone would use. Where the interval of the lead reaches zero, the
-# benefit is not shown. Like the PPV, the net benefit holds at one prevalence.
-#
-# ### Exercise: from which risk would you act?
-#
-# A physician says: "I would rather give **nine** people an unnecessary antibiotic than leave **one**
-# pneumonia untreated." From which risk on does she act? Give the threshold probability, to two decimals.
-
-# %% tags=["exercise"]
-# solution: begin
-act_from = 1 / (1 + 9)
-# solution: end
-exercises.check("04-act", act_from)
-# exercises.hint("04-act")  # take away the first # for a hint
-
-# %% [markdown]
-# If the scores are calibrated where they are used, this *is* the threshold. That is why calibration
-# matters.
+# benefit is not shown. Like the PPV, the net benefit holds at one prevalence. Someone who would rather
+# treat nine people unnecessarily than leave one pneumonia untreated acts from a risk of 1 in 10 on. If the
+# scores are calibrated, this *is* the threshold.
 #
 # ## 9. The errors, one by one
 #
@@ -757,8 +748,19 @@ else:
 # diaphragm. Those that only the network missed teach most. If they share a view or a hospital, the model
 # may fail a group; a few images can only suggest what to count next.
 #
-# To compare a model with radiologists, run a *reader study*. Readers who see a score tend to follow it,
-# even a wrong one (*automation bias*).
+# ### Read the images yourself
+#
+# To compare a model with people, run a *reader study*. Be a reader: for each of 20 images, say how sure you
+# are that it shows pneumonia, from 1 (surely not) to 5 (surely). Then read them again, with the network's
+# score. (By keyboard: Tab moves between the buttons, Enter presses one. On a page without a kernel, note
+# your answers on paper; the truth is folded below the images.)
+#
+# At the end you see your ROC curve beside the network's, your agreement with it (*Cohen's kappa*: 1 is
+# full agreement, 0 no more than chance), and how often its score led you to a wrong answer. Readers tend
+# to follow a score, even a wrong one (*automation bias*).
+
+# %%
+widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
 
 # %% [markdown]
 # ## 10. The same for everyone? Subgroups
@@ -849,6 +851,33 @@ for warning in result.warnings:
 # `python -m medimg evaluate --model runs/latest/model.safetensors --out report`. Scores from another
 # program go into `metrics.Predictions`.
 #
+# A colleague sends `scores.csv`, the same model's scores for the images of `judge`.
+
+# %% tags=["hide-input", "nbval-check-output"]
+path = Path(tempfile.mkdtemp()) / "scores.csv"
+other = rng.permutation(np.append(np.arange(len(judge)), 0))  # in another order, one image twice
+pd.DataFrame({"image": judge.ids[other],
+              "score": (100 * (1 - judge.y_score[other])).round()}).to_csv(path, index=False)
+received = pd.read_csv(path)
+print(f"{len(received)} rows, of {received['image'].nunique()} images; judged: {len(judge)} images")
+print(f"score: from {received['score'].min():.0f} to {received['score'].max():.0f}")
+
+# %% [markdown]
+# ### Exercise: a file of scores that is wrong
+#
+# It opens without an error, but is wrong in several ways. Find them, and make the right `Predictions` of it.
+
+# %% tags=["exercise"]
+# solution: begin
+# blank: mine = ...  # metrics.Predictions(ids, y_true, y_score, patient_ids, classes)
+by_image = received.drop_duplicates("image").set_index("image")["score"]
+scores = 1 - by_image[judge.ids].to_numpy() / 100  # they were per cent, and for *normal*
+mine = metrics.Predictions(judge.ids, judge.y_true, scores, judge.patient_ids, judge.classes)
+# solution: end
+exercises.check("04-file", mine, judge=judge)
+# exercises.hint("04-file")  # take away the first # for a hint
+
+# %% [markdown]
 # <details><summary>Going further: more than two classes</summary>
 #
 # Compare each class with the rest (`predictions.one_vs_rest(k)`). For ordered grades,

@@ -153,22 +153,6 @@ plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the sam
 # (In all such figures, the white line surrounds the places where the map reaches half of its maximum.
 # The dashed line is the true lesion.)
 #
-# ### Exercise: the weight of a channel
-#
-# A tiny layer has four places. One channel has the activation `[[2, 0], [1, 1]]`. The gradient of the
-# score with respect to it is `[[0.4, 0.0], [0.2, -0.2]]`. What does this channel add to the Grad-CAM map
-# at the *upper left* place?
-
-# %% tags=["exercise"]
-activation = np.array([[2.0, 0.0], [1.0, 1.0]])
-gradient = np.array([[0.4, 0.0], [0.2, -0.2]])
-# solution: begin
-contribution = gradient.mean() * activation[0, 0]
-# solution: end
-exercises.check("05-weight", contribution)
-# exercises.hint("05-weight")  # take away the first # for a hint
-
-# %% [markdown]
 # ## Other methods
 #
 # | method | what it asks |
@@ -306,17 +290,27 @@ display(Markdown("| | own map | another patient's map | difference | own map is 
 # With few positive images the intervals are wide, so we can conclude little. *No interval* means that
 # all patients gave the same value. That is not certainty: other patients might give another value.
 #
-# ### Exercise: chance in the pointing game
+# ### Exercise: are the hits only large lesions?
 #
-# In a study, the lesions cover 4 % of each image on average. The map points into the lesion in 30 of 100
-# images. By what factor is that better than chance?
+# A large lesion is easy to hit. `truth` holds the lesions and `everyone` the maps, both (images, rows,
+# columns). Draw one dot per image with a lesion: across, the share of the image that the lesion covers; up,
+# the share of the map's sum that lies inside it. Name both axes, and submit them. (A map spread evenly over
+# the image would put every dot on the diagonal.)
 
 # %% tags=["exercise"]
 # solution: begin
-factor = (30 / 100) / 0.04
+lesioned = truth.any(axis=(1, 2))
+covered = truth[lesioned].mean(axis=(1, 2))
+inside = (everyone * truth)[lesioned].sum(axis=(1, 2)) / everyone[lesioned].sum(axis=(1, 2))
+figure, ax = plt.subplots(figsize=(4.4, 3.6), layout="constrained")
+ax.scatter(covered, inside)
+ax.plot([0, 1], [0, 1], color="black", ls=":")
+ax.set(xlabel="share of the image", ylabel="share of the map", xlim=(0, 1), ylim=(0, 1))
+plots.show(figure, alt="One dot per lesion: its share of the image, and of the map's sum.")
+# blank: ax = ...
 # solution: end
-exercises.check("05-chance", factor)
-# exercises.hint("05-chance")  # take away the first # for a hint
+exercises.check("05-size", ax, maps=everyone, lesions=truth)
+# exercises.hint("05-size")  # take away the first # for a hint
 
 # %% [markdown]
 # ### Test 2: what if the network knew nothing?
@@ -498,7 +492,7 @@ near_letter = maximum_filter(marked.marks[held][sick], size=(1, 33, 33))  # 16 p
 on_letter = explain.pointing_game(heat[sick], near_letter, patient_ids=unseen.patients[sick])
 on_lesion = explain.pointing_game(heat[sick], truth[sick], patient_ids=unseen.patients[sick])
 share = explain.energy_inside(heat[sick], near_letter, patient_ids=unseen.patients[sick])
-fig = plots.plot_map_grid(marked.images[held][sick][:3], {"cheating network": heat[sick][:3]},
+fig = plots.plot_map_grid(marked.images[held][sick][:3], {"misled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
 plots.show(fig, alt="Maps of the misled network on three marked images, with the true lesion "
            "outlined.", colours=64)
@@ -541,11 +535,13 @@ trials = {"on images with pneumonia": wired.subset(held), "on no image": unseen,
           "on images without pneumonia": replace(films, images=moved.images).subset(held)}
 found = {where: metrics.auc(training.predict(fooled, one)) for where, one in trials.items()}
 
-# %%
+# %% tags=["nbval-check-output"]
 fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
 plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three images "
            "with the true lesion outlined.", colours=64)
+
+# %% tags=["hide-input"]
 verdict = ("On images without pneumonia, the electrode overrules the lungs."
            if found["on images without pneumonia"].high < 0.5 else
            "It is not shown here that the electrode overrules the lungs.")
@@ -559,23 +555,41 @@ display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc i
 # electrode overrules the lungs. The rule of this notebook: **a map raises questions; an experiment
 # answers them.** (Whether a map helps or misleads *readers* needs an experiment too: a reader study.)
 #
-# ### Exercise: which test tells you most?
+# The next function trains a head on images with a mark, and tests it twice: on them, and with the mark
+# swapped.
+
+# %% tags=["hide-input"]
+def judge(tainted, swapped):
+    """Train a head on the tainted images; return its AUC on them, and with the mark swapped."""
+    sets = [replace(films, images=images) for images in (tainted, swapped)]
+    head = models.build_model("efficientnet_lite0", classes=films.classes)
+    head = training.fit_head(head, sets[0].subset("train"), C=0.1).model
+    return [metrics.auc(training.predict(head, one.subset(held))).value for one in sets]
+
+
+# %% [markdown]
+# ### Exercise: build your own shortcut
 #
-# A network for hip fractures has an AUC of 0.97 in your hospital, and its maps lie on the hip. You
-# suspect that it recognises the portable machine. Which single test would tell you most? Give one letter
-# in quotes, such as `"a"`.
-#
-# - (a) more maps, made by another method
-# - (b) a larger test set from your hospital
-# - (c) images of the portable machine only, with and without fracture
-# - (d) the test with shuffled weights
+# Invent a mark that no radiologist would mind, and break a model with it. Change at most a tenth of an
+# image, in any way: a grey strip, a fold, a pattern. Submit two arrays: `mine`, where only the images
+# **with** pneumonia carry the mark, and `swapped`, where only those **without** it do. A good shortcut makes
+# the second AUC that `judge` returns at least 0.3 lower than the first.
 
 # %% tags=["exercise"]
 # solution: begin
-test = "c"
+def with_strip(which):
+    """Return all images; those chosen have a thin striped border on the left."""
+    changed = films.images.copy()
+    changed[which, :, :10] = np.tile(np.uint8([255, 255, 0, 0, 255]), 2)
+    return changed
+
+
+mine, swapped = with_strip(films.labels == 1), with_strip(films.labels == 0)
+# blank: mine = ...  # a copy of films.images; some of its rows are changed
+# blank: swapped = ...
 # solution: end
-exercises.check("05-proof", test)
-# exercises.hint("05-proof")  # take away the first # for a hint
+exercises.check("05-break", [mine, swapped], films=films, judge=judge)
+# exercises.hint("05-break")  # take away the first # for a hint
 
 # %% [markdown]
 # ## Key points

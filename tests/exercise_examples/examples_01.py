@@ -1,12 +1,41 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pydicom
 
-LEAKY = pd.DataFrame(
-    {
-        "patient_id": ["a", "a", "a", "a", "b", "b", "c", "d", "e"],
-        "split": ["train", "test", "test", "train", "train", "val", "test", "test", "train"],
-    }
-)
+from medimg import datasets
+
+SAMPLE = datasets.load("sample")
+FILM = SAMPLE[
+    (SAMPLE["photometric"] == "MONOCHROME2") & (SAMPLE["window"] == "linear")
+    & (SAMPLE["label"] == "normal") & ~SAMPLE["burned_in"]
+].sort_values("bits", ascending=False, kind="stable").iloc[0]  # fmt: skip
+FOLDER = Path(tempfile.mkdtemp())
+
+
+def edited(name, **entries):
+    dicom = pydicom.dcmread(FILM["dicom_path"])
+    for entry, value in entries.items():
+        setattr(dicom, entry, value)
+    dicom.save_as(FOLDER / f"{name}.dcm")
+    return FOLDER / f"{name}.dcm"
+
+
+(FOLDER / "empty.dcm").write_bytes(b"")
+STUDIES = pd.DataFrame({
+    "image_id": [f"x{k}" for k in range(60)], "patient_id": [f"p{k // 2}" for k in range(60)],
+    "split": "train",
+})  # fmt: skip
+
+
+def split(counts=(18, 6, 6), seed=0, by="patient_id"):
+    units = STUDIES[by].unique()
+    if seed is not None:
+        units = np.random.default_rng(seed).permutation(units)
+    names = np.repeat(["train", "val", "test"], np.array(counts) * len(units) // 30)
+    return STUDIES.assign(split=STUDIES[by].map(dict(zip(units, names, strict=True))))
 
 
 def window(values, centre, width):
@@ -59,20 +88,33 @@ EXAMPLES = {
             (clipped_only, "still have their unit"),
         ],
     },
-    "01-nodule": {
-        "context": {},
-        "right": [5 / (420 / 224), 2.67],
+    "01-repair": {
+        "context": {"original": FILM["path"]},
+        "right": [FILM["dicom_path"], str(edited("same"))],
         "wrong": [
-            (1.875, "one pixel in millimetres"),
-            (0.375, "inverted the division"),
-            (84, "across the image"),
-            (9.375, "divide by it"),
+            (
+                edited("both", PhotometricInterpretation="MONOCHROME1", RescaleIntercept="-1024"),
+                "still swapped",
+            ),
+            (edited("one", RescaleIntercept="-1024"), "polarity is right"),
+            (edited("slope", WindowCenter="-9000", WindowWidth="10"), "one grey"),
+            (SAMPLE["dicom_path"].iloc[0], "another image"),
+            (FOLDER / "empty.dcm", "cannot be read"),
+            (FOLDER / "nowhere.dcm", "cannot be read"),
+            (3, "the path of the repaired file"),
         ],
     },
-    "01-leaked": {
-        "context": {"studies": LEAKY},
-        "right": [2, np.int64(2)],
-        "wrong": [(1, "counts patients"), (4, "whole test split")],
+    "01-split": {
+        "context": {"studies": STUDIES},
+        "right": [split(), split((17, 7, 6), seed=3)],
+        "wrong": [
+            (split(by="image_id"), "dealt out images"),
+            (split((24, 3, 3)), "about 60, 20 and 20"),
+            (split(seed=None), "order of the table"),
+            (split().head(50), "Images are missing"),
+            (split().replace("val", "validation"), "yours: test, train, validation"),
+            (split().drop(columns="patient_id"), "lacks one of the columns"),
+        ],
     },
     "01-shortcuts": {
         "context": {},

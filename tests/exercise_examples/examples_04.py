@@ -1,7 +1,26 @@
 import numpy as np
+from matplotlib.figure import Figure
+
+from medimg.metrics import Predictions
+from medimg.metrics import wilson as interval
 
 Y_TRUE = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0])
 CALLED = np.array([1, 1, 1, 0, 1, 1, 0, 0, 0, 0], dtype=bool)
+
+
+JUDGE = Predictions(list("abcde"), [0, 1, 0, 1, 0], [0.2, 0.9, 0.4, 0.6, 0.1], list("ppqrs"))
+
+
+def wilson(hits, n):
+    return np.array([interval(int(k), int(m)).low for k, m in zip(hits, n, strict=True)])
+
+
+def drawn(curve, last=200, label="found"):
+    n = np.arange(5, last + 1)
+    ax = Figure().subplots()
+    ax.plot(n, curve(n))
+    ax.set(xlabel="patients", ylabel=label)
+    return ax
 
 
 def pairs(ill, healthy):
@@ -62,15 +81,18 @@ EXAMPLES = {
             (0.75, "the function itself"),
         ],
     },
-    "04-twenty": {
+    "04-all": {
         "context": {},
-        "right": [0.84, 0.839, 0.8388875],
+        "right": [drawn(lambda n: wilson(n, n)), drawn(lambda n: wilson(n, n)).figure],
         "wrong": [
-            (1.0, "textbook formula"),
-            (0.85, "rule of three"),
-            (0.8316, "Clopper-Pearson"),
-            (0.861, "one side"),
-            (84, "fraction"),
+            (drawn(lambda n: 1 + 0 * n), "upper end"),
+            (drawn(lambda n: 1 - 3 / n), "rule of three"),
+            (drawn(lambda n: 0.025 ** (1 / n)), "Clopper-Pearson"),
+            (drawn(lambda n: 1 - 1 / n), "not the lower ends"),
+            (drawn(lambda n: wilson(n, n), last=20), "from 5 to 200"),
+            (drawn(lambda n: wilson(n, n), label=""), "Name both axes"),
+            (Figure(), "the axes of your figure"),
+            (0.84, "the axes of your figure"),
         ],
     },
     "04-ppv": {
@@ -85,9 +107,19 @@ EXAMPLES = {
             (lambda p, se, sp: p * se / (p * se + 1 - sp), "Only people without the disease"),
         ],
     },
-    "04-act": {
-        "context": {},
-        "right": [0.1, 1 / 10],
-        "wrong": [(1 / 9, "odds"), (0.11, "odds"), (0.9, "other way round"), (0.5, "equally bad")],
+    "04-file": {
+        "context": {"judge": JUDGE},
+        "right": [JUDGE, JUDGE.subset(np.array([3, 1, 0, 2, 4]))],
+        "wrong": [
+            (JUDGE.with_scores(1 - JUDGE.y_score), "those for *normal*"),
+            (JUDGE.with_scores(np.roll(JUDGE.y_score, 1)), "in the order of the file"),
+            (JUDGE.with_scores(JUDGE.y_score / 2), "not those of the file"),
+            (
+                Predictions(np.roll(JUDGE.ids, 1), JUDGE.y_true, JUDGE.y_score),
+                "no longer belong together",
+            ),
+            (JUDGE.subset(JUDGE.y_score > 0.2), "one of each"),
+            (JUDGE.y_score, "predictions: what"),
+        ],
     },
 }

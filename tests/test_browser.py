@@ -1,0 +1,244 @@
+"""Pages, report, widgets and an exercise in a real browser: links, texts, widths, keyboard.
+
+Needs playwright and Debian's Chromium (or MEDIMG_CHROMIUM). The accessibility check also needs
+axe-core, which is not ours to ship: `npm pack axe-core`, unpack it, and set MEDIMG_AXE to its
+axe.min.js (or `npm install axe-core` here).
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import unquote, urljoin
+
+import nbformat
+import numpy as np
+import pytest
+
+from medimg import datasets, metrics, reports
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+ROOT = Path(__file__).parents[1]
+CHROMIUM = os.environ.get("MEDIMG_CHROMIUM") or shutil.which("chromium")
+AXE = Path(os.environ.get("MEDIMG_AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
+WIDTHS, SCHEMES = (400, 1280), ("light", "dark")
+PAGES = ("site home", "site notebook", "exported page", "report")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
+]
+each_page = pytest.mark.parametrize("name", PAGES)
+each_view = pytest.mark.parametrize(
+    ("width", "scheme"), [(width, scheme) for width in WIDTHS for scheme in SCHEMES]
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as engine:
+        chromium = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Return a function that makes a page, once, and returns its path."""
+    folder, made = tmp_path_factory.mktemp("pages"), {}
+
+    def site():
+        pytest.importorskip("sphinx", reason="the site needs the extra [docs]")
+        command = [sys.executable, "-m", "sphinx", "-q", "-d", f"{folder}/doctrees"]
+        subprocess.run([*command, str(ROOT / "docs"), f"{folder}/site"], check=True, timeout=900)
+        return folder / "site"
+
+    def exported():
+        command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html"]
+        command += ["--output-dir", str(folder), str(ROOT / "quickstart.ipynb")]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        return folder / "quickstart.html"
+
+    def report():
+        table = datasets.load("sample")
+        rng, truth = (
+            np.random.default_rng(0),
+            (table["label"] == "pneumonia").to_numpy().astype(int),
+        )
+        scores = 0.4 * truth + 0.6 * rng.random(len(truth))
+        found = metrics.Predictions(
+            table["image_id"], truth, scores, table["patient_id"], ("normal", "pneumonia")
+        )
+        return reports.write_report(found, folder / "report", threshold=0.5, studies=table).html
+
+    def page(name):
+        kind = "site" if name.startswith("site") else name
+        if kind not in made:
+            made[kind] = {"site": site, "exported page": exported, "report": report}[kind]()
+        within = {"site home": "index.html", "site notebook": "course/notebooks/06_ethics.html"}
+        return made[kind] / within[name] if name in within else made[kind]
+
+    return page
+
+
+def opened(browser, path, width=1280, scheme="light"):
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    page.goto(Path(path).as_uri(), wait_until="load")
+    return page
+
+
+@each_page
+def test_every_link_to_a_file_or_a_heading_works(browser, pages, name):
+    page = opened(browser, pages(name))
+    links = page.eval_on_selector_all("a[href]", "all => all.map(a => a.getAttribute('href'))")
+    ids = set(page.eval_on_selector_all("[id]", "all => all.map(e => e.id)"))
+    assert links or name == "report"
+    dead = []
+    for link in links:
+        full, _, anchor = urljoin(page.url, link).partition("#")
+        if not full.startswith("file:"):
+            assert re.match(r"https://|mailto:|data:|http://purl", full), link
+        elif full == page.url.partition("#")[0]:
+            dead += [link] if anchor and unquote(anchor) not in ids else []
+        elif name != "exported page" and not Path(unquote(full.removeprefix("file://"))).exists():
+            dead.append(link)
+    page.context.close()
+    assert not dead
+
+
+@each_page
+def test_every_image_says_what_it_shows(browser, pages, name):
+    page = opened(browser, pages(name))
+    without = page.eval_on_selector_all(
+        "img", "all => all.filter(i => !(i.getAttribute('alt') || '').trim()).map(i => i.outerHTML)"
+    )
+    page.context.close()
+    assert not [image[:100] for image in without]
+
+
+@each_page
+@each_view
+def test_no_page_scrolls_sideways(browser, pages, name, width, scheme):
+    page = opened(browser, pages(name), width, scheme)
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    page.context.close()
+    assert wide <= 0, f"{wide} pixels too wide"
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")
+@each_page
+@each_view
+def test_axe_finds_nothing_serious(browser, pages, name, width, scheme):
+    page = opened(browser, pages(name), width, scheme)
+    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run().then(result => result.violations)")
+    page.context.close()
+    grave = [
+        f"{one['id']} ({one['impact']}), {len(one['nodes'])} places: {one['nodes'][0]['html'][:90]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert not grave, "\n".join(grave)
+
+
+CELLS = {
+    "sliders": """\
+import numpy as np
+from medimg import metrics, widgets
+rng = np.random.default_rng(0)
+scores = np.linspace(0.02, 0.98, 20)
+p = metrics.Predictions(range(20), [0, 1] * 10, scores, classes=("normal", "pneumonia"))
+widgets.threshold_explorer(p)""",
+    "window": "widgets.window_explorer(rng.normal(0, 300, (30, 40)), centre=40, width=400)",
+    "reading": "widgets.reading_study(rng.integers(0, 256, (20, 24, 32), dtype=np.uint8), p, "
+    "count=4, rng=rng)",
+    "right": "from medimg import exercises\nexercises.check('00-ppv', 72 / 102)",
+    "wrong": "exercises.check('00-ppv', 0.9)",
+    "blank": "exercises.check('00-ppv', ...)",
+    "hint": "exercises.check('00-ppv', 0.9)\nexercises.hint('00-ppv')",
+}
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    """Open a notebook of all widgets and one exercise in JupyterLab, run it, return the page."""
+    folder = tmp_path_factory.mktemp("lab")
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # else Lab asks
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "all.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root",
+               "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as server:  # fmt: skip
+        try:
+            for _ in range(120):
+                try:
+                    json.load(urllib.request.urlopen(f"{address}/api", timeout=5))
+                    break
+                except OSError:
+                    time.sleep(1)
+            page = browser.new_context(viewport={"width": 1280, "height": 2400}).new_page()
+            page.set_default_timeout(240_000)
+            page.goto(f"{address}/lab/tree/all.ipynb?reset")
+            page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_text("Run All Cells", exact=True).click()
+            page.get_by_text("Hint 1 of 2").wait_for()
+            yield page
+        finally:
+            server.terminate()
+
+
+def test_an_exercise_answers_right_wrong_blank_and_hint(lab):
+    text = lab.locator(".jp-Notebook").inner_text()
+    assert "✓ Right. It finds nine of ten people" in text
+    assert "✗ Not yet. That is the sensitivity" in text
+    assert "○ Not attempted yet." in text
+    hinted = lab.locator(".jp-OutputArea", has_text="Hint 1 of 2").last.inner_text()
+    assert "That is the sensitivity" in hinted  # the verdict stays above the hint
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "said"),
+    [
+        ("threshold (%)", "80", "Threshold 80 %"),
+        ("centre (HU)", "100", "A window from -100 to 300"),
+    ],
+)
+def test_a_slider_can_be_set_from_the_keyboard(lab, label, value, said):
+    field = lab.get_by_label(label)
+    field.focus()
+    lab.keyboard.press("Control+a")
+    lab.keyboard.type(value)
+    lab.keyboard.press("Enter")
+    lab.get_by_text(said).first.wait_for()
+
+
+def test_images_can_be_read_with_the_keyboard_alone(lab):
+    lab.get_by_role("button", name="1 surely not").focus()
+    for number in range(1, 9):
+        shown = f"Image {(number - 1) % 4 + 1} of 4"
+        lab.get_by_role("status").filter(has_text=shown).wait_for()
+        assert ("network's score" in lab.get_by_role("status").inner_text()) == (number > 4)
+        if number % 2:
+            for _ in range(4):
+                lab.keyboard.press("Tab")
+        lab.keyboard.press("Enter")
+        if number % 2:
+            for _ in range(4):
+                lab.keyboard.press("Shift+Tab")
+    lab.get_by_role("status").filter(has_text="Agreement with the network").wait_for()
