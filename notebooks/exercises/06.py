@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
-from medimg.exercises import Choice, Choices, Exercise, Function, Mistake, Number
+from medimg.exercises import Exercise, Function, Made, Mistake, Number, Problem
+from medimg.exercises.kinds import asked
 
 Ints = NDArray[np.int64]
 Z = 1.959964
@@ -64,37 +69,76 @@ def _recruited() -> int:
     return math.ceil(_positives_by_wilson() / PREVALENCE)
 
 
+def _pixels(path: Any) -> Ints:
+    return pydicom.dcmread(path).pixel_array
+
+
+def _file(path: Any) -> tuple[bytes, Ints]:
+    """Look at a DICOM file: its bytes, in small letters, and its pixels."""
+    if not isinstance(path, str | os.PathLike):
+        raise asked("the path of your file", path)
+    try:
+        return Path(path).read_bytes().lower(), _pixels(path)
+    except Exception as problem:
+        raise Problem(f"Your file cannot be read: {problem}") from None
+
+
+def _left(content: bytes, patient: str, record: str) -> list[str]:
+    """Return the parts of the name, and the number, that occur in a file's bytes."""
+    parts = [part for part in (*patient.split("^"), record) if len(part) > 3]
+    return [part for part in parts if part.lower().encode() in content]
+
+
+def _two(answer: Any) -> tuple[Any, Any]:
+    """Look at two predictions: their scores."""
+    on_a, on_b = (np.asarray(one.y_score, dtype=float) for one in answer)
+    return on_a, on_b
+
+
+def _alike(pair: Any, others: Any) -> bool:
+    return all(
+        one.shape == other.y_score.shape and np.allclose(one, other.y_score, atol=1e-4)
+        for one, other in zip(pair, others, strict=True)
+    )
+
+
 EXERCISES = (
     Exercise(
-        name="06-pointing",
-        question="Which of these can still identify the patient?",
-        kind=Choices("a", "b", "c", "d", "e"),
-        expected=lambda: {"a", "c", "e"},
-        right="Time and place, a serial number and a UID can each be looked up in some archive. "
-        "Thousands of patients share the tube voltage and the pixel spacing.",
+        name="06-leak",
+        question="Find the leaks in a colleague's file, and write a copy without them.",
+        kind=Made("the path of your file", look=_file),
+        expected=lambda file, patient, record, original: (
+            not _left(file[0], patient, record)
+            and file[1].shape == _pixels(original).shape
+            and np.array_equal(file[1], _pixels(original))
+        ),
+        right="Neither is left in any byte, and every pixel is as it was. How many places did the "
+        "script miss?",
         hints=(
-            "For each, ask: does some archive store this entry together with a name?",
-            "What thousands of patients have in common identifies none of them.",
+            "Print `element.tag`, `element.keyword` and `element.value` for each element of "
+            "`dicom.iterall()`, and search these lines for the name and the number.",
+            "Look in comments, in private elements (whose group is odd) and in sequences. One leak "
+            "is written in small letters.",
+            'Empty an element with `element.value = ""`, or delete it, then `dicom.save_as(path)`.',
         ),
         mistakes=(
             Mistake(
-                "The tube voltage and the pixel spacing are settings of the machine: thousands of "
-                "patients share them.",
-                when=lambda value: bool(value & {"b", "d"}),
+                "The record number is still in the file: look at the private elements, whose group "
+                "is odd.",
+                when=lambda value, record: record.lower().encode() in value[0],
             ),
             Mistake(
-                "Look again at the UID: to a stranger it means nothing, but the hospital's archive "
-                "can find the study with it, and so the patient.",
-                when=lambda value: value == {"a", "c"},
+                "The family name is still in the file. Compare small and capital letters, and look "
+                "inside the sequences.",
+                when=lambda value, patient: patient.split("^")[0].lower().encode() in value[0],
             ),
             Mistake(
-                "An implant's serial number is registered with the patient's name. It identifies "
-                "the patient in free text as well.",
-                when=lambda value: value == {"a", "e"},
+                "The given name is still in the file.",
+                when=lambda value, patient, record: bool(_left(value[0], patient, record)),
             ),
             Mistake(
-                "Who was examined there at that minute? The hospital's schedule knows.",
-                when=lambda value: "a" not in value and bool(value),
+                "The pixels are not those of the original. Change the header only.",
+                when=lambda value, original: not np.array_equal(value[1], _pixels(original)),
             ),
         ),
     ),
@@ -130,6 +174,32 @@ EXERCISES = (
         ),
     ),
     Exercise(
+        name="06-quarter",
+        question="Train with one in four patients from machine B.",
+        kind=Made("two predictions: what `trained_with` returns", look=_two),
+        expected=lambda pair, trained_with: _alike(pair, trained_with(0.25)),
+        right="Put it beside the recipes above: on how many images do *1 in 10* and *1 in 4* differ, "
+        "and is that more than the interval allows for?",
+        hints=(
+            "`trained_with(share)` trains with this share of the patients from B.",
+            "One in four is a share of 0.25. `copies` stays 1.",
+        ),
+        mistakes=(
+            Mistake(
+                "That is one of the recipes above.",
+                when=lambda value, trained: any(_alike(value, two) for two in trained.values()),
+            ),
+            Mistake(
+                "A share lies between 0 and 1: this trained on B alone.",
+                when=lambda value, trained_with: _alike(value, trained_with(25)),
+            ),
+            Mistake(
+                "These are not the scores for one patient in four from B, without reweighting.",
+                when=lambda value: True,
+            ),
+        ),
+    ),
+    Exercise(
         name="06-recruit",
         question="How many patients must the study recruit?",
         # Rounding at either step may move the answer by 1 / PREVALENCE patients.
@@ -161,29 +231,6 @@ EXERCISES = (
             Mistake(
                 "You divided by the share without the disease. Sensitivity needs those with it.",
                 when=lambda value: abs(value - _positives_by_wilson() / (1 - PREVALENCE)) <= 5,
-            ),
-        ),
-    ),
-    Exercise(
-        name="06-validation",
-        question="Which kind of validation was this?",
-        kind=Choice("a", "b", "c"),
-        expected=lambda: "b",
-        right="Another hospital, so it is external. The images are from before the network was "
-        "fixed, so it is not prospective.",
-        hints=(
-            "Two questions: is it the same hospital? Did the patients come before or after?",
-            "For the second, look at when the images were taken, not when they were selected.",
-        ),
-        mistakes=(
-            Mistake(
-                "Internal means the hospital of the training images. Which hospital was it here?",
-                when=lambda value: value == "a",
-            ),
-            Mistake(
-                "Prospective means patients who come after the network was fixed, by a plan "
-                "written before. When were these images taken?",
-                when=lambda value: value == "c",
             ),
         ),
     ),

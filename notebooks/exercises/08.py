@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from medimg.exercises import Exercise, Function, Mistake, Number
+import numpy as np
+
+from medimg.exercises import Exercise, Function, Made, Mistake, Problem
 
 CASES = (
     ([0.1, 0.2], ["good", "good"], 0.5),
@@ -42,6 +45,54 @@ def both(scores: Sequence[float], quality: Sequence[str], threshold: float) -> b
     return min(scores) >= threshold or "ungradable" in quality
 
 
+def _dots(answer: Any) -> tuple[Any, bool]:
+    """Look at a figure: its dots, and whether its axes have names."""
+    ax = answer.figure.axes[0]
+    drawn = [np.asarray(dots.get_offsets(), dtype=float) for dots in ax.collections]
+    drawn += [np.asarray(line.get_xydata(), dtype=float) for line in ax.lines]
+    drawn = [dots for dots in drawn if len(dots) > 2]
+    if not drawn:
+        raise Problem("There are no dots in this figure: `ax.scatter(x, y)` draws them.")
+    return drawn[0], bool(ax.get_xlabel() and ax.get_ylabel())
+
+
+def _eyes(studies: Any, scored: Any) -> Any:
+    """Return the scores of right and left eye of each person, (N, 2)."""
+    rows = studies.set_index("image_id").loc[scored.ids]
+    table = rows.assign(score=scored.y_score).pivot(
+        index="patient_id", columns="eye", values="score"
+    )
+    return table[["right", "left"]].to_numpy()
+
+
+def _match(dots: Any, wanted: Any) -> bool:
+    """Compare two clouds of dots, in any order."""
+    if dots.shape != wanted.shape:
+        return False
+    pair = [one[np.lexsort(one.round(6).T)] for one in (dots, wanted)]
+    return bool(np.allclose(*pair, atol=1e-4))
+
+
+def _sorted(dots: Any, wanted: Any) -> bool:
+    """Say whether the same numbers are drawn, in other pairs."""
+    same = dots.shape == wanted.shape and np.allclose(
+        np.sort(dots, axis=0), np.sort(wanted, axis=0), atol=1e-4
+    )
+    return bool(same and not _match(dots, wanted))
+
+
+def _predicted(answer: Any) -> Any:
+    """Look at predictions: names and scores."""
+    if len(answer.ids) != len(answer.y_score):
+        raise Problem("Give one row of scores per image.")
+    return answer
+
+
+def _equal(one: Any, other: Any) -> bool:
+    same = one.y_score.shape == other.y_score.shape
+    return bool(same and np.allclose(one.y_score, other.y_score, atol=1e-6))
+
+
 EXERCISES = (
     Exercise(
         name="08-decide",
@@ -65,32 +116,71 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="08-ppv",
-        question="What is the PPV when 10 % of the people screened have the disease?",
-        kind=Number(tolerance=0.006, low=0, high=1),
-        expected=lambda: 0.10 * 0.872 / (0.10 * 0.872 + 0.90 * (1 - 0.907)),
-        right="Half of the referrals are false alarms, although the test itself is good.",
+        name="08-eyes",
+        question="Draw the scores of each person's two eyes against each other.",
+        kind=Made("the axes of your figure", look=_dots),
+        expected=lambda drawn, studies, scored: (
+            _match(drawn[0], _eyes(studies, scored)) and drawn[1]
+        ),
+        right="The eyes agree, so two images of a person say less than images of two people: intervals go by person.",
         hints=(
-            "Imagine 1,000 people: 100 have the disease, 900 do not.",
-            "Of the 100 it finds 87; of the 900 it alarms 84.",
+            "Put each image's score into the table first: "
+            '`pd.Series(refer["test"].y_score, index=refer["test"].ids)` looks it up by name.',
+            '`table.pivot(index="patient_id", columns="eye", values="score")` gives one row per '
+            "person and one column per eye.",
+            '`wide.plot.scatter(x="right", y="left")` draws it and names the axes.',
         ),
         mistakes=(
             Mistake(
-                "That is the sensitivity. Start from everybody with a positive result.",
-                when=lambda value: abs(value - 0.872) < 0.003,
+                "Right and left are swapped: the right eye goes across.",
+                when=lambda value, studies, scored: _match(
+                    value[0][:, ::-1], _eyes(studies, scored)
+                ),
             ),
             Mistake(
-                "That is the PPV at the prevalence of the trial. Use 10 % instead.",
-                like=lambda: 0.238 * 0.872 / (0.238 * 0.872 + 0.762 * (1 - 0.907)),
+                "One dot per image: pair the two eyes of each person.",
+                when=lambda value, scored: len(value[0]) == len(scored.ids),
             ),
             Mistake(
-                "That is the NPV: of the negative results, how many are right.",
-                like=lambda: 0.9 * 0.907 / (0.9 * 0.907 + 0.1 * (1 - 0.872)),
+                "The eyes are paired wrongly: both must be of the same person. Join by "
+                "`patient_id`, not by position.",
+                when=lambda value, studies, scored: _sorted(value[0], _eyes(studies, scored)),
             ),
             Mistake(
-                "False alarms come from the people without the disease: 1 - specificity, not "
-                "specificity.",
-                like=lambda: 0.0872 / (0.0872 + 0.9 * 0.907),
+                "Name both axes: which eye is it?",
+                when=lambda value, studies, scored: _match(value[0], _eyes(studies, scored)),
+            ),
+        ),
+    ),
+    Exercise(
+        name="08-grey",
+        question="Train again on grey photographs, and predict the test images.",
+        kind=Made("predictions: what `training.predict` returns", look=_predicted),
+        expected=lambda grey, colour: (
+            np.array_equal(grey.ids, colour.ids)
+            and grey.y_score.shape == colour.y_score.shape
+            and not _equal(grey, colour)
+        ),
+        right="Compare both with `metrics.evaluate(in_grey, ordinal=True)` and the table in section 4. "
+        "Do the intervals overlap?",
+        hints=(
+            "Four steps: `datasets.decode`, `models.build_model`, `training.fit_head`, "
+            "`training.predict`. Copy those from above.",
+            "`channels=1` belongs in two of them.",
+        ),
+        mistakes=(
+            Mistake(
+                "These are the predictions in colour. `channels=1` belongs into `decode` *and* into "
+                "`build_model`.",
+                when=lambda value, colour: _equal(value, colour),
+            ),
+            Mistake(
+                "These are not the test images.",
+                when=lambda value, colour: not np.array_equal(value.ids, colour.ids),
+            ),
+            Mistake(
+                "The network has not five outputs: give `build_model` the classes.",
+                when=lambda value, colour: value.y_score.shape != colour.y_score.shape,
             ),
         ),
     ),

@@ -181,6 +181,25 @@ exercises.check("08-decide", decide)
 # exercises.hint("08-decide")  # remove the first # to see a hint
 
 # %% [markdown]
+# ### Exercise: draw both eyes
+#
+# Two eyes of a person look alike, and so do their scores. Draw one dot per person of the test split: the
+# score of the **right** eye across, that of the **left** up, for *referable* (`refer["test"]`). The column
+# `eye` of `studies` says which eye an image shows. Name both axes, and submit them.
+
+# %% tags=["exercise"]
+# solution: begin
+scores = pd.Series(refer["test"].y_score, index=refer["test"].ids)
+eyes = studies[studies["split"] == "test"].assign(score=lambda t: t["image_id"].map(scores))
+wide = eyes.pivot(index="patient_id", columns="eye", values="score")
+ax = wide.plot.scatter(x="right", y="left", figsize=(3.6, 3.6))
+plots.show(ax.figure, alt="One dot per person: the scores of both eyes rise together.")
+# blank: ax = ...
+# solution: end
+exercises.check("08-eyes", ax, studies=studies, scored=refer["test"])
+# exercises.hint("08-eyes")  # remove the first # to see a hint
+
+# %% [markdown]
 # ## 6. From this set to a screening programme
 #
 # In our sample more than a third of the eyes are referable; in IDRiD, a public set of real photographs, it is
@@ -192,20 +211,27 @@ for prevalence in (0.50, 0.10, 0.05):
     print(f"prevalence {prevalence:4.0%}: PPV {found.ppv.value:.2f}, NPV {found.npv.value:.2f}")
 
 # %% [markdown]
-# ### Exercise: the pivotal trial of IDx-DR
-#
-# In 2018 a system was authorised in the United States to refer people without a doctor reading the
+# In 2018 a system, IDx-DR, was authorised in the United States to refer people without a doctor reading the
 # images. In its trial 23.8 % of the people had more than mild retinopathy; sensitivity was 87.2 % and
-# specificity 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Use
-# `metrics.ppv_npv_at` or pencil and paper: what is the **PPV** if 10 % of the people screened have it?
+# specificity 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 % have
+# it, half of the referrals would be false alarms.
+#
+# ### Exercise: how much does the colour tell?
+#
+# Train again **in grey**: decode the photographs with `channels=1`, build a network with one channel, fit
+# its head with the same `C`, and predict the test images. Everything else stays as above. Submit the
+# predictions.
 
 # %% tags=["exercise"]
 # solution: begin
-found, alarmed = 0.10 * 0.872, 0.90 * (1 - 0.907)
-ppv_screening = found / (found + alarmed)
+# blank: in_grey = ...  # decode, build, fit and predict, in grey
+grey = datasets.decode(studies, size=192, channels=1, keep_aspect=True)
+network = models.build_model("efficientnet_lite0", classes=grey.classes, channels=1)
+network = training.fit_head(network, grey.subset("train"), grey.subset("val"), C=0.003).model
+in_grey = training.predict(network, grey.subset("test"))
 # solution: end
-exercises.check("08-ppv", ppv_screening)
-# exercises.hint("08-ppv")  # remove the first # to see a hint
+exercises.check("08-grey", in_grey, colour=tested)
+# exercises.hint("08-grey")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## 7. Where did it look?

@@ -1,4 +1,38 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
+import pydicom
+
+from medimg import datasets
+from medimg.metrics import Predictions
+
+FOLDER = Path(tempfile.mkdtemp())
+SAMPLE = datasets.load("sample")
+PLAIN = SAMPLE[(SAMPLE["syntax"] == "explicit") & ~SAMPLE["burned_in"]]
+HEADERS = [pydicom.dcmread(path, stop_before_pixels=True) for path in PLAIN["dicom_path"]]
+LONG = [min(map(len, str(header.PatientName).split("^"))) > 3 for header in HEADERS].index(True)
+FILM, HEADER = PLAIN.iloc[LONG], HEADERS[LONG]
+NAME, RECORD = str(HEADER.PatientName), str(HEADER.PatientID)
+
+
+def sent(file, *, comment="", pixels=False):
+    dicom = pydicom.dcmread(FILM["dicom_path"])
+    for element in list(dicom.iterall()):
+        words = [*NAME.lower().split("^"), RECORD.lower()]
+        if any(word in str(element.value).lower() for word in words if len(word) > 3):
+            element.value = ""
+    dicom.ImageComments = comment
+    if pixels:
+        dicom.PixelData = bytes(len(dicom.PixelData))
+    dicom.save_as(FOLDER / f"{file}.dcm")
+    return FOLDER / f"{file}.dcm"
+
+
+def trained_with(share):
+    return [
+        Predictions(list("abcd"), [0, 1, 0, 1], [k, 0.2, min(share, 0.9), 0.4]) for k in (0.5, 0.9)
+    ]
 
 
 def gap(y_true, y_called, group):
@@ -31,15 +65,17 @@ def over_everyone(y_true, y_called, group):
 
 
 EXAMPLES = {
-    "06-pointing": {
-        "context": {},
-        "right": [["a", "c", "e"], "a, C, e", {"e", "c", "a"}],
+    "06-leak": {
+        "context": {"patient": NAME, "record": RECORD, "original": FILM["dicom_path"]},
+        "right": [sent("clean"), str(sent("short", comment="moved"))],
         "wrong": [
-            (["a", "b", "c", "e"], "settings of the machine"),
-            (["a", "c"], "Look again at the UID"),
-            (["a", "e"], "implant"),
-            (["c", "e"], "schedule knows"),
-            (7, "list of letters"),
+            (FILM["dicom_path"], "record number"),
+            (sent("number", comment=f"see {RECORD.lower()}"), "record number"),
+            (sent("small", comment=NAME.split("^")[0].lower()), "small and capital letters"),
+            (sent("given", comment=NAME.split("^")[1]), "given name"),
+            (sent("pixels", pixels=True), "pixels are not those"),
+            (FOLDER / "nowhere.dcm", "cannot be read"),
+            (7, "the path of your file"),
         ],
     },
     "06-gap": {
@@ -53,6 +89,16 @@ EXAMPLES = {
             (0.25, "the function itself"),
         ],
     },
+    "06-quarter": {
+        "context": {"trained": {"nobody": trained_with(0)}, "trained_with": trained_with},
+        "right": [trained_with(0.25), tuple(trained_with(0.25))],
+        "wrong": [
+            (trained_with(0), "one of the recipes"),
+            (trained_with(25), "between 0 and 1"),
+            (trained_with(0.3), "not the scores"),
+            (trained_with(0.25)[0], "two predictions"),
+        ],
+    },
     "06-recruit": {
         "context": {},
         "right": [3825, 3825.0, 3813, 3837],
@@ -63,10 +109,5 @@ EXAMPLES = {
             (333, "share without the disease"),
             ("3825", "without quotes"),
         ],
-    },
-    "06-validation": {
-        "context": {},
-        "right": ["b", "B"],
-        "wrong": [("a", "Internal means"), ("c", "Prospective means"), ("external", "one of")],
     },
 }
