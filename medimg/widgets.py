@@ -235,11 +235,12 @@ class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
     def follow(self) -> None:
         """Show the image to read now; after both rounds, the result."""
         done, n = len(self.answers), len(self.network)
+        figure: Any
         if done == 2 * n:
             figure, self.sentence = self.result()
         else:
             row = done if done < n else 2 * n - 1 - done
-            figure = plot_image(self.images[row]).get_figure()
+            figure = plot_image(self.images[row]).figure
             self.sentence = f"Image {done % n + 1} of {n}: do you see {self.network.positive}?"
             if done >= n:
                 self.sentence += f" The network's score is {self.network.y_score[row]:.2f}."
@@ -258,7 +259,8 @@ class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
         kappa = [_kappa(says, own, self.network.codes) for own in (first, then)]
         lured, saved = (says != truth) & (first == truth), (says == truth) & (first != truth)
         followed = [int((group & (then == says)).sum()) for group in (lured, saved)]
-        return plot_roc(readers, threshold=0.5).get_figure(), (
+        figure: Any = plot_roc(readers, threshold=0.5).figure
+        return figure, (
             f"Agreement with the network (kappa): alone {kappa[0]:.2f}, with its score "
             f"{kappa[1]:.2f}. Images on which it was wrong and you, alone, were right: "
             f"{lured.sum()}; you followed it on {followed[0]}. Images on which it was right and "
@@ -287,7 +289,7 @@ def _kappa(one: npt.NDArray[Any], other: npt.NDArray[Any], patients: npt.NDArray
         table = sums.reshape(-1, 2, 2) / sums.sum(axis=1).reshape(-1, 1, 1)
         chance = (table.sum(axis=1) * table.sum(axis=2)).sum(axis=1)
         agreed = np.trace(table, axis1=1, axis2=2)
-        return (agreed - chance) / (1 - chance)
+        return np.asarray((agreed - chance) / (1 - chance))
 
     return bootstrap(kappa, np.eye(4)[2 * one + other], patients)
 
