@@ -275,7 +275,8 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     assert page.count("modules/reveal.js/dist/reveal.js") == 2  # the talk, and what makes it fit
     assert "var scroll = true" not in page  # nobody scrolls in a talk
     title = re.search(r"<title>(.*?)</title>", page)[1]
-    heading = re.search(r"(?m)^# # (.+)$", layout.sources.joinpath("09_demo.py").read_text("utf-8"))
+    source = (layout.sources / "09_demo.py").read_text(encoding="utf-8")
+    heading = re.search(r"(?m)^# # (.+)$", source)
     assert title.startswith(heading[1])
     assert "window.MathJax = " in page
 

@@ -322,7 +322,7 @@ def test_what_is_no_set_of_images_cannot_even_be_made():
     for labels in ([0, 2], [-1, 0]):
         with pytest.raises(StudyTableError, match="numbers from 0 to 1"):
             _set(images, labels)
-    with pytest.raises(StudyTableError, match="one row per image in each array"):
+    with pytest.raises(StudyTableError, match="one row per image"):
         _set(images, [0, 1, 1])
     for wrong in (
         np.zeros((2, 4, 5)),

@@ -46,7 +46,18 @@ def is_main() -> bool:
 
 
 def check_processes() -> int:
-    """Return how many processes torchrun started, 1 without it; refuse variables that are wrong."""
+    """Read how many processes torchrun started, and refuse variables that are wrong.
+
+    Returns
+    -------
+    int
+        1 without torchrun.
+
+    Raises
+    ------
+    TrainingError
+        When a variable of torchrun is not a whole number, or is missing.
+    """
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         if not os.environ.get(name, "1").isdecimal():
             raise TrainingError(

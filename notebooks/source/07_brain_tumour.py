@@ -325,7 +325,7 @@ if "mask_path" in studies:
 #
 # ## 8. When the class is the source
 #
-# The most downloaded set of this kind, on Kaggle
+# A much used set of this kind, on Kaggle
 # ([Nickparvar](https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset)), has 7,023 images. Its
 # own page says that it joins three sources, that the glioma images of one were wrong and were replaced
 # by those of Cheng, and that **all images without a tumour come from another source**. It has no patients

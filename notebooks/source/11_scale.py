@@ -99,7 +99,8 @@ def fitted(processes, out):
     job = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     fit = ["medimg", "fit", "--data", "sample", "--size", "48", "--strategy", "head_then_all"]
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-m", *job, "-m", *fit, "--epochs", "2", "--out", out],
+    few = ["--epochs", "2", "--draw", "48", "--out", out]
+    subprocess.run([sys.executable, "-m", *job, "-m", *fit, *few],
                    env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
     return time.perf_counter() - begin, pd.read_csv(f"{out}/history.csv")["val_loss"].iloc[-1]
 
@@ -219,7 +220,7 @@ print(request["CheckpointConfig"]["S3Uri"])
 # | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)) |
 # | Must they be recognisable? | usually not: `medimg deidentify` first ([notebook 6](/notebooks/06_ethics.ipynb)); `launch` sends files as they are |
 # | Where do they lie? | in the region of the bucket; choose the one that your agreement names |
-# | Who can read them? | whoever your administrator allows; `launch` refuses a bucket that may be made public |
+# | Who can read them? | the people whom your administrator allows; `launch` refuses a bucket that may be made public |
 # | What if a disk is stolen? | everything is encrypted; with `--kms-key` under a key of your own |
 # | Can the code send them on? | not with `EnableNetworkIsolation`: give `--wheels` or `--image`, so that nothing must be installed |
 # | When are they gone? | when you delete them: `launch --remove JOB` empties the job's folder |

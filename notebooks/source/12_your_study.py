@@ -285,5 +285,6 @@ display(self_check(folder, sealed).map({True: "yes", False: "not yet"}).to_frame
 #
 # ## Next step
 #
-# Choose one of the use cases, [8. Diabetic retinopathy](/notebooks/08_retinopathy.ipynb) or
-# [10. COVID-19](/notebooks/10_covid.ipynb), write a protocol for it, and begin again.
+# Choose one of the use cases, [7. Brain tumour](/notebooks/07_brain_tumour.ipynb),
+# [8. Diabetic retinopathy](/notebooks/08_retinopathy.ipynb), [9. Bone fracture](/notebooks/09_fracture.ipynb)
+# or [10. COVID-19](/notebooks/10_covid.ipynb), write a protocol for it, and begin again.
