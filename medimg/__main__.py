@@ -88,7 +88,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"medimg {__version__}")
     parts = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    table = tomllib.loads(files("medimg.commands").joinpath("options.toml").read_text(encoding="utf-8"))
+    described = files("medimg.commands").joinpath("options.toml")
+    table = tomllib.loads(described.read_text(encoding="utf-8"))
     for command, told in table["commands"].items():
         part = parts.add_parser(command, help=told["about"], description=told["about"])
         part.set_defaults(module=told["module"])
