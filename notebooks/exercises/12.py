@@ -175,7 +175,7 @@ EXERCISES = (
         expected=lambda pair, studies: (
             pair[0] == _torn(studies) and pair[1]["n"].max() <= _kept(studies)
         ),
-        right="Note the most telling shortcut and its interval: it belongs into the limits. Some of "
+        right="Note the most telling shortcut and its interval: it belongs in the limits. Some of "
         "so many look telling by chance.",
         hints=(
             "`studies.groupby(\"patient_id\")[\"split\"].nunique()` counts each patient's splits.",
@@ -290,7 +290,7 @@ EXERCISES = (
         hints=(
             "Run `self_check(folder, sealed)` and read which rule is not kept.",
             "`reports.model_card(card, folder / \"model_card.html\", evaluation=..., groups=...)` "
-            "writes the card; `limits=protocol[\"limits\"]` belongs into it.",
+            "writes the card; `limits=protocol[\"limits\"]` belongs in it.",
         ),
         mistakes=(
             Mistake(

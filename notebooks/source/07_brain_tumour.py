@@ -19,8 +19,8 @@
 # %% [markdown]
 # ## 1. The clinical question
 #
-# An MR of the head, with contrast agent, shows a mass, or seems to. **Is there a tumour, and of which kind?** The
-# three kinds here differ in what happens next:
+# An MR of the head, with contrast agent, shows a mass, or seems to. **Is there a tumour, and of which kind?**
+# The three kinds here differ in what happens next:
 #
 # - a **glioma** grows within the brain. Its exact diagnosis needs tissue: the WHO classification of 2021
 #   combines what the microscope shows with molecular markers
@@ -73,7 +73,7 @@ people
 rows = np.concatenate([np.flatnonzero(data.labels == k)[[0, 9]] for k in range(len(data.classes))])
 pictures = [np.clip(data.images[row] / np.percentile(data.images[row], 99.5), 0, 1) for row in rows]
 plots.show(plots.plot_grid(pictures, columns=4, titles=list(studies["label"].iloc[rows])),
-           alt="Two axial slices per class: no mass, an uneven ring inside the brain, a bright "
+           alt="Two axial slices per class: no mass, a dark, uneven area inside the brain, a bright "
                "mass at its edge, a round one in the middle.")
 
 # %% [markdown]
@@ -148,9 +148,10 @@ for name, pixels in (("as stored", data.images), ("per volume", even)):
     print(f"{name}: typical tissue from {min(levels):.0f} to {max(levels):.0f}")
 
 # %% [markdown]
-# Now the experiment. Another scanner stores the same heads with numbers 0.4 times as large. Nothing about
-# the patients has changed. We train on the one and test on the other, always on other patients. The model
-# is a logistic regression on 64 principal components of the features of a pretrained network.
+# Now the experiment. Another scanner stores the same heads with numbers 0.4 times as large. (Real scanners
+# differ in contrast too; no single factor repairs that.) We train on the one and test on the other, always on
+# other patients. The model is a logistic regression on 64 principal components of the features of a
+# pretrained network.
 
 # %%
 net = models.build_model("efficientnet_lite0")
@@ -234,7 +235,7 @@ print("random labels, by patient, no better than guessing:", luck["by patient"].
 
 # %% [markdown]
 # By slice, a model "diagnoses" labels that a coin could have dealt. It recognises the **person**: skull,
-# folds and noise are those of the other slices, and their label is known. By patient this is impossible, and
+# folds and tumour are those of the other slices, and their label is known. By patient this is impossible, and
 # random labels come out at guessing.
 #
 # Yagis and colleagues measured this on real MR of Alzheimer's and Parkinson's disease: a split by slice
@@ -244,8 +245,8 @@ print("random labels, by patient, no better than guessing:", luck["by patient"].
 # ### Exercise: a split that does not leak
 #
 # Write the test that would have found it. `patients` has the patient of each slice, and `in_test` says of
-# each slice whether it is in the test set. Return how many patients have slices on both sides. A 0 proves that
-# a split has no leak.
+# each slice whether it is in the test set. Return how many patients have slices on both sides. A 0 shows that
+# no patient identifier is on both sides.
 
 # %% tags=["exercise"]
 def leaked(patients, in_test):
@@ -292,13 +293,13 @@ each = report.per_class[report.per_class["metric"].isin(["recall", "sensitivity"
 each.set_index("class")[["metric", "value", "low", "high"]].round(2)
 
 # %% [markdown]
-# Read the rows first: of the patients with a glioma, how many were called *no tumour*? Each class has few
-# patients, so the intervals are wide.
+# Read the rows first: of the patients with a glioma, how many were called *no tumour*? Then the column
+# *notumor*: it holds all missed tumours. Each class has few patients, so the intervals are wide.
 #
 # ## 7. Where did it look?
 #
-# We train on the training patients, and explain slices of test patients. The tumour's outline is known here, so the
-# map can be tested: is its hottest point inside?
+# We train on the training patients, and explain slices of test patients. The tumour's outline is known here,
+# so the map can be tested: is its hottest point inside?
 
 # %%
 part = replace(data, images=even)
@@ -318,10 +319,11 @@ if "mask_path" in studies:
                "follow the small true outline.")
 
 # %% [markdown]
-# This class has a high AUC, and yet the map does not point at the tumour. One cell of it covers 32 pixels,
-# more than the tumour, and a network that was never trained on heads describes them in its own terms. So the
-# map neither supports nor refutes the result. Experiments can: remove the tumour, or change the scanner, and
-# see whether the answer changes ([notebook 5](/notebooks/05_explain.ipynb)).
+# This class had a high AUC in section 6 (another fit), yet here the hottest point is mostly off the tumour.
+# One cell of it covers 32 pixels, more than the tumour, and a network that was never trained on heads
+# describes them in its own terms. So the map neither supports nor refutes the result. Experiments can: remove
+# the tumour, or change the scanner, and see whether the answer changes ([notebook
+# 5](/notebooks/05_explain.ipynb)).
 #
 # ## 8. When the class is the source
 #
@@ -332,7 +334,7 @@ if "mask_path" in studies:
 # either, so nobody can split it by patient.
 #
 # We can build that fault. Suppose that all heads of the first class come from a scanner with slightly
-# blurred images. We ask how well that class is told from the rest, by patient, before and after.
+# blurred images. We ask how well its slices are told from the rest, split by patient, before and after.
 
 # %%
 first_class = data.labels == 0
@@ -340,7 +342,7 @@ soft = training.extract_features(net, gaussian_filter(even, (0, 0.8, 0.8)))
 
 
 def auc_of_first(trained, tested=None):
-    """Return the AUC of the first class against the rest, by patient."""
+    """Return the AUC of the first class's slices against the rest, split by patient."""
     score = predict(trained, data.labels, data.patients, tested)[:, 0]
     return metrics.auc(metrics.Predictions(data.ids, first_class, score, data.patient_ids))
 
@@ -378,10 +380,10 @@ exercises.check("07-designs", leaky)
 # %% [markdown]
 # ## 9. What stands in the way of use
 #
-# - **A scan is more than one slice.** Here somebody has chosen slices that show the tumour. In use the network
-#   would meet whole volumes, and most of their slices have none.
-# - **Other findings.** Metastases, abscesses and bleeding are not among the classes, and the network must call
-#   each of them something.
+# - **A scan is more than one slice.** Here somebody has chosen slices that show the tumour. In use most
+#   slices of a volume show none, and their mean would hide a small tumour.
+# - **Other findings.** Metastases (the most common brain tumours in adults), abscesses and bleeding have no
+#   class here, so each of them gets a wrong one.
 # - **Tissue decides.** For a glioma the treatment depends on markers that no class here names.
 # - **Evidence.** A review of 83 studies found accuracies of 91.63 to 100 % for these three tumours, and
 #   names what still stands between such results and the clinic
@@ -394,7 +396,7 @@ exercises.check("07-designs", leaky)
 # ## Key points
 #
 # - The slice is not the unit: split by patient, report by patient, and prove that nobody is on both sides.
-# - Random labels are a test of your design: the result must be guessing.
+# - Random labels test the split, not the source: the result must be guessing.
 # - MR intensities have no unit. Normalise per volume, in training and in use.
 # - Sort slices by the position in their header, never by file name.
 # - Ask where each class comes from. If a class has its own source, the score measures the source.
@@ -411,4 +413,5 @@ exercises.check("07-designs", leaky)
 #
 # ## Next step
 #
-# [8. Diabetic retinopathy](/notebooks/08_retinopathy.ipynb): colour, ordered grades, and two eyes of one person.
+# [8. Diabetic retinopathy](/notebooks/08_retinopathy.ipynb): colour, ordered grades, and two eyes of one
+# person.

@@ -49,6 +49,7 @@ from medimg.commands.launch import bill, passes
 studies = datasets.load("sample").query("split == 'train'")
 net = models.build_model("efficientnet_lite0")
 rows = []
+training.run_model(net, datasets.decode(studies.head(4), size=128).images)  # warm up, untimed
 for count in (8, 16, 32, 64):
     begin = time.perf_counter()
     part = datasets.decode(studies.head(count), size=128, allow_duplicates=True)
@@ -58,14 +59,15 @@ for count in (8, 16, 32, 64):
 times = pd.DataFrame(rows, columns=["images", "decode", "one pass"]).set_index("images")
 times.round(2)
 
-# %% tags=["nbval-check-output"]
-grows = times.loc[64] > times.loc[8]
-print("more images take longer:", grows.to_dict())
+# %%
+per_image = 1000 * times.div(times.index, axis=0)
+per_image.round(1).add_suffix(", ms per image")
 
 # %% [markdown]
 # Your seconds are those of your machine, but the rule is general: **time is images divided by images per
-# second**. Memory hardly grows, as you will see. So a small run predicts a large one:
-# `benchmarks/throughput.py` measures 300 images and holds the rule against runs of up to 3,000.
+# second**. The network's memory does not grow with their number; the images need 50 kB each at 224 pixels
+# (section 4). So a small run predicts a large one, here within a fifth: `benchmarks/throughput.py` measures
+# 300 images and holds the rule against runs of up to 3,000.
 #
 # Pixels count as images do: twice the side is four times the pixels, and four times the time. And one
 # image passes many times. This is the recipe of notebook 3, for a set of 10,000:
@@ -75,8 +77,8 @@ forward, backward = passes(10_000)
 print(f"forward only: {forward:,.0f} images; forward and backward: {backward:,.0f} images")
 
 # %% [markdown]
-# The backward pass, which computes gradients, makes an image about six times as expensive on a processor.
-# That is why a frozen network takes minutes where fine-tuning takes hours.
+# The backward pass, which computes gradients, makes an image three to seven times as expensive on our two
+# processors, and fine-tuning repeats it in every epoch. A frozen network needs each image once, forward.
 #
 # **Predict first:** you halve the side of the images and double their number. What happens to the time?
 
@@ -116,7 +118,8 @@ print("same validation loss to 0.1:", abs(loss[0] - loss[1]) < 0.1)
 print(f"one process {runs[1][0]:.0f} s, two processes {runs[2][0]:.0f} s")
 
 # %% [markdown]
-# Dropout is drawn in each process, so the two networks are alike but not equal. Time is another matter.
+# Within a run all copies are equal. Each process draws its own dropout, so the two runs differ slightly. Time
+# is another matter.
 # Starting Python and reading the images is not divided,
 # and here it is most of the work, so two processes may even be slower. On a large set with one core or one
 # GPU for each process, the passes are divided nearly evenly. **More machines pay when the passes dominate.**
@@ -141,7 +144,8 @@ print("the same images:", np.array_equal(mapped.images, in_memory.images))
 #
 # `bill` does the arithmetic of section 2 with a table of speeds and a table of prices. Each row of these
 # has its day and source, and prices change, so look at the day. The speeds of GPUs are published figures
-# for a similar card, scaled down; measure your own before you trust an hour.
+# for a similar card, scaled down. Those of processors come from a newer Xeon than this machine has; on an
+# older one NIH would be cheaper with the GPUs. So measure your own before you trust an hour.
 
 # %% tags=["nbval-check-output"]
 SETS = {"Kermany (children)": (5_856, 1.3), "NIH ChestX-ray14": (112_120, 1.05),
@@ -159,17 +163,18 @@ prices
 # %% tags=["nbval-check-output"]
 axes = prices["hours"].unstack().loc[list(SETS)].plot.barh(color=["#0072b2", "#e69f00"], logx=True)
 axes.set(xlabel="hours for one fit (logarithmic)", ylabel="")
-plots.show(axes.figure, alt="Hours of one fit: the GPUs are faster on every set, most on the largest.")
+plots.show(axes.figure, alt="Hours of one fit: the GPUs are faster on every set.")
 
 # %% tags=["nbval-check-output"]
 cheaper = prices["dollars"].unstack().idxmin(axis=1)
 print(cheaper.to_string())
 
 # %% [markdown]
-# A fit of the children's radiographs costs less than a coffee on either machine: **a laptop overnight is
-# enough**. GPUs are always faster, but they are cheaper only where passes dominate. For the largest set,
-# copying and decoding the files take longer than training, and a GPU helps with neither. So decode once,
-# keep the small images, and rent the GPU for the passes. The bill is for one fit. Ten trials cost ten bills.
+# A fit of the children's radiographs costs less than a coffee on either machine: **a laptop is enough**. The
+# GPU machine is faster on all four sets, but cheaper only where passes dominate. For the largest set on that
+# machine, copying and decoding the files take longer than training, and a GPU helps with neither. So decode
+# once, keep the small images, and rent the GPU for the passes. The bill is for one fit. Ten trials cost ten
+# bills.
 #
 # ## 6. Exercise: your own bill
 #
@@ -209,9 +214,10 @@ for name in ("EnableManagedSpotTraining", "EnableInterContainerTrafficEncryption
 print(request["CheckpointConfig"]["S3Uri"])
 
 # %% [markdown]
-# The limit in hours follows from the limit in dollars, so a job that hangs cannot cost more. After each
-# epoch a checkpoint goes to the folder in the last line. If the spot machine is taken away, the job starts
-# again from there, as `fit --resume` does on your laptop.
+# The limit in hours follows from the limit in dollars, so a job that hangs does not cost more, if the price
+# is right; files in S3 cost extra until deleted. (We tested `launch` against a server of our own, never on
+# Amazon.) After each epoch a checkpoint goes to the folder in the last line. If the spot machine is taken
+# away, the job starts again from there, as `fit --resume` does on your laptop.
 #
 # ## 8. Patient images in a cloud
 #
@@ -221,9 +227,9 @@ print(request["CheckpointConfig"]["S3Uri"])
 # | Must they be recognisable? | usually not: `medimg deidentify` first ([notebook 6](/notebooks/06_ethics.ipynb)); `launch` sends files as they are |
 # | Where do they lie? | in the region of the bucket; choose the one that your agreement names |
 # | Who can read them? | the people whom your administrator allows; `launch` refuses a bucket that may be made public |
-# | What if a disk is stolen? | everything is encrypted; with `--kms-key` under a key of your own |
+# | What if a disk is stolen? | all is encrypted; `--kms-key` adds your key, but not on a disk that is built in (g4dn, g5) |
 # | Can the code send them on? | not with `EnableNetworkIsolation`: give `--wheels` or `--image`, so that nothing must be installed |
-# | When are they gone? | when you delete them: `launch --remove JOB` empties the job's folder |
+# | When are they gone? | when you delete them: `launch --remove JOB` empties its folder; old versions, logs and your own data stay |
 #
 # The request above has no network isolation: `EnableNetworkIsolation False`. The dry run told us
 # before any image had left.
@@ -282,5 +288,4 @@ print("left behind:", folder.exists())
 #   first.
 # - A score changes its reader. Test both together.
 #
-# **Next:** [the glossary](/notebooks/glossary.md), or your own project with the
-# [instructor's rubric](/notebooks/instructor/rubric.md).
+# **Next:** [12. Your study](/notebooks/12_your_study.ipynb).
