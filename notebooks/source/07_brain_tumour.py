@@ -73,7 +73,7 @@ people
 rows = np.concatenate([np.flatnonzero(data.labels == k)[[0, 9]] for k in range(len(data.classes))])
 pictures = [np.clip(data.images[row] / np.percentile(data.images[row], 99.5), 0, 1) for row in rows]
 plots.show(plots.plot_grid(pictures, columns=4, titles=list(studies["label"].iloc[rows])),
-           alt="Two axial slices per class: no mass, a dark, uneven area inside the brain, a bright "
+           alt="Two axial slices per class: no mass, a dark area inside the brain, a bright "
                "mass at its edge, a round one in the middle.")
 
 # %% [markdown]

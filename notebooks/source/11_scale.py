@@ -176,7 +176,9 @@ print(cheaper.to_string())
 # once, keep the small images, and rent the GPU for the passes. The bill is for one fit. Ten trials cost ten
 # bills.
 #
-# ## 6. Exercise: your own bill
+# ## 6. Your own bill
+#
+# ### Exercise: one fit of 40,000 images
 #
 # A hospital has 40,000 radiographs of 4 megapixels. How many dollars does one fit cost on one
 # `ml.g5.2xlarge`, with images of 320 pixels for the network?
@@ -288,4 +290,14 @@ print("left behind:", folder.exists())
 #   first.
 # - A score changes its reader. Test both together.
 #
-# **Next:** [12. Your study](/notebooks/12_your_study.ipynb).
+# ## Further reading
+#
+# - Wang et al., *ChestX-ray8*, CVPR 2017,
+#   [doi:10.1109/CVPR.2017.369](https://doi.org/10.1109/CVPR.2017.369)
+# - Irvin et al., *CheXpert*, AAAI 2019, [arXiv:1901.07031](https://arxiv.org/abs/1901.07031)
+# - Johnson et al., *MIMIC-CXR*, Scientific Data 2019,
+#   [doi:10.1038/s41597-019-0322-0](https://doi.org/10.1038/s41597-019-0322-0)
+#
+# ## Next step
+#
+# [12. Your study](/notebooks/12_your_study.ipynb): a study of your own, from the protocol to the report.
