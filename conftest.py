@@ -2,6 +2,8 @@
 
 import os
 
+collect_ignore = ["notebooks/page.py"]  # settings that only Jupyter can read
+
 os.environ["TQDM_DISABLE"] = "1"
 os.environ["PYTHONUTF8"] = "1"  # what a test starts prints UTF-8, on Windows too
 for name in ("MEDIMG_DATASET", "MEDIMG_DATA"):

@@ -226,6 +226,7 @@ def test_a_job_that_is_interrupted_resumes_where_it_was(folder, tmp_path, capsys
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(path.read_bytes())
         (root / "pip").mkdir(exist_ok=True)  # in the place of pip: notes what it was asked
+        (root / "pip" / "__init__.py").touch()  # else an installed pip goes before it
         (root / "pip" / "__main__.py").write_bytes(b"import sys; print(*sys.argv[1:])")
         command = [sys.executable, str(paths["SM_CHANNEL_CODE"] / "container.py"), *fit]
         log = (root / "log").open("ab")
