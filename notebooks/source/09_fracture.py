@@ -133,14 +133,12 @@ plots.show(ax.figure,
            alt="Sensitivity by image size, for displaced and for hairline fractures.")
 
 # %% tags=["nbval-check-output"]
-finer = value.loc[448, "hairline"] > value.loc[112, "hairline"]
-print("more hairline fractures found at 448 than at 112 pixels:", finer)
 print("at 448 pixels, more of the displaced than of the hairline:",
       value.loc[448, "displaced"] > value.loc[448, "hairline"])
 
 # %% [markdown]
-# A hairline one or two pixels wide at 448 is at most half a pixel wide at 112 and is averaged away. Yet both
-# kinds gain about as much here, and the intervals overlap: this sample does not prove it. A displaced
+# A hairline one or two pixels wide at 448 is at most half a pixel wide at 112 and is averaged away. Yet what
+# either kind gains here is small beside the intervals: this sample does not prove it. A displaced
 # fracture also has a cast or metal more often (section 4). 448 pixels take four times as long as 224.
 # Ask which size the network received, and compare it with the smallest lesion that matters.
 #
