@@ -307,13 +307,13 @@ def _root(args: argparse.Namespace) -> str:
 def _validated(asked: dict[str, Any]) -> str:
     """Check a request against Amazon's own description of it, offline."""
     try:
-        from botocore.session import get_session
+        import boto3  # and not its core alone, which other packages bring
         from botocore.validate import validate_parameters
     except ImportError:
         return "not checked, since boto3 is not installed"
-    model = get_session().get_service_model("sagemaker").operation_model("CreateTrainingJob")
+    model = boto3.client("sagemaker", region_name="us-east-1").meta.service_model  # calls nobody
     with _plainly("the request"):
-        validate_parameters(asked, model.input_shape)
+        validate_parameters(asked, model.operation_model("CreateTrainingJob").input_shape)
     return "valid by Amazon's description of the request"
 
 

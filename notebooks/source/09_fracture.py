@@ -323,8 +323,8 @@ if os.environ.get("MEDIMG_DATASET") == "fracatlas":
     print(*(f"{name}: AUC {metrics.auc(each):.3f}" for name, each in asked.items()), sep="\n")
 
 # %% [markdown]
-# On a public subset of 1,450 images, logistic regression on the table alone gave AUC 0.740 and a frozen
-# network at 224 pixels 0.862. Part of that result may need no fracture at all; only matching shows how much.
+# If the columns alone tell more than chance there, part of the network's result may need no fracture at all.
+# Only matching shows how much.
 #
 # ## 10. What stands in the way of use
 #
