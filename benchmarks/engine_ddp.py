@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from engine_films import arguments, arrays, machine
 
-from medimg import models, training
+from medimg import models, runtime, training
 from medimg.runtime import pick_precision
 
 
@@ -29,7 +29,7 @@ def child(args) -> None:
     torch.set_num_threads(1)
     if args.float32:
         os.environ["MEDIMG_PRECISION"] = "float32"
-    with training.process_group():
+    with runtime.process_group():
         train, val = arrays(args.data, size=96, train=130, val=77, seed=args.seed)
         settings = training.FitSettings(
             epochs=3,
@@ -45,10 +45,10 @@ def child(args) -> None:
             training.run_model(models.build_model(), val.images, shared=True), val.labels
         )
         result = training.fit(model, train, val, settings=settings, out_dir=args.out)
-        if training.is_main():
+        if runtime.is_main():
             history = result.history.drop(columns=["seconds", "images_per_second"])
             found = {
-                "processes": training.distributed.world()[1],
+                "processes": runtime.world()[1],
                 "judged": judged,
                 "history": json.loads(history.to_json(orient="records", double_precision=15)),
                 "files": sorted(path.name for path in args.out.iterdir()),

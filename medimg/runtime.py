@@ -6,14 +6,16 @@ import functools
 import logging
 import os
 import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
+from torch import distributed
 
-from medimg.errors import PrecisionError
+from medimg.errors import PrecisionError, TrainingError
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +214,85 @@ def mix(*numbers: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
         state ^= state >> 31
     return state >> 1
+
+
+def world() -> tuple[int, int]:
+    """Return this process's rank and the number of processes.
+
+    Returns
+    -------
+    tuple of int
+        Rank and number; (0, 1) without torchrun.
+
+    Examples
+    --------
+    >>> world()
+    (0, 1)
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def is_main() -> bool:
+    """Return whether this process is the one that writes files and prints.
+
+    Returns
+    -------
+    bool
+        True in the process of rank 0, and without torchrun.
+    """
+    return world()[0] == 0
+
+
+def check_processes() -> int:
+    """Read how many processes torchrun started, and refuse variables that are wrong.
+
+    Returns
+    -------
+    int
+        1 without torchrun.
+
+    Raises
+    ------
+    TrainingError
+        When a variable of torchrun is not a whole number, or is missing.
+    """
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        if not os.environ.get(name, "1").isdecimal():
+            raise TrainingError(
+                f"the environment variable {name} is {os.environ[name]!r}; torchrun sets it to a "
+                "whole number: unset it, or start with torchrun"
+            )
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size > 1 and "RANK" not in os.environ:
+        raise TrainingError("WORLD_SIZE is set and RANK is not; start with torchrun, or unset it")
+    return size
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the other processes when ``torchrun`` started this one; do nothing otherwise.
+
+    nccl joins GPUs, gloo CPUs.
+
+    Raises
+    ------
+    TrainingError
+        When torchrun's variables are not whole numbers, or not all there.
+    """
+    if distributed.is_initialized() or check_processes() < 2:
+        yield
+        return
+    if sys.platform == "win32":  # torch is built without libuv there, but some versions ask for it
+        os.environ.setdefault("USE_LIBUV", "0")
+    if gpu := torch.cuda.is_available():
+        torch.cuda.set_device(pick_device())
+    distributed.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 def versions() -> dict[str, str]:

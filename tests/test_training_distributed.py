@@ -9,21 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import distributed, nn
+from torch import distributed
 
+from medimg import runtime
 from medimg.errors import TrainingError
-from medimg.training import distributed as ours
-from medimg.training import is_main, process_group
-from medimg.training.distributed import world
+from medimg.runtime import is_main, process_group, world
+from medimg.training.predict import gather_rows
 
 
 def test_alone_everything_is_itself():
     assert world() == (0, 1)
     assert is_main()
     rows = torch.arange(6.0).view(3, 2)
-    assert ours.gather_rows(rows, 3) is rows
-    net = nn.Linear(2, 2)
-    assert ours.wrap(net) is net
+    assert gather_rows(rows, 3) is rows
     with process_group():
         assert not distributed.is_initialized()
 
@@ -72,7 +70,7 @@ def test_on_windows_libuv_is_left_out_unless_it_is_asked_for(monkeypatch, asked)
         monkeypatch.delenv("USE_LIBUV")
     else:
         monkeypatch.setenv("USE_LIBUV", asked)
-    monkeypatch.setattr(ours.sys, "platform", "win32")
+    monkeypatch.setattr(runtime.sys, "platform", "win32")
     monkeypatch.setattr(
         distributed, "init_process_group", lambda _: seen.append(os.environ["USE_LIBUV"])
     )
@@ -82,19 +80,15 @@ def test_on_windows_libuv_is_left_out_unless_it_is_asked_for(monkeypatch, asked)
     assert seen == [asked or "0"]
 
 
-def test_collectives_with_a_second_process_played(one_process_group, monkeypatch):
-    monkeypatch.setattr(ours, "world", lambda: (0, 2))
+def test_rows_are_gathered_with_a_second_process_played(one_process_group, monkeypatch):
+    monkeypatch.setitem(gather_rows.__globals__, "world", lambda: (0, 2))
 
     def gather(parts, mine):
         parts[:] = [mine, np.array([[1.0], [3.0]], np.float32)]  # rows 1 and 3 of five
 
     monkeypatch.setattr(distributed, "all_gather_object", gather)
     mine = torch.tensor([[0.0], [2.0], [4.0]])
-    assert ours.gather_rows(mine, 5).flatten().tolist() == [0, 1, 2, 3, 4]
-    norm = nn.BatchNorm1d(2)
-    ours.sync_buffers(norm)
-    wrapped = ours.wrap(norm)
-    assert isinstance(wrapped, nn.parallel.DistributedDataParallel)
+    assert gather_rows(mine, 5).flatten().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_two_processes_train_the_network_of_one(tmp_path):
@@ -109,8 +103,7 @@ def test_two_processes_train_the_network_of_one(tmp_path):
             import torch
             sys.path.insert(0, {str(Path(__file__).parent)!r})
             from test_training_fit import QUICK, fit, make_films, make_net
-            from medimg.training import is_main, process_group
-            from medimg.training.distributed import world
+            from medimg.runtime import is_main, process_group, world
             out = Path(sys.argv[1])
             with process_group():
                 net = make_net()
@@ -119,7 +112,10 @@ def test_two_processes_train_the_network_of_one(tmp_path):
                                    class_weights="balanced")
                 result = fit(net, make_films(37), make_films(23, seed=1), settings=settings,
                              out_dir=out)
-                (out / f"rank{{world()[0]}}").touch()
+                learns = make_net()  # its batch norms see other images in each process
+                settings = replace(settings, freeze_norms=False)
+                fit(learns, make_films(37), make_films(23, seed=1), settings=settings)
+                torch.save(dict(learns.named_buffers()), out / f"rank{{world()[0]}}.pt")
                 if is_main():
                     result.history.to_json(out / "history.json")
                     torch.save(net.state_dict(), out / "weights.pt")
@@ -144,6 +140,9 @@ def test_two_processes_train_the_network_of_one(tmp_path):
         found.append(weights)
         history = (out / "history.json").read_text(encoding="utf-8")
         assert '"images":{"1":37,"2":37}' in history
-    assert (tmp_path / "2" / "rank1").exists()
+    first, second = (torch.load(tmp_path / "2" / f"rank{rank}.pt") for rank in (0, 1))
+    assert first.keys() == second.keys() != set()
+    for key, tensor in first.items():  # both judge by the same running statistics
+        torch.testing.assert_close(second[key], tensor, atol=0, rtol=0)
     for key, tensor in found[0].items():
         torch.testing.assert_close(found[1][key], tensor, atol=1e-5, rtol=1e-4)

@@ -606,7 +606,7 @@ def test_features_are_cached_by_images_and_weights(films, tmp_path, monkeypatch)
     model, images = make_net(), films[0].images
     first = extract_features(model, images, cache=tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("medimg.training.head.run_model", None)  # a second pass would fail
+        patch.setitem(extract_features.__globals__, "run_model", None)  # a second pass would fail
         np.testing.assert_array_equal(extract_features(model, images, cache=tmp_path), first)
     with torch.no_grad():
         model.backbone.stem[0].weight[0, 0, 0, 0] += 1
@@ -661,7 +661,7 @@ def test_memory_mapped_images_train_alike(films, tmp_path):
 
 def test_without_its_speed_everything_is_the_same_to_rounding(films, monkeypatch):
     """What `speed` does may be left out: plain torch gives the same network and predictions."""
-    for name in ("fit", "predict", "head"):
+    for name in ("fit", "predict"):
         monkeypatch.setattr(
             sys.modules[f"medimg.training.{name}"], "pick_precision", lambda _: Precision()
         )
@@ -674,7 +674,7 @@ def test_without_its_speed_everything_is_the_same_to_rounding(films, monkeypatch
         return history, predict_logits(model, val.images)
 
     quick = outcome()
-    for name in ("fit", "predict", "head"):
+    for name in ("fit", "predict"):
         module = sys.modules[f"medimg.training.{name}"]
         for trick, plain in {
             "autocast": lambda *_: contextlib.nullcontext(),

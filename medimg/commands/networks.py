@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from medimg import datasets, images, metrics, models, training
+from medimg import datasets, images, metrics, models, runtime, training
 from medimg.commands import checks
 from medimg.commands.data import named_studies
 from medimg.errors import ImageReadError, ModelError, TrainingError
@@ -81,7 +81,7 @@ def job_paths(environment: Mapping[str, str] | None = None) -> JobPaths | None:
 
 def fit(args: argparse.Namespace) -> None:
     """Fine-tune a network on a data set, and keep it with a threshold chosen on validation."""
-    training.check_processes()
+    runtime.check_processes()
     job = job_paths()
     out = Path(job.model if job else args.out)
     studies = named_studies(args, default=job.data if job else None)
@@ -93,7 +93,7 @@ def fit(args: argparse.Namespace) -> None:
     read = [args.data or os.environ.get("MEDIMG_DATASET"), args.weights, *studies["path"]]
     checks.check_outputs([*written, checks.beside(out / "model")], read)
     checks.check_new_folder(out)
-    with training.process_group():
+    with runtime.process_group():
         model = models.build_model(
             args.model, classes=classes, channels=args.channels, head=args.head,
             pretrained=args.weights or True,
@@ -104,7 +104,7 @@ def fit(args: argparse.Namespace) -> None:
         )  # fmt: skip
         train, val = data.subset("train"), data.subset("val")
         result = _trained(model, train, val, args, out=job.checkpoints if job else out)
-        if training.is_main():
+        if runtime.is_main():
             card, words = _calibrated(result, val, args)
             models.save_model(result.model, out / "model", sidecar=card)
             write_table(result.history.reset_index(), out / "history.csv")

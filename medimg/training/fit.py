@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from medimg.augment import apply, draw_parameters
@@ -26,17 +28,48 @@ from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
 from medimg.progress import tqdm
-from medimg.runtime import Precision, mix, pick_device, pick_precision, seeded
+from medimg.runtime import Precision, is_main, mix, pick_device, pick_precision, seeded, world
 from medimg.storage import atomic_write
 from medimg.training import optim
 from medimg.training.data import Batches, check_trainable, epoch_order, fingerprint, split_batches
-from medimg.training.distributed import gather_rows, is_main, sync_buffers, world, wrap
-from medimg.training.head import extract_features, linear_probe
-from medimg.training.predict import memory_advice, run_model, validation_metrics
-from medimg.training.settings import FitResult, FitSettings, recipe
+from medimg.training.optim import FitSettings, recipe
+from medimg.training.predict import (
+    extract_features,
+    gather_rows,
+    linear_probe,
+    memory_advice,
+    run_model,
+    validation_metrics,
+)
 from medimg.training.speed import autocast, place
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained network and how it came about.
+
+    Attributes
+    ----------
+    model : MedicalNet
+        With the best weights, in evaluation mode.
+    history : DataFrame
+        One row per epoch (index ``epoch``, from 1): losses, validation metrics, seconds. A solved
+        head has one row.
+    best_epoch : int
+        Epoch whose weights these are; from 1.
+    fingerprint : str
+        Fingerprint of the training images and labels.
+    settings : dict
+        How it was trained, as plain values for a model card.
+    """
+
+    model: MedicalNet = field(repr=False)
+    history: pd.DataFrame = field(repr=False)
+    best_epoch: int
+    fingerprint: str
+    settings: dict[str, Any] = field(repr=False)
 
 
 def fit(
@@ -263,9 +296,11 @@ class _Run:
         settings, batches = self.settings, self._rows(epoch)
         rates: Any = self.plan.loc[epoch].to_dict()
         optim.set_trainable(self.model, rates, freeze_norms=settings.freeze_norms)
-        forward, size, total = wrap(self.part), self._size(epoch), 0.0
         generator = torch.Generator().manual_seed(mix(settings.seed, epoch))
         rank, processes = world()
+        # The backward pass of several processes averages their gradients.
+        forward = self.part if processes == 1 else DistributedDataParallel(self.part)
+        size, total = self._size(epoch), 0.0
         with seeded(settings.seed, epoch, rank):  # dropout
             for step, whole in enumerate(batches, start=self.steps_before(epoch)):
                 mine = np.array_split(np.arange(len(whole)), processes)[rank]
@@ -290,7 +325,7 @@ class _Run:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
 
-                total += float(losses.sum())
+                total += float(losses.detach().sum())
                 if not np.isfinite(total):
                     self._name_images(rows[~torch.isfinite(losses).cpu().numpy()], epoch, step)
                 if self.average is not None:
@@ -325,8 +360,9 @@ class _Run:
     def validate(self) -> dict[str, float]:
         """Return the validation metrics."""
         judged = self._judged()
-        sync_buffers(judged)
-        sync_buffers(self.part)
+        # All processes judge by the first one's running statistics.
+        for buffer in (*judged.buffers(), *self.part.buffers()) if world()[1] > 1 else ():
+            distributed.broadcast(buffer, 0)
         if self.val is None:
             return {}
         logits = run_model(judged, self.val_inputs, shared=True, precision=self.precision)
