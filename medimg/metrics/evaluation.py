@@ -23,9 +23,9 @@ from medimg.metrics.intervals import (
     share,
     share_by_patient,
     undefined,
-)
+)  # fmt: skip
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
-from medimg.metrics.thresholds import Threshold, as_threshold
+from medimg.metrics.roc import Threshold, as_threshold
 
 ALIASES: Final = {"recall": "sensitivity", "precision": "ppv", "ap": "average_precision",
                   "recall_macro": "balanced_accuracy"}  # fmt: skip
@@ -82,26 +82,21 @@ class Evaluation:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per metric: ``value, low, high, method, reason, also`` (its second name)."""
+        """One row per metric: ``value, low, high, method, reason``."""
         names = pd.Index(self.estimates, name="metric")
-        table = pd.DataFrame(map(asdict, self.estimates.values()), names).drop(columns="level")
-        return table.assign(also=[*map(also_called, names)])
+        return pd.DataFrame(map(asdict, self.estimates.values()), names).drop(columns="level")
 
     def __repr__(self) -> str:
         lines = [self.count_text]
         if self.threshold is not None:
             lines.append(f"threshold {self.threshold}")
-        names = [f"{m} ({also_called(m)})".removesuffix(" ()") for m in self.estimates]
+        also = {first: f" ({second})" for second, first in ALIASES.items()}
+        names = [metric + also.get(metric, "") for metric in self.estimates]
         width = max(map(len, names))
         found = zip(names, self.estimates.values(), strict=True)
         lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in found]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
-
-
-def also_called(metric: str) -> str:
-    """Return the second name of a metric ("recall" for "sensitivity"), or ""."""
-    return next((second for second, first in ALIASES.items() if first == metric), "")
 
 
 def confusion_matrix(
