@@ -96,7 +96,7 @@ class Exercise:
     question : str
         What is asked, in one sentence.
     kind : Kind
-        How to read and compare an answer: `Number`, `Choice`, `Function`...
+        How to read and compare an answer: `Number`, `Choices`, `Function`...
     expected : callable
         Computes the right answer from the check's keyword arguments, so that it holds on every
         data set.
@@ -174,12 +174,10 @@ def chapter(number: str) -> tuple[Exercise, ...]:
 def find(name: object) -> Exercise | Outcome:
     """Return the exercise of that name, or an Outcome that says why there is none."""
     if not TEXTS.is_dir():
-        return Outcome(
-            str(name),
-            "unchecked",
-            f"The exercises' texts are not in {TEXTS}: run the notebook in a checkout of the "
-            "course, installed with `pip install -e .`.",
+        where = (
+            f"The exercises' texts are not in {TEXTS}: run the notebook in a checkout of the course"
         )
+        return Outcome(str(name), "unchecked", f"{where}, installed with `pip install -e .`.")
     declared = {item.name: item for item in chapter(str(name).partition("-")[0])}
     if str(name) in declared:
         return declared[str(name)]
