@@ -223,12 +223,12 @@ def plot_map_grid(
             plot_map(images[i], heats[i], mask=mask, title="" if i else name, ax=ax)
     if target:
         figure.suptitle(canvas.literal(f"maps for the class {target}"), fontsize="medium")
+    lesions = masks is not None and masks.any()
     lines = (  # the map's is white on the film, but grey here, where the ground is white
-        (maps, {"color": canvas.GREY, "lw": 1, "label": "map at half its height (white)"}),
-        (masks is not None and masks.any(),
-         {"color": canvas.LIGHT_BLUE, "lw": 1.6, "ls": "--", "label": "true lesion"}),
-    )  # fmt: skip
-    if drawn := [Line2D([], [], **style) for there, style in lines if there]:
+        (maps, Line2D([], [], color=canvas.GREY, lw=1, label="map at half its height (white)")),
+        (lesions, Line2D([], [], color=canvas.LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")),
+    )
+    if drawn := [line for there, line in lines if there]:
         figure.legend(handles=drawn, ncols=2, fontsize="small", frameon=False,
                       loc="outside lower center")  # fmt: skip
     return figure
