@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from medimg.errors import ImageReadError, MetricsError
 from medimg.images import apply_window
-from medimg.metrics import Estimate, Predictions, bootstrap, natural_frequencies, rates
+from medimg.metrics import Predictions, evaluate, natural_frequencies, rates
 from medimg.plots import plot_grid, plot_image, plot_natural_frequencies, plot_roc
 from medimg.plots.canvas import BLUE, GREY, ORANGE, image_html, legend_above, literal
 
@@ -256,13 +256,15 @@ class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
         readers = {"network": self.network, "you, alone": alone, "you, with it": helped}
         truth = self.network.y_true
         says, first, then = (reader.predicted(0.5) for reader in readers.values())
-        kappa = [_kappa(says, own, self.network.codes) for own in (first, then)]
+        ids, patients = self.network.ids, self.network.patient_ids
+        alike = [evaluate(Predictions(ids, says, own, patients), threshold=0.5)["kappa"]
+                 for own in (first, then)]  # fmt: skip
         lured, saved = (says != truth) & (first == truth), (says == truth) & (first != truth)
         followed = [int((group & (then == says)).sum()) for group in (lured, saved)]
         figure: Any = plot_roc(readers, threshold=0.5).figure
         return figure, (
-            f"Agreement with the network (kappa): alone {kappa[0]:.2f}, with its score "
-            f"{kappa[1]:.2f}. Images on which it was wrong and you, alone, were right: "
+            f"Agreement with the network (kappa): alone {alike[0]:.2f}, with its score "
+            f"{alike[1]:.2f}. Images on which it was wrong and you, alone, were right: "
             f"{lured.sum()}; you followed it on {followed[0]}. Images on which it was right and "
             f"you were wrong: {saved.sum()}; you followed it on {followed[1]}."
         )
@@ -280,18 +282,6 @@ class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
         )
         folded = f"<details><summary>The truth</summary><ol>{truth}</ol></details>"
         return {**bundle, "text/html": picture + folded, "text/plain": self.sentence}
-
-
-def _kappa(one: npt.NDArray[Any], other: npt.NDArray[Any], patients: npt.NDArray[Any]) -> Estimate:
-    """Return Cohen's kappa of two readers' calls (N,), with a bootstrap interval by patient."""
-
-    def kappa(sums: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        table = sums.reshape(-1, 2, 2) / sums.sum(axis=1).reshape(-1, 1, 1)
-        chance = (table.sum(axis=1) * table.sum(axis=2)).sum(axis=1)
-        agreed = np.trace(table, axis1=1, axis2=2)
-        return np.asarray((agreed - chance) / (1 - chance))
-
-    return bootstrap(kappa, np.eye(4)[2 * one + other], patients)
 
 
 def reading_study(

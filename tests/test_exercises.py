@@ -11,7 +11,6 @@ import torch
 
 from medimg import exercises
 from medimg.exercises import (
-    Choice,
     Choices,
     Exercise,
     Function,
@@ -72,7 +71,6 @@ class Hostile:
 KINDS = [
     make(Number(), lambda: 1.0),
     make(Made("a count", look=lambda answer: answer.get("count")), lambda count: count == 1),
-    make(Choice("a", "b"), lambda: "a"),
     make(Choices("a", "b"), lambda: frozenset("a")),
     make(Numbers(length=3), lambda: [1, 2, 3]),
     make(Function(cases=((1,), (2,))), lambda n: n),
@@ -165,8 +163,8 @@ def test_choices_in_any_order_and_case():
     for answer in (["c", "A"], ("a", "c"), {"a", "c"}, "c, a", "A C"):
         assert exercise.judge(answer, {}).status == "right"
     assert exercise.judge(["a"], {}).status == "wrong"
-    assert 'one of "a", "b", "c"; you gave the text \'d\'' in exercise.judge(["d"], {}).text
-    one = make(Choice("a", "b"), lambda: "b")
+    assert 'letters out of "a", "b", "c"; you gave the text \'d\'' in exercise.judge(["d"], {}).text
+    one = make(Choices("a", "b"), lambda: {"b"})
     assert one.judge(" B) ", {}).status == "right"
 
 

@@ -1,4 +1,4 @@
-"""Predictions: what they refuse, with the row named, and that a CSV file keeps every digit."""
+"""Predictions: what they refuse, with the row named."""
 
 import numpy as np
 import pandas as pd
@@ -131,12 +131,3 @@ def test_whether_patients_are_known_is_said():
     assert not alone.patients_known
     assert alone.count_text == "6 images (patients not known: each image counts as one patient)"
     assert repr(alone) == f"Predictions({alone.count_text}; negative 3, positive 3)"
-
-
-def test_a_table_is_written_with_every_digit(tmp_path, rng):
-    p = Predictions("ab", [0, 2], rng.dirichlet(np.ones(3), 2), "pq", ("n", "b", "v"))
-    p.to_csv(tmp_path / "p.csv")
-    read = pd.read_csv(tmp_path / "p.csv")
-    assert read.columns[:3].tolist() == ["image_id", "patient_id", "y_true"]
-    scores = read[["y_score_n", "y_score_b", "y_score_v"]]
-    np.testing.assert_allclose(scores, p.y_score, rtol=1e-15, atol=0)

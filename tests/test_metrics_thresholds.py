@@ -7,7 +7,7 @@ import pytest
 
 from medimg.errors import MetricsError
 from medimg.metrics import Predictions, choose_threshold, evaluate
-from medimg.metrics.thresholds import as_threshold
+from medimg.metrics.roc import as_threshold
 
 # score:        .1 .2 .3 .4 .5 .6 .7 .8 .9
 TRUE = np.array([0, 0, 1, 0, 0, 1, 0, 1, 1])
@@ -24,7 +24,6 @@ VAL = Predictions([str(i) for i in range(9)], TRUE, np.arange(1, 10) / 10)
         ({"rule": "specificity", "floor": 0.3}, 0.3, 1, 2 / 5),
         ({"rule": "cost", "cost_ratio": 1.0}, 0.6, 3 / 4, 4 / 5),
         ({"rule": "cost", "cost_ratio": 10.0}, 0.3, 1, 2 / 5),
-        ({"rule": "cost", "cost_ratio": 1.0, "prevalence": 0.2}, 0.8, 1 / 2, 1),
     ],
 )
 def test_each_rule_by_hand(settings, value, sensitivity, specificity):
@@ -68,7 +67,6 @@ def test_constant_scores_call_everyone():
         ({"floor": 0}, "floor is 0"),
         ({"floor": 1.1}, "floor is 1.1"),
         ({"cost_ratio": 0}, "cost_ratio is 0"),
-        ({"prevalence": 1}, "prevalence is 1"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, words):

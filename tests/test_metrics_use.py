@@ -1,4 +1,4 @@
-"""Predictive values, people, net benefit, study size: by hand, by dcurves, and at the edges."""
+"""Predictive values, people, net benefit: by hand, by dcurves, and at the edges."""
 
 import math
 
@@ -14,7 +14,6 @@ from medimg.metrics import (
     mean_by_patient,
     natural_frequencies,
     ppv_npv_at,
-    sample_size,
     wilson,
 )
 
@@ -129,27 +128,20 @@ def test_intervals_that_cannot_be_are_refused(se, sp, words):
 
 def test_net_benefit_by_hand():
     p = made([0, 0, 0, 1, 1], [0.1, 0.3, 0.6, 0.3, 0.9])
-    table = decision_curve(p, thresholds=[0.3, 0.5]).set_index("threshold")
+    table = decision_curve(p).set_index("threshold")
     assert table.loc[0.3, "model"] == pytest.approx(2 / 5 - 2 / 5 * 3 / 7)  # at 0.3 is positive
     assert table.loc[0.5, "model"] == pytest.approx(1 / 5 - 1 / 5)
     assert table.loc[0.5, "all"] == pytest.approx(2 / 5 - 3 / 5)
     assert (table["none"] == 0).all()
 
 
-def test_thresholds_may_come_in_any_order_and_twice(rng):
-    p = overconfident(rng, n=60)
-    rising = decision_curve(p, thresholds=[0.1, 0.3, 0.8])
-    pd.testing.assert_frame_equal(decision_curve(p, thresholds=[0.8, 0.1, 0.3, 0.1]), rising)
-
-
-@pytest.mark.parametrize("prevalence", [None, 0.1])
-def test_net_benefit_is_that_of_dcurves(rng, prevalence):
+def test_net_benefit_is_that_of_dcurves(rng):
     dca = pytest.importorskip("dcurves").dca
     p = overconfident(rng, n=300)
     grid = [0.05, 0.2, 0.7]
-    ours = decision_curve(p, thresholds=grid, prevalence=prevalence)
+    ours = decision_curve(p).set_index("threshold").loc[grid]
     frame = pd.DataFrame({"y": p.y_true, "m": p.y_score})
-    theirs = dca(frame, outcome="y", modelnames=["m"], thresholds=grid, prevalence=prevalence)
+    theirs = dca(frame, outcome="y", modelnames=["m"], thresholds=grid)
     np.testing.assert_allclose(ours["model"], theirs[theirs["model"] == "m"]["net_benefit"])
     np.testing.assert_allclose(ours["all"], theirs[theirs["model"] == "all"]["net_benefit"])
     assert (ours["low"] < ours["model"]).all()
@@ -160,7 +152,7 @@ def test_net_benefit_has_the_bootstrap_interval_of_a_mean():
     """At a threshold net benefit is the mean of what each image adds."""
     rng = np.random.default_rng(0)
     p = overconfident(rng, n=300)
-    row = decision_curve(p, thresholds=[0.3]).iloc[0]
+    row = decision_curve(p).set_index("threshold").loc[0.3]
     gain = (p.y_score >= 0.3) * np.where(p.y_true == 1, 1.0, -3 / 7)
     mean = mean_by_patient(gain)
     assert row["model"] == pytest.approx(mean.value)
@@ -175,53 +167,11 @@ def test_decimal_thresholds_meet_decimal_scores():
 
 
 def test_where_no_one_is_called_the_bootstrap_cannot_tell():
-    table = decision_curve(made([0, 1, 1], [0.1, 0.2, 0.3]), thresholds=[0.2, 0.5])
-    assert table["low"].isna().tolist() == [False, True]
+    table = decision_curve(made([0, 1, 1], [0.1, 0.2, 0.3])).set_index("threshold")
+    assert table.loc[[0.2, 0.5], "low"].isna().tolist() == [False, True]
 
 
-def test_a_study_is_just_large_enough():
-    found = sample_size(sensitivity=0.9, half_width=0.05, prevalence=0.2)
-    widths = [np.subtract(*[getattr(wilson(0.9 * n, n), e) for e in ("high", "low")])
-              for n in (found.positive - 1, found.positive)]  # fmt: skip
-    assert widths[0] > 0.1 >= widths[1]
-    assert (found.negative, found.total) == (4 * found.positive, 5 * found.positive)
-
-
-def test_a_study_of_an_auc_is_hanley_and_mcneils():
-    """Their formula, written out for the 51 + 58 images and the AUC of their example."""
-    a, q1, q2 = 0.893, 0.893 / 1.107, 2 * 0.893**2 / 1.893
-    error = math.sqrt((a * (1 - a) + 50 * (q1 - a**2) + 57 * (q2 - a**2)) / (51 * 58))
-    width = 1.959963984540054 * error
-    found = sample_size(auc=0.893, half_width=width, prevalence=51 / 109)
-    assert (found.positive, found.negative) == (51, 58)
-    assert sample_size(auc=0.893, half_width=width * 0.999, prevalence=51 / 109).positive == 52
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"half_width": 0.05}, "either the expected sensitivity or the expected AUC"),
-        ({"half_width": 0.05, "auc": 0.8, "sensitivity": 0.8}, "either the expected"),
-        ({"half_width": 0, "auc": 0.8}, "half_width is 0"),
-        ({"half_width": 0.05, "auc": 0.5}, "auc is 0.5"),
-        ({"half_width": 0.05, "sensitivity": 1}, "sensitivity is 1"),
-        ({"half_width": 0.05, "auc": 0.8, "prevalence": 1}, "prevalence is 1"),
-    ],
-)
-def test_a_study_that_cannot_be_planned(settings, words):
-    with pytest.raises(MetricsError, match=words):
-        sample_size(**settings)
-
-
-@pytest.mark.parametrize(
-    ("call", "words"),
-    [
-        (lambda p: decision_curve(p, thresholds=[0.0]), "between 0 and 1"),
-        (lambda p: decision_curve(p, prevalence=1.5), "prevalence is 1.5"),
-        (lambda p: decision_curve(p, prevalence=0), "prevalence is 0"),
-        (lambda p: decision_curve(p.subset(p.y_true == 1)), "images of both classes"),
-    ],
-)
-def test_bad_settings_are_refused(call, words):
-    with pytest.raises(MetricsError, match=words):
-        call(made([0, 1, 1], [0.2, 0.6, 0.7]))
+def test_net_benefit_of_one_class_is_refused():
+    p = made([0, 1, 1], [0.2, 0.6, 0.7])
+    with pytest.raises(MetricsError, match="images of both classes"):
+        decision_curve(p.subset(p.y_true == 1))

@@ -123,7 +123,7 @@ def test_names_from_data_are_drawn_as_they_are(name, p):
 
 
 def test_decision_curve_draws_the_three_ways(p):
-    curve = decision_curve(p, thresholds=[0.1, 0.3, 0.5])
+    curve = decision_curve(p)
     ax = plot_decision_curve(curve)
     for line, name in zip(ax.get_lines(), ("model", "all", "none"), strict=True):
         np.testing.assert_array_equal(line.get_ydata(), curve[name])

@@ -43,10 +43,11 @@ def test_strength_is_lightness(film):
 def test_lesion_outline_lies_on_the_lesion(film, heat):
     mask = np.zeros((H, W), bool)
     mask[7:10, 12:18] = True
-    ax = plot_map(film, heat, mask=mask, legend=True)
+    ax = plot_map(film, heat, mask=mask)
     outline = ax.collections[-1].get_paths()[0].vertices
     np.testing.assert_allclose([outline.min(0), outline.max(0)], [[11.5, 6.5], [17.5, 9.5]])
-    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    (legend,) = plot_map_grid(film[None], {"cam": heat[None]}, masks=mask[None]).legends
+    texts = [text.get_text() for text in legend.get_texts()]
     assert texts == ["map at half its height (white)", "true lesion"]
 
 

@@ -26,7 +26,7 @@ def test_plot_grid_leaves_empty_places_empty(rng):
 
 
 def test_plot_histogram_counts_finite_values():
-    ax = plots.plot_histogram(np.array([[0.0, 1.0, np.nan]]), unit="HU", bins=2, label="lung")
+    ax = plots.plot_histogram(np.array([[0.0, 1.0, np.nan]]), unit="HU")
     assert ax.get_xlabel() == "pixel value (HU)"
     assert ax.dataLim.height == 1
 

@@ -79,11 +79,6 @@ def check_labels(studies: pd.DataFrame, info: ModelInfo) -> None:
         )
 
 
-def model_files(model: str | os.PathLike[str]) -> list[Path]:
-    """Return the files of a network: weights and card."""
-    return [Path(model).with_suffix(ending) for ending in (".safetensors", ".json")]
-
-
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) -> None:
     """Refuse to write over anything that the command reads, under whatever name."""
 

@@ -21,6 +21,7 @@ from medimg import datasets, images, metrics, models, runtime, training
 from medimg.commands import checks
 from medimg.commands.data import named_studies
 from medimg.errors import ImageReadError, ModelError, TrainingError
+from medimg.models.files import model_paths
 from medimg.storage import atomic_write
 from medimg.tables import visible, write_table
 
@@ -192,7 +193,7 @@ def evaluate(args: argparse.Namespace) -> None:
     judged = checks.check_unseen(studies, args.model, args.split)
     out, by = Path(args.out), args.by or info.by
     written = [out / name for name in ("predictions.csv", "report.json", "report.html")]
-    read = [args.data, table, *checks.model_files(args.model), *studies["path"]]
+    read = [args.data, table, *model_paths(args.model), *studies["path"]]
     checks.check_outputs(written, read)
     if args.tta and not info.tta:
         log.warning(
@@ -235,7 +236,7 @@ def predict(args: argparse.Namespace) -> None:
     """Score images of your own, files or whole folders, with a kept network."""
     model, info = models.load_model(args.model)
     if args.out:
-        checks.check_outputs([Path(args.out)], [*args.images, *checks.model_files(args.model)])
+        checks.check_outputs([Path(args.out)], [*args.images, *model_paths(args.model)])
         checks.check_table(Path(args.out), "path,score_")
     if info.by == "patient":
         log.warning(
@@ -284,7 +285,7 @@ def explain(args: argparse.Namespace) -> None:
     for n, (path, name) in enumerate(zip(paths, names, strict=True)):
         parts = (f"{n:03}", Path(path).stem, args.method, re.sub(r"[^\w.-]+", "-", name))
         files.append(Path(args.out) / ("_".join(filter(None, parts)) + ".png"))
-    checks.check_outputs(files, [*paths, *checks.model_files(args.model)])
+    checks.check_outputs(files, [*paths, *model_paths(args.model)])
     for n, file in enumerate(files):
         title = f"{Path(paths[n]).name}\n{_verdict(scores[n], info.classes[called[n]], info)}"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")

@@ -5,10 +5,10 @@ hint. Neither raises: whatever a learner hands in, the reply is a helpful senten
 answers and hints of notebook NN are in ``notebooks/exercises/NN.py``.
 """
 
-from medimg.exercises.engine import Exercise, Hint, Mistake, Outcome, chapter, check, hint
-from medimg.exercises.kinds import Choice, Choices, Function, Made, Number, Numbers, Problem
+from medimg.exercises.engine import Exercise, Mistake, Outcome, chapter, check, hint
+from medimg.exercises.kinds import Choices, Function, Made, Number, Numbers, Problem
 
 __all__ = [
-    "Choice", "Choices", "Exercise", "Function", "Hint", "Made", "Mistake", "Number", "Numbers",
+    "Choices", "Exercise", "Function", "Made", "Mistake", "Number", "Numbers",
     "Outcome", "Problem", "chapter", "check", "hint",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ import inspect
 import re
 import runpy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from medimg.exercises.kinds import Kind, Problem, is_blank
 
 TEXTS = Path(__file__).resolve().parents[2] / "notebooks" / "exercises"  # in a checkout
 _MARKS = {"right": "✓ Right.", "wrong": "✗ Not yet.", "blank": "○ Not attempted yet.",
-          "unchecked": "! Not checked."}  # fmt: skip
+          "unchecked": "! Not checked.", "hint": ""}  # fmt: skip
 _COLOURS = {"right": "#0072b2", "wrong": "#d55e00"}  # else grey
 _given: dict[str, int] = {}  # how many hints each exercise has given in this session
 _said: dict[str, Outcome] = {}  # what its last check said: a hint in the same cell repeats it
@@ -28,33 +28,23 @@ _said: dict[str, Outcome] = {}  # what its last check said: a hint in the same c
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check says: ``status`` is right, wrong, blank or unchecked; ``text`` says why."""
+    """What is said: ``status`` is right, wrong, blank, unchecked or hint; ``text`` says why."""
 
     name: str
     status: str
     text: str
 
     def __repr__(self) -> str:
-        return f"{_MARKS[self.status]} {self.text}".rstrip()
+        return f"{_MARKS[self.status]} {self.text}".strip()
 
     def _repr_html_(self) -> str:
         # `code` and *stress* are shown; the rest is escaped: it may quote what the learner typed.
-        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(self.text, quote=False))
+        text = html.escape(self.text, quote=False).replace("\n", "<br>")
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
         text = re.sub(r"(?<![\w*])\*(\w[^*<]*)\*(?![\w*])", r"<em>\1</em>", text)
         colour = _COLOURS.get(self.status, "#767676")
         style = f"border-left: 4px solid {colour}; padding-left: 8px"
         return f'<div style="{style}"><b>{_MARKS[self.status]}</b> {text}</div>'
-
-
-@dataclass(frozen=True)
-class Hint:
-    """One hint, shown below what the last check of the same exercise said."""
-
-    text: str
-    after: Outcome | None = None
-
-    def __repr__(self) -> str:
-        return self.text if self.after is None else f"{self.after!r}\n{self.text}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ class Exercise:
     question : str
         What is asked, in one sentence.
     kind : Kind
-        How to read and compare an answer: `Number`, `Choice`, `Function`...
+        How to read and compare an answer: `Number`, `Choices`, `Function`...
     expected : callable
         Computes the right answer from the check's keyword arguments, so that it holds on every
         data set.
@@ -174,12 +164,10 @@ def chapter(number: str) -> tuple[Exercise, ...]:
 def find(name: object) -> Exercise | Outcome:
     """Return the exercise of that name, or an Outcome that says why there is none."""
     if not TEXTS.is_dir():
-        return Outcome(
-            str(name),
-            "unchecked",
-            f"The exercises' texts are not in {TEXTS}: run the notebook in a checkout of the "
-            "course, installed with `pip install -e .`.",
+        where = (
+            f"The exercises' texts are not in {TEXTS}: run the notebook in a checkout of the course"
         )
+        return Outcome(str(name), "unchecked", f"{where}, installed with `pip install -e .`.")
     declared = {item.name: item for item in chapter(str(name).partition("-")[0])}
     if str(name) in declared:
         return declared[str(name)]
@@ -217,7 +205,7 @@ def check(name: str, answer: Any, **context: Any) -> Outcome:
     return _said[exercise.name]
 
 
-def hint(name: str) -> Outcome | Hint:
+def hint(name: str) -> Outcome:
     """Give the next hint for an exercise, from a nudge to nearly the answer.
 
     Parameters
@@ -227,8 +215,8 @@ def hint(name: str) -> Outcome | Hint:
 
     Returns
     -------
-    Hint
-        Shown below the last verdict. After the last hint, it says where the solution is.
+    Outcome
+        The hint below the last verdict. After the last hint, it says where the solution is.
 
     Examples
     --------
@@ -243,4 +231,5 @@ def hint(name: str) -> Outcome | Hint:
     text = "No more hints: the solution is in notebooks/solutions."
     if given < len(hints):
         text = f"Hint {given + 1} of {len(hints)}: {hints[given]}"
-    return Hint(text, _said.get(name))
+    said = _said.get(name)
+    return replace(said, text=f"{said.text}\n{text}") if said else Outcome(name, "hint", text)

@@ -140,31 +140,22 @@ def _advice(value: object) -> str:
     return ""
 
 
-class Choice(Kind):
-    """One of several letters or words; upper and lower case are the same."""
+class Choices(Kind):
+    """Any number of several letters, upper or lower case, in any order: ``["a", "c"]``."""
 
     def __init__(self, *options: str) -> None:
         self.options = options
 
     def read(self, answer: Any) -> Any:
         """Return the plain value; raise a Problem if there is none."""
-        text = str(answer).strip().lower().rstrip(").") if isinstance(answer, str) else None
-        if text in {option.lower() for option in self.options}:
-            return text
-        listed = ", ".join(f'"{option}"' for option in self.options)
-        raise asked(f"one of {listed}", answer)
-
-
-class Choices(Choice):
-    """Any number of several letters or words, in any order: ``["a", "c"]``."""
-
-    def read(self, answer: Any) -> Any:
-        """Return the plain value; raise a Problem if there is none."""
-        if isinstance(answer, str):
-            answer = [part for part in answer.replace(",", " ").split() if part]
-        if not isinstance(answer, list | tuple | set | frozenset):
+        given = answer.replace(",", " ").split() if isinstance(answer, str) else answer
+        if not isinstance(given, list | tuple | set | frozenset):
             raise asked('a list of letters, such as ["a"]', answer)
-        return frozenset(super(Choices, self).read(item) for item in answer)
+        letters = {str(one).strip().lower().rstrip(").") for one in given}
+        if strange := sorted(letters.difference(self.options)):
+            listed = ", ".join(f'"{option}"' for option in self.options)
+            raise asked(f"letters out of {listed}", strange[0])
+        return frozenset(letters)
 
 
 @dataclass(frozen=True)

@@ -11,26 +11,27 @@ from medimg.metrics.calibration import (
     expected_calibration_error,
     fit_temperature,
     reliability,
-)
+)  # fmt: skip
 from medimg.metrics.evaluation import Evaluation, confusion_matrix, evaluate, rates
 from medimg.metrics.groups import SubgroupReport, age_bands, subgroups
 from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share_by_patient, wilson
 from medimg.metrics.predictions import Predictions, patient_codes
-from medimg.metrics.roc import auc, auc_difference, average_precision, pr_curve, roc_curve
-from medimg.metrics.thresholds import Threshold, choose_threshold
-from medimg.metrics.use import (
-    NaturalFrequencies,
-    decision_curve,
-    natural_frequencies,
-    ppv_npv_at,
-    sample_size,
-)
+from medimg.metrics.roc import (
+    Threshold,
+    auc,
+    auc_difference,
+    average_precision,
+    choose_threshold,
+    pr_curve,
+    roc_curve,
+)  # fmt: skip
+from medimg.metrics.use import NaturalFrequencies, decision_curve, natural_frequencies, ppv_npv_at
 
 __all__ = [
     "Estimate", "Evaluation", "NaturalFrequencies", "Predictions", "SubgroupReport", "Threshold",
     "age_bands", "auc", "auc_difference", "average_precision", "bootstrap", "brier",
     "calibration_line", "choose_threshold", "confusion_matrix", "decision_curve", "evaluate",
     "expected_calibration_error", "fit_temperature", "mean_by_patient", "natural_frequencies",
-    "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve", "sample_size",
+    "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve",
     "share_by_patient", "subgroups", "wilson",
 ]  # fmt: skip

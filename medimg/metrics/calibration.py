@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 
 from medimg.errors import MetricsError
 from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share, t_of, undefined
-from medimg.metrics.predictions import Bools, Floats, Ints, Predictions
+from medimg.metrics.predictions import Floats, Ints, Predictions
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,6 @@ class Brier:
     """
 
     score: Estimate
-    skill: Estimate
-    """1 - score / uncertainty: 0 for always saying the prevalence, 1 at best; no interval."""
     reliability: float
     resolution: float
     uncertainty: float
@@ -143,12 +141,7 @@ def brier(
     said, seen = (np.bincount(place, weights=v) / size for v in (data.score, y))
     base, weight = float(y.mean()), np.bincount(place) / len(y)
     apart, apart_from_base = (float(weight @ (seen - v) ** 2) for v in (said, base))
-    mixed = base * (1 - base)
-    skill = undefined("all images are of one class", level=level)
-    if mixed:
-        reason = "none is made for the skill"
-        skill = Estimate(1 - score.value / mixed, math.nan, math.nan, level, "", reason)
-    return Brier(score, skill, apart, apart_from_base, mixed)
+    return Brier(score, apart, apart_from_base, base * (1 - base))
 
 
 def expected_calibration_error(
@@ -257,7 +250,8 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
     intercept = _sandwich(a, ones, y, expit(a + x), data.patient, level)
     if np.ptp(x) == 0:
         return CalibrationLine(intercept, undefined("all scores are equal", level=level))
-    if _separated(x, data.positive):
+    pos, neg = x[data.positive], x[~data.positive]
+    if pos.min() >= neg.max() or pos.max() <= neg.min():  # the slope would be infinite
         words = "the classes are separated by the score"
         return CalibrationLine(intercept, undefined(words, level=level))
     design = np.column_stack([ones, x])
@@ -271,12 +265,6 @@ def calibration_line(predictions: Predictions, *, level: float = 0.95) -> Calibr
     if np.abs(left(beta)).max() > 1e-8:
         slope = undefined("the regression does not converge", level=level)
     return CalibrationLine(intercept, slope)
-
-
-def _separated(x: Floats, positive: Bools) -> bool:
-    """Whether a cut splits the two classes, so that the slope would be infinite."""
-    pos, neg = x[positive], x[~positive]
-    return bool(pos.min() >= neg.max() or pos.max() <= neg.min())
 
 
 def _sandwich(
@@ -301,14 +289,11 @@ class Temperature:
     ----------
     value : float
         Above 0; 1 leaves the scores as they are.
-    chosen_on : str
-        The data that it was fitted on, in words.
     note : str
         Why these data say nothing of the temperature, so that it is 1; else empty.
     """
 
     value: float
-    chosen_on: str
     note: str = ""
 
     def apply(self, predictions: Predictions) -> Predictions:
@@ -328,7 +313,7 @@ def _temper(scores: Floats, temperature: float) -> Floats:
     return tempered[:, 1] if scores.ndim == 1 else tempered
 
 
-def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") -> Temperature:
+def fit_temperature(predictions: Predictions) -> Temperature:
     """Fit a temperature on validation predictions by the least log loss, within [0.05, 20].
 
     Where the scores separate the classes, ever smaller temperatures lose ever less, until all
@@ -340,8 +325,6 @@ def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") 
     predictions : Predictions
         Of the validation set, of two classes or more. Fitted on the test set, a temperature makes
         the test look better than it is.
-    chosen_on : str
-        Name of the data, for reports.
 
     Returns
     -------
@@ -366,7 +349,7 @@ def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") 
     present = np.unique(predictions.y_true)
     if len(present) < 2:
         raise MetricsError(
-            f"the {chosen_on} set holds images of {len(present)} class only; temperature scaling "
+            f"the validation set holds images of {len(present)} class only; temperature scaling "
             "needs at least two"
         )
     classes, (low, high) = range(len(predictions.classes)), np.log(BOUNDS).tolist()
@@ -383,8 +366,8 @@ def fit_temperature(predictions: Predictions, *, chosen_on: str = "validation") 
         note = f"the log loss is smallest at {value:.3g}, the end of what was tried"
     if note:
         value = 1.0
-        log.warning("no temperature can be fitted on the %s set, so it is 1: %s", chosen_on, note)
-    return Temperature(value, f"{chosen_on} ({len(predictions)} images)", note)
+        log.warning("no temperature can be fitted on the validation set, so it is 1: %s", note)
+    return Temperature(value, note)
 
 
 def _classes_separated(predictions: Predictions) -> bool:

@@ -23,9 +23,9 @@ from medimg.metrics.intervals import (
     share,
     share_by_patient,
     undefined,
-)
+)  # fmt: skip
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
-from medimg.metrics.thresholds import Threshold, as_threshold
+from medimg.metrics.roc import Threshold, as_threshold
 
 ALIASES: Final = {"recall": "sensitivity", "precision": "ppv", "ap": "average_precision",
                   "recall_macro": "balanced_accuracy"}  # fmt: skip
@@ -82,26 +82,21 @@ class Evaluation:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per metric: ``value, low, high, method, reason, also`` (its second name)."""
+        """One row per metric: ``value, low, high, method, reason``."""
         names = pd.Index(self.estimates, name="metric")
-        table = pd.DataFrame(map(asdict, self.estimates.values()), names).drop(columns="level")
-        return table.assign(also=[*map(also_called, names)])
+        return pd.DataFrame(map(asdict, self.estimates.values()), names).drop(columns="level")
 
     def __repr__(self) -> str:
         lines = [self.count_text]
         if self.threshold is not None:
             lines.append(f"threshold {self.threshold}")
-        names = [f"{m} ({also_called(m)})".removesuffix(" ()") for m in self.estimates]
+        also = {first: f" ({second})" for second, first in ALIASES.items()}
+        names = [metric + also.get(metric, "") for metric in self.estimates]
         width = max(map(len, names))
         found = zip(names, self.estimates.values(), strict=True)
         lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in found]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
-
-
-def also_called(metric: str) -> str:
-    """Return the second name of a metric ("recall" for "sensitivity"), or ""."""
-    return next((second for second, first in ALIASES.items() if first == metric), "")
 
 
 def confusion_matrix(
@@ -270,31 +265,26 @@ def _each(
         found["auc"] = area.interval(level)
         start = {what: one.positive, "n": int(one.y_true.sum())}
         table += [start | {"metric": m, "estimate": e} | asdict(e) for m, e in found.items()]
-    mean = roc.mean_area(areas, level=level)
-    absent = [one.positive for one in alone if not one.y_true.any()]
-    if absent:
-        mean = undefined(f"no image is of class {absent[0]!r}", level=level)
+    absent = [f"no image is of class {one.positive!r}" for one in alone if not one.y_true.any()]
+    mean = undefined(absent[0], level=level) if absent else roc.mean_area(areas, level=level)
     return pd.DataFrame(table).drop(columns=["level", "method"]), mean
 
 
 def _warnings(
     predictions: Predictions, cut: Threshold | None, matrix: pd.DataFrame, *, given: bool
 ) -> tuple[str, ...]:
-    found, smallest = [], int(matrix.sum(axis=1).min())
+    smallest, which = int(matrix.sum(axis=1).min()), "smaller" if cut else "smallest"
     again = len(cut.ids.intersection(predictions.ids.tolist())) if cut else 0
-    if cut and not given:
-        found.append("no threshold was given; 0.5 was used, which no validation data speak for")
-    if again:
-        found.append(
-            f"{again} of these images were also used to choose the threshold, so sensitivity "
-            "and specificity look better than they are"
-        )
-    if smallest < 30:
-        which = "smaller" if cut else "smallest"
-        found.append(f"only {smallest} images in the {which} class; read the intervals first")
-    if not predictions.patients_known:
-        found.append("patients are not known, so each image was taken as a patient of its own")
-    return tuple(found)
+    found = {
+        "no threshold was given; 0.5 was used, which no validation data speak for":
+            cut is not None and not given,
+        f"{again} of these images were also used to choose the threshold, so sensitivity and "
+        "specificity look better than they are": again > 0,
+        f"only {smallest} images in the {which} class; read the intervals first": smallest < 30,
+        "patients are not known, so each image was taken as a patient of its own":
+            not predictions.patients_known,
+    }  # fmt: skip
+    return tuple(words for words, holds in found.items() if holds)
 
 
 def _of_matrix(

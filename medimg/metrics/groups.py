@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -13,14 +11,14 @@ from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
 from medimg.metrics.evaluation import shares
-from medimg.metrics.intervals import Estimate, Measure, difference
+from medimg.metrics.intervals import Estimate, difference
 from medimg.metrics.predictions import Predictions, Rows, check_same_length
-from medimg.metrics.roc import area
-from medimg.metrics.thresholds import Threshold, as_threshold
+from medimg.metrics.roc import Threshold, area, as_threshold
 
 YEARS: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 """Years in each unit of a DICOM age string."""
-MOST_GROUPS = 20
+AGES: Final = ("under 18", "18-39", "40-64", "65 and over")
+MOST_GROUPS = SMALLEST = 20
 NOTHING = ("unknown", "none")
 """What negative images have where only positive ones have an attribute, in any case."""
 
@@ -61,7 +59,7 @@ class SubgroupReport:
 
 def subgroups(
     predictions: Predictions, groups: pd.DataFrame, *, threshold: float | Threshold,
-    smallest: int = 20, level: float = 0.95,
+    level: float = 0.95,
 ) -> SubgroupReport:  # fmt: skip
     """Sensitivity, specificity and AUC of each group, with intervals, and the gaps.
 
@@ -81,16 +79,14 @@ def subgroups(
         "unknown". Ages should be banded first, with `age_bands`.
     threshold : float or Threshold
         One for all groups, as it will be used.
-    smallest : int
-        A metric on fewer images than this (positive ones for sensitivity, and so on) gets a
-        warning that it is too small to say.
     level : float
         Confidence level, in (0, 1).
 
     Returns
     -------
     SubgroupReport
-        Its `table` of metrics by group and its `gaps` to the largest group.
+        Its `table` of metrics by group and its `gaps` to the largest group. A metric on fewer than
+        20 images (positive ones for sensitivity, and so on) has a warning: too small to say.
 
     Raises
     ------
@@ -99,25 +95,19 @@ def subgroups(
         or the level is out of range.
     """
     check_same_length(predictions.ids, groups=groups)
-    table, gaps = [], []
+    cut, table, gaps = as_threshold(threshold).value, [], []
     for attribute, column in groups.items():
-        names = group_names(column)
-        if names.nunique() > MOST_GROUPS:
-            many = f"column {attribute!r} has {names.nunique()} groups"
-            raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
-        found = _by_group(predictions, names, column, as_threshold(threshold).value)
-        reference = max(found, key=lambda name: found[name][0])
-        for group, (n, ill, metrics) in found.items():
-            for metric, (measure, count, which) in metrics.items():
-                row = {"attribute": attribute, "group": group, "n": n, "positives": ill}
-                row |= {"reference": reference, "metric": metric}
-                small = _too_small(count, which, smallest)
-                table.append(row | asdict(measure.interval(level)) | {"warning": small})
-                if group != reference:
-                    base, base_count, _ = found[reference][2][metric]
-                    gap, _ = difference(measure, base, level=level)
-                    small = small or _too_small(base_count, which, smallest)
-                    gaps.append(row | asdict(gap) | {"warning": small})
+        rows = _by_group(predictions, column, cut)
+        largest = max(rows, key=lambda row: row["n"])["group"]
+        reference = {row["metric"]: row for row in rows if row["group"] == largest}
+        for row in rows:
+            base = reference[row["metric"]]
+            named = row | {"attribute": attribute, "reference": largest}
+            table.append(named | asdict(row["measure"].interval(level)))
+            if row is not base:
+                gap, _ = difference(row["measure"], base["measure"], level=level)
+                small = row["warning"] or base["warning"]
+                gaps.append(named | asdict(gap) | {"warning": small})
     ends = ["metric", "value", "low", "high", "reason", "warning"]
     return SubgroupReport(
         pd.DataFrame(table, columns=["attribute", "group", "n", "positives", *ends]),
@@ -126,21 +116,18 @@ def subgroups(
     )
 
 
-def group_names(column: pd.Series[Any]) -> pd.Series[str]:
-    """Name each row's group: its value as text, "unknown" where it is empty or missing."""
-    return column.astype("object").fillna("").astype(str).replace("", "unknown")
-
-
-def _by_group(
-    predictions: Predictions, names: pd.Series[str], column: pd.Series[Any], cut: float
-) -> dict[str, tuple[int, int, dict[str, tuple[Measure, int, str]]]]:
-    """Size, positives and metrics of each group, these with the images that speak for them.
+def _by_group(predictions: Predictions, column: pd.Series[Any], cut: float) -> list[dict[str, Any]]:
+    """One row per group and metric: the group's size, the measure, and whether it is too small.
 
     Groups are in the order of the categories, where the column has them, else of their names, with
     "unknown" last. Where only positive images have the attribute, each group is of these, against
     all negative images, whose specificity is the same in all groups and left out.
     """
-    present, whole, found = set(names), predictions.rows, {}
+    names = column.astype("object").fillna("").astype(str).replace("", "unknown")
+    present, whole, rows = set(names), predictions.rows, []
+    if len(present) > MOST_GROUPS:
+        many = f"column {column.name!r} has {len(present)} groups"
+        raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
     order = [*column.cat.categories.astype(str)] if hasattr(column, "cat") else sorted(present)
     lacking = names.str.lower().isin(NOTHING).to_numpy()[~whole.positive]
     of_positive = len(present) > 1 and len(lacking) > 0 and bool(lacking.all())
@@ -159,16 +146,16 @@ def _by_group(
         }
         if of_positive:
             del metrics["specificity"]
-        found[name] = (int(member.sum()), ill, metrics)
-    return found
+        for metric, (measure, n, which) in metrics.items():
+            few = f"{n} image{'s' * (n != 1)} of {which} (fewer than {SMALLEST})"
+            rows.append({
+                "group": name, "n": int(member.sum()), "positives": ill, "metric": metric,
+                "measure": measure, "warning": f"too small to say: {few}" if n < SMALLEST else "",
+            })  # fmt: skip
+    return rows
 
 
-def _too_small(n: int, which: str, smallest: int) -> str:
-    words = f"too small to say: {n} image{'s' * (n != 1)} of {which} (fewer than {smallest})"
-    return words if n < smallest else ""
-
-
-def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.Series[Any]:
+def age_bands(ages: ArrayLike) -> pd.Series[Any]:
     """Name each patient's age band.
 
     Parameters
@@ -176,8 +163,6 @@ def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.S
     ages : array-like of float or str, (N,)
         Years, as numbers or as text, or DICOM age strings such as "034Y", "018M", "003W" and
         "010D". None, NaN and empty text are missing.
-    edges : sequence of float
-        Rising ages in years; each begins a band.
 
     Returns
     -------
@@ -212,6 +197,4 @@ def age_bands(ages: ArrayLike, *, edges: Sequence[float] = (18, 40, 65)) -> pd.S
             f"row {row}: the age is {given[row]!r}; expected years, a DICOM age such as "
             "034Y, 018M, 003W or 010D, or nothing"
         )
-    between = [f"{a:g}-{b - 1:g}" for a, b in pairwise(edges)]
-    names = [f"under {edges[0]:g}", *between, f"{edges[-1]:g} and over"]
-    return pd.Series(pd.cut(years, [-1, *edges, np.inf], right=False, labels=names))
+    return pd.Series(pd.cut(years, [-1, 18, 40, 65, np.inf], right=False, labels=AGES))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +11,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medimg.errors import MetricsError
-from medimg.storage import atomic_write
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -91,27 +89,21 @@ class Predictions:
         names = np.asarray([str(name) for name in ids], dtype=np.str_)
         scores, truth = _numbers(y_score), np.asarray(y_true)
         check_same_length(names, y_true=truth, y_score=scores, patient_ids=patient_ids)
-        again = np.asarray(pd.Series(names).duplicated())
-        _refuse(again, names, " was already given: each image may stand in one row only")
-        _check_probabilities(scores, names)
         count = scores.shape[1] if scores.ndim == 2 else 2
         default = ("negative", "positive") if count == 2 else [f"class {k}" for k in range(count)]
         self.ids: NDArray[np.str_] = names
-        self.y_true: Ints = _check_labels(truth, names, count)
+        self.y_true: Ints = _check_rows(names, truth, scores, count)
         self.y_score: Floats = scores
-        patients = None if patient_ids is None else check_patients(patient_ids, names)
-        self.patient_ids: NDArray[np.str_] | None = patients
-        self.codes: Ints = patient_codes(patients, len(names))
-        self.classes: tuple[str, ...] = tuple(str(name) for name in classes or default)
+        self.patient_ids = None if patient_ids is None else check_patients(patient_ids, names)
+        self.codes: Ints = patient_codes(self.patient_ids, len(names))
+        self.classes: tuple[str, ...] = tuple(map(str, classes or default))
         if len(self.classes) != count:
             raise MetricsError(
                 f"{len(classes)} class names for scores of {count} classes; give one name per "
                 "class, and for two classes one score per row: the probability of class 1"
             )
-        self.positive: str = self.classes[1]
-        self.is_binary: bool = scores.ndim == 1
-        self.patients_known: bool = patient_ids is not None
-        self.n_patients: int = int(self.codes.max()) + 1
+        self.positive, self.is_binary = self.classes[1], scores.ndim == 1
+        self.patients_known, self.n_patients = patient_ids is not None, int(self.codes.max()) + 1
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -261,30 +253,13 @@ class Predictions:
         """Return the same images with other scores, for instance calibrated ones."""
         return Predictions(self.ids, self.y_true, y_score, self.patient_ids, self.classes)
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write ``image_id, patient_id, y_true, y_score`` (or ``y_score_<class>``), every digit."""
-        patients = {} if self.patient_ids is None else {"patient_id": self.patient_ids}
-        names = [""] if self.is_binary else [f"_{name}" for name in self.classes]
-        columns = self.y_score.reshape(len(self), -1).T
-        scores = {f"y_score{name}": s for name, s in zip(names, columns, strict=True)}
-        table = pd.DataFrame({"image_id": self.ids, **patients, "y_true": self.y_true, **scores})
-        with atomic_write(path, "w") as file:
-            table.to_csv(file, index=False)
 
-
-def check_between(low: float, high: float, **settings: float | None) -> None:
-    """Raise MetricsError unless each setting lies between two numbers, exclusive, or is None."""
+def check_between(low: float, high: float, *, ends: bool = False, **settings: float | None) -> None:
+    """Raise MetricsError unless each setting lies between two numbers (or on them), or is None."""
     for name, value in settings.items():
-        if value is not None and not low < value < high:
+        if value is not None and not (low < value < high or (ends and value in (low, high))):
             what = "a share" if high <= 1 else "a number"
             raise MetricsError(f"{name} is {value}; expected {what} between {low:g} and {high:g}")
-
-
-def check_share(**settings: float) -> None:
-    """Raise MetricsError unless each setting is a share, 0 and 1 included."""
-    for name, value in settings.items():
-        if not 0 <= value <= 1:
-            raise MetricsError(f"{name} is {value}; expected a share from 0 to 1")
 
 
 def patient_codes(patients: Names | None, n: int) -> Ints:
@@ -367,25 +342,23 @@ def _numbers(y_score: ArrayLike) -> Floats:
     return scores
 
 
-def _check_probabilities(scores: Floats, names: NDArray[np.str_]) -> None:
-    """Raise MetricsError unless all scores are probabilities, which sum to 1 over classes."""
-    rows = scores.reshape(len(scores), -1)
-    odd = (np.abs(rows.sum(axis=1) - 1) > 1e-3) & (scores.ndim == 2)
-    for bad, problem in (
-        (~np.isfinite(rows).all(axis=1), "missing or infinite"),
-        (((rows < 0) | (rows > 1)).any(axis=1), "outside [0, 1]"),
-        (odd, "a row that does not sum to 1"),
-    ):
-        words = f"{problem}; expected probabilities (apply softmax or sigmoid to logits first)"
-        _refuse(np.asarray(bad), names, f": y_score is {scores[np.argmax(bad)]}, {words}")
-
-
-def _check_labels(truth: NDArray[Any], names: NDArray[np.str_], count: int) -> Ints:
-    """Return labels as int64, once each is known to be one of 0 .. count - 1."""
+def _check_rows(names: NDArray[np.str_], truth: NDArray[Any], scores: Floats, count: int) -> Ints:
+    """Return labels as int64, once each row has an id, a label and probabilities of its own."""
     if truth.ndim != 1:
         raise MetricsError(f"y_true has the shape {truth.shape}; expected (N,), one label per row")
-    numbers = pd.to_numeric(pd.Series(truth), errors="coerce").to_numpy(np.float64)
-    bad = ~np.isin(numbers, np.arange(count))
+    labels = pd.to_numeric(pd.Series(truth), errors="coerce").to_numpy(np.float64)
+    rows = scores.reshape(len(scores), -1)
+    outside = ((rows < 0) | (rows > 1)).any(axis=1)
+    odd = (np.abs(rows.sum(axis=1) - 1) > 1e-3) & (scores.ndim == 2)
+    logits = "expected probabilities (apply softmax or sigmoid to logits first)"
     whole = f"expected a whole number from 0 to {count - 1}"
-    _refuse(bad, names, f": y_true is {truth[np.argmax(bad)]}; {whole}")
-    return numbers.astype(np.int64)
+    for bad, words in (
+        (pd.Series(names).duplicated(), " was already given: each image may stand in one row only"),
+        (~np.isfinite(rows).all(axis=1), f": y_score is {{score}}, missing or infinite; {logits}"),
+        (outside, f": y_score is {{score}}, outside [0, 1]; {logits}"),
+        (odd, f": y_score is {{score}}, a row that does not sum to 1; {logits}"),
+        (~np.isin(labels, np.arange(count)), f": y_true is {{label}}; {whole}"),
+    ):
+        at = np.argmax(bad)
+        _refuse(np.asarray(bad), names, words.format(score=scores[at], label=truth[at]))
+    return labels.astype(np.int64)

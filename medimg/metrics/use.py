@@ -1,4 +1,4 @@
-"""What the model means where it is used: predictive values, people, net benefit, study size."""
+"""What the model means where it is used: predictive values, people, net benefit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import TINY, Estimate, bootstrap_images, undefined, wilson, z_of
-from medimg.metrics.predictions import Floats, Predictions, check_between, check_share
+from medimg.metrics.intervals import TINY, Estimate, bootstrap_images, undefined
+from medimg.metrics.predictions import Floats, Predictions, check_between
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,8 @@ class NaturalFrequencies:
 
 
 def ppv_npv_at(
-    prevalence: float, sensitivity: Estimate | float, specificity: Estimate | float, *,
-    level: float = 0.95,
-) -> PredictiveValues:  # fmt: skip
+    prevalence: float, sensitivity: Estimate | float, specificity: Estimate | float
+) -> PredictiveValues:
     """PPV and NPV at a prevalence, by Bayes' rule.
 
     Parameters
@@ -65,8 +63,6 @@ def ppv_npv_at(
     sensitivity, specificity : Estimate or float
         With estimates the results have intervals, which always hold the value: the two intervals
         are joined on the log scale (square-and-add). Plain numbers give none.
-    level : float
-        Written into results from plain numbers; estimates bring their own.
 
     Returns
     -------
@@ -91,10 +87,9 @@ def ppv_npv_at(
     >>> ppv_npv_at(0.1, Estimate(0.9, 0.8, 0.95), Estimate(0.75, 0.5, 0.9)).ppv
     0.286 (0.165 to 0.500)
     """
-    se = _with_bounds(sensitivity, "sensitivity", level)
-    sp = _with_bounds(specificity, "specificity", level)
-    check_share(prevalence=prevalence)
-    if se.level != sp.level:
+    check_between(0, 1, prevalence=prevalence, ends=True)
+    se, sp = _with_bounds(sensitivity, "sensitivity"), _with_bounds(specificity, "specificity")
+    if se.level != sp.level and not math.isnan(se.low + sp.low):
         raise MetricsError(
             f"sensitivity has a {100 * se.level:g} % interval and specificity a "
             f"{100 * sp.level:g} % one; give both at the same level"
@@ -103,13 +98,13 @@ def ppv_npv_at(
     return PredictiveValues(prevalence, ppv, _posterior(1 - prevalence, sp, se, "called negative"))
 
 
-def _with_bounds(given: Estimate | float, name: str, level: float) -> Estimate:
+def _with_bounds(given: Estimate | float, name: str) -> Estimate:
     """Check a share, and widen bounds that rounding for print put on the wrong side of it."""
     if not isinstance(given, Estimate):
-        given = Estimate(float(given), math.nan, math.nan, level)
+        given = Estimate(float(given), math.nan, math.nan)
     for value in (given.value, given.low, given.high):
         if not math.isnan(value):
-            check_share(**{name: value})
+            check_between(0, 1, ends=True, **{name: value})
     if given.low > given.high:
         raise MetricsError(
             f"the interval of the {name} goes from {given.low} to {given.high}; expected the lower "
@@ -177,17 +172,15 @@ def natural_frequencies(
     Of 1,000 people, 10 have the disease: the test finds 9 and misses 1. It also alarms 89 of the
     990 others. So 9 of 98 alarms are true.
     """
-    check_share(prevalence=prevalence, sensitivity=sensitivity, specificity=specificity)
+    shares = {"prevalence": prevalence, "sensitivity": sensitivity, "specificity": specificity}
+    check_between(0, 1, ends=True, **shares)
     ill = round(people * prevalence)
     found, cleared = round(ill * sensitivity), round((people - ill) * specificity)
     return NaturalFrequencies(people, found, ill - found, people - ill - cleared, cleared)
 
 
-def decision_curve(
-    predictions: Predictions, *, thresholds: ArrayLike | None = None,
-    prevalence: float | None = None, level: float = 0.95,
-) -> pd.DataFrame:  # fmt: skip
-    """Net benefit over threshold probabilities.
+def decision_curve(predictions: Predictions, *, level: float = 0.95) -> pd.DataFrame:
+    """Net benefit over the threshold probabilities 0.01 to 0.99.
 
     Net benefit is TP/N - FP/N x t/(1-t): patients found, less false alarms at the rate at which a
     clinician who acts from risk t on would trade them. Scores must be calibrated for it to mean
@@ -197,11 +190,6 @@ def decision_curve(
     ----------
     predictions : Predictions
         Of two classes; calibrated.
-    thresholds : array-like, optional
-        Threshold probabilities in (0, 1), in any order; by default 0.01 to 0.99.
-    prevalence : float, optional
-        In (0, 1): where the model will be used, if the test set was enriched; by default the test
-        set's.
     level : float
         Confidence level, in (0, 1).
 
@@ -214,108 +202,24 @@ def decision_curve(
     Raises
     ------
     MetricsError
-        When a threshold, the prevalence or the level is not between 0 and 1, or when a class is
-        missing.
+        With more than two classes or a missing class, or when the level is out of range.
 
     References
     ----------
     Vickers AJ, Elkin EB (2006) Med Decis Making 26:565-574.
     """
-    data = predictions.rows
-    given = np.linspace(0.01, 0.99, 99) if thresholds is None else np.asarray(thresholds, float)
-    grid = np.unique(given.round(12))  # 0.29, not 0.29000000000000004
-    if len(grid) == 0 or not np.all((grid > 0) & (grid < 1)):
-        raise MetricsError("thresholds of a decision curve must lie between 0 and 1, exclusive")
-    check_between(0, 1, prevalence=prevalence)
+    data, grid = predictions.rows, np.linspace(0.01, 0.99, 99).round(12)  # 0.29, as decimals are
     if data.lacking:
         raise MetricsError(f"{data.lacking}: a decision curve needs images of both classes")
     pos, called, odds = data.positive, data.score[:, None] >= grid, grid / (1 - grid)
 
     def benefit(times: Floats) -> Floats:
         ill, well = times[:, pos], times[:, ~pos]
-        n, m = (side.sum(axis=1, keepdims=True) for side in (ill, well))
-        p = n / (n + m) if prevalence is None else prevalence
-        found = ill @ called[pos] / np.maximum(n, 1)
-        alarmed = well @ called[~pos] / np.maximum(m, 1)
-        return np.asarray(p * found - (1 - p) * odds * alarmed)
+        total = times.sum(axis=1, keepdims=True)
+        return np.asarray((ill @ called[pos] - odds * (well @ called[~pos])) / total)
 
-    p = pos.mean() if prevalence is None else prevalence
+    p = pos.mean()
     table = pd.DataFrame(bootstrap_images(benefit, data.patient, level))
     table = table[["value", "low", "high"]].rename(columns={"value": "model"})
     table.insert(0, "threshold", grid)
     return table.assign(all=p - (1 - p) * odds, none=0.0)
-
-
-@dataclass(frozen=True)
-class SampleSize:
-    """How many patients a study needs."""
-
-    positive: int
-    negative: int
-
-    @property
-    def total(self) -> int:
-        """All patients."""
-        return self.positive + self.negative
-
-
-def sample_size(
-    *, half_width: float, sensitivity: float | None = None, auc: float | None = None,
-    prevalence: float = 0.5, level: float = 0.95,
-) -> SampleSize:  # fmt: skip
-    """Least number of patients for an interval that is narrow enough.
-
-    Parameters
-    ----------
-    half_width : float
-        How far the interval may reach on average to either side, for instance 0.05.
-    sensitivity : float, optional
-        The value that is expected, in (0, 1); the interval is Wilson's.
-    auc : float, optional
-        Instead, the AUC that is expected, in (0.5, 1); the interval is the normal one with the
-        standard error of Hanley and McNeil.
-    prevalence : float
-        Share of the patients who have the disease, in (0, 1).
-    level : float
-        Confidence level, in (0, 1).
-
-    Returns
-    -------
-    SampleSize
-        Patients with the disease and without.
-
-    Raises
-    ------
-    MetricsError
-        When not exactly one of sensitivity and AUC is given, or a number is out of range.
-
-    References
-    ----------
-    Hanley JA, McNeil BJ (1982) Radiology 143:29-36.
-
-    Examples
-    --------
-    >>> sample_size(sensitivity=0.9, half_width=0.05, prevalence=0.1)
-    SampleSize(positive=141, negative=1269)
-    >>> sample_size(auc=0.9, half_width=0.05).total
-    158
-    """
-    if (sensitivity is None) == (auc is None):
-        raise MetricsError("give either the expected sensitivity or the expected AUC")
-    check_between(0, 1, prevalence=prevalence, sensitivity=sensitivity)
-    check_between(0, 0.5, half_width=half_width)
-    check_between(0.5, 1, auc=auc)
-    n = 1
-    while True:
-        m = max(1, round(n * (1 - prevalence) / prevalence))
-        if auc is None:
-            found = wilson(float(sensitivity or 0) * n, n, level=level)
-            half = (found.high - found.low) / 2
-        else:
-            q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-            spread = auc * (1 - auc) + (n - 1) * (q1 - auc**2) + (m - 1) * (q2 - auc**2)
-            half = z_of(level) * math.sqrt(spread / (n * m))
-        if half <= half_width:
-            return SampleSize(n, m)
-        # A width falls at most in proportion to n, so that this step never goes too far.
-        n = max(n + 1, math.floor(n * half / half_width))

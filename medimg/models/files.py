@@ -121,7 +121,7 @@ def save_model(
     ModelError
         When the sidecar has a field that `ModelInfo` lacks, or a value that a card cannot have.
     """
-    weights, card = _paths(path)
+    weights, card = model_paths(path)
     content = save({key: value.cpu().contiguous() for key, value in model.state_dict().items()})
     known: dict[str, Any] = {
         "name": model.name, "classes": model.classes, "channels": model.channels,
@@ -166,7 +166,7 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
         When a file is missing or damaged, the two do not belong together, the card holds a value
         that a card cannot have, or a weight is not finite.
     """
-    weights, card = _paths(path)
+    weights, card = model_paths(path)
     for part in (weights, card):
         if not part.is_file():
             raise ModelError(
@@ -189,7 +189,14 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MedicalNet, ModelInfo]:
     return model.eval(), info
 
 
-def _paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+def model_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return the files of a network: weights and card.
+
+    Examples
+    --------
+    >>> [file.name for file in model_paths("runs/lungs.v2")]
+    ['lungs.v2.safetensors', 'lungs.v2.json']
+    """
     plain = Path(path)
     base = plain.with_suffix("") if plain.suffix in (".safetensors", ".json") else plain
     return base.with_name(base.name + ".safetensors"), base.with_name(base.name + ".json")

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from medimg import metrics
 from medimg.metrics import Estimate, Evaluation, Predictions, Threshold
-from medimg.metrics.thresholds import as_threshold
+from medimg.metrics.roc import as_threshold
 from medimg.plots import canvas
 
 Models = Predictions | Mapping[str, Predictions]

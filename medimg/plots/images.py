@@ -75,9 +75,7 @@ def plot_grid(
     return figure
 
 
-def plot_histogram(
-    values: Array, *, unit: str, bins: int = 100, ax: Axes | None = None, label: str | None = None
-) -> Axes:
+def plot_histogram(values: Array, *, unit: str, ax: Axes | None = None) -> Axes:
     """Show how often each pixel value occurs.
 
     Parameters
@@ -86,12 +84,8 @@ def plot_histogram(
         Pixel values of any shape; NaN is left out.
     unit : str
         What the values are, for the axis: "stored value", "HU", ...
-    bins : int
-        Number of bars.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
-    label : str, optional
-        A name for the legend.
 
     Returns
     -------
@@ -99,12 +93,9 @@ def plot_histogram(
     """
     ax = canvas.axes_or_new(ax, 5, 2.6)
     finite = np.asarray(values, dtype=np.float64)
-    ax.hist(finite[np.isfinite(finite)], bins=bins, histtype="stepfilled", alpha=0.6,
-            label=canvas.literal(label or ""))  # fmt: skip
+    ax.hist(finite[np.isfinite(finite)], bins=100, histtype="stepfilled", alpha=0.6)
     ax.set(xlabel=f"pixel value ({canvas.literal(unit)})", ylabel="pixels")
     ax.spines[["top", "right"]].set_visible(False)
-    if label:
-        ax.legend(frameon=False)
     return ax
 
 
@@ -146,7 +137,7 @@ def plot_split(
 
 def plot_map(
     image: Array, heat: Array | None = None, *, mask: Array | None = None, title: str = "",
-    target: str = "", legend: bool = False, ax: Axes | None = None,
+    target: str = "", ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """Lay a map over its image, with its half-height outline and the true lesion.
 
@@ -162,8 +153,6 @@ def plot_map(
         A title above the image.
     target : str
         The class that the map explains, named in the title's last line.
-    legend : bool
-        Whether to say which outline is which.
     ax : matplotlib.axes.Axes, optional
         Where to draw; a new figure by default.
 
@@ -194,11 +183,8 @@ def plot_map(
         ax.imshow(colours)
         if heat.max() > LEVEL > heat.min():
             ax.contour(heat, [LEVEL], colors="white", linewidths=1)
-    if lesion := mask is not None and bool(mask.any()):
+    if mask is not None and mask.any():
         ax.contour(mask, [0.5], colors=canvas.LIGHT_BLUE, linewidths=1.6, linestyles="--")
-    if legend:
-        below = {"loc": "lower center", "bbox_to_anchor": (0.5, -0.12)}
-        _name_outlines(ax, heat is not None, lesion, **below)
     return ax
 
 
@@ -237,19 +223,15 @@ def plot_map_grid(
             plot_map(images[i], heats[i], mask=mask, title="" if i else name, ax=ax)
     if target:
         figure.suptitle(canvas.literal(f"maps for the class {target}"), fontsize="medium")
-    lesions = masks is not None and bool(masks.any())
-    _name_outlines(figure, bool(maps), lesions, loc="outside lower center")
-    return figure
-
-
-def _name_outlines(on: Axes | Figure, heat: bool, lesion: bool, **place: Any) -> None:
-    """Add a legend for those outlines of `plot_map` that were drawn."""
+    lesions = masks is not None and masks.any()
     lines = (  # the map's is white on the film, but grey here, where the ground is white
-        (heat, Line2D([], [], color=canvas.GREY, lw=1, label="map at half its height (white)")),
-        (lesion, Line2D([], [], color=canvas.LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")),
+        (maps, Line2D([], [], color=canvas.GREY, lw=1, label="map at half its height (white)")),
+        (lesions, Line2D([], [], color=canvas.LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")),
     )
     if drawn := [line for there, line in lines if there]:
-        on.legend(handles=drawn, ncols=2, fontsize="small", frameon=False, **place)
+        figure.legend(handles=drawn, ncols=2, fontsize="small", frameon=False,
+                      loc="outside lower center")  # fmt: skip
+    return figure
 
 
 def plot_cascade(

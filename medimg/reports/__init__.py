@@ -4,8 +4,8 @@
 using it; `checklist` which items of TRIPOD+AI and CLAIM are answered and which are not.
 """
 
-from medimg.reports.card import ModelCard, checklist, checklist_items, model_card
+from medimg.reports.card import ModelCard, checklist, model_card
 from medimg.reports.report import Report, scores_table, write_report
 
-__all__ = ["ModelCard", "Report", "checklist", "checklist_items", "model_card", "scores_table",
+__all__ = ["ModelCard", "Report", "checklist", "model_card", "scores_table",
            "write_report"]  # fmt: skip

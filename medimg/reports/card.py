@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,6 @@ from typing import Final
 import pandas as pd
 
 import medimg
-from medimg.errors import MetricsError
 from medimg.metrics import Evaluation, SubgroupReport
 from medimg.plots.canvas import metric_name
 from medimg.reports.page import packaged, page, shown
@@ -90,32 +88,9 @@ def model_card(
     write_together({Path(path): html})
 
 
-def checklist_items() -> pd.DataFrame:
-    """Return the items of both lists.
-
-    Returns
-    -------
-    DataFrame
-        One row per item, text throughout: ``list, item, section, topic, key``; items of one key
-        share an answer.
-
-    References
-    ----------
-    Collins GS et al. (2024) TRIPOD+AI statement. BMJ 385:e078378. Tejani AS et al. (2024) CLAIM:
-    2024 update. Radiol Artif Intell 6:e240300.
-
-    Examples
-    --------
-    >>> checklist_items().groupby("list").size().to_dict()
-    {'CLAIM': 44, 'TRIPOD+AI': 52}
-    """
-    return packaged("checklists.csv")
-
-
 def checklist(
-    path: str | os.PathLike[str], *, answers: Mapping[str, str] | None = None,
-    card: ModelCard | None = None, evaluation: Evaluation | None = None,
-    groups: SubgroupReport | None = None,
+    path: str | os.PathLike[str], *, card: ModelCard | None = None,
+    evaluation: Evaluation | None = None, groups: SubgroupReport | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Write both lists as one HTML page, with what is answered and what is not.
 
@@ -123,28 +98,22 @@ def checklist(
     ----------
     path : path
         Of the page to write.
-    answers : mapping of key to sentence, optional
-        Keys are those of `checklist_items`; they go before what is found by itself.
     card, evaluation, groups : optional
         Answers are drawn from these where they hold one.
 
     Returns
     -------
     DataFrame
-        The items with a column ``answer``, empty where open.
+        One row per item, text throughout: ``list, item, section, topic, key, answer``, the answer
+        empty where open; items of one key share an answer.
 
-    Raises
-    ------
-    MetricsError
-        When an answer is for a key that no item has.
+    References
+    ----------
+    Collins GS et al. (2024) TRIPOD+AI statement. BMJ 385:e078378. Tejani AS et al. (2024) CLAIM:
+    2024 update. Radiol Artif Intell 6:e240300.
     """
-    items, given = checklist_items(), answers or {}
-    if unknown := sorted(set(given) - set(items["key"])):
-        raise MetricsError(
-            f"no checklist item has the key {unknown[0]!r}; expected one of "
-            f"{', '.join(sorted(set(items['key'])))}"
-        )
-    found = {**_from_results(evaluation, groups), **_from_card(card or ModelCard("")), **given}
+    items = packaged("checklists.csv")
+    found = {**_from_results(evaluation, groups), **_from_card(card or ModelCard(""))}
     items["answer"] = [found.get(key, "").strip() for key in items["key"]]
     tables = [(name, SOURCES[str(name)], each.to_dict(orient="records"))
               for name, each in items.groupby("list", sort=False)]  # fmt: skip

@@ -45,7 +45,6 @@ def write_report(
     predictions: Predictions, out_dir: str | os.PathLike[str], *,
     threshold: float | Threshold | None = None, studies: pd.DataFrame | None = None,
     prevalence: float = 0.05, ordinal: bool = False, unit: str = "image",
-    title: str = "How well the model does",
 ) -> Report:  # fmt: skip
     """Evaluate predictions and write ``report.html``, ``report.json`` and ``predictions.csv``.
 
@@ -70,8 +69,6 @@ def write_report(
         Whether more than two classes are grades, in order.
     unit : {"image", "patient"}
         What one row of the predictions is, for the words of the page.
-    title : str
-        Heading of the page.
 
     Returns
     -------
@@ -99,8 +96,8 @@ def write_report(
     each = sections.each_class(predictions)
     drawn = sections.curves(result, each)
     html = page(
-        "report.html", title=title, result=result, unit=unit, classes=predictions.classes,
-        binary=predictions.is_binary, curves=len(each),
+        "report.html", title="How well the model does", result=result, unit=unit,
+        classes=predictions.classes, binary=predictions.is_binary, curves=len(each),
         tiles=[name for name in TILES if name in result],
         **sections.numbers(result, predictions, unit), **drawn,
         **sections.prevalence(result, prevalence), **sections.group_section(groups),
