@@ -8,9 +8,9 @@ ROOT holds kermany/ and covid/. The protocol, fixed before anything was judged:
   of `fit` for large sets (`training.recipe`), one thread. No validation while training: the recipe
   keeps the last weights. The threshold is Youden's on half of the validation patients, for every
   candidate anew on its own scores.
-- **Judge** on films on which nothing was trained or chosen: (1) all films of the left-out patients;
-  (2) 120 of them under each of the thirteen changes of `engine_headline.py`; (3) its strata (thirds
-  by brightness and by sharpness, and the third that looks like the other class); (4) from elsewhere:
+- **Judge** on films on which nothing was trained or chosen: (1) all of the left-out patients; (2)
+  120 of them under each of the thirteen changes of `engine_headline.py`; (3) its strata (thirds by
+  brightness and by sharpness, and the third that looks like the other class); (4) from elsewhere:
   adults of the NIH, 350 films normal and 350 with pneumonia; (5) the same normal films against
   Hannover's of COVID-19 (another source, so only reported, never decided on). The published test
   films take no part.
@@ -398,7 +398,7 @@ def candidates(get: Callable[[str], Scores], judge: Judge, seed: int) -> dict[st
     """Return the scores and the threshold of every candidate, the recipe of a seed changed."""
     run, runs = f": recipe {seed}", [get(f"plain: recipe {s}") for s in SEEDS]
     base = get("plain" + run)
-    found = {
+    found: dict[str, Scores] = {
         BASE: base,
         "four views averaged, as `fit` does": mean_of([get(way + run) for way in FOUR]),
         "the film and its mirror image averaged": mean_of([base, get("view flipped" + run)]),
@@ -449,6 +449,44 @@ def compared(judge: Judge, get: Callable[[str], Scores], seed: int) -> dict[str,
     return rows
 
 
+def wanted(row: dict, best: dict[str, float]) -> str:
+    """Return which parts of the rule a candidate fails, or that it passes."""
+    rose = [k for k in DECIDE if row["difference"][k][1] > 0]
+    high = bool(rose) and all(row["figures"][k][0] > best[k] for k in rose)
+    failed = [part for part, holds in (("a", row["a"]), ("b", row["b"]), ("c", high)) if not holds]
+    return "fails " + ", ".join(failed) if failed else "passes"
+
+
+def table(found: dict) -> list[str]:
+    """Return the rows of a table of one seed's candidates, in Markdown."""
+    rows = found["candidates"]["0"]
+    best = {k: max(row["figures"][k][0] for row in found["recipe"].values()) for k in DECIDE}
+    shown = (*KEEP, "worst stratum", "worst change", "AUC, NIH", "balanced accuracy, NIH",
+             "AUC, Hannover")  # fmt: skip
+    lines = ["| candidate | " + " | ".join(shown) + " | rule |", "|---" * (len(shown) + 2) + "|"]
+    plain = {f"the recipe, seed {seed}": row for seed, row in found["recipe"].items()}
+    for name, row in (plain | rows).items():
+        if name == BASE:
+            continue
+        cells = ["{:.3f} ({:.3f} to {:.3f})".format(*row["figures"][k]) for k in shown]
+        rule = "" if name in plain else wanted(row, best)
+        lines.append(f"| {name} | " + " | ".join([*cells, rule]) + " |")
+    keys = (*DECIDE, "worst stratum", *KEEP)
+    lines += ["", "Differences from the recipe of seed 0:", ""]
+    lines += ["| candidate | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for name, row in rows.items():
+        cells = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*row["difference"][k]) for k in keys]
+        lines += [f"| {name} | " + " | ".join(cells) + " |"] if name != BASE else []
+    return lines
+
+
+def worst(row: dict, what: str) -> str:
+    """Name the change or the stratum with the lowest accuracy."""
+    each = {k: v[0] for k, v in row["figures"].items() if k.startswith(what)}
+    each.pop("change: as they are", None)
+    return min(each, key=each.__getitem__).removeprefix(what)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, required=True, help="holds kermany/ and covid/")
@@ -469,8 +507,35 @@ def main() -> None:
         return scored(name, world, args.out)
 
     judge = Judge(world)
-    found = {str(seed): compared(judge, get, seed) for seed in args.seeds}
-    print(found)
+    sizes = {"trained on": world.train, "threshold": world.val, "left out": world.test,
+             "changed": world.part, "elsewhere": world.table}  # fmt: skip
+    found = {"machine": machine(), "films": {name: len(part) for name, part in sizes.items()}}
+    found["seconds_to_train"] = {name: int((args.out / name.replace(" ", "-") / "seconds.txt")
+                                           .read_text()) for name in RUNS}  # fmt: skip
+    found["milliseconds_a_film"] = {}
+    found["recipe"] = {}
+    for seed in SEEDS:
+        odds = get(f"plain: recipe {seed}")
+        values = judge.figures(odds, judge.youden(odds))
+        found["recipe"][str(seed)] = {"figures": {k: interval(v) for k, v in values.items()}}
+    found["candidates"] = {str(seed): compared(judge, get, seed) for seed in args.seeds}
+    for file in sorted(args.out.glob("scores-*.npz")):
+        name = file.stem.removeprefix("scores-").replace("-", " ")
+        found["milliseconds_a_film"][name] = round(float(np.load(file)["milliseconds"]))
+    print("\n".join(table(found)))
+    for name, row in found["candidates"]["0"].items():
+        print(f"{name}: worst under {worst(row, 'change: ')}, in {worst(row, 'stratum: ')}")
+    if args.json:
+        args.json.write_text(json.dumps(_short(found), indent=1) + "\n", encoding="utf-8")
+
+
+def _short(value):
+    """Round all numbers in nested lists and dictionaries."""
+    if isinstance(value, dict):
+        return {key: _short(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_short(v) for v in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
