@@ -35,7 +35,7 @@ import argparse
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +56,7 @@ SEEDS = (0, 1, 2)
 STRONGER = replace(augment.Augment.harsh(), equalize=1.0, gamma=0.8, blur=2.0, noise=0.06,
                    zoom=(0.8, 1.35), border=0.12)  # fmt: skip
 BASE = "the recipe, one view"
+TEMPERED, CAUTIOUS = "temperature per third of sharpness", "threshold for the worst third"
 
 
 # --- the films -----------------------------------------------------------------------------------
@@ -240,15 +241,23 @@ def viewed(films: Films, degrees: float, zoom: float, *, flip: bool = False) -> 
 # --- scores: one function for each way of scoring all sets, kept on disk -------------------------
 
 
+def needed(run: str) -> list[str]:
+    return [f"recipe {seed}" for seed in SEEDS] if run == "recipes" else [run]
+
+
+def kept(out: Path, name: str) -> Path:
+    return out / f"scores-{name}.npz".replace(" ", "-").replace(":", "")
+
+
 def scored(name: str, world: World, out: Path) -> dict[str, np.ndarray]:
     """Return the log-odds of a way of scoring, on every set; from disk if they were made before."""
-    file = out / f"scores {name}.npz".replace(" ", "-")
+    file = kept(out, name)
     if file.exists():
         return dict(np.load(file))
     way, run = name.split(": ")
-    runs = [f"recipe {seed}" for seed in SEEDS] if run == "recipes" else [run]
+    runs = needed(run)
     folders = [train(r, world, out) for r in runs]
-    size = RUNS[runs[0]].get("size", 224)
+    size = 336 if way == "at 336" else RUNS[runs[0]].get("size", 224)
     kinds = {"no ema": [(-1, "raw")], "last three": [(k, "ema") for k in (-3, -2, -1)]}
     model = network(folders, world.train.classes, kinds.get(way, [(-1, "ema")]))
     before = BEFORE.get(way, lambda films: films)
@@ -394,39 +403,61 @@ def mean_of(parts: list[Scores]) -> Scores:
     return {key: np.mean([part[key] for part in parts], axis=0) for key in parts[0]}
 
 
-def candidates(get: Callable[[str], Scores], judge: Judge, seed: int) -> dict[str, tuple]:
-    """Return the scores and the threshold of every candidate, the recipe of a seed changed."""
-    run, runs = f": recipe {seed}", [get(f"plain: recipe {s}") for s in SEEDS]
-    base = get("plain" + run)
-    found: dict[str, Scores] = {
-        BASE: base,
-        "four views averaged, as `fit` does": mean_of([get(way + run) for way in FOUR]),
-        "the film and its mirror image averaged": mean_of([base, get("view flipped" + run)]),
-        "weights of the last step, not their moving average": get("no ema" + run),
-        "weights of the last three epochs averaged": get("last three" + run),
-        "weights of three runs averaged": get("plain: recipes"),
-        "scores of three runs averaged": mean_of(runs),
-        "batch-norm statistics of the films judged": get("own statistics" + run),
-        "batch-norm statistics aligned with those in training": get("aligned statistics" + run),
-        "films equalised": get("equalised" + run),
-        "films by CLAHE": get("clahe" + run),
-        "grey levels from the 1st to the 99th percentile": get("percentiles" + run),
-        "blank borders cut off": get("blank borders" + run),
-        "temperature per third of sharpness": judge.tempered(base),
+def ways(seed: int) -> dict[str, list[str]]:
+    """Return the scores that each candidate averages, as a way of scoring and a training."""
+    run = f": recipe {seed}"
+    one = {
+        "weights of the last step, not their moving average": "no ema",
+        "weights of the last three epochs averaged": "last three",
+        "batch-norm statistics of the films judged": "own statistics",
+        "batch-norm statistics aligned with those in training": "aligned statistics",
+        "films equalised": "equalised",
+        "films by CLAHE": "clahe",
+        "grey levels from the 1st to the 99th percentile": "percentiles",
+        "blank borders cut off": "blank borders",
+        "judged at 336 pixels, trained at 224": "at 336",
     }
-    if seed == 0:
-        found |= {
-            "trained with stronger changes and histograms": get("plain: stronger 0"),
-            "the same, films equalised": get("equalised: stronger 0"),
-            "trained and judged at 336 pixels": get("plain: larger 0"),
-        }
-    pairs = {name: (odds, judge.youden(odds)) for name, odds in found.items()}
-    pairs["threshold for the worst third"] = (base, judge.cautious(base))
+    return {
+        BASE: ["plain" + run],
+        "four views averaged, as `fit` does": [way + run for way in FOUR],
+        "the film and its mirror image averaged": ["plain" + run, "view flipped" + run],
+        "scores of three runs averaged": [f"plain: recipe {s}" for s in SEEDS],
+        "weights of three runs averaged": ["plain: recipes"],
+        **{name: [way + run] for name, way in one.items()},
+        "trained with stronger changes and histograms": ["plain: stronger 0"],
+        "the same, films equalised": ["equalised: stronger 0"],
+        "trained and judged at 336 pixels": ["plain: larger 0"],
+    }
+
+
+def candidates(
+    get: Callable[[str], Scores], judge: Judge, seed: int, only: Sequence[str]
+) -> dict[str, tuple[Scores, float]]:
+    """Return the scores and the threshold of candidates, the recipe of a seed changed."""
+    base = get(f"plain: recipe {seed}")
+    pairs = {BASE: (base, judge.youden(base))}
+    for name in only:
+        if name == CAUTIOUS:
+            pairs[name] = (base, judge.cautious(base))
+        else:
+            parts = ways(seed).get(name, [])
+            odds = judge.tempered(base) if name == TEMPERED else mean_of([get(n) for n in parts])
+            pairs[name] = (odds, judge.youden(odds))
     return pairs
+
+
+def cost(names: list[str], out: Path) -> str:
+    """Return the minutes that a candidate trained for and the milliseconds of a film."""
+    runs = {run for name in names for run in needed(name.split(": ")[1])}
+    trained = sum(int((out / run.replace(" ", "-") / "seconds.txt").read_text()) for run in runs)
+    each = sum(float(np.load(kept(out, name))["milliseconds"]) for name in names)
+    return f"{trained / 60:.0f} min, {each:.0f} ms"
 
 
 DECIDE = ("AUC, NIH", "worst change")
 KEEP = ("AUC, left out", "accuracy, left out")
+SHOWN = (*KEEP, "worst stratum", "worst change", "AUC, NIH", "balanced accuracy, NIH",
+         "AUC, Hannover")  # fmt: skip
 
 
 def interval(values: np.ndarray) -> list[float]:
@@ -434,19 +465,26 @@ def interval(values: np.ndarray) -> list[float]:
     return [float(values[0]), *np.nanpercentile(values[1:], (2.5, 97.5)).tolist()]
 
 
-def compared(judge: Judge, get: Callable[[str], Scores], seed: int) -> dict[str, dict]:
+def compared(
+    judge: Judge, get: Callable[[str], Scores], seed: int, only: Sequence[str]
+) -> dict[str, dict]:
     """Return figures, differences from the recipe and the rule's parts (a) and (b)."""
-    pairs = candidates(get, judge, seed)
+    pairs = candidates(get, judge, seed, only)
     base = judge.figures(*pairs[BASE])
     rows = {}
     for name, pair in pairs.items():
         mine = judge.figures(*pair)
-        row = {key: interval(value) for key, value in mine.items()}
+        row = {key: interval(value)[: 1 if ": " in key else 3] for key, value in mine.items()}
         less = {key: interval(mine[key] - base[key]) for key in (*DECIDE, *KEEP, "worst stratum")}
         steady = all(less[k][0] >= 0 for k in DECIDE) and any(less[k][1] > 0 for k in DECIDE)
         rows[name] = {"figures": row, "difference": less, "threshold": pair[1],
                       "a": steady, "b": all(less[k][2] >= 0 for k in KEEP)}  # fmt: skip
     return rows
+
+
+def best_of(runs: dict) -> dict[str, float]:
+    """Return the best that a seed of the recipe reached, of the figures that decide."""
+    return {k: max(row["figures"][k][0] for row in runs.values()) for k in DECIDE}
 
 
 def wanted(row: dict, best: dict[str, float]) -> str:
@@ -460,23 +498,26 @@ def wanted(row: dict, best: dict[str, float]) -> str:
 def table(found: dict) -> list[str]:
     """Return the rows of a table of one seed's candidates, in Markdown."""
     rows = found["candidates"]["0"]
-    best = {k: max(row["figures"][k][0] for row in found["recipe"].values()) for k in DECIDE}
-    shown = (*KEEP, "worst stratum", "worst change", "AUC, NIH", "balanced accuracy, NIH",
-             "AUC, Hannover")  # fmt: skip
-    lines = ["| candidate | " + " | ".join(shown) + " | rule |", "|---" * (len(shown) + 2) + "|"]
+    best = best_of(found["recipe"])
+    lines = [
+        "| candidate | " + " | ".join(SHOWN) + " | cost | rule |",
+        "|---" * (len(SHOWN) + 3) + "|",
+    ]
     plain = {f"the recipe, seed {seed}": row for seed, row in found["recipe"].items()}
     for name, row in (plain | rows).items():
         if name == BASE:
             continue
-        cells = ["{:.3f} ({:.3f} to {:.3f})".format(*row["figures"][k]) for k in shown]
+        cells = ["{:.3f} ({:.3f} to {:.3f})".format(*row["figures"][k]) for k in SHOWN]
+        cells.append(row.get("cost", rows[BASE]["cost"]))
         rule = "" if name in plain else wanted(row, best)
         lines.append(f"| {name} | " + " | ".join([*cells, rule]) + " |")
     keys = (*DECIDE, "worst stratum", *KEEP)
-    lines += ["", "Differences from the recipe of seed 0:", ""]
-    lines += ["| candidate | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for name, row in rows.items():
-        cells = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*row["difference"][k]) for k in keys]
-        lines += [f"| {name} | " + " | ".join(cells) + " |"] if name != BASE else []
+    for seed, others in found["candidates"].items():
+        lines += ["", f"Differences from the recipe of seed {seed}:", ""]
+        lines += ["| candidate | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+        for name, row in others.items():
+            cells = ["{:+.3f} ({:+.3f} to {:+.3f})".format(*row["difference"][k]) for k in keys]
+            lines += [f"| {name} | " + " | ".join(cells) + " |"] if name != BASE else []
     return lines
 
 
@@ -493,7 +534,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/candidates"))
     parser.add_argument("--share", type=float, default=0.25, help="of the training patients")
     parser.add_argument("--changed", type=int, default=120, help="films judged under each change")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="judge with these")
     parser.add_argument("--only", nargs="+", default=[], help="only these trainings and scorings")
     parser.add_argument("--json", type=Path, help="keep the numbers there")
     args = parser.parse_args()
@@ -510,18 +550,21 @@ def main() -> None:
     sizes = {"trained on": world.train, "threshold": world.val, "left out": world.test,
              "changed": world.part, "elsewhere": world.table}  # fmt: skip
     found = {"machine": machine(), "films": {name: len(part) for name, part in sizes.items()}}
-    found["seconds_to_train"] = {name: int((args.out / name.replace(" ", "-") / "seconds.txt")
-                                           .read_text()) for name in RUNS}  # fmt: skip
-    found["milliseconds_a_film"] = {}
     found["recipe"] = {}
     for seed in SEEDS:
         odds = get(f"plain: recipe {seed}")
         values = judge.figures(odds, judge.youden(odds))
-        found["recipe"][str(seed)] = {"figures": {k: interval(v) for k, v in values.items()}}
-    found["candidates"] = {str(seed): compared(judge, get, seed) for seed in args.seeds}
-    for file in sorted(args.out.glob("scores-*.npz")):
-        name = file.stem.removeprefix("scores-").replace("-", " ")
-        found["milliseconds_a_film"][name] = round(float(np.load(file)["milliseconds"]))
+        found["recipe"][str(seed)] = {"figures": {k: interval(values[k]) for k in SHOWN}}
+    every = [name for name in ways(0) if name != BASE] + [TEMPERED, CAUTIOUS]
+    first = compared(judge, get, 0, every)
+    found["candidates"] = {"0": first}
+    best = best_of(found["recipe"])
+    again = [name for name in every if wanted(first[name], best) == "passes"
+             and ways(0).get(name) != ways(1).get(name, [])]  # fmt: skip
+    for seed in SEEDS[1:]:
+        found["candidates"][str(seed)] = compared(judge, get, seed, again)
+    for name, names in ways(0).items():
+        found["candidates"]["0"][name]["cost"] = cost(names, args.out)
     print("\n".join(table(found)))
     for name, row in found["candidates"]["0"].items():
         print(f"{name}: worst under {worst(row, 'change: ')}, in {worst(row, 'stratum: ')}")
