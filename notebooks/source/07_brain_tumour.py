@@ -70,9 +70,8 @@ people
 
 # %% tags=["hide-input", "nbval-check-output"]
 if not data.patients_known:
-    print("This set does not name its patients, so each slice counts as a patient of its own.",
-          "'Per volume' means per slice here, section 5 cannot measure a leak, section 6 reports",
-          "slices, and all accuracies may be too high.", sep="\n")
+    print("This set names no patients, so each slice counts as one: section 4 scales by slice,",
+          "section 5 cannot measure a leak, and all accuracies may be too high.", sep="\n")
 if "notumor" not in data.classes:
     print("This set has no heads without a tumour, so nothing here measures a missed tumour.")
 if "mask_path" not in studies:
