@@ -9,12 +9,13 @@ import pydicom
 import pytest
 from PIL import Image
 from simulate import warps
-from simulate.crosssection import corner, make_dicom, stable_uid, write_file
+from simulate.crosssection import corner, make_dicom, stable_uid
 from simulate.ct import write_ct, write_ct_series
 from simulate.ct_findings import LOBES, consolidation
 from simulate.ct_task import simulate_ct
 from simulate.ct_volume import ChestVolume, chest_volume
 from simulate.errors import SimulationError
+from simulate.files import write_file
 from simulate.volume import LOBES as LABELS
 from simulate.volume import CtScan
 from sklearn.metrics import roc_auc_score

@@ -247,6 +247,21 @@ def test_the_contact_sheet_shows_both_classes(tmp_path):
     assert middles.tolist() == [40, 40, 40, 200, 200, 200]
 
 
+def test_a_sheet_of_brains_has_a_row_per_class_and_one_slice_per_patient(tmp_path):
+    (tmp_path / "brain").mkdir()
+    rows = []
+    for number in range(48):  # a patient's first slice is dark grey, the second black
+        pixels = np.full((80, 80), 50 if number % 2 == 0 else 0, np.uint8)
+        pixels[:2], pixels[2:4] = 100, 0  # stretched from 0 to 255, as MR has no unit
+        Image.fromarray(pixels).save(tmp_path / "brain" / f"{number}.png")
+        row = {"path": f"{number}.png", "label": "abcd"[number // 12], "patient_id": number // 2}
+        rows.append({**row, "split": "train"})
+    pd.DataFrame(rows).to_csv(tmp_path / "brain" / "studies.csv", index=False)
+    sheet = np.asarray(Image.open(contact_sheet(tmp_path, "brain")))
+    assert sheet.shape == (4 * SIDE, COLUMNS * SIDE)
+    assert np.abs(sheet[SIDE // 2 :: SIDE, SIDE // 2 :: SIDE] - 127.5).max() < 1
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [

@@ -2,7 +2,7 @@
 
 The parts: ``xray``, ``ct``, ``mr``, ``retina``, ``covid``, ``fracture`` and ``brain`` (the images
 and their study tables), ``cards`` (the counts in README.md, and croissant.json) and ``sheet`` (the
-contact sheet).
+contact sheets).
 ``all`` makes all sets.
 """
 
@@ -57,7 +57,9 @@ def make(options: argparse.Namespace) -> None:
     if options.part == "cards":
         cards.write_cards(options.out)
     elif options.part == "sheet":
-        sheet.contact_sheet(options.out)
+        for folder in ("", "brain", "fracture"):
+            if not folder or (Path(options.out) / folder).is_dir():
+                sheet.contact_sheet(options.out, folder)
     if options.part in ("xray", "all"):
         make_sample(
             options.out, normal=options.normal, pneumonia=options.pneumonia, seed=options.seed

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,27 +21,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from pydicom.uid import JPEGLSLossless
-from simulate.crosssection import NOTICE, check_count, common_header, corner, make_dicom, write_file
+from simulate.crosssection import NOTICE, check_count, common_header, corner, make_dicom
+from simulate.files import Drawn, png, write_file, write_set
 from simulate.mr_image import Person, acquire, draw_person, tissue
 from simulate.mr_task import MR_HEADER, SOURCE
 from simulate.mr_volume import HeadVolume, load_head
 from simulate.plan import deal
-from simulate.sample import png, writable
 from simulate.tumours import KINDS, Decoy, Tumour, draw_decoys, draw_tumour, vessels
 from simulate.warps import Floats, plane, smooth_shift
-
-from medimg.progress import tqdm
-from medimg.storage import atomic_write
 
 LABELS = ("notumor", *KINDS)
 PATIENTS = 20  # of each label
 SIDE = 160  # pixels
 HEIGHTS = (49.0, 59.0)  # mm in the template, of a person's middle slice
 DEAL = ("train", "test", "train", "val", "train")
-COLUMNS = [
-    "image_id", "path", "label", "split", "patient_id", "mask_path", "slice", "height_mm", "age",
-    "sex", "field_tesla", "area_cm2",
-]  # fmt: skip
+COLUMNS = ("slice", "height_mm", "age", "sex", "field_tesla", "area_cm2")
 
 
 @dataclass(frozen=True)
@@ -98,19 +93,11 @@ def make_sample(
     SimulationError
         When a number is impossible, the template is missing or the folder cannot be written.
     """
-    check_count("patients", patients)
-    check_count("seed", seed, least=0)
-    root = writable(Path(out) / "brain")
-    head = head or load_head()
     table = plan(patients, seed=seed)
-    rows: list[dict[str, Any]] = []
-    for _, person in tqdm(table.groupby("patient_id"), desc="heads", unit="head"):
-        slices = person.to_dict("records")
-        scan = draw_scan(head, slices[0], seed)
-        rows += [_write(root, head, scan, row) for row in slices]
-    studies = pd.DataFrame(rows)[COLUMNS]
-    with atomic_write(root / "studies.csv", "w") as file:
-        studies.to_csv(file, index=False, lineterminator="\n")
+    head = head or load_head()
+    root = Path(out) / "brain"
+    drawn = _slices(table, head, seed)
+    studies = write_set(root, drawn, total=len(table), suffix=".png", columns=COLUMNS)
     chosen = table[table["label"].eq("glioma")].iloc[0].to_dict()
     write_volume(root / "volume", head, draw_scan(head, chosen, seed), chosen["patient_id"], seed)
     return studies
@@ -127,6 +114,8 @@ def plan(patients: int, *, seed: int) -> pd.DataFrame:
     patients, seed : int
         As in `make_sample`.
     """
+    check_count("patients", patients)
+    check_count("seed", seed, least=0)
     rng = np.random.default_rng([seed, 12])
     groups = [_group(label, patients, rng) for label in LABELS]
     people = pd.concat(groups, ignore_index=True)
@@ -209,18 +198,17 @@ def scan_slice(
     return acquire(image, points, scan.person.gain, scan.noise, own, shading), mask
 
 
-def _write(root: Path, head: HeadVolume, scan: Scan, row: dict[Any, Any]) -> dict[str, Any]:
-    """Write one slice, and its mask where there is a tumour, and return its row of the table."""
-    height = scan.height + scan.step * (row["slice"] - (row["slices"] + 1) / 2)
-    stored, mask = scan_slice(head, scan, height)
-    row = {**row, "height_mm": round(height, 1), "mask_path": ""}
-    row["area_cm2"] = round(float(mask.sum()) * scan.pixel**2 / 100, 1)
-    row["path"] = f"{row['split']}/{row['label']}/{row['image_id']}.png"
-    write_file(root / row["path"], png(stored / np.float32(4095)))
-    if mask.any():
-        row["mask_path"] = f"masks/{row['image_id']}.png"
-        write_file(root / row["mask_path"], png(mask.astype(np.float32)))
-    return row
+def _slices(table: pd.DataFrame, head: HeadVolume, seed: int) -> Iterator[Drawn]:
+    """Yield each slice of the plan with its tumour, person by person."""
+    for _, person in table.groupby("patient_id"):
+        rows = person.to_dict("records")
+        scan = draw_scan(head, rows[0], seed)
+        for row in rows:
+            height = scan.height + scan.step * (row["slice"] - (row["slices"] + 1) / 2)
+            stored, mask = scan_slice(head, scan, height)
+            area = round(float(mask.sum()) * scan.pixel**2 / 100, 1)
+            told = {"height_mm": round(height, 1), "area_cm2": area}
+            yield {**row, **told}, png(stored / np.float32(4095)), mask
 
 
 def write_volume(

@@ -8,6 +8,7 @@ that it can tie label and hospital together as much as it likes. In the table th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,19 @@ import pandas as pd
 from simulate.body import Body, make_body
 from simulate.crosssection import check_count
 from simulate.disease import GROUND_GLASS, LungSpace
+from simulate.files import Drawn, png, write_set
 from simulate.film import DISTRACTORS
 from simulate.plan import AGE_BANDS, deal
-from simulate.sample import png, writable
 from simulate.settings import settings
 from simulate.study import Film, take
 from simulate.volume import LOBES, load_ct
-
-from medimg.progress import tqdm
-from medimg.storage import atomic_write
 
 LABELS = ("normal", "pneumonia", "covid")
 HOSPITALS = ("north", "south", "west")
 PATIENTS = 22  # of each label in each hospital
 SIDE = 224
 SEVERITY = {"normal": (0.0, 0.0), "pneumonia": (0.35, 1.0), "covid": (0.4, 1.0)}
-COLUMNS = [
-    "image_id", "path", "label", "split", "patient_id", "mask_path", "hospital", "visit", "age",
-    "sex", "view", "distractor", "lobe", "severity", "area",
-]  # fmt: skip
+COLUMNS = ("hospital", "visit", "age", "sex", "view", "distractor", "lobe", "severity", "area")
 
 
 def make_sample(
@@ -68,17 +63,10 @@ def make_sample(
     SimulationError
         When a number is impossible, the CT is missing or the folder cannot be written.
     """
-    check_count("patients", patients)
-    check_count("seed", seed, least=0)
-    root = writable(Path(out) / "covid")
-    body = body or make_body(load_ct())
-    space = LungSpace(body)
-    rows = plan(patients, seed=seed).to_dict("records")
-    written = [_write(root, row, body, space) for row in tqdm(rows, desc="films", unit="film")]
-    studies = pd.DataFrame(written)[COLUMNS]
-    with atomic_write(root / "studies.csv", "w") as file:
-        studies.to_csv(file, index=False, lineterminator="\n")
-    return studies
+    table = plan(patients, seed=seed)
+    drawn = _films(table, body)
+    root = Path(out) / "covid"
+    return write_set(root, drawn, total=len(table), suffix=".png", columns=COLUMNS)
 
 
 def plan(patients: int, *, seed: int) -> pd.DataFrame:
@@ -91,6 +79,8 @@ def plan(patients: int, *, seed: int) -> pd.DataFrame:
     patients, seed : int
         As in `make_sample`.
     """
+    check_count("patients", patients)
+    check_count("seed", seed, least=0)
     rng = np.random.default_rng([seed, 10])
     groups = [_group(label, place, patients, rng) for place in HOSPITALS for label in LABELS]
     table = pd.concat(groups, ignore_index=True)
@@ -146,16 +136,11 @@ def film_of(row: dict[Any, Any], body: Body, space: LungSpace) -> Film:
     return take(body, space, **given)
 
 
-def _write(root: Path, row: dict[Any, Any], body: Body, space: LungSpace) -> dict[str, Any]:
-    """Write the film of one row, and its mask where there is disease."""
-    film = film_of(row, body, space)
-    name = row["image_id"]
-    files = {"path": (f"{row['split']}/{row['label']}/{name}.png", png(film.image))}
-    if row["label"] != "normal":
-        files["mask_path"] = (f"masks/{name}.png", png(film.mask.astype(np.float32)))
-    for path, content in files.values():
-        with atomic_write(root / path) as file:
-            file.write(content)
-    area = round(float((film.mask & film.lungs).sum() / max(film.lungs.sum(), 1)), 3)
-    paths = {key: path for key, (path, _) in files.items()}
-    return {"mask_path": "", **row, **paths, "area": area}
+def _films(table: pd.DataFrame, body: Body | None) -> Iterator[Drawn]:
+    """Yield each film of the plan with its disease."""
+    body = body or make_body(load_ct())
+    space = LungSpace(body)
+    for row in table.to_dict("records"):
+        film = film_of(row, body, space)
+        area = (film.mask & film.lungs).sum() / max(film.lungs.sum(), 1)
+        yield {**row, "area": round(float(area), 3)}, png(film.image), film.mask

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from simulate.errors import SimulationError
-
-from medimg.storage import atomic_write
 
 NOTICE = "SIMULATED image for teaching, not a patient"
 SPLITS = ((0.68, "train"), (0.84, "val"), (1.0, "test"))
@@ -156,40 +151,3 @@ def make_dicom(pixels: NDArray[np.uint16], header: Mapping[str, Any], syntax: UI
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write bytes to a file, or raise SimulationError that names the folder."""
-    try:
-        with atomic_write(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise SimulationError(
-            f"{path} cannot be written ({error.strerror}): choose a folder that you may write to."
-        ) from error
-
-
-def write_task(root: Path, records: Iterable[SliceRecord], syntax: UID) -> pd.DataFrame:
-    """Write the slices, masks and study table of one task under ``root`` and return the table.
-
-    Files are ``<split>/<label>/<id>.dcm`` and ``masks/<id>.png``; the paths in ``studies.csv``
-    are relative to `root`.
-    """
-    rows = []
-    for record in records:
-        row = dict(record.row)
-        image_id = row["image_id"]
-        path = f"{row['split']}/{row['label']}/{image_id}.dcm"
-        write_file(root / path, make_dicom(record.pixels, record.header, syntax))
-        mask_path = ""
-        if record.mask.any():
-            mask_path = f"masks/{image_id}.png"
-            buffer = io.BytesIO()
-            Image.fromarray(record.mask.astype(np.uint8) * 255).save(buffer, "PNG", optimize=True)
-            write_file(root / mask_path, buffer.getvalue())
-        first = {key: row.pop(key) for key in ("image_id", "label", "split", "patient_id")}
-        rows.append({**first, "path": path, "mask_path": mask_path, **row})
-    table = pd.DataFrame(rows)
-    table.insert(1, "path", table.pop("path"))
-    write_file(root / "studies.csv", table.to_csv(index=False, lineterminator="\n").encode())
-    return table

@@ -19,12 +19,11 @@ from simulate.crosssection import (
     common_header,
     corner,
     make_dicom,
-    write_file,
-    write_task,
 )
 from simulate.ct_task import CT_HEADER, SOURCE, simulate_ct
 from simulate.ct_volume import ChestVolume, chest_volume
 from simulate.errors import SimulationError
+from simulate.files import write_file, write_set
 from simulate.volume import load_ct
 
 from medimg.progress import tqdm
@@ -88,8 +87,9 @@ def write_ct(root: Path, volume: ChestVolume, *, patients: int = 25, seed: int =
     """
     check_count("patients", patients)
     records = simulate_ct(volume, patients=patients, seed=seed)
-    bar = tqdm(records, total=4 * patients, desc="CT slices", unit="slice")
-    return write_task(Path(root), bar, JPEG2000Lossless)
+    drawn = ((each.row, make_dicom(each.pixels, each.header, JPEG2000Lossless), each.mask)
+             for each in records)  # fmt: skip
+    return write_set(Path(root), drawn, total=4 * patients, suffix=".dcm")
 
 
 def write_ct_series(root: Path, volume: ChestVolume, *, slices: int = 60) -> list[Path]:

@@ -8,9 +8,8 @@ Age, sex, side and machine tell nothing. How bones and breaks are made: `bones`.
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 from simulate.bones import Break, Float, Grid, Part, cast_shadow, chords, follow, leg, wrist
 from simulate.crosssection import check_count
+from simulate.files import Drawn, jpeg, write_set
 from simulate.film import text
 from simulate.plan import deal
-from simulate.sample import png, writable
-
-from medimg.progress import tqdm
-from medimg.storage import atomic_write
 
 PATIENTS = 112
 SHAPE, PAD = (448, 448), 40
@@ -39,11 +34,8 @@ SHARES = {"wrist": (0.64, 0.40), "oblique": (0.55, 0.30), "cast": (0.32, 0.04),
           "metal": (0.12, 0.03)}  # fmt: skip
 SOFT, BONE, CAST, METAL = 0.021, 0.058, 0.030, 0.45  # attenuation per mm
 VISIBLE = 0.12  # change of the signal's logarithm
-COLUMNS = [
-    "image_id", "path", "label", "split", "patient_id", "mask_path", "study_id", "body_part",
-    "view", "views", "side", "age", "sex", "scanner", "cast", "metal", "ring", "kind", "bone",
-    "visible",
-]  # fmt: skip
+COLUMNS = ("study_id", "body_part", "view", "views", "side", "age", "sex", "scanner", "cast",
+           "metal", "ring", "kind", "bone", "visible")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,15 +91,10 @@ def make_sample(
     SimulationError
         When a number is impossible or the folder cannot be written.
     """
-    check_count("patients", patients, least=2)
-    check_count("seed", seed, least=0)
-    root = writable(Path(out) / "fracture")
-    rows = plan(patients, seed=seed).to_dict("records")
-    written = [_write(root, row, seed) for row in tqdm(rows, desc="bones", unit="radiograph")]
-    studies = pd.DataFrame(written)[COLUMNS]
-    with atomic_write(root / "studies.csv", "w") as file:
-        studies.to_csv(file, index=False, lineterminator="\n")
-    return studies
+    table = plan(patients, seed=seed)
+    drawn = _radiographs(table, seed)
+    root = Path(out) / "fracture"
+    return write_set(root, drawn, total=len(table), suffix=".jpg", columns=COLUMNS)
 
 
 def plan(patients: int, *, seed: int) -> pd.DataFrame:
@@ -118,6 +105,8 @@ def plan(patients: int, *, seed: int) -> pd.DataFrame:
     patients, seed : int
         As in `make_sample`.
     """
+    check_count("patients", patients, least=2)
+    check_count("seed", seed, least=0)
     rng = np.random.default_rng([seed, 11])
     groups = [_group(label, patients, rng) for label in ("normal", "fracture")]
     table = pd.concat(groups, ignore_index=True)
@@ -382,19 +371,11 @@ def _render(signal: Float, row: dict[Any, Any], rng: np.random.Generator) -> Flo
     return np.asarray(np.clip(image, 0, 1), dtype=np.float32)
 
 
-def _write(root: Path, row: dict[Any, Any], seed: int) -> dict[str, Any]:
-    """Write the radiograph of one row, and the mask of its fracture."""
-    picture = draw(row, seed)
-    buffer = io.BytesIO()
-    grey = np.round(255 * picture.image).astype(np.uint8)
-    Image.fromarray(grey).save(buffer, "JPEG", quality=88)
-    files = {"path": (f"{row['split']}/{row['label']}/{row['image_id']}.jpg", buffer.getvalue())}
-    entry = {**row, "bone": picture.bone, "visible": "none", "mask_path": ""}
-    if row["kind"] != "none":
-        files["mask_path"] = (f"masks/{row['image_id']}.png", png(picture.mask.astype(np.float32)))
-        entry["visible"] = "yes" if picture.shown > VISIBLE else "no"
-    for name, content in files.values():
-        with atomic_write(root / name) as file:
-            file.write(content)
-    words = {name: "yes" if row[name] else "no" for name in ("cast", "metal", "ring")}
-    return entry | words | {key: name for key, (name, _) in files.items()}
+def _radiographs(table: pd.DataFrame, seed: int) -> Iterator[Drawn]:
+    """Yield each radiograph of the plan with its fracture."""
+    for row in table.to_dict("records"):
+        picture = draw(row, seed)
+        shows = "yes" if picture.shown > VISIBLE else "no"
+        told = {name: "yes" if row[name] else "no" for name in ("cast", "metal", "ring")}
+        told |= {"bone": picture.bone, "visible": shows if row["kind"] != "none" else "none"}
+        yield {**row, **told}, jpeg(picture.image, quality=88), picture.mask

@@ -17,9 +17,8 @@ from simulate.crosssection import (
     common_header,
     corner,
     make_dicom,
-    write_file,
-    write_task,
 )
+from simulate.files import write_file, write_set
 from simulate.mr_findings import distractors
 from simulate.mr_image import SHAPE, acquire, draw_person, locate, tissue
 from simulate.mr_task import HEIGHTS, MR_HEADER, SOURCE, simulate_mr
@@ -74,8 +73,9 @@ def write_mr(root: Path, head: HeadVolume, *, patients: int = 25, seed: int = 20
     """
     check_count("patients", patients)
     records = simulate_mr(head, patients=patients, seed=seed)
-    bar = tqdm(records, total=4 * patients, desc="MR slices", unit="slice")
-    return write_task(Path(root), bar, JPEGLSLossless)
+    drawn = ((each.row, make_dicom(each.pixels, each.header, JPEGLSLossless), each.mask)
+             for each in records)  # fmt: skip
+    return write_set(Path(root), drawn, total=4 * patients, suffix=".dcm")
 
 
 def write_mr_series(

@@ -6,28 +6,21 @@ lesions, one of two cameras and a stated image quality. How a photograph is draw
 
 from __future__ import annotations
 
-import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from simulate.crosssection import check_count
+from simulate.files import Drawn, jpeg, write_set
 from simulate.fundus import View, photograph
-from simulate.sample import png, writable
-
-from medimg.progress import tqdm
-from medimg.storage import atomic_write
 
 PATIENTS = 90
 GRADES = (0.42, 0.12, 0.24, 0.11, 0.11)  # share of each grade among first eyes
 DEAL = ("train", "val", "train", "test", "train")
-COLUMNS = [
-    "image_id", "path", "label", "split", "patient_id", "mask_path", "eye", "camera", "quality",
-    "pigment", "drusen", "age",
-]  # fmt: skip
+COLUMNS = ("eye", "camera", "quality", "pigment", "drusen", "age")
 
 
 def make_sample(
@@ -54,15 +47,10 @@ def make_sample(
     SimulationError
         When a number is impossible or the folder cannot be written.
     """
-    check_count("patients", patients)
-    check_count("seed", seed, least=0)
-    root = writable(Path(out) / "retina")
-    rows = plan(patients, seed=seed).to_dict("records")
-    written = [_write(root, row, seed) for row in tqdm(rows, desc="fundus", unit="photograph")]
-    studies = pd.DataFrame(written)[COLUMNS]
-    with atomic_write(root / "studies.csv", "w") as file:
-        studies.to_csv(file, index=False, lineterminator="\n")
-    return studies
+    table = plan(patients, seed=seed)
+    drawn = _photographs(table, seed)
+    root = Path(out) / "retina"
+    return write_set(root, drawn, total=len(table), suffix=".jpg", columns=COLUMNS)
 
 
 def plan(patients: int, *, seed: int) -> pd.DataFrame:
@@ -76,6 +64,8 @@ def plan(patients: int, *, seed: int) -> pd.DataFrame:
     patients, seed : int
         As in `make_sample`.
     """
+    check_count("patients", patients)
+    check_count("seed", seed, least=0)
     rng = np.random.default_rng([seed, 8])
     counts = np.floor(np.cumsum([0.0, *GRADES]) * patients + 0.5).astype(int)
     first = rng.permutation(np.repeat(np.arange(5), np.diff(counts)))
@@ -126,17 +116,8 @@ def draw(row: dict[Any, Any], seed: int) -> tuple[np.ndarray[Any, Any], np.ndarr
     )  # fmt: skip
 
 
-def _write(root: Path, row: dict[Any, Any], seed: int) -> dict[str, Any]:
-    """Write the photograph of one row, and its mask where there are lesions."""
-    image, lesions = draw(row, seed)
-    path = f"{row['split']}/{row['label']}/{row['image_id']}.jpg"
-    buffer = io.BytesIO()
-    pixels = np.round(image * 255).astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90, subsampling=0)
-    files = {"path": (path, buffer.getvalue())}
-    if lesions.any():
-        files["mask_path"] = (f"masks/{row['image_id']}.png", png(lesions.astype(np.float32)))
-    for name, content in files.values():
-        with atomic_write(root / name) as file:
-            file.write(content)
-    return {"mask_path": "", **row, **{key: name for key, (name, _) in files.items()}}
+def _photographs(table: pd.DataFrame, seed: int) -> Iterator[Drawn]:
+    """Yield each photograph of the plan with its lesions."""
+    for row in table.to_dict("records"):
+        image, lesions = draw(row, seed)
+        yield row, jpeg(image, quality=90, subsampling=0), lesions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from simulate.body import Body, make_body
 from simulate.dicom import Coding, write_dx
 from simulate.disease import LungSpace
-from simulate.errors import SimulationError
+from simulate.files import png, writable
 from simulate.film import text
 from simulate.plan import plan
 from simulate.settings import settings
@@ -105,26 +103,6 @@ def write_films(root: Path, table: pd.DataFrame, body: Body) -> pd.DataFrame:
     return studies
 
 
-def writable(folder: str | os.PathLike[str]) -> Path:
-    """Return the folder, made if need be.
-
-    Raises
-    ------
-    SimulationError
-        When nothing can be written there.
-    """
-    root = Path(folder)
-    try:
-        with atomic_write(root / ".writable") as file:
-            file.write(b"")
-        (root / ".writable").unlink()
-    except OSError as error:
-        raise SimulationError(
-            f"{root} cannot be written ({error.strerror}): choose a folder of your own with --out"
-        ) from error
-    return root
-
-
 def _write(root: Path, row: dict[Any, Any], body: Body, space: LungSpace) -> dict[str, Any]:
     """Write the files of one film and return its row of the study table."""
     film = film_of(row, body, space)
@@ -148,14 +126,6 @@ def _write(root: Path, row: dict[Any, Any], body: Body, space: LungSpace) -> dic
     grades = ("subtle", "moderate", "gross")
     entry["grade"] = grades[(row["severity"] > 0.6) + (row["severity"] > 0.8)] if ill else "none"
     return entry
-
-
-def png(image: np.ndarray[Any, Any]) -> bytes:
-    """Return an 8-bit PNG of an image in [0, 1] (values beyond are clipped)."""
-    grey = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(grey).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def marker_plan(studies: pd.DataFrame, *, seed: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Draw the contact sheet of the README: `python data/simulate sheet`."""
+"""Draw the contact sheets of radiographs, brains and bones: `python data/simulate sheet`."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageOps
 from simulate.crosssection import check_count
 from simulate.errors import SimulationError
 
 from medimg.storage import atomic_write
 
 SIDE, COLUMNS = 200, 6
-MAKE_IT = "make the sample first, `python data/simulate xray`"
 
 
-def contact_sheet(root: str | os.PathLike[str], *, films: int = 24) -> Path:
-    """Write `contact_sheet.png`: the first healthy films above, the first ill ones below.
+def contact_sheet(root: str | os.PathLike[str], part: str = "", *, films: int = 24) -> Path:
+    """Write `contact_sheet.png`: the first films of each class, class by class.
 
     Parameters
     ----------
     root : path-like
-        The data folder, with `studies.csv`. Films of its training split are shown.
+        The data folder.
+    part : str
+        The folder in it with `studies.csv`: none for the radiographs of chests, else `brain` or
+        `fracture`. Films of its training split are shown. MR has no unit, so each slice is
+        stretched to full contrast. Of a brain or a limb one image per patient is shown.
     films : int
-        How many, half of each class; at least 2.
+        How many, equally many of each class; at least 2.
 
     Returns
     -------
@@ -41,12 +44,15 @@ def contact_sheet(root: str | os.PathLike[str], *, films: int = 24) -> Path:
         When a film cannot be read or the picture cannot be written.
     """
     check_count("films", films, least=2)
-    folder = Path(root)
-    chosen = _chosen(folder / "studies.csv", films // 2)
+    folder = Path(root) / part
+    make_it = f"make the sample first, `python data/simulate {part or 'xray'}`"
+    chosen = _chosen(folder / "studies.csv", films, make_it, one_each=bool(part))
     rows = -(-len(chosen) // COLUMNS)
     sheet = np.zeros((rows * SIDE, COLUMNS * SIDE), np.uint8)
     for number, path in enumerate(chosen["path"]):
         film = Image.open(folder / path)
+        if part == "brain":
+            film = ImageOps.autocontrast(film, cutoff=(0, 0.5))
         film.thumbnail((SIDE - 4, SIDE - 4), Image.Resampling.LANCZOS)
         top, left = number // COLUMNS * SIDE, number % COLUMNS * SIDE
         top, left = top + (SIDE - film.height) // 2, left + (SIDE - film.width) // 2
@@ -58,17 +64,18 @@ def contact_sheet(root: str | os.PathLike[str], *, films: int = 24) -> Path:
     return folder / "contact_sheet.png"
 
 
-def _chosen(path: Path, each: int) -> pd.DataFrame:
-    """Return the first rows of either class of the training split."""
+def _chosen(path: Path, films: int, make_it: str, *, one_each: bool) -> pd.DataFrame:
+    """Return the first rows of each class of the training split, one per patient if wanted."""
     try:
         studies = pd.read_csv(path)
-        train = studies[studies["split"] == "train"]
-        parts = [train[train["label"] == label][:each] for label in ("normal", "pneumonia")]
-        chosen = pd.concat(parts)[["path"]]
+        train = studies[studies["split"] == "train"].sort_values("label", kind="stable")
+        if one_each:
+            train = train.drop_duplicates("patient_id")
+        chosen = train.groupby("label").head(films // max(train["label"].nunique(), 1))[["path"]]
     except (OSError, ValueError, KeyError) as error:
         raise SimulationError(
-            f"{path} is missing or no study table of films ({error}): {MAKE_IT}."
+            f"{path} is missing or no study table of films ({error}): {make_it}."
         ) from error
     if chosen.empty:
-        raise SimulationError(f"{path} has no film of split train: {MAKE_IT}.")
+        raise SimulationError(f"{path} has no film of split train: {make_it}.")
     return chosen

@@ -33,7 +33,6 @@
 # watched instead of operated on. *No tumour* called *glioma* frightens a person, and leads to another scan.
 
 # %%
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +47,8 @@ from sklearn.preprocessing import StandardScaler
 
 from medimg import datasets, exercises, explain, images, metrics, models, plots, training
 
+dataset = datasets.choose("sample_brain", "brain-cheng", "brain-mri")
+
 # %% [markdown]
 # ## 2. The data and their traps
 #
@@ -58,23 +59,28 @@ from medimg import datasets, exercises, explain, images, metrics, models, plots,
 # `MEDIMG_DATA` to the folder.
 
 # %% tags=["nbval-check-output"]
-wanted = os.environ.get("MEDIMG_DATASET", "")
-studies = datasets.load(wanted if wanted in ("brain-cheng", "brain-mri") else "sample_brain")
+studies = datasets.load(dataset)
 data = datasets.decode(studies, size=192)
 people = studies.groupby("label").agg(slices=("path", "size"), patients=("patient_id", "nunique"))
 print("patients known:", data.patients_known)
 people
 
 # %% [markdown]
-# If the patients are not known, every slice counts as its own patient: intervals are then too narrow, and
-# section 5 cannot measure a leak.
+# The next cell says if something is missing from your set, and what therefore cannot be shown.
 
 # %% tags=["hide-input", "nbval-check-output"]
+if not data.patients_known:
+    print("This set names no patients, so each slice counts as one: section 4 scales by slice,",
+          "section 5 cannot measure a leak, and all accuracies may be too high.", sep="\n")
+if "notumor" not in data.classes:
+    print("This set has no heads without a tumour, so nothing here measures a missed tumour.")
+if "mask_path" not in studies:
+    print("This set has no outlines of tumours, so section 7 cannot test its maps.")
 rows = np.concatenate([np.flatnonzero(data.labels == k)[[0, 9]] for k in range(len(data.classes))])
 pictures = [np.clip(data.images[row] / np.percentile(data.images[row], 99.5), 0, 1) for row in rows]
 plots.show(plots.plot_grid(pictures, columns=4, titles=list(studies["label"].iloc[rows])),
-           alt="Two axial slices per class: no mass, a dark area inside the brain, a bright "
-               "mass at its edge, a round one in the middle.")
+           alt="Two slices per class: no mass, one inside the brain, one at its edge, or one at "
+               "its base.")
 
 # %% [markdown]
 # Three traps are in this table.
@@ -188,6 +194,8 @@ lost = {name: column["same scanner"].value - column["other scanner"].value
         for name, column in scanners.items()}
 print("as stored, accuracy lost on the other scanner:", lost["as stored"] > 0.05)
 print("per volume, nearly nothing lost:              ", lost["per volume"] < 0.05)
+if dataset == "brain-cheng":
+    print("(`fetch` has scaled each slice of this set already, so little is left to normalise.)")
 
 # %% [markdown]
 # A reader adjusts the window without thinking about it. A network does not.
@@ -226,6 +234,8 @@ leak = pd.DataFrame({"true labels": {how: accuracy(scores) for how, scores in tr
 leak.map("{:.2f}".format)
 
 # %% tags=["hide-input", "nbval-check-output"]
+if not data.patients_known:
+    print("No patients are named, so both rows are the same split: no leak can show here.")
 chance = np.bincount(first).max() / len(first)
 for name, column in leak.items():
     print(f"{name}: higher by slice", column["by slice"].value > column["by patient"].value + 0.03)
@@ -284,9 +294,10 @@ exercises.check("07-split", in_test, patients=data.patients)
 # %%
 slices = metrics.Predictions(
     data.ids, data.labels, true["by patient"], data.patient_ids, data.classes)
-report = metrics.evaluate(slices.aggregate("patient", how="mean"))
+units = slices.aggregate("patient", how="mean") if data.patients_known else slices
+report = metrics.evaluate(units)
 plots.show(plots.plot_confusion(report.confusion).figure,
-           alt="Confusion matrix of patients: true class by row, called class by column.")
+           alt="Confusion matrix: true class by row, called class by column.")
 
 # %% tags=["hide-input"]
 each = report.per_class[report.per_class["metric"].isin(["recall", "sensitivity", "auc"])]
@@ -298,8 +309,8 @@ each.set_index("class")[["metric", "value", "low", "high"]].round(2)
 #
 # ## 7. Where did it look?
 #
-# We train on the training patients, and explain slices of test patients. The tumour's outline is known here,
-# so the map can be tested: is its hottest point inside?
+# We train on the training patients, and explain slices of test patients. Where the tumour's outline is known,
+# the map can be tested: is its hottest point inside?
 
 # %%
 part = replace(data, images=even)
@@ -317,9 +328,11 @@ if "mask_path" in studies:
     fig = plots.plot_map_grid(test.images[sick][:9:4], {"Grad-CAM": heat[:9:4]}, masks=masks[:9:4])
     plots.show(fig, alt="Three pituitary tumours with Grad-CAM: large warm areas that do not "
                "follow the small true outline.")
+else:
+    print("No outlines: whether the hottest point is inside the tumour cannot be tested.")
 
 # %% [markdown]
-# This class had a high AUC in section 6 (another fit), yet here the hottest point is mostly off the tumour.
+# In our sample this class has a high AUC (section 6), yet the hottest point is mostly off the tumour.
 # One cell of it covers 32 pixels, more than the tumour, and a network that was never trained on heads
 # describes them in its own terms. So the map neither supports nor refutes the result. Experiments can: remove
 # the tumour, or change the scanner, and see whether the answer changes ([notebook

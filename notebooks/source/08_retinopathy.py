@@ -47,6 +47,8 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix
 
 from medimg import datasets, exercises, explain, images, metrics, models, plots, training
 
+dataset = datasets.choose("sample_retina", "idrid", "retinamnist")
+
 # %% [markdown]
 # ## 2. The data and their traps
 #
@@ -57,7 +59,7 @@ from medimg import datasets, exercises, explain, images, metrics, models, plots,
 # by grade: `python -m medimg fit --data FOLDER --ordinal --channels 3 --keep-aspect`.
 
 # %% tags=["nbval-check-output"]
-studies = datasets.load(datasets.choose("sample_retina", "idrid", "retinamnist"))
+studies = datasets.load(dataset)
 studies = studies.assign(quality=studies.get("quality", "not stated"))
 print(datasets.summary(studies))
 

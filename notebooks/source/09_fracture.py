@@ -29,7 +29,6 @@
 # has several views, because a break can be invisible in one, or (scaphoid) at first in all.
 
 # %%
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -41,6 +40,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from medimg import datasets, errors, exercises, explain, images, metrics, models, plots, training
+
+wanted = datasets.choose("sample_fracture", "fracatlas")  # for section 9
 
 # %% [markdown]
 # ## 2. The data and their traps
@@ -309,7 +310,7 @@ plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order
 # too high, and intervals are too narrow. Without the set, the cell prints nothing.
 
 # %% tags=["hide-input"]
-if os.environ.get("MEDIMG_DATASET") == "fracatlas":
+if wanted == "fracatlas":
     tables = [datasets.data_root() / folder / "studies.csv" for folder in ("fracatlas", "")]
     real = datasets.load(next(filter(Path.exists, tables), tables[0]))
     flags = ["hand", "leg", "hip", "shoulder", "hardware", "multiscan", "frontal", "lateral",
