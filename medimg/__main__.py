@@ -123,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("timm").setLevel(logging.WARNING)  # it tells each file that it opens
+    for chatty in ("timm", "highdicom"):  # they tell each file that they open or copy from
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may know few letters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -458,21 +458,47 @@ def test_a_damaged_cache_is_made_again(folder, tmp_path, damage):
     assert list((tmp_path / "cache").iterdir()) == [file]
 
 
-def _no_room(*args):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
-@pytest.mark.parametrize("when", ["before", "while it is written"])
-def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch, when):
+def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    if when == "before":
-        monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3071))
-        monkeypatch.setattr("medimg.datasets.arrays.read_image", None)  # nothing is decoded
-    else:
-        monkeypatch.setattr(os, "fsync", _no_room)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3071))
+    monkeypatch.setattr("medimg.datasets.arrays.read_image", None)  # nothing is decoded
     with pytest.raises(StudyTableError, match=r"cache of 0 MB cannot be written there \(No space"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_keeps_what_is_whole(folder, tmp_path, monkeypatch):
+    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
+    monkeypatch.setattr("medimg.datasets.arrays._BLOCK", 4)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    real, written = Path.open, []
+
+    def fill_up(self, mode="r", **how):
+        written.append(mode)
+        if written.count("r+b") == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, mode, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", fill_up)
+        with pytest.raises(StudyTableError, match=r"cannot be written there \(No space"):
+            datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    counted = _count_decoded(monkeypatch)
+    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
+    assert len(counted) == 8
+    np.testing.assert_array_equal(found, datasets.decode(studies, size=16).images)
+
+
+def _count_decoded(monkeypatch):
+    """Return a list to which each file is added that is decoded from now on, in this process."""
+    decoded, real = [], datasets.arrays.decode_file
+
+    def counted(path, **how):
+        decoded.append(path)
+        return real(path, **how)
+
+    monkeypatch.setattr("medimg.datasets.arrays.decode_file", counted)
+    return decoded
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
@@ -519,25 +545,85 @@ def test_two_processes_may_make_one_cache(folder, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has mapped")
-def test_no_cache_is_mapped_while_it_is_replaced(folder, tmp_path, monkeypatch):
-    """Windows refuses to replace a file that is mapped, be it the new one or a damaged old one."""
+_SLOWLY = """
+import os, sys, time
+import pandas as pd
+from medimg import datasets
+from medimg.datasets import arrays
+
+def slow(path, **how):
+    time.sleep(0.02)
+    print(path, flush=True)
+    return real(path, **how)
+
+real, arrays.decode_file = arrays.decode_file, slow
+os.cpu_count = lambda: 1  # all in this process
+studies = pd.read_csv(sys.argv[1])
+datasets.decode(studies, size=16, cache=sys.argv[2], allow_duplicates=True)
+"""
+
+
+@pytest.fixture
+def long_table(folder, tmp_path):
+    """A table of 600 rows, whose images are twelve files in turn."""
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    mapped, replace = [], os.replace
+    rows = pd.concat([studies] * 50, ignore_index=True)
+    rows["image_id"] = [f"i{n}" for n in range(600)]
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    return tmp_path / "rows.csv"
 
-    def look(source, target):
-        with open("/proc/self/maps", encoding="utf-8") as maps:
-            mapped.append(str(tmp_path) in maps.read())
-        replace(source, target)
 
-    monkeypatch.setattr(os, "replace", look)
-    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
-    assert isinstance(found, np.memmap)
-    del found
+def test_a_killed_decode_goes_on_where_it_was(long_table, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    command = [sys.executable, "-c", _SLOWLY, str(long_table), str(cache)]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
+    begun = [run.stdout.readline() for _ in range(200)]
+    run.kill()
+    run.communicate()
+    assert begun[-1]
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # all in this process
+    counted = _count_decoded(monkeypatch)
+    studies = pd.read_csv(long_table)
+    found = datasets.decode(studies, size=16, cache=cache, allow_duplicates=True).images
+    assert 300 < len(counted) <= 600 - 11 * 16  # twelve blocks were begun before the kill
+    whole = datasets.decode(studies, size=16, allow_duplicates=True).images
+    np.testing.assert_array_equal(found, whole)
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_several_processes_decode_a_large_set(long_table, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    counted = _count_decoded(monkeypatch)  # does not reach the other processes
+    studies = pd.read_csv(long_table)
+    found = datasets.decode(studies, size=16, cache=tmp_path / "c", allow_duplicates=True).images
+    assert counted == []
+    whole = datasets.decode(studies, size=16, allow_duplicates=True).images
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_an_image_that_no_process_can_read_is_named(long_table, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    (folder / "normal" / "p3_0.png").write_bytes(b"not a picture")
+    with pytest.raises(ImageReadError, match="p3_0"):
+        datasets.decode(pd.read_csv(long_table), size=16, cache=tmp_path / "c",
+                        allow_duplicates=True)  # fmt: skip
+    assert list((tmp_path / "c").iterdir()) == []
+
+
+def test_processes_of_torchrun_share_the_decoding(long_table, tmp_path):
+    command = [sys.executable, "-c", _SLOWLY, str(long_table), str(tmp_path / "cache")]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8",
+                         env=os.environ | {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"})
+        for rank in (0, 1)
+    ]  # fmt: skip
+    shares = [len(run.communicate()[0].splitlines()) for run in runs]
+    assert min(shares) >= 100
+    assert 600 <= sum(shares) < 900  # alone, each would decode 600
+    studies = pd.read_csv(long_table)
     (file,) = (tmp_path / "cache").iterdir()
-    file.write_bytes(file.read_bytes()[:-1] + b"?")
-    datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    assert mapped == [False, False]
+    whole = datasets.decode(studies, size=16, allow_duplicates=True).images
+    assert file.read_bytes()[: whole.size] == whole.tobytes()
 
 
 def test_a_split_of_a_mapped_file_stays_mapped(folder, tmp_path):
@@ -557,19 +643,6 @@ def test_an_interrupted_decode_leaves_no_cache(folder, tmp_path):
     with pytest.raises(ImageReadError, match="p3_0"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_what_a_killed_decode_left_behind_is_removed(folder, tmp_path):
-    studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    (file,) = (tmp_path / "cache").iterdir()
-    file.unlink()
-    old, new = (file.with_name(f".{file.name}.{end}") for end in ("old", "new"))
-    for partial in (old, new):
-        partial.write_bytes(b"half")
-    os.utime(old, (0, 0))  # the other may be at work
-    datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    assert set(file.parent.iterdir()) == {file, new}
 
 
 def test_decode_keeps_colour_and_shape_when_asked(tmp_path):

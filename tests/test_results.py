@@ -117,3 +117,11 @@ def test_dcmtk_reads_both(report, capture):
     assert "score of pneumonia" in told.stdout
     assert "E:" not in told.stderr
     subprocess.run(["dcmdump", str(capture[0])], capture_output=True, check=True)
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
+def test_both_are_valid_by_the_tables_of_the_standard(report, capture):
+    for path, kind in ((report, "EnhancedSR"), (capture[0], "SCImage")):
+        done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, encoding="utf-8")
+        assert kind in done.stderr
+        assert "Error" not in done.stderr

@@ -117,6 +117,10 @@ def write_capture(path: str, out: Path, *, png: bytes, title: str) -> None:
             source, pixels, "RGB", 8, hd.CoordinateSystemNames.PATIENT, generate_uid(), 902,
             generate_uid(), 1, "medimg", patient_orientation=("L", "F"),
         )  # fmt: skip
+        capture.PatientOrientation = source.get("PatientOrientation")  # empty where it is not said
+        for name in ("BodyPartExamined", "Laterality", "ImageLaterality"):
+            if name in source:
+                setattr(capture, name, source[name].value)
         capture.ImageType = ["DERIVED", "SECONDARY"]
         capture.SeriesDescription = "medimg, not for clinical use"
         capture.DerivationDescription = f"{title}. {WARNING}"
@@ -124,6 +128,8 @@ def write_capture(path: str, out: Path, *, png: bytes, title: str) -> None:
         whole = pydicom.Dataset()
         whole.ReferencedSOPClassUID = source.SOPClassUID
         whole.ReferencedSOPInstanceUID = source.SOPInstanceUID
+        purpose = ("121322", "DCM", "Source Image for Image Processing Operation")
+        whole.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept(*purpose)]
         capture.SourceImageSequence = [whole]
         _save(capture, out)
 

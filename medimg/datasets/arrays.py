@@ -7,10 +7,9 @@ import hashlib
 import math
 import os
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from joblib import Parallel, delayed
 
 from medimg.datasets.checks import COLUMNS, check_duplicates, patients_known, require
 from medimg.datasets.names import class_names, is_ordinal, spelling
-from medimg.errors import StudyTableError
+from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import read_image, resize
 from medimg.progress import tqdm
-from medimg.storage import atomic_write, sha256
+from medimg.storage import sha256
 
 Images = npt.NDArray[np.uint8]
 Frames = list[int | None]  # which of each file, where one is chosen
 Settings = dict[str, Any]
 _DECODER = 3  # raise when the same file would decode to other pixels, so that old caches go stale
+_BLOCK = 16  # images that are decoded and summed together, and kept when the run is killed
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -152,7 +153,8 @@ def decode(
     cache : path-like, optional
         A folder. The decoded array is kept there under a fingerprint of all bytes of the files,
         and mapped into memory instead of read, so that a set larger than the memory can be used.
-        Any file that changed makes a new array; a damaged one is made again.
+        Several processes decode a large set, and a run that was killed goes on where it was.
+        Any file that changed makes a new array; what is damaged of one is decoded again.
     classes : sequence of str, optional
         The class names in their order, the healthy one first; by default `class_names` tells them
         from the labels.
@@ -188,13 +190,13 @@ def decode(
         check_duplicates(studies)
     frames = [None if pd.isna(n) else int(n) for n in studies.get("frame", [None] * len(paths))]
     settings = {"size": size, "channels": channels, "keep_aspect": keep_aspect, "stretch": stretch}
-    decoded = _decoded(paths, frames, settings, progress)
     shape = (size, size, 3)[: 2 if channels == 1 else 3]
     if cache is None:
+        decoded = _decoded(paths, frames, settings, progress)
         images: Images = np.fromiter(decoded, (np.uint8, shape), len(paths))
     else:
         file = Path(cache) / _file_name(paths, frames, settings)
-        images = _cached(file, (len(paths), *shape), decoded)
+        images = _cached(file, (len(paths), *shape), paths, frames, settings, progress)
     return ImageSet(
         images, codes.to_numpy().astype(np.int64), studies["image_id"].to_numpy(dtype=str),
         studies["patient_id"].to_numpy(dtype=str), studies["split"].to_numpy(dtype=str), classes,
@@ -298,43 +300,82 @@ def _file_name(paths: list[str], frames: Frames, how: Settings) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24] + ".u8"
 
 
-def _cached(file: Path, shape: tuple[int, ...], decoded: Iterable[Images]) -> Images:
-    """Return the array mapped from ``file``, which is made first if it is not there and whole."""
-    images, trouble = _open_whole(file, shape), None
-    if images is None:
-        try:
-            _write(file, math.prod(shape), decoded)
-        except OSError as error:
-            trouble = error.strerror
-        images = _open_whole(file, shape)  # on Windows, another process may just have made it
-    if images is None:
-        what = f"the cache of {math.prod(shape) / 1e6:.0f} MB cannot be written there ({trouble})"
-        raise StudyTableError(f"{file.parent}: {what}; free some space or choose another folder.")
-    return images
+def _cached(
+    file: Path, shape: tuple[int, ...], paths: list[str], frames: Frames, how: Settings,
+    progress: bool,
+) -> Images:  # fmt: skip
+    """Return the array mapped from ``file``; first decode those of its blocks that are not whole.
+
+    Whole blocks of a run that was killed are used. Each process that torchrun started on this
+    machine begins in another place and leaves out what the others have done meanwhile.
+    """
+    starts = range(0, len(paths), _BLOCK)
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    workers = max(1, (os.cpu_count() or 1) // ranks)
+    try:
+        _reserve(file, math.prod(shape) + 32 * len(starts))
+        left = [row for row in starts if not _is_whole(*_mapped(file, shape), row)]
+        turn = rank * len(left) // ranks
+        jobs = (
+            delayed(_fill)(
+                file, shape, row, paths[row : row + _BLOCK], frames[row : row + _BLOCK], how
+            )
+            for row in left[turn:] + left[:turn]
+        )
+        many = len(left) > 16 * workers  # fewer are decoded before a process has started
+        pool = Parallel(workers, return_as="generator", prefer=None if many else "threads")
+        bar = {"unit": " images", "unit_scale": _BLOCK, "disable": not progress or rank > 0}
+        with closing(pool(jobs)) as run:  # after an error, nothing more is begun
+            for _ in tqdm(run, "decoding", len(left), delay=2, leave=False, **bar):
+                pass
+        return _mapped(file, shape)[0]
+    except ImageReadError:
+        with suppress(OSError):
+            file.unlink()  # once that image is mended, the cache has another name
+        raise
+    except OSError as error:
+        if file.is_file() and not file.stat().st_size:
+            file.unlink()
+        what = f"the cache of {math.prod(shape) / 1e6:.0f} MB cannot be written there"
+        raise StudyTableError(
+            f"{file.parent}: {what} ({error.strerror}); free some space or choose another folder."
+        ) from error
 
 
-def _write(file: Path, size: int, decoded: Iterable[Images]) -> None:
-    """Write images one after the other and their sum; a full disk shows before any is decoded."""
+def _reserve(file: Path, size: int) -> None:
+    """Make a file of this size, its content unknown; a full disk shows before any decoding."""
+    if file.is_file() and file.stat().st_size == size:
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
-    for left in file.parent.glob(f".{file.name}.*"):  # of runs that were killed, a day ago or more
-        if time.time() - left.stat().st_mtime > 86_400:
-            left.unlink(missing_ok=True)
     if shutil.disk_usage(file.parent).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    digest = hashlib.sha256()
-    with atomic_write(file) as stream:
-        for image in decoded:
-            stream.write(image.data)
-            digest.update(image.data)
-        stream.write(digest.digest())
+    with file.open("ab") as stream:
+        stream.truncate(size)
 
 
-def _open_whole(file: Path, shape: tuple[int, ...]) -> Images | None:
-    """Map a cached array if its bytes are those that were written: their sum stands at the end."""
-    try:
-        stored: Images = np.memmap(file, np.uint8, mode="r")
-    except (OSError, ValueError):  # it is not there, or empty
-        return None
-    images, total = stored[:-32], stored[-32:].tobytes()
-    whole = images.size == math.prod(shape) and hashlib.sha256(images.data).digest() == total
-    return images.reshape(shape) if whole else None
+def _mapped(file: Path, shape: tuple[int, ...]) -> tuple[Images, Images]:
+    """Map the pixels of a cache, and the sums of its blocks, which stand behind them."""
+    stored: Images = np.memmap(file, np.uint8, mode="r")
+    pixels, sums = np.split(stored, [math.prod(shape)])
+    return pixels.reshape(shape), sums.reshape(-1, 32)
+
+
+def _is_whole(images: Images, sums: Images, row: int) -> bool:
+    """Return whether the block that begins with this row is what was written."""
+    found = hashlib.sha256(images[row : row + _BLOCK].data).digest()
+    return found == bytes(sums[row // _BLOCK])
+
+
+def _fill(
+    file: Path, shape: tuple[int, ...], row: int, paths: list[str], frames: Frames, how: Settings
+) -> None:
+    """Decode a block into its place, then its sum, unless another process was faster."""
+    if _is_whole(*_mapped(file, shape), row):
+        return
+    block = np.stack([decode_file(p, frame=n, **how) for p, n in zip(paths, frames, strict=True)])
+    with file.open("r+b") as stream:
+        stream.seek(row * math.prod(shape[1:]))
+        stream.write(block.data)
+        stream.seek(math.prod(shape) + 32 * (row // _BLOCK))
+        stream.write(hashlib.sha256(block.data).digest())
