@@ -81,6 +81,7 @@ def differences(layout: Layout, name: str) -> list[str]:
 def build(layout: Layout, name: str, args: argparse.Namespace) -> list[str]:
     """Build one source's notebooks; return complaints."""
     complaints: list[str] = []
+    made: dict[str, tuple[NotebookNode, Path]] = {}
     for variant, path in targets(layout, name).items():
         notebook = render(layout, name, variant)
         device = "CPU"
@@ -93,15 +94,17 @@ def build(layout: Layout, name: str, args: argparse.Namespace) -> list[str]:
             device = measured["device"]
             record(layout, key, args.dataset, measured)
             complaints += [f"{key}: {text}" for text in clean(notebook)]
-            # The head shows what has just been measured.
-            notebook.cells[0].source = render(layout, name, variant).cells[0].source
-            notebook.metadata = render(layout, name, variant).metadata
         else:
             keep_outputs(notebook, path)
         if args.dataset != "sample" or device != "CPU":
             # Real films never lie where git would see them; and what is committed was run on a CPU.
             folder = layout.root / "build" / f"{args.dataset}-{device}".replace(" ", "-")
             path = folder / f"{key.replace('/', '-')}.ipynb"
+        made[variant] = notebook, path
+    for variant, (notebook, path) in made.items():
+        if args.execute:  # both heads show what has just been measured of the solution
+            fresh = render(layout, name, variant)
+            notebook.cells[0].source, notebook.metadata = fresh.cells[0].source, fresh.metadata
         write(notebook, path)
     return complaints
 

@@ -209,6 +209,22 @@ def test_a_measurement_on_fewer_cores_replaces_none_on_more(layout):
     assert "| 09_demo | kermany, A GPU | 61 s | 1.2 GB |  |" in runtime_table(layout)
 
 
+def test_the_head_shows_the_run_with_the_exercises_solved(layout):
+    figures = {"seconds": 11, "peak_mb": 900, "device": "CPU", "cores": 2, "headline": []}
+    record(layout, "09_demo", "sample", figures)
+    record(layout, "solutions/09_demo", "sample", {**figures, "seconds": 33})
+    said = contract(layout, "09_demo", read_source(layout, "09_demo"))
+    assert "| Run from start to end, on the sample | 33 s |" in said
+    (layout.sources / "09_demo.py").write_text(
+        "# %% [markdown]\n# # 9\n# {{contract}}\n\n# %% [markdown]\n# ### Exercise: wait\n\n"
+        '# %% tags=["exercise"]\n# solution: begin\n# blank: waited = ...\nimport time\n\n'
+        "waited = time.sleep(2)\n# solution: end\n",
+        encoding="utf-8",
+    )
+    builder_cli.build(layout, "09_demo", Namespace(**{**vars(ARGS), "execute": True}))
+    assert builder_cli.differences(layout, "09_demo") == []  # the student's head too
+
+
 def test_figures_shrink_to_a_palette_and_keep_their_greys(rng):
     grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :], 90, axis=0)
     buffer = io.BytesIO()

@@ -71,17 +71,18 @@ def plot_roc(
     """
     ax = _unit_square(ax, "1 - specificity (false positive rate)", "Sensitivity",
                       diagonal="by chance: AUC 0.50")  # fmt: skip
-    for name, p, style in _models(predictions):
+    for number, (name, p, style) in enumerate(_models(predictions)):
         curve = metrics.roc_curve(p)
         ax.plot(1 - curve["specificity"], curve["sensitivity"], **style, lw=2,
                 label=_label(name, "AUC", metrics.auc(p)))  # fmt: skip
         if threshold is not None:
             found, cut = metrics.rates(p, threshold=threshold), as_threshold(threshold).value
             se, sp = found["sensitivity"], found["specificity"]
+            said = "" if number else f"threshold {cut:.2f} (95 % intervals)"  # once for all models
             ax.errorbar(
                 1 - sp.value, se.value, yerr=canvas.spread([se.value], se.low, se.high),
                 xerr=canvas.spread([-sp.value], -sp.high, -sp.low), fmt="o", color=style["color"],
-                capsize=4, label=f"threshold {cut:.2f} (95 % intervals)",
+                capsize=4, label=said,
             )  # fmt: skip
     ax.legend(loc="lower right", fontsize="small")
     return ax

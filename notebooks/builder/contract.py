@@ -62,9 +62,10 @@ def minutes_to_work(cells: list[NotebookNode]) -> tuple[int, int]:
 
 
 def contract(layout: Layout, name: str, cells: list[NotebookNode]) -> str:
-    """Return the paragraph and table that say what a notebook takes."""
+    """Return the paragraph and table that say what a notebook takes, its exercises solved."""
     reading, exercises = minutes_to_work(cells)
-    measured = read_runtimes(layout).get(name, {})
+    runtimes = read_runtimes(layout)
+    measured = runtimes.get(name, {}) | runtimes.get(f"solutions/{name}", {})
     working = reading + exercises * MINUTES_AN_EXERCISE
     said = f"**Time:** about {reading} minutes to read"
     if exercises:
