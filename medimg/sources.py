@@ -1,11 +1,13 @@
 """Public data: fetched from where its publisher keeps it, with its licence and whom to cite.
 
-What is known of each set stands in ``sources.toml``. A download is resumed when it broke off,
-checked against a sum, and there whole or not at all; so is the folder that is made of it.
+What is known of each set, and how its archive becomes a table, stands in ``sources.toml``. A
+download is resumed when it broke off, checked against a sum, and there whole or not at all; so is
+the folder that is made of it.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import json
 import os
@@ -14,21 +16,19 @@ import stat
 import tempfile
 import time
 import tomllib
-import urllib.error
-import urllib.request
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatchcase
 from functools import partial
 from http.client import HTTPException
 from importlib import import_module, resources
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
+from urllib import error, request
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pooch
 from PIL import Image
@@ -36,17 +36,14 @@ from PIL import Image
 from medimg.errors import DownloadError
 from medimg.progress import tqdm
 from medimg.storage import atomic_write, sha256
-from medimg.tables import visible, write_table
+from medimg.tables import read_table, visible, write_table
 
 pooch.get_logger().setLevel("WARNING")  # it advises users to write code
-_CHUNK = 1 << 20
 _MAX_BYTES = 20 << 30  # no file of the course is near this; a body without end stops here
 _MAX_SECONDS = 6 * 3600.0
 _MAX_MEMBERS, _MAX_MEMBER, _MAX_UNPACKED = 20_000, 1 << 28, 16 << 30  # of an archive; in bytes
-_FAULTS = (LookupError, ValueError, TypeError, EOFError, OSError, AttributeError, RuntimeError,
-           zipfile.BadZipFile, zlib.error)  # fmt: skip
-_Unpacked = tuple[pd.DataFrame, list[str]]  # the table, and what it leaves out
 _TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
+_Unpacked = tuple[pd.DataFrame, list[str]]  # the table, and what it leaves out
 SETS: Final[dict[str, dict[str, Any]]] = tomllib.loads(
     resources.files("medimg").joinpath("sources.toml").read_text(encoding="utf-8")
 )
@@ -136,12 +133,12 @@ def fetch(name: str, root: str | os.PathLike[str], *, size: int = 224) -> Path:
     folder = place / (f"{name}_{size}" if "size" in files[0] else name)
     if folder.is_dir():
         return folder
-    if name == "brain-cheng" and find_spec("h5py") is None:
-        what = "the files of brain-cheng are MATLAB 7.3, which is HDF5"
-        raise DownloadError(f"{what}; install h5py (`pip install h5py`) and try again.")
+    if find_spec(known.get("needs", "io")) is None:
+        what = f"{name} needs a library that is not here; install {known['needs']}"
+        raise DownloadError(f"{what} (`pip install {known['needs']}`) and try again.")
     paths = [download(file, place) for file in files]
     with _whole(folder, paths[0], f"the archive of {name}") as made:
-        unpack = partial(_unpack, known["parts"]) if "parts" in known else _unpack_npz
+        unpack = partial(_unpack_zips, known["parts"]) if "parts" in known else _unpack_npz
         table, left_out = unpack(paths, made)
         write_table(table, made / "studies.csv")
         with atomic_write(made / "SOURCE.json", "w") as note:
@@ -177,25 +174,25 @@ def download(file: dict[str, Any], folder: str | os.PathLike[str]) -> Path:
     """
     target: Path = Path(folder).expanduser() / file["name"]
     part, record = (target.with_name(f"{target.name}.{end}") for end in ("part", "sha256"))
-    url, stated = file["url"], file.get("hash")
-    kept = record.is_file() and f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
+    url, known = file["url"], file.get("hash")
+    if not known and record.is_file():
+        known = f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
+    get = partial(_download, part)
     try:
-        pooch.retrieve(url, stated or kept or None, fname=target.name, path=target.parent,
-                       downloader=partial(_download, part))  # fmt: skip
-        if not (stated or kept):
+        pooch.retrieve(url, known, fname=target.name, path=target.parent, downloader=get)
+        if not known:
             with atomic_write(record, "w") as note:
                 note.write(f"{sha256(target)}  {target.name}\n")
-    except (OSError, HTTPException) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+    except OSError as fault:
+        said = " ".join(str(fault).split())[:200] or type(fault).__name__
         here = f"{part.stat().st_size:,} bytes are kept" if part.exists() else "nothing came yet"
         again = f"({said}); {here}; run the same command again to resume it."
-        raise DownloadError(f"{url}: the download broke off {again}") from error
-    except ValueError as error:
-        what = "the published file" if stated else f"what came before, see {record}"
+        raise DownloadError(f"{url}: the download broke off {again}") from fault
+    except ValueError as fault:
+        what = "the published file" if "hash" in file else f"what came before, see {record}"
+        what = f"what came is not {what} (its checksum is not {known})"
         fix = "it was deleted for safety; try again, and if it stays so, the publisher changed it."
-        raise DownloadError(
-            f"{url}: what came is not {what} (its checksum is not {stated or kept}); {fix}"
-        ) from error
+        raise DownloadError(f"{url}: {what}; {fix}") from fault
     return target
 
 
@@ -205,36 +202,33 @@ def _download(part: Path, url: str, output_file: str, _: Any) -> None:
     headers = {"User-Agent": "medimg"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
         if "/releases/tags/" in url:  # GitHub tells where the file of a release lies
-            with urllib.request.urlopen(url, timeout=30) as answer:
+            with request.urlopen(url, timeout=30) as answer:
                 url = json.load(answer)["assets"][0]["browser_download_url"]
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with request.urlopen(request.Request(url, headers=headers), timeout=30) as answer:
             if answer.status not in (200, 206):  # figshare says 202 when it sends nothing
                 raise OSError(f"the server answered {answer.status} {answer.reason}")
             told = answer.headers.get("Content-Range", f"bytes {have}-")
             resumed = answer.status == 206 and told.startswith(f"bytes {have}-")
             _save(answer, part, have if resumed else 0)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: the part is whole already
+    except error.HTTPError as refused:
+        if refused.code != 416:  # 416: the part is whole already
             raise
-    except (ValueError, LookupError, TypeError) as error:  # of http.client or of what GitHub tells
-        raise HTTPException("the server's answer breaks the rules of HTTP") from error
+    except (HTTPException, ValueError, LookupError, TypeError) as fault:
+        raise OSError(f"the server's answer breaks the rules of HTTP: {fault!r}") from fault
     os.replace(part, output_file)
 
 
 def _save(answer: Any, part: Path, have: int) -> None:
     """Append to the part what the server sends, up to a total size and time."""
-    length, began = answer.headers.get("Content-Length", ""), time.monotonic()
-    total = have + int(length) if length.isdecimal() else None
-    with (
-        part.open("ab" if have else "wb") as file,
-        tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, delay=2) as bar,
-    ):
-        while chunk := answer.read1(_CHUNK):
+    total, began = answer.length and have + answer.length, time.monotonic()
+    bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, delay=2)
+    with part.open("ab" if have else "wb") as file, bar:
+        while chunk := answer.read1(1 << 20):
             file.write(chunk)
             bar.update(len(chunk))
-            if file.tell() > _MAX_BYTES or time.monotonic() - began > _MAX_SECONDS:
-                told = f"stopped after {file.tell():,} bytes and {time.monotonic() - began:.0f} s"
+            seconds = time.monotonic() - began
+            if file.tell() > _MAX_BYTES or seconds > _MAX_SECONDS:
+                told = f"stopped after {file.tell():,} bytes and {seconds:.0f} s"
                 file.truncate(0)
                 raise OSError(f"{told}, which is more than any file of the course needs")
         if total and file.tell() < total:
@@ -246,17 +240,17 @@ def _whole(folder: Path, file: Path, what: str) -> Iterator[Path]:
     """Give a folder to fill; it gets its name once it is whole, and what is wrong is one error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        made = Path(temporary) / folder.name
+        made = Path(temporary, folder.name)
         made.mkdir()
         try:
             yield made
             os.replace(made, folder)
-        except _FAULTS as error:
+        except Exception as fault:  # of any library that unpacks, or of the disk
             if not folder.is_dir():  # else another process has just made it
-                said = visible(f"no {error}" if isinstance(error, KeyError) else error)
+                said = visible(f"no {fault}" if isinstance(fault, KeyError) else fault)
                 what = f"it cannot be unpacked as {what} ({said})"
                 fix = "if it is one, delete it and fetch it again."
-                raise DownloadError(f"{file}: {what}; {fix}") from error
+                raise DownloadError(f"{file}: {what}; {fix}") from fault
 
 
 def unpack_npz(file: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Path:
@@ -298,17 +292,24 @@ def _unpack_npz(files: list[Path], made: Path) -> _Unpacked:
             if images.dtype != np.uint8 or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
                 raise ValueError(f"its images are {images.dtype} {images.shape}, not 2-D pictures")
             names = known or [f"class_{k:02}" for k in range(int(labels.max()) + 1)]
-            for each in names:
-                (made / split / each).mkdir(parents=True)
             bar = tqdm(zip(images, labels[:, 0], strict=True), split, len(labels), delay=2)
             for number, (image, label) in enumerate(bar):
                 path = f"{split}/{names[int(label)]}/{number:05}.png"
-                Image.fromarray(image).save(made / path)
+                _write(made / path, image)
                 rows.append({"path": path, "label": names[int(label)], "split": split})
     return pd.DataFrame(rows), []
 
 
-def _unpack(parts: list[dict[str, Any]], files: list[Path], made: Path) -> _Unpacked:
+def _write(target: Path, picture: bytes | npt.NDArray[np.uint8]) -> None:
+    """Write a picture: a file as it came, or pixels as PNG."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(picture, bytes):
+        target.write_bytes(picture)
+    else:
+        Image.fromarray(picture).save(target)
+
+
+def _unpack_zips(parts: list[dict[str, Any]], files: list[Path], made: Path) -> _Unpacked:
     """Write the images of zip archives that can be read whole.
 
     Of equal images the table has one: that of the published test, else the first. Where their
@@ -319,18 +320,19 @@ def _unpack(parts: list[dict[str, Any]], files: list[Path], made: Path) -> _Unpa
         with zipfile.ZipFile(file) as archive:
             members = _members(archive, made)
             listed = [(part, *each) for part in parts for each in _listed(archive, members, part)]
-            for part, member, columns in tqdm(listed, file.stem, delay=2):
-                row = {"path": f"{part['folder']}/{Path(member.filename).name}", **columns}
-                data, target = archive.read(member), made / row["path"]
-                if target.suffix == ".mat":
-                    row = _slice(data, target.stem, made)
-                elif not _whole_picture(data):
+            for part, member, cells in tqdm(listed, file.stem, delay=2):
+                name, pictures = Path(member.filename), {"path": archive.read(member)}
+                if name.suffix == ".mat":
+                    cells, pictures = _slice(pictures["path"])
+                told = {"file": name.name, "stem": name.stem, **cells}
+                row = {column: text.format(**told) for column, text in part["columns"].items()}
+                if name.suffix != ".mat" and not _whole_picture(pictures["path"]):
                     left_out.append(row["path"])
                     continue
-                else:
-                    target.parent.mkdir(exist_ok=True)
-                    target.write_bytes(data)
-                rows.append({**row, "same": (member.CRC, member.file_size)})
+                for column, picture in pictures.items():
+                    _write(made / row[column], picture)
+                kept = {column: cells[column] for column in part.get("keep", [])}
+                rows.append({**row, **kept, "same": (member.CRC, member.file_size)})
     if not rows or not all(row["label"] for row in rows):
         raise ValueError("it has no images with a label where they should be")
     table = pd.DataFrame(rows)
@@ -356,59 +358,49 @@ def _members(archive: zipfile.ZipFile, made: Path) -> dict[str, zipfile.ZipInfo]
         if out or stat.S_IFMT(kind) not in (0, stat.S_IFREG, stat.S_IFDIR):
             what = "leads out of the folder" if out else "is a link or a device, not a file"
             raise ValueError(f"its member '{each.filename}' {what}")
-    return {each.filename.lower(): each for each in found if "__MACOSX" not in each.filename}
+    return {f"/{each.filename}".lower(): each for each in found if "__MACOSX" not in each.filename}
 
 
 def _listed(
     archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo], part: dict[str, Any]
 ) -> Iterator[tuple[zipfile.ZipInfo, dict[str, str]]]:
-    """Yield each image of a part with its columns: as the table says, else as they lie."""
+    """Yield each image of a part with the cells of its row, if a table lists the images."""
     if "table" not in part:
-        for name, member in members.items():
-            if fnmatchcase(f"/{name}", part["image"].lower()):
-                yield member, part["columns"]
+        yield from ((members[n], {}) for n in fnmatch.filter(members, part["image"].lower()))
         return
-    ending = f"/{part['table']}".lower()
-    table = next((each for name, each in members.items() if f"/{name}".endswith(ending)), None)
-    if table is None:
+    tables = fnmatch.filter(members, f"*/{part['table']}".lower())
+    if not tables:
         raise LookupError(f"it has no {part['table']}")
-    cells = pd.read_csv(io.BytesIO(archive.read(table)), dtype=str, keep_default_na=False,
-                        encoding="utf-8-sig").rename(columns=str.strip)  # fmt: skip
-    for values in cells.replace(part.get("values", {})).to_numpy():
-        row = dict(zip(map(str, cells), map(str.strip, values), strict=True))
-        if not any(row.values()):
-            continue
+    table = members[tables[0]]
+    cells = read_table(archive.open(table)).rename(columns=str.strip).map(str.strip)
+    cells = cells[cells.ne("").any(axis=1)].replace(part.get("values", {}))
+    for row in cells.to_dict("records"):
         image = table.filename[: -len(part["table"])] + part["image"].format(**row)
-        if image.lower() not in members:
+        if f"/{image}".lower() not in members:
             raise LookupError(f"it has no {image}, which {part['table']} lists")
-        told = {name: text.format(**row) for name, text in part["columns"].items()}
-        yield members[image.lower()], told | {name: row[name] for name in part.get("keep", [])}
+        yield members[f"/{image}".lower()], row
 
 
 def _whole_picture(data: bytes) -> bool:
     """Return whether a picture can be read to its end (a JPEG at an eighth of its size)."""
-    with suppress(*_FAULTS, SyntaxError), Image.open(io.BytesIO(data)) as picture:
+    with suppress(Exception), Image.open(io.BytesIO(data)) as picture:
         picture.draft(None, (1, 1))
         picture.load()
         return True
     return False
 
 
-def _slice(data: bytes, name: str, made: Path) -> dict[str, str]:
-    """Write image and mask of one of Cheng's slices as PNG, and return its row."""
+def _slice(data: bytes) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return label and patient of one of Cheng's slices, and its image and mask as 8 bits."""
     with import_module("h5py").File(io.BytesIO(data), "r") as hdf5:
         found = hdf5["cjdata"]
         if found["image"].size > _MAX_MEMBER or found["image"].shape != found["tumorMask"].shape:
-            raise ValueError(f"{name} has an image of {found['image'].shape}")
+            raise ValueError(f"a slice has an image of {found['image'].shape}")
         # HDF5 has MATLAB's rows as columns.
         image, mask = (np.asarray(found[key], np.float64).T for key in ("image", "tumorMask"))
         label, patient = int(found["label"][0, 0]), "".join(map(chr, np.ravel(found["PID"])))
-    row = {"path": f"slices/{name}.png", "label": _TUMOURS[label], "patient_id": patient,
-           "mask_path": f"masks/{name}.png"}  # fmt: skip
     low, high = np.percentile(image, (1, 99))
-    shown = {"path": (image - low) / max(high - low, 1), "mask_path": mask > 0}
-    for column, pixels in shown.items():
-        grey = np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8)
-        (made / row[column]).parent.mkdir(exist_ok=True)
-        Image.fromarray(grey).save(made / row[column])
-    return row
+    grey = np.clip((image - low) / max(high - low, 1), 0, 1)
+    pixels = {"path": np.round(255 * grey), "mask_path": np.where(mask > 0, 255, 0)}
+    cells = {"label": _TUMOURS[label], "patient": patient}
+    return cells, {column: picture.astype(np.uint8) for column, picture in pixels.items()}

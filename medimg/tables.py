@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import pandas as pd
 
@@ -66,7 +66,7 @@ def write_table(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         file.write(table_bytes(table))
 
 
-def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_table(path: str | os.PathLike[str] | IO[bytes]) -> pd.DataFrame:
     """Read a CSV table as text, as it was before `table_bytes` guarded it.
 
     Parameters
