@@ -373,8 +373,9 @@ def _listed(
         raise LookupError(f"it has no {part['table']}")
     table = members[tables[0]]
     cells = read_table(archive.open(table)).rename(columns=str.strip).map(str.strip)
-    cells = cells[cells.ne("").any(axis=1)].replace(part.get("values", {}))
-    for row in cells.to_dict("records"):
+    cells = cells[(cells != "").any(axis=1)].replace(part.get("values", {}))
+    for values in cells.to_numpy():
+        row = dict(zip(map(str, cells), values, strict=True))
         image = table.filename[: -len(part["table"])] + part["image"].format(**row)
         if f"/{image}".lower() not in members:
             raise LookupError(f"it has no {image}, which {part['table']} lists")
