@@ -98,7 +98,7 @@ values = stored * float(dicom.RescaleSlope) + float(dicom.RescaleIntercept)
 np.testing.assert_allclose(images.read_values(film["dicom_path"]), values)
 
 # %% [markdown]
-# No output means that the assertion passed: the library gives the same numbers.
+# No output: the library gives the same numbers.
 #
 # ### Step 2: the window
 #
@@ -113,8 +113,6 @@ by_hand = np.clip(ramp, 0, 1)
 np.testing.assert_allclose(images.read_image(film["dicom_path"]), by_hand, atol=1e-6)
 
 # %% [markdown]
-# So `images.read_image` does this, and handles unusual files too.
-#
 # Many files have *several* windows. The next image has two. The third picture ignores the header: it
 # is scaled from its lowest to its highest value.
 
@@ -201,9 +199,9 @@ axes[1].set_xlabel("grey, from 0 (black) to 1 (white)")
 plots.show(fig, alt=f"Of 80 narrow bars, DICOM fills {filled['DICOM']} and PNG {filled['PNG']}.")
 
 # %% [markdown]
-# In the PNG, values between two levels were rounded to the nearest one. This matters when you smooth
-# noise, subtract images, or spread a few grey levels over the screen with a narrow window, as
-# radiologists do to look behind the heart.
+# In the PNG, values between two levels were rounded to the nearest one. This matters when you
+# spread a few grey levels over the screen with a narrow window, as radiologists do to look behind
+# the heart.
 #
 # Values outside the window are lost. So is the header: pixel size, view, age, machine. That is bad for
 # measuring and auditing, and good for privacy ([notebook 6](/notebooks/06_ethics.ipynb)).
@@ -257,10 +255,7 @@ for ax, name in zip(axes, ["lung", "mediastinum", "bone"], strict=True):
 plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, bone in the third.")
 
 # %% [markdown]
-# Titles give centre and width in HU. The lung window shows the vessels of the lungs. In the
-# mediastinal window the lungs are black, and muscle and fat have their own greys. The chambers of the
-# heart, full of contrast agent, are white in both, and grey in the bone window. Only the map from
-# values to greys changed.
+# Titles give centre and width in HU. Only the map from values to greys changed.
 #
 # Now move the window yourself. Find one that shows the lungs *and* the heart, and see what it costs.
 # (Without a running kernel you see only the first picture.)
@@ -455,9 +450,6 @@ display(Markdown(
 # The sample's pneumonias are extensive, often in both lungs. Its masks are also generous: they hold
 # every place where disease weakens the rays by more than about 4 %, more than a reader would see. A
 # real pneumonia may be a patch of 20 to 50 mm.
-#
-# The curve shows only the brightest pixel. At 224, a spot of 4 mm is about two pixels wide: you may
-# see *something*, but not whether it is round.
 #
 # So 224 pixels are enough for the *outline* of pneumonias like these. They are *not* enough for thin
 # lines between lung lobules, the shape of a small nodule, a hairline fracture, or the edge of a
@@ -760,11 +752,8 @@ display(Markdown(
 # not always an error: disease itself changes the mean brightness a little, and sick people *are* more
 # often imaged lying down. The audit tells you what a good score might be made of.
 #
-# In the Kermany set, healthy and sick children were evidently not imaged and stored in the same way:
-# file size alone, the border alone, or overall grey values (which disease also changes) do nearly as
-# well as the networks of many tutorials. To measure it yourself, download the set
-# ([how](/README.md#real-images)) and start Jupyter with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set
-# to its folder.
+# To measure the Kermany set yourself, download it ([how](/README.md#real-images)) and start Jupyter
+# with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
 #
 # ### Exercise: which of these has a shortcut?
 #

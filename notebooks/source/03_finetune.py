@@ -151,8 +151,6 @@ display(Markdown(f"Logistic regression on frozen features: AUC **{probe_auc:.2f}
                  "validation images (in brackets, the 95 % interval)."))
 
 # %% [markdown]
-# A few images can at best tell a good model from a useless one, rarely from a slightly better one.
-#
 # ## What is pretraining worth?
 #
 # We can measure it: the same network with weights from ImageNet and with random weights, and the same
@@ -195,8 +193,6 @@ display(Markdown(
     f"{worth.second:.2f}. Difference {gain:+.2f} on {len(learn)} images: **{verdict}**."))
 
 # %% [markdown]
-# Even random filters record where an image is bright or rough. They lack patterns that were *learned*.
-#
 # Published results differ. Raghu et al. (2019) found that pretraining on ImageNet made training faster
 # but hardly improved the final performance on two large medical data sets. Mustafa et al. (2021) found
 # clear benefits, but only with much larger networks and more pretraining data. Measure it on your data.
@@ -249,8 +245,8 @@ def batches_of(epoch, size=16):
 print("images in each batch of an epoch:", [len(rows) for rows in batches_of(1)])
 
 # %% [markdown]
-# For each batch we fetch the images, convert bytes to numbers from 0 to 1, and take a step. The comments
-# give the shape of each array. Writing shapes down prevents a very common kind of bug.
+# For each batch we fetch the images, convert bytes to numbers from 0 to 1, and take a step. The
+# comments give the shape of each array.
 #
 # Most PyTorch code uses two classes here: a `Dataset` returns one image and its label, and a
 # `DataLoader` shuffles them and stacks them into batches. Our images are already one array in memory.
@@ -316,9 +312,8 @@ mine.round(3)
 # -log(0.5), about 0.69. A loss can even rise at first: the head starts from random weights, and its
 # errors disturb the whole network.
 #
-# Everything else in a training library is built around these lines. With its extra features off,
-# `training.fit` should have the same loss after one epoch. We allow a difference of one in a thousand,
-# because adding in another order rounds differently.
+# With its extra features off, `training.fit` should have the same loss after one epoch. We allow a
+# difference of one in a thousand, because adding in another order rounds differently.
 
 # %% tags=["nbval-check-output"]
 bare = training.FitSettings(
@@ -455,9 +450,8 @@ display(Markdown(f"ResNet-18 from random weights, two epochs: AUC {scratch_auc:.
                  f"features: AUC {aucs['frozen']:.2f}, loss {losses['frozen']:.2f}."))
 
 # %% [markdown]
-# Two epochs are a few steps; a network from scratch needs thousands. A few validation images do not
-# decide between the two AUCs. Nor do they judge ResNet as a *family*, because architecture, pretraining
-# and training time all differ.
+# Two epochs are a few steps; a network from scratch needs thousands. So this does not judge ResNet
+# as a *family*.
 #
 # ## When the disease is rare
 #
@@ -624,9 +618,8 @@ display(Markdown(
     f"was {later:.3f}, the last {watched.history['val_loss'].iloc[-1]:.3f}."))
 
 # %% [markdown]
-# A small patience may stop at a chance rise; a large patience takes longer. Either way the validation
-# images have now been *used*: we kept the epoch that happened to suit them. Their score is a little too
-# good, so we need a test set.
+# The validation images have now been *used*: we kept the epoch that happened to suit them. Their
+# score is a little too good, so we need a test set.
 #
 # ### Exercise: draw the learning curves
 #

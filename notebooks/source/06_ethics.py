@@ -190,9 +190,6 @@ report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
 # *In the header* means that the header is clean, but a person must look for text in the images. *A
 # person decides* means that no program can.
 #
-# `values_in_input` is an upper bound: a header seldom says what kind of number it holds, so one value
-# may count in several rows.
-#
 # "None found" means none *without an explanation*, such as a short text inside a longer number. Other
 # hits are leaks, and that copy is not written.
 
@@ -216,7 +213,7 @@ again = deid.deidentify(incoming, outgoing, progress=False)
 print("run a second time:", again.files["status"].value_counts().to_dict())
 
 # %% [markdown]
-# With the same secret, the second run kept the results. So you can process an archive in parts.
+# With the same secret, you can process an archive in parts.
 #
 # ### Dates: keep the intervals, lose Safe Harbor
 #
@@ -538,9 +535,9 @@ display(Markdown("; ".join(
 # Both machines imaged the same patients, so `metrics.subgroups` makes a *paired* comparison, with
 # narrower intervals.
 #
-# Compare the table's first two rows: the network was not trained on B. *Which* number falls: sensitivity
-# (pneumonia is missed) or specificity (false alarms)? Which intervals exclude zero? If the AUC falls
-# too, no threshold repairs the ranking. If only the scores shift, the AUC alone hides the harm.
+# Compare the table's first two rows: *which* number falls, sensitivity (pneumonia is missed) or
+# specificity (false alarms)? Which intervals exclude zero? If the AUC falls too, no threshold
+# repairs the ranking. If only the scores shift, the AUC alone hides the harm.
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 1, figsize=(6, 4.6), sharex=True, layout="constrained")

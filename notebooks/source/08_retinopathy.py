@@ -32,12 +32,13 @@
 # | 0 | none | nothing |
 # | 1 | mild | microaneurysms only: small red dots |
 # | 2 | moderate | more than microaneurysms, less than grade 3 |
-# | 3 | severe | many haemorrhages in all four quadrants, or beaded veins, or other vessel changes |
-# | 4 | proliferative | new vessels, or blood in front of the retina |
+# | 3 | severe | over 20 haemorrhages in each quadrant, or beaded veins in two, or abnormal small vessels in one |
+# | 4 | proliferative | new vessels, or bleeding in front of the retina or into the vitreous |
 #
-# *Referable* means grade 2 or more. (In practice macular oedema counts too; our sample has none.) The
-# two errors have different costs. A missed grade 4 can cost the sight of an eye. A needless referral
-# costs a morning, and an appointment that somebody else needed.
+# *Referable* means grade 2 or more. (In practice macular oedema, a swelling at the centre of the
+# retina, counts too; our sample has none.) The two errors have different costs. A missed grade 4
+# can cost the sight of an eye. A needless referral costs a morning, and an appointment that
+# somebody else needed.
 
 # %%
 import numpy as np
@@ -52,11 +53,12 @@ dataset = datasets.choose("sample_retina", "idrid", "retinamnist")
 # %% [markdown]
 # ## 2. The data and their traps
 #
-# Offline we use `sample_retina`: 180 photographs of both eyes of 90 invented people, drawn by formulas.
-# It shows how to work with colour, grades and pairs of eyes. It cannot show how well a network reads
-# real eyes. For real ones, run `python -m medimg fetch idrid` (or `retinamnist`) and start Jupyter with
-# `MEDIMG_DATASET=idrid`; they come without patients, quality and masks. For your own, in folders named
-# by grade: `python -m medimg fit --data FOLDER --ordinal --channels 3 --keep-aspect`.
+# Offline we use `sample_retina`: 180 photographs of both eyes of 90 invented people, drawn by
+# formulas. It shows how to work with colour, grades and pairs of eyes. It cannot show how well a
+# network reads real eyes. For real ones, run `python -m medimg fetch idrid` (or `retinamnist`) and
+# start Jupyter with `MEDIMG_DATASET=idrid`; they come without patients, quality and masks, so the
+# exercise on both eyes needs the sample. For your own, in folders named by grade: `python -m medimg
+# fit --data FOLDER --ordinal --channels 3 --keep-aspect`.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load(dataset)
@@ -81,8 +83,8 @@ plots.show(fig, alt="One photograph of each grade, from clear to many haemorrhag
 # **Two eyes of one person.** They look alike and often have the same grade. Both must be in the same
 # split, and together they count as one patient in every interval.
 #
-# **Image quality.** Some photographs are too hazy to read. A programme cannot ignore them: an eye that
-# cannot be graded has not been screened.
+# **Image quality.** Some photographs are too hazy to read, because of a cataract or a small pupil.
+# A programme cannot ignore them: an eye that cannot be graded has not been screened.
 
 # %% tags=["nbval-check-output"]
 data = datasets.decode(studies, size=192, channels=3, keep_aspect=True)
@@ -106,10 +108,11 @@ validated, tested = (training.predict(model, part) for part in (val, test))
 # %% [markdown]
 # ## 4. How far off? Quadratic kappa by hand
 #
-# Accuracy treats all errors alike: grade 3 called 4 is as wrong as grade 0 called 4. Graders compare
-# themselves with **quadratic weighted kappa** instead. Each pair of grades gets a penalty, the square of
-# the distance. Kappa compares the mean penalty with the mean penalty of two graders who assign their
-# grades independently of each other: 1 is perfect, 0 is no better than chance.
+# Accuracy treats all errors alike: grade 3 called 4 is as wrong as grade 0 called 4. Graders
+# compare themselves with **quadratic weighted kappa** instead. Each pair of grades gets a penalty,
+# the square of the distance. Kappa compares the mean penalty with the mean penalty of two graders
+# who use each grade as often, but independently of each other: 1 is perfect, 0 is no better than
+# chance.
 
 # %% tags=["nbval-check-output"]
 def quadratic_kappa(true, called, grades=5):
@@ -142,11 +145,14 @@ rows = ["accuracy", "kappa_quadratic", "mean_absolute_error"]
 display(report.table.loc[rows, ["value", "low", "high", "method"]].round(2))
 
 # %% [markdown]
+# Look at the interval of kappa: so few people cannot tell a useful network from chance. Kappa also
+# depends on how common each grade is, so compare two systems only on the same images.
+#
 # ## 5. Refer or not
 #
-# A programme needs a decision. Add up the probabilities of grades 2, 3 and 4: that sum is the score for
-# *referable*. Then choose a threshold on the **validation** images, here one that finds at least 85 % of
-# the referable eyes, the goal that IDx-DR had to exceed.
+# A programme needs a decision. Add up the probabilities of grades 2, 3 and 4: that sum is the score
+# for *referable*. Then choose a threshold on the **validation** images, here one that finds at
+# least 85 % of the referable eyes, the goal that IDx-DR had to exceed.
 
 # %%
 refer = {name: p.at_least(2) for name, p in (("val", validated), ("test", tested))}
@@ -160,9 +166,13 @@ table = pd.DataFrame({"eyes": by_eye.table.loc[shown, "value"],
 display(table.round(2))
 
 # %% [markdown]
-# A *person* is referable when either eye is, so the person's score is the higher of the two. Scoring
-# people instead of eyes changes both rates: two eyes are two chances to find disease, and two chances
-# of a false alarm.
+# A *person* is referable when either eye is, so the person's score is the higher of the two.
+# Scoring people instead of eyes changes both rates: two eyes are two chances to find disease, and
+# two chances of a false alarm. For use, choose the threshold on people too. `by_person.table` has
+# the intervals: they are wide.
+#
+# Ungradable photographs are counted here too, because the simulator knows their
+# grade. In a real study they have none: report how many, and what was done with them.
 #
 # ### Exercise: a photograph that cannot be graded
 #
@@ -204,8 +214,9 @@ exercises.check("08-eyes", ax, studies=studies, scored=refer["test"])
 # %% [markdown]
 # ## 6. From this set to a screening programme
 #
-# In our sample more than a third of the eyes are referable; in IDRiD, a public set of real photographs, it is
-# 63 %. Among people who come for screening it is more like one in ten. Sensitivity and specificity may carry over. PPV does not.
+# In our sample more than a third of the eyes are referable; in IDRiD, a public set of real
+# photographs, it is 63 %. Where people come for screening it is lower: by section 1, between 6 and
+# 22 %. Sensitivity and specificity may carry over, if the patients are alike. PPV does not.
 
 # %%
 for prevalence in (0.50, 0.10, 0.05):
@@ -213,16 +224,18 @@ for prevalence in (0.50, 0.10, 0.05):
     print(f"prevalence {prevalence:4.0%}: PPV {found.ppv.value:.2f}, NPV {found.npv.value:.2f}")
 
 # %% [markdown]
-# In 2018 a system, IDx-DR, was authorised in the United States to refer people without a doctor reading the
-# images. In its trial 23.8 % of the people had more than mild retinopathy; sensitivity was 87.2 % and
-# specificity 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 % have
-# it, half of the referrals would be false alarms.
+# In 2018 a system, IDx-DR, was authorised in the United States to refer people without a doctor
+# reading the images. In its trial 23.8 % of the people had more than mild retinopathy; sensitivity
+# was 87.2 % and specificity 90.7 % ([Abràmoff et al.,
+# 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 % have it, about half of the referrals
+# would be false alarms. (An NPV of 1.00 above means only that none of our few people was missed.)
 #
 # ### Exercise: how much does the colour tell?
 #
-# Train again **in grey**: decode the photographs with `channels=1`, build a network with one channel, fit
-# its head with the same `C`, and predict the test images. Everything else stays as above. Submit the
-# predictions.
+# Train again **in grey**: decode the photographs with `channels=1`, build a network with one
+# channel, fit its head with the same `C`, and predict the test images. Everything else stays as
+# above. Submit the predictions. (Both networks read the same images, so overlapping intervals
+# settle nothing. Compare them as pairs, as in [notebook 2](/notebooks/02_augment.ipynb).)
 
 # %% tags=["exercise"]
 # solution: begin
@@ -238,7 +251,8 @@ exercises.check("08-grey", in_grey, colour=tested)
 # %% [markdown]
 # ## 7. Where did it look?
 #
-# We know where each lesion is, so a map can be tested: is its hottest point inside a lesion?
+# We know where each lesion is, so a map can be tested: is its brightest place inside a lesion? We
+# ask for the evidence for grade 4 in eyes of grade 3 or 4.
 
 # %% tags=["hide-input"]
 masks = (datasets.decode_masks(studies, size=192) if "mask_path" in studies
@@ -256,11 +270,14 @@ plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coa
 #
 # ## 8. What stands in the way of use
 #
-# - **Evidence on people, not images.** The IDx-DR trial fixed its goals beforehand (sensitivity above
-#   85 %, specificity above 82.5 %), enrolled 900 people in primary care, and counted images that could
-#   not be graded (imageability 96.1 %).
-# - **Other cameras, other people.** Seven systems were run on 311,604 photographs of 23,724 veterans:
-#   sensitivity ranged from 51.0 to 85.9 %
+# - **Evidence on people, not images.** The IDx-DR trial fixed its goals beforehand (sensitivity
+#   above 85 %, specificity above 82.5 %), enrolled 900 people in primary care, and counted images
+#   that could not be graded (imageability 96.1 %). The reference was a reading centre with
+#   wide-field stereo photographs and OCT.
+# - **Grades are opinions.** Graders differ, and the reference changes the result
+#   ([Krause et al., 2018](https://doi.org/10.1016/j.ophtha.2018.01.034)).
+# - **Other cameras, other people.** Seven systems were run on 311,604 photographs of 23,724
+#   veterans: sensitivity ranged from 51.0 to 85.9 %
 #   ([Lee et al., 2021](https://doi.org/10.2337/dc20-1877)).
 # - **The clinic itself.** A study in eleven clinics in Thailand found that conditions there, and not only
 #   the algorithm, decided how well the system worked and what it meant for nurses and patients

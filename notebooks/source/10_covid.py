@@ -20,14 +20,16 @@
 # ## 1. The clinical question
 #
 # A patient with fever and cough has a chest radiograph. **Is this COVID-19, another pneumonia, or
-# neither?** A missed case may infect a ward. A false alarm isolates somebody among patients who do have
-# COVID-19, and may delay the right treatment. The reference standard is a laboratory test, not the
-# radiograph, so a network would have to add something to that test.
+# neither?** A missed case may infect a ward. A false alarm isolates somebody among patients who do
+# have COVID-19, and may delay the right treatment. The reference standard is a laboratory test
+# (PCR), so a network would have to add something to it. A normal radiograph does not exclude
+# COVID-19: in one study, radiographs found 55 % of the patients in the first two days of symptoms
+# and 79 % after eleven ([2020](https://doi.org/10.1148/ryct.2020200337)).
 #
-# In 2020 many papers reported networks that answered this question very well. Roberts and colleagues
-# screened 2,212 studies, reviewed 62 in full, and found none of potential clinical use
-# ([Roberts et al., 2021](https://doi.org/10.1038/s42256-021-00307-0)). This notebook rebuilds one of the
-# reasons.
+# In 2020 many papers reported networks that answered this question very well. Roberts and
+# colleagues screened 2,212 studies, reviewed 62 in full, and found none of potential clinical use
+# ([Roberts et al., 2021](https://doi.org/10.1038/s42256-021-00307-0)). This notebook rebuilds one
+# reason.
 
 # %%
 from dataclasses import replace
@@ -58,9 +60,10 @@ pd.crosstab(studies["hospital"], studies["label"])
 # %% [markdown]
 # ## 3. Three hospitals, by hand
 #
-# A detector measures. What a doctor sees is made afterwards: each manufacturer and each hospital chooses
-# contrast, sharpness, noise reduction, borders and the marker of the side. Our files hold the
-# images **before** that step, so we write it ourselves.
+# A detector measures. What a doctor sees is made afterwards: each manufacturer and each hospital
+# chooses contrast, sharpness, noise reduction, borders and the marker of the side. Our files hold
+# the images **before** that step (in DICOM: *for processing*, not *for presentation*), so we write
+# it ourselves.
 
 # %%
 DISPLAY = {"north": (0.80, 0.6, 0.012, 0, (7, 7, 13)),  # contrast, sharpening, noise, border,
@@ -86,8 +89,9 @@ plots.show(plots.plot_grid(films, columns=3, titles=titles),
            alt="Hazy flanks, clear lungs, one dense lobe; sharper as north, darker as south.")
 
 # %% [markdown]
-# Nothing here concerns the patient, and a doctor reads all three in the same way. We now show every image
-# as each hospital would, and extract features once with a pretrained network.
+# These are the most extensive cases; most are fainter. The display says nothing about the patient,
+# and a doctor reads all three in the same way. We now show every image as each hospital would, and
+# extract features once with a pretrained network.
 
 # %% tags=["nbval-check-output"]
 net = models.build_model("efficientnet_lite0")
@@ -170,8 +174,10 @@ print("internal AUC, dial at 1 above dial at 0:", low.loc[1, "internal"] > value
 print("AUC at west, dial at 1 below dial at 0: ", high.loc[1, "west"] < value.loc[0, "west"])
 
 # %% [markdown]
-# The patients and their disease did not change. The tighter the tie, the better the internal result, and
-# the worse the model elsewhere. Nobody who sees only the internal result can tell.
+# The patients and their disease did not change. The tighter the tie, the better the internal
+# result, and the worse the model elsewhere. Nobody who sees only the internal result can tell.
+# (Intervals from cross-validation are a little too narrow: [notebook
+# 4](/notebooks/04_evaluate.ipynb).)
 #
 # ### Exercise: turn the dial
 #
@@ -231,9 +237,10 @@ found.map("{:.2f}".format)
 print("lower within each hospital:", max(auc.value for auc in found[2:]) < found.iloc[1].value)
 
 # %% [markdown]
-# The intervals within one hospital are wide, since few images break the tie. That is a finding too: a set
-# that cannot answer this question cannot support the claim. With the dial at 1 the question cannot even
-# be asked.
+# The intervals within one hospital are wide, since few images break the tie. That is a finding too:
+# a set that cannot answer this question cannot support the claim. That the hospital can be told is
+# not yet harm: it can be told at 0 as well. Harm needs both, a hospital that can be told and a
+# label that depends on it. With the dial at 1 the question cannot even be asked.
 #
 # ## 7. Would a heat map have told us?
 #
@@ -257,9 +264,11 @@ plots.show(plots.plot_map_grid(pair, {"Grad-CAM": heat}, titles=titles),
 print("the display alone changes the diagnosis:", scores[0] > 0.5 > scores[1])
 
 # %% [markdown]
-# (There is no lesion to outline.) Both maps are warm over the body, as those of a good model might be:
-# noise and sharpness are everywhere, so no place reveals them. (A marker in a corner is easier to catch: [notebook 5](/notebooks/05_explain.ipynb).) The
-# **experiment** is clear: the score beside each image changes, and the patient did not.
+# (There is no lesion to outline.) Both maps are warm over the body, as those of a good model might
+# be: noise and sharpness are everywhere, so no place reveals them. (A marker in a corner is easier
+# to catch: [notebook 5](/notebooks/05_explain.ipynb).) The **experiment** is clear: the score
+# beside each image changes, and the patient did not. (One patient is an example. To measure it,
+# count over all of *west*.)
 #
 # Now make the network wrong. `target` is an image with COVID-19 as *north* shows it, which the network finds.
 
@@ -276,9 +285,10 @@ target = shown["north"][row]
 # %% [markdown]
 # ### Exercise: hide COVID-19
 #
-# Change only the **display** of `target`, until the network misses it (`score_of` below 0.5). A doctor must
-# still see the same: the result needs a correlation of at least 0.7 with `target`. You may change contrast,
-# sharpness, noise, border and marker, or draw something new.
+# Change only the **display** of `target`, until the network misses it (`score_of` below 0.5). A
+# doctor must still see the same: the result needs a correlation of at least 0.7 with `target`, a
+# rough stand-in for a doctor. `data.images[row]` is the image before any display. You may change
+# contrast, sharpness, noise, border and marker, or draw something new.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -316,8 +326,8 @@ if real != "sample_covid":
 #
 # {{table:benchmarks/results/covid_sources.md}}
 #
-# Against the rest, most of it from another archive, the network looks excellent. Within one source little
-# is left. The source is the easiest question of all.
+# Against the rest, most of it from another archive, the network looks excellent. Within one source
+# much less is left, with a wide interval. The source is the easiest question of all.
 #
 # ## 9. What to do instead
 #
