@@ -752,8 +752,8 @@ else:
 #
 # To compare a model with people, run a *reader study*. Be a reader: for each of 20 images, say how sure you
 # are that it shows pneumonia, from 1 (surely not) to 5 (surely). Then read them again, with the network's
-# score. (By keyboard: Tab moves between the buttons, Enter presses one. On a page without a kernel, note
-# your answers on paper; the truth is folded below the images.)
+# score. (By keyboard: Tab moves between the buttons, Space presses one; JupyterLab may take Enter for
+# itself. On a page without a kernel, note your answers on paper; the truth is folded below the images.)
 #
 # At the end you see your ROC curve beside the network's, your agreement with it (*Cohen's kappa*: 1 is
 # full agreement, 0 no more than chance), and how often its score led you to a wrong answer. Readers tend
