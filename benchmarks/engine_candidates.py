@@ -207,7 +207,7 @@ def train(name: str, world: World, out: Path) -> Path:
     seconds = time.perf_counter() - start
     torch.save(kept[-3:], folder / "weights.pt")
     (folder / "checkpoint.pt").unlink()
-    (folder / "seconds.txt").write_text(f"{seconds:.0f}")
+    (folder / "seconds.txt").write_text(f"{seconds:.0f}", encoding="utf-8")
     return folder
 
 
