@@ -449,7 +449,10 @@ def candidates(
 def cost(names: list[str], out: Path) -> str:
     """Return the minutes that a candidate trained for and the milliseconds of a film."""
     runs = {run for name in names for run in needed(name.split(": ")[1])}
-    trained = sum(int((out / run.replace(" ", "-") / "seconds.txt").read_text()) for run in runs)
+    trained = sum(
+        int((out / run.replace(" ", "-") / "seconds.txt").read_text(encoding="utf-8"))
+        for run in runs
+    )
     each = sum(float(np.load(kept(out, name))["milliseconds"]) for name in names)
     return f"{trained / 60:.0f} min, {each:.0f} ms"
 
