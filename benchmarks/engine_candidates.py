@@ -569,7 +569,7 @@ def main() -> None:
     for name, row in found["candidates"]["0"].items():
         print(f"{name}: worst under {worst(row, 'change: ')}, in {worst(row, 'stratum: ')}")
     if args.json:
-        args.json.write_text(json.dumps(_short(found), indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(_short(found)) + "\n", encoding="utf-8")
 
 
 def _short(value):
