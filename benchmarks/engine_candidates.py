@@ -554,7 +554,8 @@ def main() -> None:
     for seed in SEEDS:
         odds = get(f"plain: recipe {seed}")
         values = judge.figures(odds, judge.youden(odds))
-        found["recipe"][str(seed)] = {"figures": {k: interval(values[k]) for k in SHOWN}}
+        found["recipe"][str(seed)] = {"figures": {k: interval(values[k]) for k in SHOWN},
+                                      "cost": cost([f"plain: recipe {seed}"], args.out)}  # fmt: skip
     every = [name for name in ways(0) if name != BASE] + [TEMPERED, CAUTIOUS]
     first = compared(judge, get, 0, every)
     found["candidates"] = {"0": first}
