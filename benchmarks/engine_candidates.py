@@ -554,8 +554,9 @@ def main() -> None:
     for seed in SEEDS:
         odds = get(f"plain: recipe {seed}")
         values = judge.figures(odds, judge.youden(odds))
-        found["recipe"][str(seed)] = {"figures": {k: interval(values[k]) for k in SHOWN},
-                                      "cost": cost([f"plain: recipe {seed}"], args.out)}  # fmt: skip
+        shown = {key: interval(values[key]) for key in SHOWN}
+        price = cost([f"plain: recipe {seed}"], args.out)
+        found["recipe"][str(seed)] = {"figures": shown, "cost": price}
     every = [name for name in ways(0) if name != BASE] + [TEMPERED, CAUTIOUS]
     first = compared(judge, get, 0, every)
     found["candidates"] = {"0": first}
