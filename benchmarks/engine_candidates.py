@@ -557,7 +557,9 @@ def main() -> None:
     for seed in SEEDS:
         odds = get(f"plain: recipe {seed}")
         values = judge.figures(odds, judge.youden(odds))
-        found["recipe"][str(seed)] = {"figures": {k: interval(values[k]) for k in SHOWN}}
+        shown = {key: interval(values[key]) for key in SHOWN}
+        price = cost([f"plain: recipe {seed}"], args.out)
+        found["recipe"][str(seed)] = {"figures": shown, "cost": price}
     every = [name for name in ways(0) if name != BASE] + [TEMPERED, CAUTIOUS]
     first = compared(judge, get, 0, every)
     found["candidates"] = {"0": first}
@@ -572,7 +574,7 @@ def main() -> None:
     for name, row in found["candidates"]["0"].items():
         print(f"{name}: worst under {worst(row, 'change: ')}, in {worst(row, 'stratum: ')}")
     if args.json:
-        args.json.write_text(json.dumps(_short(found), indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(_short(found)) + "\n", encoding="utf-8")
 
 
 def _short(value):
