@@ -770,6 +770,19 @@ def test_decode_masks(tmp_path):
         datasets.decode_masks(_table())
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (12, 24), (24, 12)])
+@pytest.mark.parametrize("keep_aspect", [False, True])
+def test_masks_line_up_with_their_images(tmp_path, shape, keep_aspect):
+    mask = np.zeros(shape, np.uint8)
+    mask[2:7, 3:9] = 255
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    studies = _table(mask_path=[str(tmp_path / "m.png")] * 4)
+    (found, *_) = datasets.decode_masks(studies, size=16, keep_aspect=keep_aspect)
+    image = datasets.decode_file(tmp_path / "m.png", 16, keep_aspect=keep_aspect)
+    np.testing.assert_array_equal(found, image >= 128)
+    assert found.any()
+
+
 # --- the catalogue --------------------------------------------------------------------------
 
 

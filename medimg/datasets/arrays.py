@@ -250,7 +250,9 @@ def _check_square(size: int, channels: int) -> None:
         raise StudyTableError(f"channels={channels}; give 1 for grey or 3 for colour.")
 
 
-def decode_masks(studies: pd.DataFrame, *, size: int = 224) -> npt.NDArray[np.bool_]:
+def decode_masks(
+    studies: pd.DataFrame, *, size: int = 224, keep_aspect: bool = False
+) -> npt.NDArray[np.bool_]:
     """Read the true lesion masks of a study table.
 
     Parameters
@@ -259,6 +261,8 @@ def decode_masks(studies: pd.DataFrame, *, size: int = 224) -> npt.NDArray[np.bo
         A study table with the column ``mask_path`` (empty where there is no lesion).
     size : int
         Side of the square masks, in pixels.
+    keep_aspect : bool
+        As the images were decoded: pad the shorter side instead of stretching it.
 
     Returns
     -------
@@ -277,7 +281,7 @@ def decode_masks(studies: pd.DataFrame, *, size: int = 224) -> npt.NDArray[np.bo
     masks = np.zeros((len(studies), size, size), bool)
     for row, path in enumerate(studies["mask_path"]):
         if pd.notna(path) and path:
-            masks[row] = resize(read_image(path), size) >= 0.5
+            masks[row] = resize(read_image(path), size, keep_aspect=keep_aspect) >= 0.5
     return masks
 
 

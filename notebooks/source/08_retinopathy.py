@@ -255,7 +255,7 @@ exercises.check("08-grey", in_grey, colour=tested)
 # ask for the evidence for grade 4 in eyes of grade 3 or 4.
 
 # %% tags=["hide-input"]
-masks = (datasets.decode_masks(studies, size=192) if "mask_path" in studies
+masks = (datasets.decode_masks(studies, size=192, keep_aspect=True) if "mask_path" in studies
          else np.zeros((len(data), 192, 192), bool))[data.splits == "test"]
 sick = np.flatnonzero((test.labels >= 3) & (masks.any(axis=(1, 2)) | ~masks.any()))[:3]
 heat = explain.explain(model, test.images[sick], method="gradcam", target="4")
