@@ -2,7 +2,9 @@
 
     python benchmarks/engine_candidates.py --root ROOT [--out OUT] [--json FILE] [--only NAME ...]
 
-ROOT holds kermany/ and covid/. The protocol, fixed before anything was judged:
+ROOT holds kermany/ and covid/; CLAHE needs scikit-image.
+
+The protocol, fixed before anything was judged:
 
 - **Learn** on a share of the patients of the training split (by default a quarter), by the recipe
   of `fit` for large sets (`training.recipe`), one thread. No validation while training: the recipe

@@ -258,7 +258,7 @@ def check_processes() -> int:
     TrainingError
         When a variable of torchrun is not a whole number, or is missing.
     """
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
         if not os.environ.get(name, "1").isdecimal():
             raise TrainingError(
                 f"the environment variable {name} is {os.environ[name]!r}; torchrun sets it to a "

@@ -639,7 +639,7 @@ def test_a_bad_option_is_one_line(command, option, words, folder, tmp_path, caps
 
 @pytest.mark.parametrize(
     ("name", "value"), [("WORLD_SIZE", "abc"), ("WORLD_SIZE", "2"), ("WORLD_SIZE", "-1"),
-                        ("RANK", "1.5"), ("LOCAL_RANK", "x")],
+                        ("RANK", "1.5"), ("LOCAL_RANK", "x"), ("LOCAL_WORLD_SIZE", "x")],
 )  # fmt: skip
 def test_a_bad_number_of_processes_is_one_line(name, value, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(name, value)

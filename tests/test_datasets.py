@@ -554,13 +554,19 @@ from medimg.datasets import arrays
 def slow(path, **how):
     time.sleep(0.02)
     print(path, flush=True)
+    begun.append(path)
+    if len(begun) == 200:
+        sys.stdin.readline()  # here a test may end the process
     return real(path, **how)
 
-real, arrays.decode_file = arrays.decode_file, slow
+real, arrays.decode_file, begun = arrays.decode_file, slow, []
 os.cpu_count = lambda: 1  # all in this process
 studies = pd.read_csv(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
 datasets.decode(studies, size=16, cache=sys.argv[2], allow_duplicates=True)
 """
+_PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
 
 
 @pytest.fixture
@@ -576,16 +582,17 @@ def long_table(folder, tmp_path):
 def test_a_killed_decode_goes_on_where_it_was(long_table, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     command = [sys.executable, "-c", _SLOWLY, str(long_table), str(cache)]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
-    begun = [run.stdout.readline() for _ in range(200)]
+    run = subprocess.Popen(command, **_PIPES)
+    run.stdin.write("go\n")
+    run.stdin.flush()
+    assert all(run.stdout.readline() for _ in range(1 + 200))  # it waits within its 13th block
     run.kill()
     run.communicate()
-    assert begun[-1]
     monkeypatch.setattr("os.cpu_count", lambda: 1)  # all in this process
     counted = _count_decoded(monkeypatch)
     studies = pd.read_csv(long_table)
     found = datasets.decode(studies, size=16, cache=cache, allow_duplicates=True).images
-    assert 300 < len(counted) <= 600 - 11 * 16  # twelve blocks were begun before the kill
+    assert len(counted) == 600 - 12 * 16
     whole = datasets.decode(studies, size=16, allow_duplicates=True).images
     np.testing.assert_array_equal(found, whole)
     assert len(list(cache.iterdir())) == 1
@@ -612,11 +619,12 @@ def test_an_image_that_no_process_can_read_is_named(long_table, folder, tmp_path
 
 def test_processes_of_torchrun_share_the_decoding(long_table, tmp_path):
     command = [sys.executable, "-c", _SLOWLY, str(long_table), str(tmp_path / "cache")]
-    runs = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8",
-                         env=os.environ | {"LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"})
-        for rank in (0, 1)
-    ]  # fmt: skip
+    settings = [os.environ | {"LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": "2"} for rank in "01"]
+    runs = [subprocess.Popen(command, env=setting, **_PIPES) for setting in settings]
+    assert [run.stdout.readline() for run in runs] == ["ready\n"] * 2
+    for run in runs:  # both begin at once, and do not wait again
+        run.stdin.write("go\n" * 2)
+        run.stdin.flush()
     shares = [len(run.communicate()[0].splitlines()) for run in runs]
     assert min(shares) >= 100
     assert 600 <= sum(shares) < 900  # alone, each would decode 600

@@ -1,4 +1,4 @@
-"""Predictive values, people, net benefit: by hand, by dcurves, and at the edges."""
+"""Predictive values, people, net benefit, study size: by hand, by dcurves, and at the edges."""
 
 import math
 
@@ -14,6 +14,7 @@ from medimg.metrics import (
     mean_by_patient,
     natural_frequencies,
     ppv_npv_at,
+    sample_size,
     wilson,
 )
 
@@ -169,6 +170,40 @@ def test_decimal_thresholds_meet_decimal_scores():
 def test_where_no_one_is_called_the_bootstrap_cannot_tell():
     table = decision_curve(made([0, 1, 1], [0.1, 0.2, 0.3])).set_index("threshold")
     assert table.loc[[0.2, 0.5], "low"].isna().tolist() == [False, True]
+
+
+def test_a_study_is_just_large_enough():
+    found = sample_size(sensitivity=0.9, half_width=0.05, prevalence=0.2)
+    widths = [np.subtract(*[getattr(wilson(0.9 * n, n), e) for e in ("high", "low")])
+              for n in (found.positive - 1, found.positive)]  # fmt: skip
+    assert widths[0] > 0.1 >= widths[1]
+    assert (found.negative, found.total) == (4 * found.positive, 5 * found.positive)
+
+
+def test_a_study_of_an_auc_is_hanley_and_mcneils():
+    """Their formula, written out for the 51 + 58 images and the AUC of their example."""
+    a, q1, q2 = 0.893, 0.893 / 1.107, 2 * 0.893**2 / 1.893
+    error = math.sqrt((a * (1 - a) + 50 * (q1 - a**2) + 57 * (q2 - a**2)) / (51 * 58))
+    width = 1.959963984540054 * error
+    found = sample_size(auc=0.893, half_width=width, prevalence=51 / 109)
+    assert (found.positive, found.negative) == (51, 58)
+    assert sample_size(auc=0.893, half_width=width * 0.999, prevalence=51 / 109).positive == 52
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"half_width": 0.05}, "either the expected sensitivity or the expected AUC"),
+        ({"half_width": 0.05, "auc": 0.8, "sensitivity": 0.8}, "either the expected"),
+        ({"half_width": 0, "auc": 0.8}, "half_width is 0"),
+        ({"half_width": 0.05, "auc": 0.5}, "auc is 0.5"),
+        ({"half_width": 0.05, "sensitivity": 1}, "sensitivity is 1"),
+        ({"half_width": 0.05, "auc": 0.8, "prevalence": 1}, "prevalence is 1"),
+    ],
+)
+def test_a_study_that_cannot_be_planned(settings, words):
+    with pytest.raises(MetricsError, match=words):
+        sample_size(**settings)
 
 
 def test_net_benefit_of_one_class_is_refused():

@@ -315,7 +315,7 @@ def _cached(
     """
     starts = range(0, len(paths), _BLOCK)
     rank = int(os.environ.get("LOCAL_RANK", "0"))
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     workers = max(1, (os.cpu_count() or 1) // ranks)
     try:
         _reserve(file, math.prod(shape) + 32 * len(starts))

@@ -11,7 +11,7 @@ from medimg.metrics.calibration import (
     expected_calibration_error,
     fit_temperature,
     reliability,
-)  # fmt: skip
+)
 from medimg.metrics.evaluation import Evaluation, confusion_matrix, evaluate, rates
 from medimg.metrics.groups import SubgroupReport, age_bands, subgroups
 from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share_by_patient, wilson
@@ -24,14 +24,20 @@ from medimg.metrics.roc import (
     choose_threshold,
     pr_curve,
     roc_curve,
-)  # fmt: skip
-from medimg.metrics.use import NaturalFrequencies, decision_curve, natural_frequencies, ppv_npv_at
+)
+from medimg.metrics.use import (
+    NaturalFrequencies,
+    decision_curve,
+    natural_frequencies,
+    ppv_npv_at,
+    sample_size,
+)
 
 __all__ = [
     "Estimate", "Evaluation", "NaturalFrequencies", "Predictions", "SubgroupReport", "Threshold",
     "age_bands", "auc", "auc_difference", "average_precision", "bootstrap", "brier",
     "calibration_line", "choose_threshold", "confusion_matrix", "decision_curve", "evaluate",
     "expected_calibration_error", "fit_temperature", "mean_by_patient", "natural_frequencies",
-    "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve",
+    "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve", "sample_size",
     "share_by_patient", "subgroups", "wilson",
 ]  # fmt: skip

@@ -23,7 +23,7 @@ from medimg.metrics.intervals import (
     share,
     share_by_patient,
     undefined,
-)  # fmt: skip
+)
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
 from medimg.metrics.roc import Threshold, as_threshold
 

@@ -1,4 +1,4 @@
-"""What the model means where it is used: predictive values, people, net benefit."""
+"""What the model means where it is used: predictive values, people, net benefit, study size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import TINY, Estimate, bootstrap_images, undefined
+from medimg.metrics.intervals import TINY, Estimate, bootstrap_images, undefined, wilson, z_of
 from medimg.metrics.predictions import Floats, Predictions, check_between
 
 
@@ -223,3 +223,78 @@ def decision_curve(predictions: Predictions, *, level: float = 0.95) -> pd.DataF
     table = table[["value", "low", "high"]].rename(columns={"value": "model"})
     table.insert(0, "threshold", grid)
     return table.assign(all=p - (1 - p) * odds, none=0.0)
+
+
+@dataclass(frozen=True)
+class SampleSize:
+    """How many patients a study needs."""
+
+    positive: int
+    negative: int
+
+    @property
+    def total(self) -> int:
+        """All patients."""
+        return self.positive + self.negative
+
+
+def sample_size(
+    *, half_width: float, sensitivity: float | None = None, auc: float | None = None,
+    prevalence: float = 0.5, level: float = 0.95,
+) -> SampleSize:  # fmt: skip
+    """Least number of patients for an interval that is narrow enough.
+
+    Parameters
+    ----------
+    half_width : float
+        How far the interval may reach on average to either side, for instance 0.05.
+    sensitivity : float, optional
+        The value that is expected, in (0, 1); the interval is Wilson's.
+    auc : float, optional
+        Instead, the AUC that is expected, in (0.5, 1); the interval is the normal one with the
+        standard error of Hanley and McNeil.
+    prevalence : float
+        Share of the patients who have the disease, in (0, 1).
+    level : float
+        Confidence level, in (0, 1).
+
+    Returns
+    -------
+    SampleSize
+        Patients with the disease and without.
+
+    Raises
+    ------
+    MetricsError
+        When not exactly one of sensitivity and AUC is given, or a number is out of range.
+
+    References
+    ----------
+    Hanley JA, McNeil BJ (1982) Radiology 143:29-36.
+
+    Examples
+    --------
+    >>> sample_size(sensitivity=0.9, half_width=0.05, prevalence=0.1)
+    SampleSize(positive=141, negative=1269)
+    >>> sample_size(auc=0.9, half_width=0.05).total
+    158
+    """
+    if (sensitivity is None) == (auc is None):
+        raise MetricsError("give either the expected sensitivity or the expected AUC")
+    check_between(0, 1, prevalence=prevalence, sensitivity=sensitivity)
+    check_between(0, 0.5, half_width=half_width)
+    check_between(0.5, 1, auc=auc)
+    n = 1
+    while True:
+        m = max(1, round(n * (1 - prevalence) / prevalence))
+        if auc is None:
+            found = wilson(float(sensitivity or 0) * n, n, level=level)
+            half = (found.high - found.low) / 2
+        else:
+            q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+            spread = auc * (1 - auc) + (n - 1) * (q1 - auc**2) + (m - 1) * (q2 - auc**2)
+            half = z_of(level) * math.sqrt(spread / (n * m))
+        if half <= half_width:
+            return SampleSize(n, m)
+        # A width falls at most in proportion to n, so that this step never goes too far.
+        n = max(n + 1, math.floor(n * half / half_width))

@@ -662,6 +662,23 @@ display(Markdown(f"A sensitivity of 0.90, give or take 0.05, needs **{enough}** 
                  "the disease."))
 
 # %% [markdown]
+# For an AUC, by hand and then by library (Hanley and McNeil, [notebook 4](/notebooks/04_evaluate.ipynb)):
+
+
+# %% tags=["nbval-check-output"]
+def auc_half_width(auc, ill, well, z=1.959964):
+    """Half the width of the 95 % interval of an AUC."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (ill - 1) * (q1 - auc**2) + (well - 1) * (q2 - auc**2)
+    return z * np.sqrt(spread / (ill * well))
+
+
+study = metrics.sample_size(auc=0.9, half_width=0.05, prevalence=0.05)
+assert auc_half_width(0.9, study.positive, study.negative) <= 0.05
+assert metrics.sample_size(sensitivity=0.9, half_width=0.05).positive == enough
+print(f"AUC 0.90, give or take 0.05: {study.positive} with the disease, {study.negative} without")
+
+# %% [markdown]
 # Half the width needs four times the patients *with disease*. If one in twenty has it, recruit twenty
 # for each; this is an average, so add a tenth. Each subgroup needs as many.
 #

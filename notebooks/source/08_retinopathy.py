@@ -145,8 +145,8 @@ rows = ["accuracy", "kappa_quadratic", "mean_absolute_error"]
 display(report.table.loc[rows, ["value", "low", "high", "method"]].round(2))
 
 # %% [markdown]
-# Look at the interval of kappa: so few people cannot tell a useful network from chance. Kappa also
-# depends on how common each grade is, so compare two systems only on the same images.
+# Look at the interval of kappa: where it reaches 0, chance is not excluded. Kappa also depends on how
+# common each grade is, so compare two systems only on the same images.
 #
 # ## 5. Refer or not
 #

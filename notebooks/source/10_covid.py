@@ -24,7 +24,7 @@
 # have COVID-19, and may delay the right treatment. The reference standard is a laboratory test
 # (PCR), so a network would have to add something to it. A normal radiograph does not exclude
 # COVID-19: in one study, radiographs found 55 % of the patients in the first two days of symptoms
-# and 79 % after eleven ([2020](https://doi.org/10.1148/ryct.2020200337)).
+# and 79 % after eleven ([Stephanie et al., 2020](https://doi.org/10.1148/ryct.2020200337)).
 #
 # In 2020 many papers reported networks that answered this question very well. Roberts and
 # colleagues screened 2,212 studies, reviewed 62 in full, and found none of potential clinical use
