@@ -178,8 +178,10 @@ def test_a_level_in_per_cent_is_refused_everywhere(name, level):
         "share_by_patient": ([True, False],),
         "auc_difference": (p, p),
         "subgroups": (p, pd.DataFrame({"sex": list("FMFMFM")})),
+        "sample_size": (),
     }.get(name, (p,))
     more = {
+        "sample_size": {"sensitivity": 0.9, "half_width": 0.05},
         "subgroups": {"threshold": 0.5},
         "rates": {"threshold": 0.5},
     }.get(name, {})
