@@ -12,8 +12,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urljoin
 
@@ -28,6 +30,10 @@ ROOT = Path(__file__).parents[1]
 CHROMIUM = os.environ.get("MEDIMG_CHROMIUM") or shutil.which("chromium")
 AXE = Path(os.environ.get("MEDIMG_AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
 WIDTHS, SCHEMES = (400, 1280), ("light", "dark")
+NOTEBOOKS = [
+    "quickstart.ipynb",
+    *sorted(f"notebooks/{one.name}" for one in ROOT.glob("notebooks/*.ipynb")),
+]
 PAGES = ("site home", "site notebook", "exported page", "report")
 pytestmark = [
     pytest.mark.browser,
@@ -167,22 +173,34 @@ widgets.threshold_explorer(p)""",
 }
 
 
-@pytest.fixture(scope="module")
-def lab(browser, tmp_path_factory):
-    """Open a notebook of all widgets and one exercise in JupyterLab, run it, return the page."""
-    folder = tmp_path_factory.mktemp("lab")
-    cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # else Lab asks
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "all.ipynb")
+@contextmanager
+def jupyterlab(folder):
+    """Serve a folder's notebooks, and give a function that opens one and runs all its cells."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root",
                "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]  # fmt: skip
-    with subprocess.Popen(
+
+    def run(browser, name):
+        page = browser.new_context(viewport={"width": 1280, "height": 2400}).new_page()
+        page.set_default_timeout(240_000)
+        page.goto(f"{address}/lab/tree/{name}")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        # Cells that are run before the kernel is there are never run.
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        page.wait_for_timeout(2000)
+        choose = page.get_by_role("button", name="Select", exact=True)
+        if choose.is_visible():  # at times it asks which kernel is meant, and waits
+            choose.click()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        return page
+
+    with tempfile.TemporaryDirectory() as workspaces, subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JUPYTERLAB_WORKSPACES_DIR": workspaces},
     ) as server:  # fmt: skip
         try:
             for _ in range(120):
@@ -191,16 +209,61 @@ def lab(browser, tmp_path_factory):
                     break
                 except OSError:
                     time.sleep(1)
-            page = browser.new_context(viewport={"width": 1280, "height": 2400}).new_page()
-            page.set_default_timeout(240_000)
-            page.goto(f"{address}/lab/tree/all.ipynb?reset")
-            page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_text("Run All Cells", exact=True).click()
-            page.get_by_text("Hint 1 of 2").wait_for()
-            yield page
+            yield run
         finally:
             server.terminate()
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    """Open a notebook of all widgets and one exercise in JupyterLab, run it, return the page."""
+    folder = tmp_path_factory.mktemp("lab")
+    cells = [nbformat.v4.new_code_cell(source) for source in CELLS.values()]
+    # Without a language JupyterLab asks which kernel is meant.
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "all.ipynb")
+    with jupyterlab(folder) as run:
+        page = run(browser, "all.ipynb")
+        page.get_by_text("Hint 1 of 2").wait_for()
+        yield page
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """Serve a copy of the course (JupyterLab saves what it runs); return its folder and `run`."""
+    folder = tmp_path_factory.mktemp("course")
+    for name in ("notebooks", "data"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "quickstart.ipynb", folder)
+    with jupyterlab(folder) as run:
+        yield folder, run
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_in_jupyterlab_to_its_end(browser, course, name):
+    if name != "quickstart.ipynb" and "MEDIMG_ALL_IN_LAB" not in os.environ:
+        pytest.skip("set MEDIMG_ALL_IN_LAB=1 to run every notebook in JupyterLab (15 minutes)")
+    folder, run = course
+    notebook = nbformat.read(folder / name, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+    nbformat.write(notebook, folder / name)
+    page, last = run(browser, name), time.monotonic() + 600
+    while True:
+        page.wait_for_timeout(3000)
+        page.keyboard.press("Control+s")
+        page.wait_for_timeout(1000)
+        cells = nbformat.read(folder / name, as_version=4).cells
+        code = [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+        wrong = [out for cell in code for out in cell.outputs if out.output_type == "error"]
+        missing = sum(cell.execution_count is None for cell in code)
+        if wrong or not missing or time.monotonic() > last:
+            break
+    page.context.close()
+    assert not wrong, wrong[0].evalue
+    assert not missing, f"{missing} cells were not run"
 
 
 def test_an_exercise_answers_right_wrong_blank_and_hint(lab):
