@@ -40,6 +40,7 @@ html_theme = "sphinx_book_theme"
 html_title = "medimg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_show_copyright = False
 html_theme_options = {
     "repository_url": f"https://github.com/{Layout(ROOT).repository}",

@@ -66,7 +66,13 @@ def pages(tmp_path_factory):
 
     def exported():
         command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html"]
-        command += ["--output-dir", str(folder), str(ROOT / "quickstart.ipynb")]
+        command += [
+            "--config",
+            str(ROOT / "notebooks" / "page.py"),
+            "--output-dir",
+            str(folder),
+            str(ROOT / "quickstart.ipynb"),
+        ]
         subprocess.run(command, check=True, capture_output=True, timeout=300)
         return folder / "quickstart.html"
 
@@ -305,3 +311,20 @@ def test_images_can_be_read_with_the_keyboard_alone(lab):
             for _ in range(4):
                 lab.keyboard.press("Shift+Tab")
     lab.get_by_role("status").filter(has_text="Agreement with the network").wait_for()
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")
+def test_axe_finds_nothing_serious_in_the_widgets(lab):
+    lab.evaluate(AXE.read_text(encoding="utf-8"))
+    # ipywidgets gives the handle of a slider no name; the labelled field beside it does the same.
+    found = lab.evaluate(
+        """axe.run({include: ['.jp-OutputArea-output .jupyter-widgets'], exclude: ['.noUi-handle']})
+        .then(result => result.violations)"""
+    )
+    assert lab.locator(".jp-OutputArea-output .jupyter-widgets").count()
+    grave = [
+        f"{one['id']}, {len(one['nodes'])} places: {one['nodes'][0]['html'][:90]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert not grave, "\n".join(grave)
