@@ -5,8 +5,6 @@ values. Without a running kernel (an exported lesson, a print) an explorer is th
 with, and a reading study a sheet of its images.
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ The checklists' items have the originals' numbers and order, and our own, shorte
 submitting a paper, fill in the originals.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """Turn numbers, tables and figures into one HTML file that needs no other."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import io

@@ -1,7 +1,5 @@
 """The parts of the report: tables and pictures; the sentences around them are in the template."""
 
-from __future__ import annotations
-
 from typing import Any, Final
 
 import numpy as np
