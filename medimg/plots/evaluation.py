@@ -218,14 +218,14 @@ def plot_reliability(
     MetricsError
         With more than two classes, or bins or strategy out of range.
     """
-    ax = _unit_square(ax, "Mean score of the bin", "Observed share with the disease",
+    ax = _unit_square(ax, "Mean score of the bin", "Share with the disease (95 % interval)",
                       diagonal="perfectly calibrated")  # fmt: skip
     for (name, p, style), marker in zip(_models(predictions), cycle("osD^v"), strict=False):
         table = metrics.reliability(p, bins=bins, strategy=strategy)
         ax.errorbar(table["score"], table["observed"],
                     yerr=canvas.spread(table["observed"], table["low"], table["high"]),
                     fmt=marker, **style, capsize=3, lw=1.5,
-                    label=f"{name}observed (95 % intervals)")  # fmt: skip
+                    label=f"{name}observed")  # fmt: skip
         ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=style["color"],
                 alpha=0.4)  # fmt: skip
     canvas.legend_above(ax, ncols=2, fontsize="small")
