@@ -91,17 +91,16 @@ class Explorer(Pictured):
 
 
 def window_explorer(
-    values: npt.NDArray[Any], *, centre: float | None = None, width: float | None = None,
-    unit: str = "HU",
-) -> Explorer:  # fmt: skip
+    values: npt.NDArray[Any], *, centre: float, width: float, unit: str = "HU"
+) -> Explorer:
     """Move the window of an image with two sliders; the histogram shows what is cut off.
 
     Parameters
     ----------
     values : float array (H, W)
         Modality values, as `medimg.images.read_values` gives them. NaN (padding) is black.
-    centre, width : float, optional
-        The first window; by default it spans all values.
+    centre, width : float
+        The first window.
     unit : str
         What the values are, for the axis.
 
@@ -124,8 +123,6 @@ def window_explorer(
         )
     low, high = float(known.min()), float(known.max())
     step = 10.0 ** (np.floor(np.log10(high - low)) - 2)
-    middle = (low + high) / 2 if centre is None else centre
-    span = high - low if width is None else width
 
     def draw(centre: float, width: float) -> Drawn:
         start, end = centre - width / 2, centre + width / 2
@@ -141,8 +138,8 @@ def window_explorer(
                         f"the pixels black and {white:.0f} % white.")  # fmt: skip
 
     return Explorer(
-        draw, centre=(f"centre ({unit})", middle, low, high, step),
-        width=(f"width ({unit})", span, step, 2 * (high - low), step),
+        draw, centre=(f"centre ({unit})", centre, low, high, step),
+        width=(f"width ({unit})", width, step, 2 * (high - low), step),
     )  # fmt: skip
 
 

@@ -35,9 +35,9 @@ def test_window_explorer_counts_what_it_cuts_off():
     assert box.sentence.startswith("A window from -200 to 2200 HU leaves 50 %")
 
 
-def test_window_explorer_starts_with_all_values():
-    box = window_explorer(np.arange(12.0).reshape(3, 4), unit="stored value")
-    assert "from 0 to 11 stored value" in box.words.value
+def test_window_explorer_names_the_unit():
+    box = window_explorer(np.arange(12.0).reshape(3, 4), centre=5, width=4, unit="stored value")
+    assert "from 3 to 7 stored value" in box.sentence
 
 
 def test_window_explorer_takes_a_slice_of_the_ct_sample():
@@ -53,7 +53,10 @@ def test_every_control_has_a_name_with_its_unit():
     p = Predictions(list("abcd"), [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.8])
     for box, names in (
         (threshold_explorer(p), ["threshold (%)", "prevalence (%)"]),
-        (window_explorer(np.arange(12.0).reshape(3, 4)), ["centre (HU)", "width (HU)"]),
+        (
+            window_explorer(np.arange(12.0).reshape(3, 4), centre=5, width=4),
+            ["centre (HU)", "width (HU)"],
+        ),
     ):
         assert [field.description for field in box.fields.values()] == names
         assert [row.children[0] for row in box.children[:2]] == list(box.fields.values())
@@ -73,7 +76,7 @@ def test_an_explorer_shows_its_picture_once_also_without_a_kernel(monkeypatch):
 @pytest.mark.parametrize("values", [np.zeros((3, 4)), np.zeros((2, 3, 4)), np.full((3, 4), np.nan)])
 def test_window_explorer_refuses(values):
     with pytest.raises(ImageReadError, match=r"have no window to move"):
-        window_explorer(values)
+        window_explorer(values, centre=0, width=1)
 
 
 def test_threshold_explorer_counts_people():

@@ -224,8 +224,7 @@ def plot_reliability(
         table = metrics.reliability(p, bins=bins, strategy=strategy)
         ax.errorbar(table["score"], table["observed"],
                     yerr=canvas.spread(table["observed"], table["low"], table["high"]),
-                    fmt=marker, **style, capsize=3, lw=1.5,
-                    label=f"{name}observed")  # fmt: skip
+                    fmt=marker, **style, capsize=3, lw=1.5, label=f"{name}observed")  # fmt: skip
         ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=style["color"],
                 alpha=0.4)  # fmt: skip
     canvas.legend_above(ax, ncols=2, fontsize="small")

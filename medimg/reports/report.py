@@ -1,7 +1,5 @@
 """`write_report`: evaluate a test set, and write the page, the numbers and the predictions."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +19,6 @@ from medimg.tables import table_bytes
 
 ATTRIBUTES = ("sex", "age", "view", "site", "grade")
 """Columns of a study table that make groups, where they are there."""
-GRADES = ("subtle", "moderate", "gross")
-"""Of the sample, in order; its healthy films have "none"."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +117,16 @@ def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) 
     DataFrame
         ``image_id, patient_id, y_true, y_score`` (or one score per class), after the path.
     """
-    paths = None if studies is None else studies.get("path")
-    table = pd.DataFrame({
-        "path": None if paths is None else paths.astype(str).to_numpy(),
+    known: dict[str, Any] = {
         "image_id": predictions.ids, "patient_id": predictions.patient_ids,
         "y_true": predictions.y_true,
-    })  # fmt: skip
+    }  # fmt: skip
+    if studies is not None and "path" in studies:
+        known = {"path": studies["path"].astype(str).to_numpy(), **known}
     many = [f"y_score_{name}" for name in predictions.classes]
     names = ["y_score"] if predictions.is_binary else many
-    known = table.dropna(axis="columns", how="all")
-    return known.join(pd.DataFrame(predictions.y_score, columns=names))
+    table = pd.DataFrame(known).dropna(axis="columns", how="all")
+    return table.join(pd.DataFrame(predictions.y_score, columns=names))
 
 
 def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
@@ -165,8 +161,9 @@ def _by_group(
     parts, left_out = [], []
     for name in [name for name in ATTRIBUTES if name in studies]:
         try:
-            column = _as_groups(studies[name]).to_frame(name)
-            parts.append(metrics.subgroups(judged, column, threshold=cut, level=result.level))
+            column = metrics.age_bands(studies[name]) if name == "age" else studies[name]
+            group = column.to_frame(name)
+            parts.append(metrics.subgroups(judged, group, threshold=cut, level=result.level))
         except MetricsError as error:
             left_out.append(f"the column {name!r} was left out of the subgroups: {error}")
     parts = [part for part in parts if len(part.gaps)]  # two groups at least
@@ -178,15 +175,6 @@ def _by_group(
         table, gaps = (t[t["metric"] == "sensitivity"].assign(metric="accuracy")
                        for t in (table, gaps))  # fmt: skip
     return SubgroupReport(table, gaps, result.level), left_out
-
-
-def _as_groups(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Ages in bands, the sample's grades in order, anything else as it is."""
-    if column.name == "age":
-        return metrics.age_bands(column)
-    if column.name == "grade" and set(column.dropna()) <= {"", "none", *GRADES}:
-        return pd.Series(pd.Categorical(column.where(column.isin(GRADES)), GRADES))
-    return column
 
 
 def _numbers(

@@ -107,12 +107,9 @@ def prevalence(result: Evaluation, target: float) -> dict[str, Any]:
     """PPV and NPV at several prevalences, and the picture of 1,000 people."""
     if result.threshold is None or not result.confusion.sum(axis=1).all():
         return {"prevalence": None}  # there must be images of both classes
-    se, sp, own = result["sensitivity"], result["specificity"], result["prevalence"].value
-    lines = []
-    for share in sorted({0.01, 0.05, 0.2, target, own}):
-        values = metrics.ppv_npv_at(share, se, sp)
-        name = f"{100 * share:.3g} %" + (" (this test set)" if share == own else "")
-        lines.append((name, f"{values.ppv:.3f}", f"{values.npv:.3f}"))
+    se, sp = result["sensitivity"], result["specificity"]
+    at = [(share, metrics.ppv_npv_at(share, se, sp)) for share in sorted({0.01, 0.05, 0.2, target})]
+    lines = [(f"{100 * share:.3g} %", f"{v.ppv:.3f}", f"{v.npv:.3f}") for share, v in at]
     counts = metrics.natural_frequencies(target, se.value, sp.value)
     return {
         "prevalence": pd.DataFrame(lines, columns=["Prevalence", "PPV", "NPV"]),
