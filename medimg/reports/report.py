@@ -103,7 +103,7 @@ def write_report(
 
 
 def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return the table of ``predictions.csv``, which `medimg.storage.read_table` reads.
+    """Return the table of ``predictions.csv``, which `medimg.tables.read_table` reads.
 
     Parameters
     ----------
