@@ -5,8 +5,6 @@ values. Without a running kernel (an exported lesson, a print) an explorer is th
 with, and a reading study a sheet of its images.
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +13,6 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-import traitlets
-from matplotlib.figure import Figure
 
 from medimg.errors import ImageReadError, MetricsError
 from medimg.images import apply_window
@@ -24,80 +20,87 @@ from medimg.metrics import Predictions, evaluate, natural_frequencies, rates
 from medimg.plots import plot_grid, plot_image, plot_natural_frequencies, plot_roc
 from medimg.plots.canvas import BLUE, GREY, ORANGE, image_html, legend_above, literal
 
-Drawn = tuple[Figure, str]
+Drawn = tuple[Any, str]
 """A figure and what it shows, in a sentence."""
 
 SURE = ("1 surely not", "2 probably not", "3 undecided", "4 probably", "5 surely")
 
 
-class Explorer(ipywidgets.VBox):  # type: ignore[misc]
+class Pictured(ipywidgets.VBox):  # type: ignore[misc]
+    """Controls, a sentence, and the picture that it describes.
+
+    Parameters
+    ----------
+    controls : list of Widget
+        What stands above the sentence.
+    """
+
+    def __init__(self, controls: list[Any]) -> None:
+        self.words, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
+        super().__init__([*controls, self.words, self.picture])
+
+    def show(self, figure: Any, sentence: str) -> None:
+        """Show a figure, and the sentence on it, which a screen reader speaks."""
+        self.sentence = sentence
+        self.words.value = f'<p role="status">{html.escape(sentence)}</p>'
+        self.picture.value = image_html(figure, sentence, colours=128)
+
+    def still(self) -> str:
+        """Return what a page without a kernel shows in place of the widget."""
+        return str(self.picture.value)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
+        return {**bundle, "text/html": self.still(), "text/plain": self.sentence}
+
+
+class Explorer(Pictured):
     """Number fields and sliders over a picture that follows them.
 
     Parameters
     ----------
-    controls : dict of str to (slider, field)
-        As `_control` makes them, by the name of the drawing function's argument.
     draw : callable
-        Takes the controls' values by name; returns a figure and a sentence on it.
+        Takes a value of each range by its name; returns a figure and a sentence on it.
+    ranges : (str, float, float, float, float)
+        Name on the screen, first value, least and largest value, and step.
     """
 
-    def __init__(self, controls: dict[str, tuple[Any, Any]], draw: Callable[..., Drawn]) -> None:
-        self.draw = draw
-        self.controls = {name: slider for name, (slider, _) in controls.items()}
-        self.fields = {name: field for name, (_, field) in controls.items()}
-        self.picture, self.words = ipywidgets.HTML(), ipywidgets.HTML()
-        rows = [ipywidgets.HBox([field, slider]) for slider, field in controls.values()]
-        super().__init__([*rows, self.picture, self.words])
+    def __init__(
+        self, draw: Callable[..., Drawn], **ranges: tuple[str, float, float, float, float]
+    ) -> None:
+        self.draw, self.fields, rows = draw, dict[str, Any](), []
+        for name, (label, value, low, high, step) in ranges.items():
+            # a figure takes a fraction of a second: draw when the slider rests, not on the way
+            slider = ipywidgets.FloatSlider(
+                value, min=low, max=high, step=step, readout=False, continuous_update=False
+            )
+            field = ipywidgets.BoundedFloatText(
+                value, min=low, max=high, step=step, description=label,
+                style={"description_width": "8em"}, layout={"width": "16em"},
+            )  # fmt: skip
+            ipywidgets.link((slider, "value"), (field, "value"))
+            field.observe(self.follow, names="value")
+            self.fields[name] = field
+            rows.append(ipywidgets.HBox([field, slider]))
+        super().__init__(rows)
         self.follow()
-        for slider in self.controls.values():
-            slider.observe(self.follow, names="value")
 
     def follow(self, _: object = None) -> None:
-        """Draw for the values that the sliders have now."""
-        figure, sentence = self.draw(**{name: s.value for name, s in self.controls.items()})
-        self.picture.value, self.words.value = image_html(figure, sentence), html.escape(sentence)
-        self.sentence = sentence
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """Bring the picture too: a page without a kernel shows it in place of the widget."""
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        return {**bundle, "text/html": self.picture.value, "text/plain": self.sentence}
-
-
-def _control(
-    name: str, value: float, low: float, high: float, step: float, *, log: bool = False
-) -> tuple[Any, Any]:
-    """Return a slider over a range (wider, if it starts outside), and the number field beside it.
-
-    The field moves with the slider and has its name.
-    """
-    low, high = min(low, value), max(high, value)
-    kind = ipywidgets.FloatLogSlider if log else ipywidgets.FloatSlider
-    start, end = np.log10([low, high]) if log else (low, high)
-    # a figure takes a fraction of a second: draw when the slider rests, not on the way
-    slider = kind(value, min=start, max=end, step=0.05 if log else step, readout=False,
-                  continuous_update=False)  # fmt: skip
-    field = ipywidgets.BoundedFloatText(
-        min=low, max=high, step=step, description=name, style={"description_width": "8em"},
-        layout={"width": "16em"},
-    )  # fmt: skip
-    rounded = (lambda value: float(f"{value:.3g}") if log else value, float)
-    traitlets.link((slider, "value"), (field, "value"), transform=rounded)
-    return slider, field
+        """Draw for the values that the fields have now."""
+        self.show(*self.draw(**{name: field.value for name, field in self.fields.items()}))
 
 
 def window_explorer(
-    values: npt.NDArray[Any], *, centre: float | None = None, width: float | None = None,
-    unit: str = "HU",
-) -> Explorer:  # fmt: skip
+    values: npt.NDArray[Any], *, centre: float, width: float, unit: str = "HU"
+) -> Explorer:
     """Move the window of an image with two sliders; the histogram shows what is cut off.
 
     Parameters
     ----------
     values : float array (H, W)
         Modality values, as `medimg.images.read_values` gives them. NaN (padding) is black.
-    centre, width : float, optional
-        The first window; by default it spans all values.
+    centre, width : float
+        The first window.
     unit : str
         What the values are, for the axis.
 
@@ -120,21 +123,13 @@ def window_explorer(
         )
     low, high = float(known.min()), float(known.max())
     step = 10.0 ** (np.floor(np.log10(high - low)) - 2)
-    middle = (low + high) / 2 if centre is None else centre
-    span = high - low if width is None else width
-    controls = {
-        "centre": _control(f"centre ({unit})", middle, low, high, step),
-        "width": _control(f"width ({unit})", span, step, 2 * (high - low), step),
-    }
 
     def draw(centre: float, width: float) -> Drawn:
         start, end = centre - width / 2, centre + width / 2
         figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
         plot_image(apply_window(values, centre, width, function="LINEAR_EXACT"), ax=left)
         right.hist(known, bins=120, color=GREY, log=True)
-        right.axvspan(start, end, color=BLUE, alpha=0.15, label="window: black to white")
-        right.axvline(start, color=BLUE, ls="--")
-        right.axvline(end, color=BLUE)
+        right.axvspan(start, end, color=BLUE, alpha=0.2, lw=2, label="window: black to white")
         right.set(xlim=(low, high), xlabel=f"Value ({literal(unit)})",
                   ylabel="Pixels (log scale)")  # fmt: skip
         right.legend(fontsize="small")
@@ -142,7 +137,10 @@ def window_explorer(
         return figure, (f"A window from {start:.4g} to {end:.4g} {unit} leaves {black:.0f} % of "
                         f"the pixels black and {white:.0f} % white.")  # fmt: skip
 
-    return Explorer(controls, draw)
+    return Explorer(
+        draw, centre=(f"centre ({unit})", centre, low, high, step),
+        width=(f"width ({unit})", width, step, 2 * (high - low), step),
+    )  # fmt: skip
 
 
 def threshold_explorer(
@@ -175,11 +173,7 @@ def threshold_explorer(
             "the explorer needs two-class predictions with images of both classes; "
             "predictions.one_vs_rest(k) makes them of more classes."
         )
-    start = share if prevalence is None else prevalence
-    controls = {
-        "threshold": _control("threshold (%)", 100 * threshold, 0, 100, 1),
-        "prevalence": _control("prevalence (%)", 100 * start, 0.1, 90, 0.1, log=True),
-    }
+    share = share if prevalence is None else prevalence
 
     def draw(threshold: float, prevalence: float) -> Drawn:
         found = rates(predictions, threshold=threshold / 100)
@@ -202,10 +196,13 @@ def threshold_explorer(
         plot_natural_frequencies(counts, ax=right)
         return figure, f"Threshold {threshold:.3g} %, prevalence {prevalence:.3g} %: {counts}"
 
-    return Explorer(controls, draw)
+    return Explorer(
+        draw, threshold=("threshold (%)", 100 * threshold, 0, 100, 1),
+        prevalence=("prevalence (%)", 100 * share, 0.1, 99.9, 0.1),
+    )  # fmt: skip
 
 
-class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
+class ReadingStudy(Pictured):
     """Images to read twice: alone, then in reverse order with the network's score.
 
     Attributes
@@ -220,11 +217,10 @@ class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
 
     def __init__(self, images: npt.NDArray[np.uint8], network: Predictions) -> None:
         self.images, self.network, self.answers = images, network, list[int]()
-        self.words, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
         self.buttons = [ipywidgets.Button(description=text) for text in SURE]
         for sure, button in enumerate(self.buttons):
             button.on_click(lambda _, sure=sure: self.answer(sure))
-        super().__init__([self.words, ipywidgets.HBox(self.buttons), self.picture])
+        super().__init__([ipywidgets.HBox(self.buttons)])
         self.follow()
 
     def answer(self, sure: int) -> None:
@@ -235,19 +231,16 @@ class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
     def follow(self) -> None:
         """Show the image to read now; after both rounds, the result."""
         done, n = len(self.answers), len(self.network)
-        figure: Any
         if done == 2 * n:
-            figure, self.sentence = self.result()
-        else:
-            row = done if done < n else 2 * n - 1 - done
-            figure = plot_image(self.images[row]).figure
-            self.sentence = f"Image {done % n + 1} of {n}: do you see {self.network.positive}?"
-            if done >= n:
-                self.sentence += f" The network's score is {self.network.y_score[row]:.2f}."
-        for button in self.buttons:
-            button.disabled = done == 2 * n
-        self.picture.value = image_html(figure, self.sentence, colours=128)
-        self.words.value = f'<p role="status">{html.escape(self.sentence)}</p>'
+            for button in self.buttons:
+                button.disabled = True
+            self.show(*self.result())
+            return
+        row = done if done < n else 2 * n - 1 - done
+        sentence = f"Image {done % n + 1} of {n}: do you see {self.network.positive}?"
+        if done >= n:
+            sentence += f" The network's score is {self.network.y_score[row]:.2f}."
+        self.show(plot_image(self.images[row]).figure, sentence)
 
     def result(self) -> Drawn:
         """Compare both rounds with the network and with the truth; positive is from 3 on."""
@@ -261,27 +254,25 @@ class ReadingStudy(ipywidgets.VBox):  # type: ignore[misc]
                  for own in (first, then)]  # fmt: skip
         lured, saved = (says != truth) & (first == truth), (says == truth) & (first != truth)
         followed = [int((group & (then == says)).sum()) for group in (lured, saved)]
-        figure: Any = plot_roc(readers, threshold=0.5).figure
-        return figure, (
+        return plot_roc(readers, threshold=0.5).figure, (
             f"Agreement with the network (kappa): alone {alike[0]:.2f}, with its score "
             f"{alike[1]:.2f}. Images on which it was wrong and you, alone, were right: "
             f"{lured.sum()}; you followed it on {followed[0]}. Images on which it was right and "
             f"you were wrong: {saved.sum()}; you followed it on {followed[1]}."
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """Bring a sheet of the images, and the truth folded below it, for a page."""
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs)
-        sheet = plot_grid(
-            self.images, titles=[str(k + 1) for k in range(len(self.images))], columns=5
-        )
-        picture = image_html(sheet, f"{len(self.images)} images to read, numbered.", colours=32)
+    def still(self) -> str:
+        """Return a sheet of the images, with the truth folded below it."""
+        numbers = [str(k + 1) for k in range(len(self.images))]
+        sheet = plot_grid(self.images, titles=numbers, columns=5)
         truth = "".join(
             f"<li>{html.escape(self.network.classes[label])}; the network's score {score:.2f}</li>"
             for label, score in zip(self.network.y_true, self.network.y_score, strict=True)
         )
-        folded = f"<details><summary>The truth</summary><ol>{truth}</ol></details>"
-        return {**bundle, "text/html": picture + folded, "text/plain": self.sentence}
+        return (
+            image_html(sheet, f"{len(self.images)} images to read, numbered.", colours=32)
+            + f"<details><summary>The truth</summary><ol>{truth}</ol></details>"
+        )
 
 
 def reading_study(

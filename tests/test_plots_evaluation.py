@@ -14,14 +14,13 @@ from medimg.metrics import (
     natural_frequencies,
     reliability,
     subgroups,
-    wilson,
 )
 from medimg.plots import (
     plot_confusion,
     plot_decision_curve,
+    plot_history,
     plot_natural_frequencies,
     plot_pr,
-    plot_prevalence,
     plot_reliability,
     plot_roc,
     plot_subgroups,
@@ -65,9 +64,9 @@ def test_precision_recall_shows_the_prevalence(p):
     assert labelled(ax)
 
 
-def test_models_of_the_same_images_share_one_line_of_chance(p):
-    shown = texts(plot_pr({"a": p, "b": p}))
-    assert sum("by chance" in text for text in shown) == 1
+def test_an_area_that_is_not_defined_says_why(p):
+    ill = p.subset(np.flatnonzero(p.y_true == 1))
+    assert "AUC not defined: no negative image" in texts(plot_roc(ill))
 
 
 def test_confusion_writes_the_counts(p):
@@ -113,7 +112,7 @@ def test_names_from_data_are_drawn_as_they_are(name, p):
     odd = Predictions(p.ids, p.y_true, p.y_score, classes=("normal", name))
     groups = pd.DataFrame({"site": [name, "north"] * 60})
     for ax in (
-        plot_roc({name: odd}), plot_pr({name: odd}), plot_confusion(evaluate(odd, threshold=0.5)),
+        plot_roc({name: odd}), plot_pr(odd), plot_confusion(evaluate(odd, threshold=0.5)),
         plot_reliability({name: odd}), plot_subgroups(subgroups(odd, groups, threshold=0.5)),
     ):  # fmt: skip
         ax.figure.canvas.draw()
@@ -128,15 +127,6 @@ def test_decision_curve_draws_the_three_ways(p):
     for line, name in zip(ax.get_lines(), ("model", "all", "none"), strict=True):
         np.testing.assert_array_equal(line.get_ydata(), curve[name])
     assert labelled(ax)
-
-
-def test_prevalence_draws_bayes_and_the_mark():
-    ax = plot_prevalence(wilson(90, 100), wilson(80, 100), mark=0.05)
-    ppv = ax.get_lines()[0].get_xydata()
-    share = ppv[40, 0]
-    assert ppv[40, 1] == pytest.approx(0.9 * share / (0.9 * share + 0.2 * (1 - share)))
-    assert "prevalence here: 5 %" in texts(ax)
-    assert labelled(plot_prevalence(0.9, 0.8))
 
 
 def test_natural_frequencies_draw_every_person():
@@ -163,3 +153,17 @@ def test_subgroups_are_hollow_when_too_small_and_say_when_undefined(p):
 def test_subgroups_say_the_level_of_their_intervals(p):
     report = subgroups(p, pd.DataFrame({"view": ["PA", "AP"] * 60}), threshold=0.5, level=0.9)
     assert "(90 % interval)" in plot_subgroups(report).get_xlabel()
+
+
+def test_history_draws_losses_and_the_auc():
+    history = pd.DataFrame(
+        {"train_loss": [0.7, 0.5], "val_loss": [0.6, 0.4], "val_auc": [0.8, 0.9]},
+        index=pd.RangeIndex(1, 3, name="epoch"),
+    )
+    ax = plot_history(history)
+    lines = {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
+    assert lines == {"training loss": [0.7, 0.5], "validation loss": [0.6, 0.4]}
+    right = next(other for other in ax.figure.axes if other is not ax)
+    assert right.get_lines()[0].get_ydata().tolist() == [0.8, 0.9]
+    assert right.get_ylabel() == "validation AUC"
+    assert ax.get_xlabel() == "epoch"

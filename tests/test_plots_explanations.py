@@ -1,11 +1,9 @@
 """What the figures of explanations draw."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from medimg.metrics import Estimate
-from medimg.plots import plot_cascade, plot_map, plot_map_grid
+from medimg.plots import plot_map, plot_map_grid
 
 H, W = 12, 20
 
@@ -91,18 +89,3 @@ def test_a_map_lies_over_a_colour_image(film, heat):
     ax = plot_map(np.dstack([film] * 3), heat)
     assert ax.images[0].get_array().shape == (H, W, 3)
     assert ax.images[1].get_array().shape == (H, W, 4)
-
-
-def test_cascade_shows_both_series():
-    cascade = pd.DataFrame(
-        {
-            "down_to": ["", "head", "stem"],
-            "agreement": [Estimate(1, 1, 1), Estimate(0.5, 0.4, 0.6), Estimate(0.1, 0, 0.2)],
-            "pointing": [Estimate(0.8, 0.7, 0.9), Estimate(0.4, 0.2, 0.6), Estimate(0.1, 0, 0.3)],
-        }
-    )
-    ax = plot_cascade(cascade, chance=0.1)
-    np.testing.assert_array_equal(ax.containers[0].lines[0].get_ydata(), [1, 0.5, 0.1])
-    np.testing.assert_array_equal(ax.containers[1].lines[0].get_ydata(), [0.8, 0.4, 0.1])
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["trained", "+ head", "+ stem"]
-    assert len(plot_cascade(cascade.drop(columns="pointing")).containers) == 1

@@ -25,20 +25,6 @@ def test_plot_grid_leaves_empty_places_empty(rng):
     assert figure.axes[6].get_title() == "g"
 
 
-def test_plot_histogram_counts_finite_values():
-    ax = plots.plot_histogram(np.array([[0.0, 1.0, np.nan]]), unit="HU")
-    assert ax.get_xlabel() == "pixel value (HU)"
-    assert ax.dataLim.height == 1
-
-
-def test_plot_split_stacks_the_classes():
-    ax = plots.plot_split(
-        np.array([[40, 30], [9, 6]]), splits=["train", "test"], classes=["normal", "pneumonia"]
-    )
-    assert [bar.get_x() for bar in ax.patches] == [0, 0, 40, 9]
-    assert [bar.get_width() for bar in ax.patches] == [40, 9, 30, 6]
-
-
 @pytest.fixture
 def published(monkeypatch):
     found = []

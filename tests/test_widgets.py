@@ -22,21 +22,22 @@ def test_window_explorer_counts_what_it_cuts_off():
     box = window_explorer(values, centre=0, width=1000)
     # -500 lies on the lower edge and is black; padding does not count
     expected = "A window from -500 to 500 HU leaves 50 % of the pixels black and 25 % white."
-    assert box.words.value == expected
+    assert box.sentence == expected
+    assert box.words.value == f'<p role="status">{expected}</p>'
     assert images(box) == [expected]
     before = box.picture.value
     box.fields["width"].value = 2400
-    assert box.controls["width"].value == 2400
-    assert box.words.value.startswith("A window from -1200 to 1200 HU leaves 0 %")
+    assert box.children[1].children[1].value == 2400  # the slider beside it
+    assert box.sentence.startswith("A window from -1200 to 1200 HU leaves 0 %")
     assert box.picture.value != before
-    box.controls["centre"].value = 1000
+    box.children[0].children[1].value = 1000
     assert box.fields["centre"].value == 1000
-    assert box.words.value.startswith("A window from -200 to 2200 HU leaves 50 %")
+    assert box.sentence.startswith("A window from -200 to 2200 HU leaves 50 %")
 
 
-def test_window_explorer_starts_with_all_values():
-    box = window_explorer(np.arange(12.0).reshape(3, 4), unit="stored value")
-    assert "from 0 to 11 stored value" in box.words.value
+def test_window_explorer_names_the_unit():
+    box = window_explorer(np.arange(12.0).reshape(3, 4), centre=5, width=4, unit="stored value")
+    assert "from 3 to 7 stored value" in box.sentence
 
 
 def test_window_explorer_takes_a_slice_of_the_ct_sample():
@@ -52,7 +53,10 @@ def test_every_control_has_a_name_with_its_unit():
     p = Predictions(list("abcd"), [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.8])
     for box, names in (
         (threshold_explorer(p), ["threshold (%)", "prevalence (%)"]),
-        (window_explorer(np.arange(12.0).reshape(3, 4)), ["centre (HU)", "width (HU)"]),
+        (
+            window_explorer(np.arange(12.0).reshape(3, 4), centre=5, width=4),
+            ["centre (HU)", "width (HU)"],
+        ),
     ):
         assert [field.description for field in box.fields.values()] == names
         assert [row.children[0] for row in box.children[:2]] == list(box.fields.values())
@@ -72,7 +76,7 @@ def test_an_explorer_shows_its_picture_once_also_without_a_kernel(monkeypatch):
 @pytest.mark.parametrize("values", [np.zeros((3, 4)), np.zeros((2, 3, 4)), np.full((3, 4), np.nan)])
 def test_window_explorer_refuses(values):
     with pytest.raises(ImageReadError, match=r"have no window to move"):
-        window_explorer(values)
+        window_explorer(values, centre=0, width=1)
 
 
 def test_threshold_explorer_counts_people():
@@ -81,11 +85,11 @@ def test_threshold_explorer_counts_people():
     predictions = Predictions(list("abcdefgh"), truth, scores, classes=("normal", "<$ill$>"))
     box = threshold_explorer(predictions, prevalence=0.2)
     # at 0.5: sensitivity 3/4, specificity 3/4; of 1,000 people 200 are ill
-    assert box.words.value.startswith("Threshold 50 %, prevalence 20 %: ")
+    assert box.sentence.startswith("Threshold 50 %, prevalence 20 %: ")
     assert "finds 150 and misses 50" in box.words.value
     assert "alarms 200 of the 800 others" in box.words.value
     before = box.picture.value
-    box.controls["threshold"].value = 85
+    box.fields["threshold"].value = 85
     assert "finds 50 and misses 150" in box.words.value
     assert "alarms 0 of the 800 others" in box.words.value
     assert box.picture.value != before

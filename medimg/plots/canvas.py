@@ -4,8 +4,6 @@ Colours are those of Okabe and Ito, which colour-blind people can tell apart; ea
 dashes, so that lines also differ in black and white.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

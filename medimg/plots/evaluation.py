@@ -1,6 +1,4 @@
-"""Figures of an evaluation: curves, counts, calibration, decisions, people and groups."""
-
-from __future__ import annotations
+"""Figures of numbers: training, curves, counts, calibration, decisions, people and groups."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from medimg import metrics
-from medimg.metrics import Estimate, Evaluation, Predictions, Threshold
+from medimg.metrics import Evaluation, Predictions, Threshold
 from medimg.metrics.roc import as_threshold
 from medimg.plots import canvas
 
@@ -23,15 +21,10 @@ MOST_CELLS = 12
 
 
 def _models(predictions: Models) -> Iterator[tuple[str, Predictions, dict[str, Any]]]:
-    """Yield each model's name, predictions and line style."""
+    """Yield the words before each model's label, its predictions and its line style."""
     named = {"": predictions} if isinstance(predictions, Predictions) else predictions
     for (name, p), (colour, dash) in zip(named.items(), cycle(canvas.STYLES), strict=False):
-        yield canvas.literal(name), p, {"color": colour, "ls": dash}
-
-
-def _label(name: str, what: str, estimate: Estimate) -> str:
-    shown = "not defined" if math.isnan(estimate.value) else f"{estimate:.2f}"
-    return f"{name}: {what} {shown}" if name else f"{what} {shown}"
+        yield canvas.literal(f"{name}: " if name else ""), p, {"color": colour, "ls": dash}
 
 
 def _unit_square(ax: Axes | None, x: str, y: str, *, diagonal: str = "") -> Axes:
@@ -41,6 +34,36 @@ def _unit_square(ax: Axes | None, x: str, y: str, *, diagonal: str = "") -> Axes
         ax.plot([0, 1], [0, 1], color=canvas.GREY, lw=1, ls=":", label=diagonal)
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y, aspect="equal")
     ax.grid(alpha=0.3)
+    return ax
+
+
+def plot_history(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Show the losses and the validation AUC over the epochs.
+
+    Parameters
+    ----------
+    history : DataFrame
+        From `medimg.training.fit`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, by default on a figure of its own; the AUC gets an axis on the right.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With training and validation loss on the left.
+    """
+    ax = canvas.axes_or_new(ax, 6, 3.4)
+    right = ax.twinx()
+    curves = ((ax, "train_loss", canvas.GREY, "o--", "training loss"),
+              (ax, "val_loss", canvas.BLUE, "o-", "validation loss"),
+              (right, "val_auc", canvas.ORANGE, "s-.", "validation AUC"))  # fmt: skip
+    lines = []
+    for on, column, colour, style, label in curves:
+        lines += on.plot(history[column], style, color=colour, ms=4, label=label)
+    ax.set(xlabel="epoch", ylabel="loss (cross-entropy)", xticks=list(history.index))
+    ax.set_ylim(bottom=0)
+    right.set_ylabel("validation AUC")
+    canvas.legend_above(ax, *lines, ncols=3, fontsize=9)
     return ax
 
 
@@ -74,7 +97,7 @@ def plot_roc(
     for number, (name, p, style) in enumerate(_models(predictions)):
         curve = metrics.roc_curve(p)
         ax.plot(1 - curve["specificity"], curve["sensitivity"], **style, lw=2,
-                label=_label(name, "AUC", metrics.auc(p)))  # fmt: skip
+                label=f"{name}AUC {metrics.auc(p):.2f}")  # fmt: skip
         if threshold is not None:
             found, cut = metrics.rates(p, threshold=threshold), as_threshold(threshold).value
             se, sp = found["sensitivity"], found["specificity"]
@@ -89,16 +112,16 @@ def plot_roc(
 
 
 def plot_pr(
-    predictions: Models, *, threshold: float | Threshold | None = None, ax: Axes | None = None
+    predictions: Predictions, *, threshold: float | Threshold | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draw precision-recall curves as steps, with the prevalence, which a useless model has.
+    """Draw a precision-recall curve as steps, with the prevalence, which a useless model has.
 
     Parameters
     ----------
-    predictions : Predictions or mapping of str to Predictions
-        Two-class predictions of one model, or of several by name.
+    predictions : Predictions
+        Of two classes.
     threshold : float or Threshold, optional
-        In [0, 1], for all models; drawn as a point.
+        In [0, 1]; drawn as a point.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default on a figure of its own.
 
@@ -113,21 +136,16 @@ def plot_pr(
         With more than two classes, or a threshold out of range.
     """
     ax = _unit_square(ax, "Recall (sensitivity)", "Precision (PPV)")
-    drawn: set[float] = set()
-    for name, p, style in _models(predictions):
-        curve = metrics.pr_curve(p)
-        line = pd.concat([curve[:1].assign(recall=0.0), curve])
-        ax.step(line["recall"], line["precision"], where="pre", **style, lw=2,
-                label=_label(name, "average precision", metrics.average_precision(p)))  # fmt: skip
-        if threshold is not None:
-            found, cut = metrics.rates(p, threshold=threshold), as_threshold(threshold).value
-            ax.plot(found["sensitivity"].value, found["ppv"].value, "o", color=style["color"],
-                    label=f"threshold {cut:.2f}")  # fmt: skip
-        share = float(np.mean(p.y_true == 1))
-        if share not in drawn:  # models of the same images share one line
-            ax.axhline(share, color=canvas.GREY, lw=1, ls=":",
-                       label=f"by chance: prevalence {share:.2f}")  # fmt: skip
-        drawn.add(share)
+    curve = metrics.pr_curve(predictions)
+    line = pd.concat([curve[:1].assign(recall=0.0), curve])
+    ax.step(line["recall"], line["precision"], where="pre", color=canvas.BLUE, lw=2,
+            label=f"average precision {metrics.average_precision(predictions):.2f}")  # fmt: skip
+    if threshold is not None:
+        found, cut = metrics.rates(predictions, threshold=threshold), as_threshold(threshold).value
+        ax.plot(found["sensitivity"].value, found["ppv"].value, "o", color=canvas.BLUE,
+                label=f"threshold {cut:.2f}")  # fmt: skip
+    share = np.mean(predictions.y_true == 1)
+    ax.axhline(share, color=canvas.GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
     ax.legend(loc="lower left", fontsize="small")
     return ax
 
@@ -200,14 +218,13 @@ def plot_reliability(
     MetricsError
         With more than two classes, or bins or strategy out of range.
     """
-    ax = _unit_square(ax, "Mean score of the bin", "Observed share with the disease",
+    ax = _unit_square(ax, "Mean score of the bin", "Share with the disease (95 % interval)",
                       diagonal="perfectly calibrated")  # fmt: skip
     for (name, p, style), marker in zip(_models(predictions), cycle("osD^v"), strict=False):
         table = metrics.reliability(p, bins=bins, strategy=strategy)
         ax.errorbar(table["score"], table["observed"],
                     yerr=canvas.spread(table["observed"], table["low"], table["high"]),
-                    fmt=marker, **style, capsize=3, lw=1.5,
-                    label=f"{name or 'observed'} (95 % intervals)")  # fmt: skip
+                    fmt=marker, **style, capsize=3, lw=1.5, label=f"{name}observed")  # fmt: skip
         ax.plot(p.y_score, np.where(p.y_true == 1, 1.01, -0.01), "|", color=style["color"],
                 alpha=0.4)  # fmt: skip
     canvas.legend_above(ax, ncols=2, fontsize="small")
@@ -241,53 +258,6 @@ def plot_decision_curve(curve: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
            ylabel="Net benefit (true positives per patient)")  # fmt: skip
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
-    return ax
-
-
-def plot_prevalence(
-    sensitivity: Estimate | float, specificity: Estimate | float, *, mark: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:  # fmt: skip
-    """Draw PPV and NPV over prevalence (log scale), with a mark at one's own prevalence.
-
-    Parameters
-    ----------
-    sensitivity, specificity : Estimate or float
-        Estimates give bands, by their intervals; plain numbers in [0, 1] give lines only.
-    mark : float, optional
-        Prevalence at which to draw a line, in (0, 1).
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; by default on a figure of its own.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes that were drawn on.
-
-    Raises
-    ------
-    MetricsError
-        When a number is outside [0, 1].
-    """
-    ax = canvas.axes_or_new(ax, 6, 4.6)
-    x = np.geomspace(0.001, 0.9, 120)
-    found = [metrics.ppv_npv_at(share, sensitivity, specificity) for share in x.tolist()]
-    lines = (("ppv", canvas.BLUE, "-", "PPV: disease if called positive"),
-             ("npv", canvas.ORANGE, "--", "NPV: no disease if called negative"))  # fmt: skip
-    for name, colour, dash, label in lines:
-        estimates = [getattr(at, name) for at in found]
-        value, low, high = np.array([(e.value, e.low, e.high) for e in estimates]).T
-        ax.plot(x, value, color=colour, ls=dash, lw=2, label=label)
-        ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
-    if mark is not None:
-        ax.axvline(mark, color=canvas.GREY, ls=":", label=f"prevalence here: {100 * mark:.3g} %")
-    ax.set_xscale("log")
-    ticks = [0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9]
-    ax.set_xticks(ticks, [f"{100 * t:g}" for t in ticks])
-    ax.minorticks_off()
-    ax.set(ylim=(-0.02, 1.02), xlabel="Prevalence of the disease (%)", ylabel="Predictive value")
-    ax.grid(alpha=0.3)
-    ax.legend(fontsize="small", loc="center left")
     return ax
 
 

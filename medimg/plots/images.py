@@ -1,17 +1,14 @@
-"""Figures of images: one, a grid, pixel values, counts, and maps that explain a network's call.
+"""Figures of images: one, a grid, and maps that explain a network's call.
 
 Maps use magma, whose lightness rises evenly, so that a strong place is a light one for every eye;
 where a map is weak the film shows through. Lines differ in their dashes as well as in colour.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -73,66 +70,6 @@ def plot_grid(
     for number, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         plot_image(image, title=titles[number] if titles else "", ax=ax)
     return figure
-
-
-def plot_histogram(values: Array, *, unit: str, ax: Axes | None = None) -> Axes:
-    """Show how often each pixel value occurs.
-
-    Parameters
-    ----------
-    values : ndarray
-        Pixel values of any shape; NaN is left out.
-    unit : str
-        What the values are, for the axis: "stored value", "HU", ...
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-    """
-    ax = canvas.axes_or_new(ax, 5, 2.6)
-    finite = np.asarray(values, dtype=np.float64)
-    ax.hist(finite[np.isfinite(finite)], bins=100, histtype="stepfilled", alpha=0.6)
-    ax.set(xlabel=f"pixel value ({canvas.literal(unit)})", ylabel="pixels")
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
-
-
-def plot_split(
-    counts: npt.NDArray[np.int64], *, splits: Sequence[str], classes: Sequence[str],
-    ax: Axes | None = None,
-) -> Axes:  # fmt: skip
-    """Show how many images of each class each split has.
-
-    Parameters
-    ----------
-    counts : ndarray of int, shape (S, K)
-        Images of each split and class.
-    splits, classes : sequence of str
-        The S and K names.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-    """
-    ax = canvas.axes_or_new(ax, 5, 0.5 * len(splits) + 0.9)
-    left = np.zeros(len(splits))
-    rows = [canvas.literal(name) for name in splits]
-    for column, name in enumerate(classes):
-        colour = colormaps["cividis"](0.25 + 0.6 * column / max(len(classes) - 1, 1))
-        bars = ax.barh(rows, counts[:, column], left=left, label=canvas.literal(name), color=colour)
-        labels = [str(count or "") for count in counts[:, column]]
-        dark = column < len(classes) / 2
-        ax.bar_label(bars, labels, label_type="center", color="white" if dark else "black")
-        left += counts[:, column]
-    ax.invert_yaxis()
-    ax.set_xlabel("images")
-    ax.spines[["top", "right"]].set_visible(False)
-    canvas.legend_above(ax, ncols=min(len(classes), 4), fontsize="small")
-    return ax
 
 
 def plot_map(
@@ -232,39 +169,3 @@ def plot_map_grid(
         figure.legend(handles=drawn, ncols=2, fontsize="small", frameon=False,
                       loc="outside lower center")  # fmt: skip
     return figure
-
-
-def plot_cascade(
-    cascade: pd.DataFrame, *, chance: float | None = None, ax: Axes | None = None
-) -> Axes:
-    """Show the result of `medimg.explain.cascade_randomisation`.
-
-    Parameters
-    ----------
-    cascade : DataFrame
-        Columns ``down_to, agreement`` and perhaps ``pointing`` (Estimates).
-    chance : float, optional
-        Chance level of the pointing game.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure by default.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-    """
-    ax = canvas.axes_or_new(ax, 6.2, 4)
-    x = np.arange(len(cascade))
-    series = (("agreement", canvas.BLUE, "-", "o", "agreement with the trained network"),
-              ("pointing", canvas.ORANGE, "--", "s", "pointing game"))  # fmt: skip
-    for column, colour, dash, marker, label in (line for line in series if line[0] in cascade):
-        value, low, high = np.array([(e.value, e.low, e.high) for e in cascade[column]]).T
-        ax.errorbar(x, value, yerr=canvas.spread(value, low, high), color=colour, ls=dash,
-                    marker=marker, capsize=3, label=label)  # fmt: skip
-    if chance is not None:
-        ax.axhline(chance, color=canvas.GREY, ls=":", label="pointing game by chance")
-    steps = ["trained", *[canvas.literal(f"+ {name}") for name in cascade["down_to"].iloc[1:]]]
-    ax.set_xticks(x, steps, rotation=30, ha="right", fontsize=8)
-    ax.set(xlabel="Weights randomised, from the output down", ylabel="Value (95 % interval)")
-    ax.grid(alpha=0.3)
-    canvas.legend_above(ax, ncols=2, fontsize="small")
-    return ax

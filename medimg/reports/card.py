@@ -4,27 +4,19 @@ The checklists' items have the originals' numbers and order, and our own, shorte
 submitting a paper, fill in the originals.
 """
 
-from __future__ import annotations
-
 import os
 import platform
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
 
 import pandas as pd
 
 import medimg
 from medimg.metrics import Evaluation, SubgroupReport
 from medimg.plots.canvas import metric_name
-from medimg.reports.page import packaged, page, shown
-from medimg.reports.sections import group_section, metric_table
+from medimg.reports.page import page
+from medimg.reports.sections import TILES, group_section, metric_table
 from medimg.storage import write_together
-
-SOURCES: Final = {
-    "TRIPOD+AI": "Collins GS et al. (2024) BMJ 385:e078378",
-    "CLAIM": "Tejani AS et al. (2024) Radiol Artif Intell 6:e240300",
-}
 
 
 @dataclass(frozen=True)
@@ -112,44 +104,41 @@ def checklist(
     Collins GS et al. (2024) TRIPOD+AI statement. BMJ 385:e078378. Tejani AS et al. (2024) CLAIM:
     2024 update. Radiol Artif Intell 6:e240300.
     """
-    items = packaged("checklists.csv")
-    found = {**_from_results(evaluation, groups), **_from_card(card or ModelCard(""))}
+    items = pd.read_csv(Path(__file__).with_name("checklists.csv"), dtype=str)
+    found = _answers(card or ModelCard(""), evaluation, groups)
     items["answer"] = [found.get(key, "").strip() for key in items["key"]]
-    tables = [(name, SOURCES[str(name)], each.to_dict(orient="records"))
-              for name, each in items.groupby("list", sort=False)]  # fmt: skip
     title = "Reporting checklists: what is answered, what is not"
-    write_together({Path(path): page("checklist.html", title=title, tables=tables)})
+    html = page("checklist.html", title=title, tables=items.groupby("list", sort=False))
+    write_together({Path(path): html})
     return items
 
 
-def _from_card(card: ModelCard) -> dict[str, str]:
-    return {
+def _answers(
+    card: ModelCard, evaluation: Evaluation | None, groups: SubgroupReport | None
+) -> dict[str, str]:
+    """Answer what the card and the numbers answer; everything else is for people to say."""
+    found = {
         "intended_use": f"{card.intended_use} {card.users}",
         "data_source": f"{card.training_data} {card.evaluation_data}",
         "model": card.model, "reference_standard": card.reference_standard,
         "limits": card.limits, "ethics": card.ethics,
     }  # fmt: skip
-
-
-def _from_results(evaluation: Evaluation | None, groups: SubgroupReport | None) -> dict[str, str]:
-    """Answer what the numbers themselves answer; everything else is for people to say."""
     if evaluation is None:
-        return {}
+        return found
     made = sorted({e.method for e in evaluation.estimates.values() if e.method})
-    main = [name for name in ("sensitivity", "specificity", "auc", "accuracy", "auc_macro")
-            if name in evaluation.estimates]  # fmt: skip
-    found = {
-        "metrics": f"{', '.join(evaluation.estimates)}.".replace("_", " "),
+    main = [f"{name} {evaluation[name]:.2f}" for name in TILES if name in evaluation]
+    found |= {
+        "metrics": f"{', '.join(evaluation)}.".replace("_", " "),
         "intervals": f"{100 * evaluation.level:g} % confidence intervals: {'; '.join(made)}.",
-        "performance": "; ".join(f"{name} {shown(evaluation[name])}" for name in main) + ".",
+        "performance": f"{'; '.join(main)}.".replace("_", " "),
         "counts": f"Test set: {evaluation.count_text}.",
         "software": f"medimg {medimg.__version__}, Python {platform.python_version()}.",
     }
     if evaluation.threshold is not None and evaluation.threshold.chosen_on:
         found["threshold"] = f"Probability; positive from {evaluation.threshold}."
     if groups is not None:
-        kinds = ", ".join(dict.fromkeys(groups.table["attribute"].astype(str)))
-        found["performance"] += f" Metrics and gaps with intervals by {kinds}: see the report."
-        if "site" in set(groups.table["attribute"]):
+        kinds = [*dict.fromkeys(groups.table["attribute"])]
+        found["performance"] += f" Metrics and gaps by {', '.join(kinds)}: see the report."
+        if "site" in kinds:
             found["performance_sites"] = "Metrics by site; see the report."
     return found

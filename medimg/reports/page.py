@@ -1,13 +1,10 @@
 """Turn numbers, tables and figures into one HTML file that needs no other."""
 
-from __future__ import annotations
-
 import base64
 import dataclasses
 import io
-import math
+import json
 import re
-from importlib import resources
 from typing import Any, cast
 
 import matplotlib as mpl
@@ -18,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import medimg
-from medimg.metrics import Estimate
 from medimg.plots.canvas import metric_name
 
 
@@ -32,38 +28,24 @@ def picture(ax: Axes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def shown(estimate: Estimate, digits: int = 2) -> str:
-    """Write an estimate for people: ``0.91 (0.88 to 0.94)``, or in brackets why there is none."""
-    if math.isnan(estimate.value):
-        return f"not defined ({estimate.reason})"
-    return f"{estimate:.{digits}f}"
-
-
 def unbroken(text: Any) -> Any:
     """Keep each interval on one line: no-break spaces within ``(0.88 to 0.94)``."""
-    if not isinstance(text, str):
-        return text
-    return re.sub(r"\((-?[\d.]+) to (-?[\d.]+)\)", "(\\1\u00a0to\u00a0\\2)", text)
+    apart = r"(\(-?[\d.]+) to (-?[\d.]+\))"
+    return re.sub(apart, "\\1\u00a0to\u00a0\\2", text) if isinstance(text, str) else text
 
 
-def packaged(name: str) -> pd.DataFrame:
-    """Read a table of this package, as text."""
-    with resources.files("medimg.reports").joinpath(name).open(encoding="utf-8") as file:
-        return pd.read_csv(file, dtype=str)
+def as_json(numbers: dict[str, Any]) -> bytes:
+    """Write numbers for machines: what is not a number, or not finite, becomes null."""
 
+    def simple(value: Any) -> Any:
+        if isinstance(value, pd.DataFrame):
+            return value.drop(columns="estimate", errors="ignore").to_dict(orient="records")
+        if dataclasses.is_dataclass(value):  # without the ids of images
+            return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.repr}
+        return value.item()
 
-def plain(value: Any) -> Any:
-    """Make a value fit for JSON: no NaN and no infinity (both become null), no objects."""
-    if dataclasses.is_dataclass(value):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.repr}
-    if isinstance(value, pd.DataFrame):
-        value = value.to_dict(orient="records")
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    finite = json.loads(json.dumps(numbers, default=simple), parse_constant=lambda _: None)
+    return json.dumps(finite, indent=1).encode()
 
 
 def page(template: str, **content: Any) -> bytes:
@@ -72,6 +54,6 @@ def page(template: str, **content: Any) -> bytes:
         loader=PackageLoader("medimg.reports", "templates"), undefined=StrictUndefined,
         autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(shown=shown, unbroken=unbroken, metric_name=metric_name)
+    environment.filters.update(unbroken=unbroken, metric_name=metric_name)
     text = environment.get_template(template).render(version=medimg.__version__, **content)
     return text.encode("utf-8", "backslashreplace")

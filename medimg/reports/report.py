@@ -1,8 +1,5 @@
 """`write_report`: evaluate a test set, and write the page, the numbers and the predictions."""
 
-from __future__ import annotations
-
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,24 +7,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_float_dtype
 
 import medimg
 from medimg import metrics
 from medimg.errors import MetricsError
 from medimg.metrics import Evaluation, Predictions, SubgroupReport, Threshold
 from medimg.reports import sections
-from medimg.reports.page import page, plain
+from medimg.reports.page import as_json, page
 from medimg.storage import write_together
 from medimg.tables import table_bytes
 
-ATTRIBUTES = ("sex", "age", "view", "site", "severity", "grade")
+ATTRIBUTES = ("sex", "age", "view", "site", "grade")
 """Columns of a study table that make groups, where they are there."""
-TILES = ("sensitivity", "specificity", "auc", "kappa_quadratic", "balanced_accuracy",
-         "auc_macro")  # fmt: skip
-"""Metrics of the first screen, where they are there."""
-GRADES = ("subtle", "moderate", "gross")
-"""Of the sample, in order; its healthy films have "none"."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ def write_report(
         See `medimg.metrics.evaluate`.
     studies : DataFrame, optional
         A study table that holds every image by ``image_id`` or ``path``; its columns sex, age,
-        view, site, severity and grade make the subgroups. One that cannot (more than 20 values,
+        view, site and grade make the subgroups. One that cannot (more than 20 values,
         say) is left out, and a warning names it. Its paths go into ``predictions.csv``.
     prevalence : float
         Share of people with the disease where the model is to be used, in [0, 1], for the picture
@@ -89,32 +80,30 @@ def write_report(
                                   classes=predictions.classes)  # fmt: skip
     matched = pd.DataFrame() if studies is None else _matched(predictions, studies)
     result = metrics.evaluate(predictions, threshold=threshold, ordinal=ordinal)
-    if unit == "patient":
-        result = replace(result, count_text=f"{len(predictions)} patients")
     groups, left_out = _by_group(predictions, result, matched)
-    result = replace(result, warnings=(*result.warnings, *left_out))
+    count = f"{len(predictions)} patients" if unit == "patient" else result.count_text
+    result = replace(result, count_text=count, warnings=(*result.warnings, *left_out))
     each = sections.each_class(predictions)
     drawn = sections.curves(result, each)
     html = page(
         "report.html", title="How well the model does", result=result, unit=unit,
         classes=predictions.classes, binary=predictions.is_binary, curves=len(each),
-        tiles=[name for name in TILES if name in result],
+        tiles=[name for name in sections.TILES if name in result],
         **sections.numbers(result, predictions, unit), **drawn,
         **sections.prevalence(result, prevalence), **sections.group_section(groups),
     )  # fmt: skip
-    numbers = json.dumps(plain(_numbers(result, groups, drawn["calibration"])), indent=1)
     names = ("report.html", "report.json", "predictions.csv")
     report = Report(result, groups, *(Path(out_dir) / name for name in names))
     write_together({
         report.predictions: table_bytes(scores_table(predictions, matched)),
-        report.json: numbers.encode(),
+        report.json: as_json(_numbers(result, groups, drawn["calibration"])),
         report.html: html,
     })  # fmt: skip
     return report
 
 
 def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return the table of ``predictions.csv``, which `medimg.storage.read_table` reads.
+    """Return the table of ``predictions.csv``, which `medimg.tables.read_table` reads.
 
     Parameters
     ----------
@@ -128,30 +117,31 @@ def scores_table(predictions: Predictions, studies: pd.DataFrame | None = None) 
     DataFrame
         ``image_id, patient_id, y_true, y_score`` (or one score per class), after the path.
     """
-    paths = None if studies is None else studies.get("path")
-    table = pd.DataFrame({
-        "path": None if paths is None else paths.astype(str).to_numpy(),
+    known: dict[str, Any] = {
         "image_id": predictions.ids, "patient_id": predictions.patient_ids,
         "y_true": predictions.y_true,
-    })  # fmt: skip
+    }  # fmt: skip
+    if studies is not None and "path" in studies:
+        known = {"path": studies["path"].astype(str).to_numpy(), **known}
     many = [f"y_score_{name}" for name in predictions.classes]
     names = ["y_score"] if predictions.is_binary else many
-    known = table.dropna(axis="columns", how="all")
-    return known.join(pd.DataFrame(predictions.y_score, columns=names))
+    table = pd.DataFrame(known).dropna(axis="columns", how="all")
+    return table.join(pd.DataFrame(predictions.y_score, columns=names))
 
 
 def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
     """Rows of the study table, one a prediction and in the same order."""
-    ids, first_unknown = predictions.ids.tolist(), 0
+    ids = unknown = predictions.ids
     for key in [key for key in ("path", "image_id") if key in studies]:
-        rows = {str(name): row for row, name in reversed([*enumerate(studies[key])])}
-        unknown = [n for n, name in enumerate(ids) if name not in rows]
-        if not unknown:
-            return studies.iloc[[rows[name] for name in ids]].reset_index(drop=True)
-        first_unknown = unknown[0]
+        names = studies[key].astype(str)
+        first = studies[~names.duplicated()]
+        rows = pd.Index(names.unique()).get_indexer(ids)
+        if (rows >= 0).all():
+            return first.take(rows).reset_index(drop=True)
+        unknown = ids[rows < 0]
     raise MetricsError(
-        f"row {first_unknown} (image {ids[first_unknown]!r}) is not in the study table; give the "
-        "table that the predictions were made from"
+        f"the image {str(unknown[0])!r} is not in the study table; give the table that the "
+        "predictions were made from"
     )
 
 
@@ -169,13 +159,11 @@ def _by_group(
         judged = Predictions(predictions.ids, np.ones(len(right), dtype=int), right,
                              predictions.patient_ids, ("no class", "any class"))  # fmt: skip
     parts, left_out = [], []
-    for name in ATTRIBUTES:
-        # a severity in numbers has a value per image; its grade in words makes the groups
-        if name not in studies or (name == "severity" and is_float_dtype(studies[name])):
-            continue
+    for name in [name for name in ATTRIBUTES if name in studies]:
         try:
-            column = _as_groups(studies[name]).to_frame(name)
-            parts.append(metrics.subgroups(judged, column, threshold=cut, level=result.level))
+            column = metrics.age_bands(studies[name]) if name == "age" else studies[name]
+            group = column.to_frame(name)
+            parts.append(metrics.subgroups(judged, group, threshold=cut, level=result.level))
         except MetricsError as error:
             left_out.append(f"the column {name!r} was left out of the subgroups: {error}")
     parts = [part for part in parts if len(part.gaps)]  # two groups at least
@@ -189,26 +177,16 @@ def _by_group(
     return SubgroupReport(table, gaps, result.level), left_out
 
 
-def _as_groups(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Ages in bands, the sample's grades in order, anything else as it is."""
-    if column.name == "age":
-        return metrics.age_bands(column)
-    if column.name == "grade" and set(column.dropna()) <= {"", "none", *GRADES}:
-        return pd.Series(pd.Categorical(column.where(column.isin(GRADES)), GRADES))
-    return column
-
-
 def _numbers(
     result: Evaluation, groups: SubgroupReport | None, calibration: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything in the report, for machines; what is not defined is null, with its reason."""
-    confusion = result.confusion.to_dict("split")
-    tables = {"per_class": result.per_class, "per_cut": result.per_cut}
+    counts = {"classes": list(result.confusion), "counts": result.confusion.to_numpy().tolist()}
     return {
         "medimg": medimg.__version__, "n_images": result.n_images, "n_patients": result.n_patients,
-        "threshold": result.threshold, "metrics": result.estimates,
-        "confusion": {"classes": confusion["index"], "counts": confusion["data"]},
-        **{name: [] if t is None else t.drop(columns="estimate") for name, t in tables.items()},
+        "threshold": result.threshold, "metrics": result.estimates, "confusion": counts,
+        "per_class": [] if result.per_class is None else result.per_class,
+        "per_cut": [] if result.per_cut is None else result.per_cut,
         "subgroups": [] if groups is None else groups.table,
         "gaps": [] if groups is None else groups.gaps,
         "calibration": calibration, "warnings": result.warnings,

@@ -1,7 +1,6 @@
 """The parts of the report: tables and pictures; the sentences around them are in the template."""
 
-from __future__ import annotations
-
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -10,15 +9,18 @@ import pandas as pd
 from medimg import metrics, plots
 from medimg.metrics import Estimate, Evaluation, Predictions, SubgroupReport
 from medimg.plots.canvas import metric_name
-from medimg.reports.page import packaged, picture, shown
+from medimg.reports.page import picture
 
+TILES: Final = ("sensitivity", "specificity", "auc", "kappa_quadratic", "balanced_accuracy",
+                "auc_macro")  # fmt: skip
+"""Metrics that come first, where they are there."""
 MOST_CURVES: Final = 7
 """More curves than this in one figure cannot be told apart."""
 
 
 def metric_table(result: Evaluation) -> pd.DataFrame:
     """Tabulate each metric with its interval."""
-    values = [shown(estimate) for estimate in result.estimates.values()]
+    values = [f"{estimate:.2f}" for estimate in result.estimates.values()]
     value = f"Value ({100 * result.level:g} % interval)"
     return pd.DataFrame({"Metric": [metric_name(name) for name in result], value: values})
 
@@ -30,7 +32,7 @@ def wide(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     `medimg.metrics.subgroups`), and its cell says so.
     """
     rows: Any = table.itertuples(index=False)
-    cells = [shown(Estimate(r.value, r.low, r.high, reason=r.reason)) for r in rows]
+    cells = [f"{Estimate(r.value, r.low, r.high, reason=r.reason):.2f}" for r in rows]
     result = table.assign(shown=cells).pivot_table(
         index=keys, columns="metric", values="shown", aggfunc="first", sort=False, observed=True
     )
@@ -40,7 +42,7 @@ def wide(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def numbers(result: Evaluation, predictions: Predictions, unit: str) -> dict[str, Any]:
     """All metrics, what each means and how its interval was made."""
-    words = packaged("words.csv").set_index("metric")["words"].to_dict()
+    words = pd.read_csv(Path(__file__).with_name("words.csv"), index_col="metric")["words"]
     positive = predictions.positive if predictions.is_binary else "the class"
     meant = [words.get(name, "").replace("image", unit).replace("{positive}", positive)
              for name in result]  # fmt: skip
@@ -92,17 +94,12 @@ def curves(result: Evaluation, each: dict[str, Predictions]) -> dict[str, Any]:
 
 
 def where_better(curve: pd.DataFrame) -> str:
-    """Say from which to which threshold the model has more net benefit than both rivals."""
-    better = curve["model"] > np.maximum(curve["all"], 0) + 1e-12
-    ends = np.flatnonzero(np.diff(np.r_[0, better, 0])).reshape(-1, 2) - (0, 1)
-    if len(ends) == 0:
-        return "Acting on the model is nowhere better than acting on everyone or on no one."
-    runs = curve["threshold"].to_numpy()[ends]
-    low, high = runs[np.argmax(np.ptp(runs, axis=1))]
-    others = "" if len(runs) == 1 else f", the longest of {len(runs)} such stretches"
+    """Say at which thresholds the model has more net benefit than both rivals."""
+    better = curve["threshold"][curve["model"] > np.maximum(curve["all"], 0) + 1e-12]
+    ends = f", the lowest {better.min():.2f}, the highest {better.max():.2f}" if len(better) else ""
     return (
-        "Acting on the model gives more net benefit than acting on everyone or on no one "
-        f"between risk thresholds of {low:.2f} and {high:.2f}{others}."
+        "Acting on the model gives more net benefit than acting on everyone or on no one at "
+        f"{len(better)} of {len(curve)} risk thresholds{ends}."
     )
 
 
@@ -110,12 +107,9 @@ def prevalence(result: Evaluation, target: float) -> dict[str, Any]:
     """PPV and NPV at several prevalences, and the picture of 1,000 people."""
     if result.threshold is None or not result.confusion.sum(axis=1).all():
         return {"prevalence": None}  # there must be images of both classes
-    se, sp, own = result["sensitivity"], result["specificity"], result["prevalence"].value
-    lines = []
-    for share in sorted({0.01, 0.05, 0.2, target, own}):
-        values = metrics.ppv_npv_at(share, se, sp)
-        name = f"{100 * share:.3g} %" + (" (this test set)" if share == own else "")
-        lines.append((name, shown(values.ppv, 3), shown(values.npv, 3)))
+    se, sp = result["sensitivity"], result["specificity"]
+    at = [(share, metrics.ppv_npv_at(share, se, sp)) for share in sorted({0.01, 0.05, 0.2, target})]
+    lines = [(f"{100 * share:.3g} %", f"{v.ppv:.3f}", f"{v.npv:.3f}") for share, v in at]
     counts = metrics.natural_frequencies(target, se.value, sp.value)
     return {
         "prevalence": pd.DataFrame(lines, columns=["Prevalence", "PPV", "NPV"]),

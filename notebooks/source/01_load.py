@@ -228,13 +228,14 @@ print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max
 
 # %% tags=["nbval-check-output"]
 chest = hu[len(hu) // 2]
-ax = plots.plot_histogram(chest, unit="HU")
-ax.set_yscale("log")
+fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
+ax.hist(chest.ravel(), bins=100, histtype="stepfilled", alpha=0.6, log=True)
+ax.set(xlabel="pixel value (HU)", ylabel="pixels")
 for name, value in {"air": -1000, "lung": -850, "fat": -100, "muscle": 45}.items():
     ax.axvline(value, color="#D55E00", lw=1, ls="--")
     ax.text(value + 10, ax.get_ylim()[1], name, rotation=60, fontsize=8)
 share = (chest < -500).mean()
-plots.show(ax.figure, alt=f"Humps at air, lung, fat, muscle and blood; {share:.0%} below -500 HU.")
+plots.show(fig, alt=f"Humps at air, lung, fat, muscle and blood; {share:.0%} below -500 HU.")
 
 # %% [markdown]
 # Compact bone lies above about 500 HU, the spongy bone inside a vertebra between about 100 and 300.
@@ -529,8 +530,11 @@ studies = datasets.load()
 classes = datasets.class_names(studies)
 fair = datasets.split_by_patient(studies, rng=rng)
 assert fair.groupby("patient_id")["split"].nunique().max() == 1
-counts = pd.crosstab(fair["split"], fair["label"]).loc[["train", "val", "test"]]
-ax = plots.plot_split(counts[list(classes)].to_numpy(), splits=counts.index, classes=classes)
+counts = pd.crosstab(fair["split"], fair["label"]).loc[["test", "val", "train"], list(classes)]
+ax = counts.plot.barh(stacked=True, width=0.8, figsize=(5, 2.4), cmap="Set2", ylabel="")
+for bars in ax.containers:
+    ax.bar_label(bars, label_type="center")
+ax.set_xlabel("images")
 plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}.")
 
 # %% [markdown]

@@ -363,21 +363,17 @@ exercises.check("03-rate", hasty, slow=theirs)
 # - **discriminative**: train early stages (edges, textures) at a lower rate than late ones;
 # - **all**: train everything at one rate.
 #
-# `training.plan` shows which part is trained in which epoch, at what multiple of the learning rate.
+# `training.plan` says which part is trained in which epoch, at what multiple of the learning rate. Each
+# strategy has one column per epoch, each part of the network one row, from the head down to the input.
+# An empty cell is frozen.
 
-# %% tags=["nbval-check-output", "hide-input"]
-fig, axes = plt.subplots(2, 2, figsize=(6, 6.4), layout="constrained", sharey=True, sharex=True)
-names = ["head_then_all", "gradual", "discriminative", "all"]
-for ax, name in zip(axes.flat, names, strict=True):
-    plots.plot_strategy(training.plan(name, list(backbone.stages()), epochs=3), ax=ax)
-    ax.set(title=name, xlabel="", ylabel="")
-fig.supxlabel("epoch")
-fig.supylabel("part of the network, input at the bottom")
-plots.show(fig, alt="Four strategies over three epochs: the head first and then all; opening from "
-           "the head downwards; all at once with slower early stages; all at one rate.")
+# %% tags=["nbval-check-output"]
+names, stages = ["head_then_all", "gradual", "discriminative", "all"], list(backbone.stages())
+rates = pd.concat({name: training.plan(name, stages, epochs=3).T for name in names}, axis=1)
+rates[::-1].style.format(lambda rate: f"{rate:.2g}" if rate else "")
 
 # %% [markdown]
-# (The 10 in the first picture applies only if the head is trained in steps. Our recipe solves it
+# (The 10 in the first column applies only if the head is trained in steps. Our recipe solves it
 # exactly.)
 #
 # We compare some strategies over a few epochs, with settings from `training.recipe`. For *frozen*,

@@ -492,10 +492,22 @@ for place, prevalence in places.items():
     table[f"{place}: {100 * prevalence:.1f} %"] = [f"{values.ppv:.2f}", f"{values.npv:.3f}"]
 pd.DataFrame.from_dict(table, orient="index", columns=["PPV", "NPV"])
 
-# %% tags=["nbval-check-output"]
-ax = plots.plot_prevalence(sensitivity_found, specificity_found, mark=0.05)
-at = metrics.ppv_npv_at(0.05, sensitivity_found, specificity_found)
-plots.show(ax.figure, alt=f"The PPV falls with the prevalence; at 5 % it is {at.ppv.value:.2f}.")
+# %%
+shares = np.geomspace(0.001, 0.9, 100)
+at = [metrics.ppv_npv_at(share, sensitivity_found, specificity_found) for share in shares]
+
+# %% tags=["nbval-check-output", "hide-input"]
+fig, ax = plt.subplots(figsize=(6, 4.4), layout="constrained")
+for label, style, found in (("PPV", "-", [x.ppv for x in at]), ("NPV", "--", [x.npv for x in at])):
+    value, low, high = np.array([(e.value, e.low, e.high) for e in found]).T
+    ax.semilogx(100 * shares, value, style, lw=2, label=label)
+    ax.fill_between(100 * shares, low, high, alpha=0.15)
+ax.axvline(5, color="grey", ls=":", label="at a family doctor's")
+ax.set(xlabel="Prevalence (%)", ylabel="Predictive value")
+ax.xaxis.set_major_formatter("{x:g}")
+ax.legend()
+plots.show(fig, alt=f"At 5 %, {thousand.true_positive} of {thousand.called} alarms are true; fewer "
+           "where the disease is rarer.")
 
 # %% [markdown]
 # These prevalences are made up. (Nobody screens for pneumonia with radiographs.)
@@ -766,7 +778,7 @@ widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
 # ## 10. The same for everyone? Subgroups
 #
 # A good mean can hide a group for which the model works badly. So compute the same measures by group:
-# sex, age, view, site, severity, and one from the pixels: brighter or darker than most?
+# sex, age, view, site, grade of the lesion, and one from the pixels: brighter or darker than most?
 
 # %%
 brightness = data.images.mean(axis=(1, 2))
@@ -829,9 +841,8 @@ display(
 # `reports.write_report` collects results, intervals, figures, subgroups and warnings.
 
 # %% tags=["nbval-check-output"]
-known = studies.drop(columns="severity", errors="ignore")  # a number; we have shown its grades
 with tempfile.TemporaryDirectory() as folder:
-    reports.write_report(judge, folder, threshold=threshold, studies=known, prevalence=0.05)
+    reports.write_report(judge, folder, threshold=threshold, studies=studies, prevalence=0.05)
     print(*sorted(path.name for path in Path(folder).iterdir()))
 
 # %% tags=["headline", "nbval-check-output"]

@@ -333,8 +333,17 @@ exercises.check("05-size", ax, maps=everyone, lesions=truth)
 lesioned = truth.any(axis=(1, 2))
 cascade = explain.cascade_randomisation(model, unseen.images[lesioned], masks=truth[lesioned],
                                         target=1, groups=4)
-ax = plots.plot_cascade(cascade, chance=game.chance)
-plots.show(ax.figure, alt="How alike the maps stay to the first map, and how often they point at "
+
+# %% tags=["nbval-check-output", "hide-input"]
+fig, ax = plt.subplots(figsize=(6.2, 4), layout="constrained")
+steps = ["trained", *("+ " + cascade["down_to"][1:])]
+for name, style in (("agreement", "o-"), ("pointing", "s--")):
+    value, low, high = np.array([(e.value, e.low, e.high) for e in cascade[name]]).T
+    ax.errorbar(steps, value, np.abs([value - low, high - value]), fmt=style, capsize=3, label=name)
+ax.axhline(game.chance, color="grey", ls=":", label="pointing by chance")
+ax.set(xlabel="Weights shuffled, from the output down", ylabel="Value (95 % interval)")
+ax.legend()
+plots.show(fig, alt="How alike the maps stay to the first map, and how often they point at "
            "the lesion, as more layers are shuffled.")
 
 # %% [markdown]

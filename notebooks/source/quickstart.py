@@ -138,9 +138,12 @@ plots.show(fig, alt="Two rows of chest radiographs: normal above, pneumonia belo
 # %% tags=["nbval-check-output"]
 classes = datasets.class_names(studies)
 counts = studies.groupby(["split", "label"]).size().unstack(fill_value=0)
-counts = counts.loc[["train", "val", "test"], list(classes)]
+counts = counts.loc[["test", "val", "train"], list(classes)]
 shared = studies.groupby("patient_id")["split"].nunique().max() - 1
-ax = plots.plot_split(counts.to_numpy(), splits=list(counts.index), classes=classes)
+ax = counts.plot.barh(stacked=True, width=0.8, figsize=(5, 2.4), cmap="Set2", ylabel="")
+for bars in ax.containers:
+    ax.bar_label(bars, label_type="center")
+ax.set_xlabel("images")
 plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}.")
 display(Markdown(f"Patients that are in more than one split: **{shared}**."))
 
