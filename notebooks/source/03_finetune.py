@@ -370,7 +370,7 @@ exercises.check("03-rate", hasty, slow=theirs)
 # %% tags=["nbval-check-output"]
 names, stages = ["head_then_all", "gradual", "discriminative", "all"], list(backbone.stages())
 rates = pd.concat({name: training.plan(name, stages, epochs=3).T for name in names}, axis=1)
-rates[::-1].style.format(lambda rate: f"{rate:.2g}" if rate else "")
+rates[::-1].map(lambda rate: f"{rate:.2g}" if rate else "")
 
 # %% [markdown]
 # (The 10 in the first column applies only if the head is trained in steps. Our recipe solves it
