@@ -8,9 +8,9 @@ patient and of three kinds: Wilson, DeLong and bootstrap.
 from medimg.metrics.calibration import (
     brier,
     calibration_line,
-    expected_calibration_error,
     fit_temperature,
     reliability,
+    temper,
 )
 from medimg.metrics.evaluation import Evaluation, confusion_matrix, evaluate, rates
 from medimg.metrics.groups import SubgroupReport, age_bands, subgroups
@@ -37,7 +37,7 @@ __all__ = [
     "Estimate", "Evaluation", "NaturalFrequencies", "Predictions", "SubgroupReport", "Threshold",
     "age_bands", "auc", "auc_difference", "average_precision", "bootstrap", "brier",
     "calibration_line", "choose_threshold", "confusion_matrix", "decision_curve", "evaluate",
-    "expected_calibration_error", "fit_temperature", "mean_by_patient", "natural_frequencies",
+    "fit_temperature", "mean_by_patient", "natural_frequencies",
     "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve", "sample_size",
-    "share_by_patient", "subgroups", "wilson",
+    "share_by_patient", "subgroups", "temper", "wilson",
 ]  # fmt: skip
