@@ -103,7 +103,7 @@ def test_temperature_of_many_classes_keeps_the_calls(rng):
 
 
 def test_temperature_needs_two_classes():
-    with pytest.raises(MetricsError, match="images of 1 class only"):
+    with pytest.raises(MetricsError, match="at least two classes"):
         fit_temperature(made([1, 1], [0.9, 0.8]))
 
 
@@ -264,8 +264,8 @@ def test_a_class_of_one_patient_has_no_line_interval():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda p: reliability(p, bins=0), "bins is 0"),
-        (lambda p: reliability(p, strategy="log"), "strategy 'log'"),
+        (lambda p: reliability(p, bins=0), "0 bins"),
+        (lambda p: reliability(p, strategy="log"), "'log': give"),
     ],
 )
 def test_bad_settings_are_refused(call, words):

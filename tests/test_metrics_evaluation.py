@@ -180,12 +180,6 @@ def test_a_level_in_per_cent_is_refused_everywhere(name, level):
         getattr(metrics, name)(*arguments, level=level, **more)
 
 
-def test_unknown_metric():
-    result = evaluate(of_table(1, 1, 1, 1), threshold=0.5)
-    with pytest.raises(MetricsError, match="no metric 'f2'; expected one of"):
-        result["f2"]
-
-
 def test_the_same_report_twice(rng):
     p = random_predictions(rng, n=60)
     assert repr(evaluate(p, threshold=0.5)) == repr(evaluate(p, threshold=0.5))

@@ -251,7 +251,7 @@ def test_a_hundred_thousand_rows_are_the_sum_over_few_distinct_scores(rng):
 def test_models_of_other_images_are_refused():
     p = made([0, 1, 1], [0.1, 0.2, 0.3])
     for other in (p.subset([0, 1]), p.subset([2, 1, 0]), made([0, 1, 0], [0.1, 0.2, 0.3])):
-        with pytest.raises(MetricsError, match="not judged on the same images, in the same order"):
+        with pytest.raises(MetricsError, match="the same ids and y_true, in the same order"):
             auc_difference(p, other)
 
 

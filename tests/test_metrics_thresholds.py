@@ -75,7 +75,7 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 
 def test_one_class_only_and_a_floor_that_calls_no_one_are_refused():
-    with pytest.raises(MetricsError, match="no negative image among the 4 validation"):
+    with pytest.raises(MetricsError, match="no negative image in the validation set"):
         choose_threshold(VAL.subset(TRUE == 1))
     upside_down = VAL.with_scores(1 - VAL.y_score)
     with pytest.raises(MetricsError, match="would call every image negative; lower the floor"):

@@ -120,7 +120,7 @@ def test_a_value_that_print_has_rounded_out_of_its_interval_is_taken():
     ("se", "sp", "words"),
     [
         (Estimate(0.9, 0.8, 1.2), 0.9, "sensitivity is 1.2"),
-        (Estimate(0.9, 0.8, 0.95, 0.9), Estimate(0.9, 0.8, 0.95), "same level"),
+        (Estimate(0.9, 0.8, 0.95, 0.9), Estimate(0.9, 0.8, 0.95), "give one level for both"),
     ],
 )
 def test_intervals_that_cannot_be_are_refused(se, sp, words):

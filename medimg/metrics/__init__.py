@@ -5,13 +5,7 @@ its interval, how the interval was made, and, where a metric is not defined, why
 patient and of three kinds: Wilson, DeLong and bootstrap.
 """
 
-from medimg.metrics.calibration import (
-    brier,
-    calibration_line,
-    fit_temperature,
-    reliability,
-    temper,
-)
+from medimg.metrics.calibration import brier, calibration_line, fit_temperature, reliability, temper
 from medimg.metrics.evaluation import Evaluation, confusion_matrix, evaluate, rates
 from medimg.metrics.groups import SubgroupReport, age_bands, subgroups
 from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share_by_patient, wilson

@@ -58,10 +58,7 @@ def reliability(
         With more than two classes, or bins, strategy or level out of range.
     """
     if bins < 1 or strategy not in ("quantile", "uniform"):
-        raise MetricsError(
-            f"bins is {bins} and strategy {strategy!r}; expected at least 1 bin, and quantile or "
-            "uniform"
-        )
+        raise MetricsError(f"{bins} bins, {strategy!r}: give at least 1, and quantile or uniform")
     data, k = predictions.rows, np.arange(bins + 1) / bins
     edges = np.unique((np.quantile(data.score, k) if strategy == "quantile" else k).round(12))
     edges = np.repeat(edges, 2) if len(edges) == 1 else edges
@@ -260,10 +257,7 @@ def fit_temperature(predictions: Predictions) -> float:
     """
     present = np.unique(predictions.y_true).tolist()
     if len(present) < 2:
-        raise MetricsError(
-            f"the validation set holds images of {len(present)} class only; temperature scaling "
-            "needs at least two"
-        )
+        raise MetricsError("a temperature needs validation images of at least two classes")
     classes, (low, high) = range(len(predictions.classes)), np.log(BOUNDS).tolist()
 
     def loss(log_t: float) -> float:

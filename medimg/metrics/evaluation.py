@@ -14,16 +14,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix as count_pairs
 
-from medimg.errors import MetricsError
-from medimg.metrics import roc
-from medimg.metrics.intervals import (
-    Estimate,
-    Measure,
-    bootstrap_sums,
-    share,
-    share_by_patient,
-    undefined,
-)
+from medimg.metrics import intervals, roc
+from medimg.metrics.intervals import Estimate, Measure, share_by_patient, undefined
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
 from medimg.metrics.roc import Threshold, as_threshold
 
@@ -70,11 +62,7 @@ class Evaluation:
     level: float = 0.95
 
     def __getitem__(self, metric: str) -> Estimate:
-        try:
-            return self.estimates[ALIASES.get(metric, metric)]
-        except KeyError:
-            names = ", ".join(self.estimates)
-            raise MetricsError(f"no metric {metric!r}; expected one of {names}") from None
+        return self.estimates[ALIASES.get(metric, metric)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)
@@ -126,11 +114,7 @@ def confusion_matrix(
     array([[1, 1],
            [1, 1]])
     """
-    return _count(predictions, predictions.predicted(as_threshold(threshold).value))
-
-
-def _count(predictions: Predictions, called: Ints) -> pd.DataFrame:
-    names = predictions.classes
+    called, names = predictions.predicted(as_threshold(threshold).value), predictions.classes
     cells = count_pairs(predictions.y_true, called, labels=range(len(names)))
     return pd.DataFrame(cells, pd.Index(names, name="true"), pd.Index(names, name="predicted"))
 
@@ -180,7 +164,10 @@ def evaluate(
         default = Threshold(0.5, "for want of one chosen on validation data")
         cut = default if threshold is None else as_threshold(threshold)
     called = predictions.predicted(cut.value if cut else 0.5)
-    matrix, right = _count(predictions, called), called == predictions.y_true
+    matrix, right = (
+        confusion_matrix(predictions, threshold=cut or 0.5),
+        called == predictions.y_true,
+    )
     estimates = {"accuracy": share_by_patient(right, predictions.patient_ids, level=level)}
     counted = _of_matrix(predictions, called, level, ordinal=ordinal)
     per_class = per_cut = None
@@ -249,7 +236,7 @@ def shares(data: Rows, called: Bools) -> dict[str, Measure]:
     }
     hit = called == data.positive
     return {
-        name: share(hit, group, data.patient, size=data.size, reason=reason)
+        name: intervals.share(hit, group, data.patient, size=data.size, reason=reason)
         for name, (group, reason) in groups.items()
     }
 
@@ -297,8 +284,8 @@ def _of_matrix(
 
     # Each class has its own patients, so the number per class is what limits these metrics.
     limit = round(predictions.n_patients / size)
-    found = bootstrap_sums(values, cells, predictions.codes, level, patients=limit)
-    reasons = _reasons(_count(predictions, called))
+    found = intervals.bootstrap_sums(values, cells, predictions.codes, level, patients=limit)
+    reasons = _reasons(cells.sum(axis=0).reshape(size, size), predictions.classes)
     names = _metrics(np.ones((1, size, size)), ordinal)
     return {
         name: undefined(reasons[name], level=level) if np.isnan(estimate.value) else estimate
@@ -331,13 +318,13 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
     return found
 
 
-def _reasons(matrix: pd.DataFrame) -> dict[str, str]:
+def _reasons(cells: Floats, names: Sequence[str]) -> dict[str, str]:
     """Say what in the confusion matrix would leave each metric undefined."""
-    true, both = matrix.sum(axis=1), matrix.sum(axis=1) + matrix.sum(axis=0).to_numpy()
+    true, both = cells.sum(axis=1), cells.sum(axis=1) + cells.sum(axis=0)
     one = "all images are of one class, or all are called one class"
     idle = "no image is of, or was called, class"
     return {
-        "balanced_accuracy": f"no image is of class {str(true.idxmin())!r}",
+        "balanced_accuracy": f"no image is of class {names[true.argmin()]!r}",
         "kappa": one, "kappa_quadratic": one,
-        "f1": f"{idle} {str(both.index[1])!r}", "f1_macro": f"{idle} {str(both.idxmin())!r}",
+        "f1": f"{idle} {names[1]!r}", "f1_macro": f"{idle} {names[both.argmin()]!r}",
     }  # fmt: skip

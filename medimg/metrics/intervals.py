@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -85,8 +86,7 @@ def undefined(reason: str, *, level: float = 0.95) -> Estimate:
     return Estimate(math.nan, math.nan, math.nan, level, "", reason)
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """A share or an area, with what each patient adds to its error."""
 
     value: float

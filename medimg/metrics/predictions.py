@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,7 @@ Bools = NDArray[np.bool_]
 Names = Sequence[str] | NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Two-class truth, score and patient of some images, as arrays of one length."""
 
     positive: Bools

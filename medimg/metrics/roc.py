@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -126,8 +126,7 @@ def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.9
         near = value + math.copysign(TINY, end - value)
         if value == end or gap(near) >= 0:
             return value
-        far = end - math.copysign(TINY, end - value)
-        return float(brentq(gap, near, far)) if gap(far) > 0 else end
+        return float(brentq(gap, near, end))
 
     return Estimate(value, bound(0.0), bound(1.0), level, "DeLong")
 
@@ -192,12 +191,9 @@ def auc_difference(first: Predictions, second: Predictions, *, level: float = 0.
     data, scores = first.rows, second.rows.score
     pairs = ((first.ids, second.ids), (first.y_true, second.y_true))
     if not all(np.array_equal(one, other) for one, other in pairs):
-        raise MetricsError(
-            "the two models were not judged on the same images, in the same order and by the same "
-            "reference standard; a paired comparison needs that: sort both by image"
-        )
+        raise MetricsError("pair the models first: the same ids and y_true, in the same order")
     # The patients are those of the first: they belong to the images, not to a model.
-    one, other = area(data), area(replace(data, score=scores))
+    one, other = area(data), area(data._replace(score=scores))
     if not data.lacking and np.sum((one.parts - other.parts) ** 2) < TINY**2:
         reason = "the two models rank alike or perfectly, so the difference shows no variance"
         return Estimate(one.value - other.value, math.nan, math.nan, level, "DeLong", reason)
@@ -231,7 +227,7 @@ def roc_curve(predictions: Predictions) -> pd.DataFrame:
     [0.0, 0.5, 0.5, 1.0, 1.0]
     """
     cut, tp, fp = _counts(predictions.rows)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a class is absent
         rates = {"sensitivity": np.r_[0, tp] / tp[-1], "specificity": 1 - np.r_[0, fp] / fp[-1]}
     return pd.DataFrame({"threshold": np.r_[np.inf, cut], **rates})
 
@@ -414,10 +410,7 @@ def choose_threshold(
     check_between(0, 1, floor=floor, ends=True)
     check_between(0, math.inf, cost_ratio=cost_ratio)
     if predictions.rows.lacking:
-        raise MetricsError(
-            f"{predictions.rows.lacking} among the {n} validation images, so no threshold can be "
-            "chosen; take a set that holds both classes"
-        )
+        raise MetricsError(f"{predictions.rows.lacking} in the validation set; both are needed")
     allowed = np.isfinite(scores) | (rule == "cost")  # it may cost least to call no one
     if rule in curve:
         allowed &= curve[rule].to_numpy() >= floor - 1e-12

@@ -11,15 +11,8 @@ import pandas as pd
 from scipy.special import expit, logit
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import (
-    TINY,
-    Estimate,
-    bootstrap_images,
-    square_and_add,
-    undefined,
-    wilson,
-    z_of,
-)
+from medimg.metrics import intervals
+from medimg.metrics.intervals import TINY, Estimate, square_and_add, undefined, wilson
 from medimg.metrics.predictions import Floats, Predictions, check_between
 
 
@@ -88,10 +81,7 @@ def ppv_npv_at(
     check_between(0, 1, prevalence=prevalence, ends=True)
     se, sp = _with_bounds(sensitivity, "sensitivity"), _with_bounds(specificity, "specificity")
     if se.level != sp.level and not math.isnan(se.low + sp.low):
-        raise MetricsError(
-            f"sensitivity has a {100 * se.level:g} % interval and specificity a "
-            f"{100 * sp.level:g} % one; give both at the same level"
-        )
+        raise MetricsError(f"intervals of level {se.level} and {sp.level}; give one level for both")
     ppv = _posterior(prevalence, se, sp, "called positive")
     return PredictiveValues(ppv, _posterior(1 - prevalence, sp, se, "called negative"))
 
@@ -209,7 +199,7 @@ def decision_curve(predictions: Predictions, *, level: float = 0.95) -> pd.DataF
         return np.asarray((ill @ called[pos] - odds * (well @ called[~pos])) / total)
 
     p = pos.mean()
-    table = pd.DataFrame(bootstrap_images(benefit, data.patient, level))
+    table = pd.DataFrame(intervals.bootstrap_images(benefit, data.patient, level))
     table = table[["value", "low", "high"]].rename(columns={"value": "model"})
     table.insert(0, "threshold", grid)
     return table.assign(all=p - (1 - p) * odds, none=0.0)
@@ -277,7 +267,7 @@ def sample_size(
         else:
             q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
             spread = auc * (1 - auc) + (n - 1) * (q1 - auc**2) + (m - 1) * (q2 - auc**2)
-            half = z_of(level) * math.sqrt(spread / (n * m))
+            half = intervals.z_of(level) * math.sqrt(spread / (n * m))
         if half <= half_width:
             return SampleSize(n, m)
         # A width falls at most in proportion to n, so that this step never goes too far.
