@@ -1,7 +1,5 @@
 """Whether a score of 0.8 means 8 in 10, and how to mend it: reliability, line, temperature."""
 
-from __future__ import annotations
-
 import logging
 import math
 from dataclasses import dataclass

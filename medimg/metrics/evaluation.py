@@ -4,8 +4,6 @@ Two classes, many classes and grades go the same way: shares by Wilson, areas by
 metrics of the whole confusion matrix by one bootstrap of its cells.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final

@@ -10,8 +10,6 @@ Only the calibration line, a regression, has a fourth: its **sandwich** variance
 A difference of two shares or areas joins their two intervals, by square-and-add (`difference`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

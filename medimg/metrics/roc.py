@@ -5,8 +5,6 @@ negative images that score lower, and the reverse. Sorting gives all of them in 
 them by patient before squaring gives Obuchowski's variance for several images per patient.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

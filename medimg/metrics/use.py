@@ -1,7 +1,5 @@
 """What the model means where it is used: predictive values, people, net benefit, study size."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import NamedTuple
