@@ -28,7 +28,7 @@ def auc(predictions: Predictions, *, level: float = 0.95) -> Estimate:
 
     The interval is made on the logit scale (Pepe 2003), where it keeps its promise: of simulated
     test sets with 20 + 20 patients and a true AUC of 0.95, nominal 95 % intervals hold the truth in
-    97 %, those on the plain scale, which other software prints, in 86 %
+    97 %, those on the plain scale, which other software prints, in 85 %
     (``benchmarks/coverage.py``).
 
     When a patient has several images the variance is summed by patient (Obuchowski 1997). Where
