@@ -264,8 +264,8 @@ def test_a_class_of_one_patient_has_no_line_interval():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda p: reliability(p, bins=0), "0 bins"),
-        (lambda p: reliability(p, strategy="log"), "'log': give"),
+        (lambda p: reliability(p, bins=0), "bins is 0"),
+        (lambda p: reliability(p, strategy="log"), "strategy 'log'"),
     ],
 )
 def test_bad_settings_are_refused(call, words):

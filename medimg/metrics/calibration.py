@@ -56,7 +56,9 @@ def reliability(
         With more than two classes, or bins, strategy or level out of range.
     """
     if bins < 1 or strategy not in ("quantile", "uniform"):
-        raise MetricsError(f"{bins} bins, {strategy!r}: give at least 1, and quantile or uniform")
+        raise MetricsError(
+            f"bins is {bins}, strategy {strategy!r}; give 1 or more, quantile or uniform"
+        )
     data, k = predictions.rows, np.arange(bins + 1) / bins
     edges = np.unique((np.quantile(data.score, k) if strategy == "quantile" else k).round(12))
     edges = np.repeat(edges, 2) if len(edges) == 1 else edges

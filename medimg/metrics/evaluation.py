@@ -76,10 +76,9 @@ class Evaluation:
         if self.threshold is not None:
             lines.append(f"threshold {self.threshold}")
         also = {first: f" ({second})" for second, first in ALIASES.items()}
-        names = [metric + also.get(metric, "") for metric in self.estimates]
-        width = max(map(len, names))
-        found = zip(names, self.estimates.values(), strict=True)
-        lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in found]
+        named = {name + also.get(name, ""): estimate for name, estimate in self.estimates.items()}
+        width = max(map(len, named))
+        lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in named.items()]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
@@ -162,10 +161,8 @@ def evaluate(
         default = Threshold(0.5, "for want of one chosen on validation data")
         cut = default if threshold is None else as_threshold(threshold)
     called = predictions.predicted(cut.value if cut else 0.5)
-    matrix, right = (
-        confusion_matrix(predictions, threshold=cut or 0.5),
-        called == predictions.y_true,
-    )
+    matrix = confusion_matrix(predictions, threshold=cut or 0.5)
+    right = called == predictions.y_true
     estimates = {"accuracy": share_by_patient(right, predictions.patient_ids, level=level)}
     counted = _of_matrix(predictions, called, level, ordinal=ordinal)
     per_class = per_cut = None

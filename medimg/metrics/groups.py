@@ -120,7 +120,8 @@ def _by_group(predictions: Predictions, column: pd.Series[Any], cut: float) -> l
         many = f"column {column.name!r} has {len(present)} groups"
         raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
     order = [*column.cat.categories.astype(str)] if hasattr(column, "cat") else sorted(present)
-    bare, ill, well = names.str.lower().isin(NOTHING).to_numpy(), whole.positive, ~whole.positive
+    ill, well = whole.positive, ~whole.positive
+    bare = names.str.lower().isin(NOTHING).to_numpy()
     of_positive = bool(well.any() and bare[well].all() and not bare[ill].all())
     for name in [*(name for name in order if name != "unknown"), "unknown"]:
         member = (names == name).to_numpy() & (ill | (not of_positive))
