@@ -48,7 +48,7 @@ SETTINGS = (
     Setting(60, 120, 3, 0.85, 0.85),
 )
 COLUMNS = ("sensitivity", "specificity", "PPV at 5 %", "difference of sensitivities", "AUC",
-           "AUC, plain", "difference of AUCs", "DeLong's", "balanced accuracy", "F1", "MCC",
+           "AUC, plain", "difference of AUCs", "DeLong's", "balanced accuracy", "F1",
            "kappa")  # fmt: skip
 FOLDED = ((100, 0.80), (100, 0.90), (400, 0.80), (400, 0.90))
 """Films, and the best AUC that is possible."""
@@ -92,7 +92,6 @@ def truths(setting: Setting) -> dict[str, float]:
         "difference of sensitivities": se - se_other, "AUC": setting.auc,
         "AUC, plain": setting.auc, "difference of AUCs": gap, "DeLong's": gap,
         "balanced accuracy": (se + sp) / 2, "F1": 2 * tp / (2 * tp + fp + fn),
-        "MCC": (tp * tn - fp * fn) / np.sqrt((tp + fp) * n1 * n0 * (tn + fn)),
         "kappa": ((tp + tn) / n - chance) / (1 - chance),
     }  # fmt: skip
 
@@ -110,20 +109,21 @@ def held(setting: Setting, draws: int, seed: int) -> np.ndarray:
         part = [shares(data, data.score >= cut) for data in (one, other)]
         found_of = [p["sensitivity"] for p in part]
         areas = [area(data) for data in (one, other)]
-        gap = areas[0].value - areas[1].value
-        half = 1.959963984540054 * np.sqrt(np.sum((areas[0].parts - areas[1].parts) ** 2))
+        plain = {  # a value and its error by DeLong, without the logit scale
+            "AUC, plain": (areas[0].value, areas[0].parts),
+            "DeLong's": (areas[0].value - areas[1].value, areas[0].parts - areas[1].parts),
+        }
         found = {
             "PPV at 5 %": ppv_npv_at(0.05, *(part[0][m].interval(0.95) for m in both)).ppv,
-            "difference of sensitivities": difference(*found_of, level=0.95)[0],
-            "AUC": areas[0].interval(0.95), "AUC, plain": auc(first, scale="plain"),
-            "difference of AUCs": auc_difference(first, second).difference,
+            "difference of sensitivities": difference(*found_of, level=0.95),
+            "AUC": areas[0].interval(0.95), "difference of AUCs": auc_difference(first, second),
             **{m: part[0][m].interval(0.95) for m in both},
             "balanced accuracy": result["balanced_accuracy"], "F1": result["f1"],
-            "MCC": result["mcc"],
         }  # fmt: skip
         for k, name in enumerate(COLUMNS):
-            if name == "DeLong's":
-                hits[k] += abs(gap - truth[name]) <= half
+            if name in plain:
+                value, parts = plain[name]
+                hits[k] += abs(value - truth[name]) <= 1.959963984540054 * np.sqrt(parts @ parts)
             else:
                 e = found[name] if name in found else result["kappa"]
                 hits[k] += e.low <= truth[name] <= e.high

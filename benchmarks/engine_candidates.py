@@ -321,7 +321,7 @@ class Judge:
             rows = third["validation"] == k
             shares = 1 / (1 + np.exp(-odds["validation"][rows]))
             of = metrics.Predictions(val.ids[rows], val.labels[rows], shares, val.patients[rows])
-            heat = metrics.fit_temperature(of).value
+            heat = metrics.fit_temperature(of)
             for key in third:
                 out[key][third[key] == k] /= heat
         return out

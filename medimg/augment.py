@@ -1,7 +1,7 @@
 """Change whole batches at random, on the device, as another scanner or position would have.
 
 Drawing is separate from applying: `draw_parameters` draws the numbers for a batch, `apply` uses
-them and is a pure function, `augment` does both. `corrupt` makes images worse by a chosen amount.
+them and is a pure function, `augment` does both.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
 from medimg.errors import TrainingError
 
-CORRUPTIONS = ("noise", "blur", "contrast", "rotation", "exposure")
-"""What `corrupt` can do."""
 Images = NDArray[np.uint8]
 
 
@@ -426,57 +423,3 @@ def check_images(images: NDArray[Any]) -> Images:
             "(N, H, W, 3). Give one image as image[None], and values in [0, 1] times 255."
         )
     return images
-
-
-def corrupt(
-    images: Images, kind: str, strength: float, *, rng: np.random.Generator | None = None
-) -> Images:
-    """Make images worse in one way.
-
-    Parameters
-    ----------
-    images : uint8 array (N, H, W) or (N, H, W, 3)
-        Left as they are.
-    kind : {"noise", "blur", "contrast", "rotation", "exposure"}
-        Noise: Gaussian, its standard deviation in grey levels. Blur: Gaussian, its standard
-        deviation in per cent of the image's width, so that it means the same at any size.
-        Contrast: factor about the image's own mean. Rotation: degrees, corners filled with the
-        nearest edge. Exposure: gamma of the grey levels, below 1 brighter, above 1 darker.
-    strength : float
-        How much, in the unit of the kind.
-    rng : numpy.random.Generator, optional
-        For the noise; by default seeded with 0.
-
-    Returns
-    -------
-    uint8 array (N, H, W) or (N, H, W, 3)
-        The worse images.
-
-    Raises
-    ------
-    TrainingError
-        When images are not uint8 of these shapes, or the kind is not known.
-
-    Examples
-    --------
-    >>> corrupt(np.array([[[0, 100, 200]]], np.uint8), "contrast", 0.5)
-    array([[[ 50, 100, 150]]], dtype=uint8)
-    """
-    images = check_images(images)
-    if kind not in CORRUPTIONS:
-        raise TrainingError(f"corruption {kind!r} is not known; expected {', '.join(CORRUPTIONS)}")
-    values: NDArray[Any] = images.astype(np.float32)
-    if kind == "noise":
-        rng = rng or np.random.default_rng(0)
-        values = values + strength * rng.standard_normal(values.shape, dtype=np.float32)
-    elif kind == "blur":
-        values = ndimage.gaussian_filter(values, strength / 100 * images.shape[2], axes=(1, 2))
-    elif kind == "contrast":
-        mean = values.mean(axis=tuple(range(1, values.ndim)), keepdims=True)
-        values = mean + strength * (values - mean)
-    elif kind == "rotation":
-        values = ndimage.rotate(values, strength, axes=(2, 1), reshape=False, order=1,
-                                mode="nearest")  # fmt: skip
-    else:
-        values = 255 * (values / 255) ** strength
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -8,12 +8,10 @@ import torch
 from scipy import ndimage
 
 from medimg.augment import (
-    CORRUPTIONS,
     Augment,
     apply,
     augment,
     check_images,
-    corrupt,
     draw_parameters,
     equalized,
     fixed_view,
@@ -245,60 +243,6 @@ def test_equalizing_keeps_the_order_of_the_channels(rng):
     assert (ranks[order].diff() >= 0).all()  # one rising curve for all three: no change of hue
 
 
-STRENGTHS = {
-    "noise": (5.0, 10.0, 20.0, 40.0),
-    "blur": (0.5, 1.0, 2.0, 4.0),
-    "contrast": (0.8, 0.6, 0.4, 0.2),
-    "rotation": (3.0, 7.0, 15.0, 30.0),
-    "exposure": (0.9, 0.75, 0.5, 0.35),
-}
-
-
-@pytest.mark.parametrize("channels", [(), (3,)])
-@pytest.mark.parametrize("kind", CORRUPTIONS)
-def test_corruptions_keep_the_form_and_grow(rng, kind, channels):
-    clean = rng.integers(0, 120, (6, 24, 40, *channels), dtype=np.uint8)
-    clean[:, 3:8, 20:27] += 90
-    before, change = clean.copy(), []
-    for strength in STRENGTHS[kind]:
-        worse = corrupt(clean, kind, strength)
-        assert worse.shape == clean.shape
-        assert worse.dtype == np.uint8
-        change.append(np.abs(worse.astype(float) - clean).mean())
-    assert change == sorted(change)
-    assert change[0] < change[-1]
-    np.testing.assert_array_equal(clean, before)
-    np.testing.assert_array_equal(corrupt(clean, kind, 1.5), corrupt(clean, kind, 1.5))
-
-
-@pytest.mark.parametrize("kind", ["blur", "rotation", "exposure"])
-def test_corruptions_do_not_mix_colours(rng, kind):
-    colour = rng.integers(0, 256, (2, 12, 20, 3), dtype=np.uint8)
-    worse = corrupt(colour, kind, STRENGTHS[kind][1])
-    for channel in range(3):
-        alone = corrupt(colour[..., channel], kind, STRENGTHS[kind][1])
-        np.testing.assert_array_equal(worse[..., channel], alone)
-
-
-def test_contrast_turns_about_the_mean_of_all_channels():
-    pixel = np.array([[[[0, 30, 60]]]], np.uint8)
-    assert corrupt(pixel, "contrast", 0.5).ravel().tolist() == [15, 30, 45]
-
-
-def test_corruptions_by_hand():
-    row = np.array([[[0, 64, 255]]], np.uint8)
-    middle = round(255 * (64 / 255) ** 0.5)
-    assert corrupt(row, "exposure", 0.5).ravel().tolist() == [0, middle, 255]
-    assert corrupt(row, "contrast", 0.0).ravel().tolist() == [106, 106, 106]
-    assert corrupt(row, "exposure", 1.0).ravel().tolist() == [0, 64, 255]
-    dot = np.zeros((1, 5, 7), np.uint8)
-    dot[0, 2, 5] = 200
-    turned = corrupt(dot, "rotation", 90)
-    assert np.unravel_index(turned.argmax(), turned.shape) in [(0, 0, 3), (0, 4, 3)]
-    noisy = corrupt(np.full((1, 200, 300), 128, np.uint8), "noise", 10)
-    assert noisy.std() == pytest.approx(10, rel=0.02)
-
-
 @pytest.mark.parametrize(
     ("images", "says"),
     [
@@ -311,11 +255,4 @@ def test_corruptions_by_hand():
 )
 def test_bad_images_are_refused(images, says):
     with pytest.raises(TrainingError, match=says):
-        corrupt(images, "noise", 1)
-    with pytest.raises(TrainingError, match=says):
         check_images(images)
-
-
-def test_unknown_corruption_is_refused():
-    with pytest.raises(TrainingError, match="corruption 'fog' is not known; expected noise, blur"):
-        corrupt(np.zeros((1, 4, 4), np.uint8), "fog", 1)

@@ -547,7 +547,7 @@ def test_three_grades_in_colour_by_patient_from_end_to_end(graded, tmp_path, cap
     numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert numbers["n_images"] == numbers["n_patients"] == 3
     assert "kappa_quadratic" in numbers["metrics"]
-    assert set(numbers["calibration"]["expected_calibration_error"]) == {"0", "1", "2"}
+    assert set(numbers["calibration"]["brier"]) == {"0", "1", "2"}
     assert {row["attribute"] for row in numbers["subgroups"]} == {"sex"}
     predictions = read_table(tmp_path / "e" / "predictions.csv")
     assert predictions["image_id"].tolist() == predictions["patient_id"].tolist()

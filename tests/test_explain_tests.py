@@ -134,7 +134,7 @@ def test_bad_maps(test, masks):
     maps[1, 0, 0] = np.nan
     with pytest.raises(MetricsError, match=r"map 1 has a value that is not finite"):
         test(maps, masks)
-    with pytest.raises(MetricsError, match=r"2 patient_ids for 3 images"):
+    with pytest.raises(MetricsError, match="patient_id has 2 rows for 3 images"):
         test(np.zeros((3, H, W)), masks, patient_ids=["a", "b"])
     with pytest.raises(MetricsError, match=r"row 1 .*its patient_id is missing"):
         test(np.zeros((3, H, W)), masks, patient_ids=["a", np.nan, None])

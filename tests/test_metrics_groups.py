@@ -91,7 +91,6 @@ def test_small_and_unknown_groups_say_so(rng):
     assert list(dict.fromkeys(report.table["group"])) == ["A", "B", "unknown"]
     assert any(w.startswith("site B: too small to say") for w in report.warnings)
     assert not any(w.startswith("site A") for w in report.warnings)
-    assert "too small to say" in repr(report)
 
 
 def test_a_group_of_one_class_is_undefined_with_a_reason():
@@ -103,9 +102,18 @@ def test_a_group_of_one_class_is_undefined_with_a_reason():
     assert report.gaps.set_index("metric").loc["auc", "reason"]
 
 
+def test_without_a_positive_image_every_attribute_still_has_its_groups():
+    """Where no one is ill, "none" of all was once taken for what only the diseased have."""
+    p = Predictions("abcd", [0, 0, 0, 0], [0.1, 0.8, 0.7, 0.2])
+    report = subgroups(p, pd.DataFrame({"grade": ["none", "none", "", ""]}), threshold=0.5)
+    found = report.table.set_index(["group", "metric"])
+    assert found.loc[("none", "specificity"), "value"] == 0.5
+    assert found.loc[("none", "sensitivity"), "reason"] == "no positive image"
+
+
 def test_groups_that_do_not_fit_are_refused(rng):
     p, table = cohort(rng, n=30)
-    with pytest.raises(MetricsError, match="groups has 29 rows and ids has 30, so row 29"):
+    with pytest.raises(MetricsError, match="groups has 29 rows for 30 images"):
         subgroups(p, table[:29], threshold=0.5)
     with pytest.raises(MetricsError, match="column 'id' has 30 groups"):
         subgroups(p, pd.DataFrame({"id": range(30)}), threshold=0.5)
@@ -119,18 +127,9 @@ def test_age_bands_at_their_edges():
     assert found[8:].isna().all()
 
 
-def test_ages_as_dicom_writes_them():
-    """PS3.5: three digits and D, W, M or Y."""
-    ages = ["017Y", "018Y", "216M", "215M", "939W", "940W", "999D", "065Y", ""]
-    found = age_bands(ages)
-    old = ["18-39", "18-39", "under 18", "under 18", "18-39", "under 18", "65 and over"]
-    assert found[:8].tolist() == ["under 18", *old]
-    assert found[8:].isna().all()
-
-
-@pytest.mark.parametrize("age", ["x", "34Y", "034y", -1, "-3", np.inf])
+@pytest.mark.parametrize("age", ["x", "034Y", -1, "-3", np.inf])
 def test_an_age_that_cannot_be_read_is_named(age):
-    with pytest.raises(MetricsError, match=rf"row 1: the age is .*{age}.*034Y"):
+    with pytest.raises(MetricsError, match=rf"row 1: the age is .*{age}.*years as a number"):
         age_bands(pd.Series([30, age], dtype=object))
 
 
@@ -150,7 +149,7 @@ def test_the_same_films_twice_are_compared_in_pairs(rng):
     """The gap is that of `auc_difference`, and far narrower than between independent groups."""
     one, both, machines = two_machines(rng)
     gaps = subgroups(both, machines, threshold=0.5).gaps.set_index("metric")
-    paired = auc_difference(one.with_scores(both.y_score[len(one) :]), one).difference
+    paired = auc_difference(one.with_scores(both.y_score[len(one) :]), one)
     found = gaps.loc["auc"]
     assert (found["value"], found["low"], found["high"]) == pytest.approx(
         (paired.value, paired.low, paired.high)

@@ -64,7 +64,7 @@ def test_constant_scores_call_everyone():
     ("settings", "words"),
     [
         ({"rule": "best"}, "rule is 'best'; expected one of youden"),
-        ({"floor": 0}, "floor is 0"),
+        ({"floor": -0.1}, "floor is -0.1"),
         ({"floor": 1.1}, "floor is 1.1"),
         ({"cost_ratio": 0}, "cost_ratio is 0"),
     ],
@@ -75,7 +75,7 @@ def test_settings_out_of_range_are_refused(settings, words):
 
 
 def test_one_class_only_and_a_floor_that_calls_no_one_are_refused():
-    with pytest.raises(MetricsError, match="no image of class 'negative' among the 4 validation"):
+    with pytest.raises(MetricsError, match="no negative image in the validation set"):
         choose_threshold(VAL.subset(TRUE == 1))
     upside_down = VAL.with_scores(1 - VAL.y_score)
     with pytest.raises(MetricsError, match="would call every image negative; lower the floor"):

@@ -112,14 +112,15 @@ def test_every_pair_of_intervals_gives_bounds_in_order(rng):
 def test_a_value_that_print_has_rounded_out_of_its_interval_is_taken():
     found = ppv_npv_at(0.1, Estimate(0.9, 0.902, 0.95), Estimate(0.8, 0.7, 0.796)).ppv
     assert found.low < found.value < found.high
+    turned = ppv_npv_at(0.1, Estimate(0.9, 0.95, 0.902), Estimate(0.8, 0.796, 0.7)).ppv
+    assert turned == found  # bounds may come in either order
 
 
 @pytest.mark.parametrize(
     ("se", "sp", "words"),
     [
-        (Estimate(0.9, 0.95, 0.8), 0.9, "from 0.95 to 0.8; expected the lower bound first"),
         (Estimate(0.9, 0.8, 1.2), 0.9, "sensitivity is 1.2"),
-        (Estimate(0.9, 0.8, 0.95, 0.9), Estimate(0.9, 0.8, 0.95), "same level"),
+        (Estimate(0.9, 0.8, 0.95, 0.9), Estimate(0.9, 0.8, 0.95), "give one level for both"),
     ],
 )
 def test_intervals_that_cannot_be_are_refused(se, sp, words):
@@ -177,7 +178,7 @@ def test_a_study_is_just_large_enough():
     widths = [np.subtract(*[getattr(wilson(0.9 * n, n), e) for e in ("high", "low")])
               for n in (found.positive - 1, found.positive)]  # fmt: skip
     assert widths[0] > 0.1 >= widths[1]
-    assert (found.negative, found.total) == (4 * found.positive, 5 * found.positive)
+    assert found.negative == 4 * found.positive
 
 
 def test_a_study_of_an_auc_is_hanley_and_mcneils():

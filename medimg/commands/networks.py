@@ -161,7 +161,7 @@ def _calibrated(
         made = metrics.Predictions(val.ids, val.labels, scores, val.patient_ids, val.classes)
         return made.aggregate("patient") if args.by == "patient" else made
 
-    temperature = metrics.fit_temperature(predictions(1.0)).value
+    temperature = metrics.fit_temperature(predictions(1.0))
     scored = predictions(temperature)
     found = training.validation_metrics(logits, val.labels)
     card: dict[str, Any] = {

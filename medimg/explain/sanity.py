@@ -271,7 +271,7 @@ def road(
             left = Target(int(classes[where.start]))(logits).sigmoid()  # probabilities
             most, least = left.double().chunk(2)
             scores[where] = float(least.mean() - most.mean()) / 2
-    return MapTest("ROAD", mean_by_patient(scores, patient_ids, rng=rng), 0.0, scores)
+    return MapTest("ROAD", mean_by_patient(scores, patient_ids), 0.0, scores)
 
 
 def baseline_maps(images: npt.NDArray[Any], *, kind: str) -> npt.NDArray[np.float32]:

@@ -5,13 +5,7 @@ its interval, how the interval was made, and, where a metric is not defined, why
 patient and of three kinds: Wilson, DeLong and bootstrap.
 """
 
-from medimg.metrics.calibration import (
-    brier,
-    calibration_line,
-    expected_calibration_error,
-    fit_temperature,
-    reliability,
-)
+from medimg.metrics.calibration import brier, calibration_line, fit_temperature, reliability, temper
 from medimg.metrics.evaluation import Evaluation, confusion_matrix, evaluate, rates
 from medimg.metrics.groups import SubgroupReport, age_bands, subgroups
 from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share_by_patient, wilson
@@ -37,7 +31,7 @@ __all__ = [
     "Estimate", "Evaluation", "NaturalFrequencies", "Predictions", "SubgroupReport", "Threshold",
     "age_bands", "auc", "auc_difference", "average_precision", "bootstrap", "brier",
     "calibration_line", "choose_threshold", "confusion_matrix", "decision_curve", "evaluate",
-    "expected_calibration_error", "fit_temperature", "mean_by_patient", "natural_frequencies",
+    "fit_temperature", "mean_by_patient", "natural_frequencies",
     "patient_codes", "ppv_npv_at", "pr_curve", "rates", "reliability", "roc_curve", "sample_size",
-    "share_by_patient", "subgroups", "wilson",
+    "share_by_patient", "subgroups", "temper", "wilson",
 ]  # fmt: skip

@@ -1,7 +1,5 @@
 """Whether a score of 0.8 means 8 in 10, and how to mend it: reliability, line, temperature."""
 
-from __future__ import annotations
-
 import logging
 import math
 from dataclasses import dataclass
@@ -14,8 +12,9 @@ from scipy.special import expit, logit, softmax
 from sklearn.metrics import log_loss
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import Estimate, bootstrap, mean_by_patient, share, t_of, undefined
+from medimg.metrics.intervals import Estimate, mean_by_patient, share, t_of, undefined
 from medimg.metrics.predictions import Floats, Ints, Predictions
+from medimg.metrics.roc import area
 
 log = logging.getLogger(__name__)
 
@@ -26,42 +25,13 @@ BOUNDS = (0.05, 20.0)
 """Temperatures that are tried."""
 
 
-@dataclass(frozen=True)
-class Brier:
-    """Brier score with its parts.
-
-    ``score = reliability - resolution + uncertainty``, and what is left because scores differ
-    inside a bin: how far bins are from the diagonal (0 is best), how much they differ from each
-    other (more is better), and how mixed the classes are.
-    """
-
-    score: Estimate
-    reliability: float
-    resolution: float
-    uncertainty: float
-
-
-def _bins(score: Floats, bins: int, strategy: Bins) -> tuple[Floats, Ints]:
-    """Edges of the bins, and the bin of each score; equal edges are merged.
-
-    Edges and scores are compared as decimals: a score of 0.3 lies on the edge 0.3, which in binary
-    may be 0.30000000000000004. A score on an edge belongs to the bin that begins there.
-    """
-    if bins < 1 or strategy not in ("quantile", "uniform"):
-        raise MetricsError(
-            f"bins is {bins} and strategy {strategy!r}; expected at least 1 bin, and quantile or "
-            "uniform"
-        )
-    k = np.arange(bins + 1) / bins
-    edges = np.unique((np.quantile(score, k) if strategy == "quantile" else k).round(12))
-    edges = np.repeat(edges, 2) if len(edges) == 1 else edges
-    return edges, np.searchsorted(edges[1:-1], score.round(12), side="right").astype(np.int64)
-
-
 def reliability(
     predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95
 ) -> pd.DataFrame:
     """Tabulate a reliability diagram.
+
+    Edges and scores are compared as decimals: a score of 0.3 lies on the edge 0.3, which in binary
+    may be 0.30000000000000004. A score on an edge belongs to the bin that begins there.
 
     Parameters
     ----------
@@ -85,8 +55,14 @@ def reliability(
     MetricsError
         With more than two classes, or bins, strategy or level out of range.
     """
-    data = predictions.rows
-    edges, place = _bins(data.score, bins, strategy)
+    if bins < 1 or strategy not in ("quantile", "uniform"):
+        raise MetricsError(
+            f"bins is {bins}, strategy {strategy!r}; give 1 or more, quantile or uniform"
+        )
+    data, k = predictions.rows, np.arange(bins + 1) / bins
+    edges = np.unique((np.quantile(data.score, k) if strategy == "quantile" else k).round(12))
+    edges = np.repeat(edges, 2) if len(edges) == 1 else edges
+    place = np.searchsorted(edges[1:-1], data.score.round(12), side="right")
     table = []
     for b in np.unique(place):
         here = place == b
@@ -97,99 +73,34 @@ def reliability(
     return pd.DataFrame(table)
 
 
-def brier(
-    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95
-) -> Brier:
-    """Brier score of two-class predictions (mean squared error of the score) and its parts.
+def brier(predictions: Predictions, *, level: float = 0.95) -> Estimate:
+    """Brier score of two-class predictions: the mean squared error of the score.
 
     Parameters
     ----------
     predictions : Predictions
         Of two classes.
-    bins : int
-        Bins at most, into which scores are sorted for the parts; the score itself needs none.
-    strategy : {"quantile", "uniform"}
-        Bins of equally many images, or of equal width.
-    level : float
-        Confidence level, in (0, 1).
-
-    Returns
-    -------
-    Brier
-        The score in [0, 1], 0 at best, with a bootstrap interval by patient, and its parts.
-
-    Raises
-    ------
-    MetricsError
-        With more than two classes, or bins, strategy or level out of range.
-
-    References
-    ----------
-    Murphy AH (1973) J Appl Meteorol 12:595-600. Stephenson DB, Coelho CAS, Jolliffe IT (2008)
-    Weather Forecast 23:752-757 (the part within bins).
-
-    Examples
-    --------
-    >>> round(brier(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.2, 0.7, 0.6])).score.value, 4)
-    0.075
-    """
-    data = predictions.rows
-    y = data.positive.astype(float)
-    score = mean_by_patient((data.score - y) ** 2, predictions.patient_ids, level=level)
-    _, place = _bins(data.score, bins, strategy)
-    size = np.maximum(np.bincount(place), 1)
-    said, seen = (np.bincount(place, weights=v) / size for v in (data.score, y))
-    base, weight = float(y.mean()), np.bincount(place) / len(y)
-    apart, apart_from_base = (float(weight @ (seen - v) ** 2) for v in (said, base))
-    return Brier(score, apart, apart_from_base, base * (1 - base))
-
-
-def expected_calibration_error(
-    predictions: Predictions, *, bins: int = 10, strategy: Bins = "quantile", level: float = 0.95
-) -> Estimate:
-    """Mean gap between score and observed share over bins, weighted by the bins' sizes.
-
-    For two classes the score is that of class 1; for more it is the greatest score, against how
-    often the likeliest class is right. In few images even a perfect model shows a gap above 0, so
-    the interval, a bootstrap, must not be read as evidence of miscalibration by itself.
-
-    Parameters
-    ----------
-    predictions : Predictions
-        Of two classes or more.
-    bins : int
-        Number of bins at most.
-    strategy : {"quantile", "uniform"}
-        Bins of equally many images, or of equal width.
     level : float
         Confidence level, in (0, 1).
 
     Returns
     -------
     Estimate
-        In [0, 1], 0 at best.
+        In [0, 1], 0 at best, with a bootstrap interval by patient. Who always says the prevalence p
+        gets p (1 - p).
 
     Raises
     ------
     MetricsError
-        When bins, strategy or level are out of range.
+        With more than two classes, or a level out of range.
 
-    References
-    ----------
-    Guo C et al. (2017) On calibration of modern neural networks. ICML.
+    Examples
+    --------
+    >>> round(brier(Predictions("abcd", [0, 0, 1, 1], [0.1, 0.2, 0.7, 0.6])).value, 4)
+    0.075
     """
-    said, right = predictions.y_score, predictions.y_true == 1
-    if not predictions.is_binary:
-        said, right = said.max(axis=1), predictions.predicted() == predictions.y_true
-    edges, place = _bins(said, bins, strategy)
-    # How much each image adds to the gap of its bin; the last column counts images.
-    adds = np.eye(len(edges))[place] * (said - right)[:, None]
-    adds[:, -1] = 1
-
-    def gap(sums: Floats) -> Floats:
-        return np.asarray(np.abs(sums[:, :-1]).sum(axis=1) / sums[:, -1])
-
-    return bootstrap(gap, adds, predictions.patient_ids, level=level)
+    data = predictions.rows
+    return mean_by_patient((data.score - data.positive) ** 2, predictions.patient_ids, level=level)
 
 
 @dataclass(frozen=True)
@@ -281,44 +192,42 @@ def _sandwich(
     return Estimate(value, value - half, value + half, level, "sandwich")
 
 
-@dataclass(frozen=True)
-class Temperature:
-    """One number that logits are divided by: above 1 it makes an overconfident model humbler.
+def temper(predictions: Predictions, temperature: float) -> Predictions:
+    """Divide the logits of predictions by a temperature.
 
-    Attributes
+    Parameters
     ----------
-    value : float
-        Above 0; 1 leaves the scores as they are.
-    note : str
-        Why these data say nothing of the temperature, so that it is 1; else empty.
+    predictions : Predictions
+        Of two classes or more.
+    temperature : float
+        Above 0; 1 leaves the scores as they are, more makes an overconfident model humbler.
+
+    Returns
+    -------
+    Predictions
+        With tempered scores; ranks and, for more than two classes, calls stay.
+
+    Examples
+    --------
+    >>> temper(Predictions("ab", [0, 1], [0.1, 0.8]), 2.0).y_score.round(2).tolist()
+    [0.25, 0.67]
     """
-
-    value: float
-    note: str = ""
-
-    def apply(self, predictions: Predictions) -> Predictions:
-        """Return the predictions with tempered scores; ranks and, for K > 2, calls stay."""
-        return predictions.with_scores(_temper(predictions.y_score, self.value))
+    return predictions.with_scores(_tempered(predictions.y_score, temperature))
 
 
-def _shares(scores: Floats) -> Floats:
-    """One column per class, also of two classes."""
-    return np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores
+def _tempered(scores: Floats, temperature: float) -> Floats:
+    kept = np.clip(scores, TINY, 1 - TINY)
+    if kept.ndim == 1:
+        return np.asarray(expit(logit(kept) / temperature))
+    return np.asarray(softmax(np.log(kept) / temperature, axis=1))
 
 
-def _temper(scores: Floats, temperature: float) -> Floats:
-    """Divide logits by a temperature: scores (N,) or (N, K) in, the same shape out."""
-    kept = np.clip(_shares(scores), TINY, 1 - TINY)
-    tempered = np.asarray(softmax(np.log(kept) / temperature, axis=1))
-    return tempered[:, 1] if scores.ndim == 1 else tempered
-
-
-def fit_temperature(predictions: Predictions) -> Temperature:
+def fit_temperature(predictions: Predictions) -> float:
     """Fit a temperature on validation predictions by the least log loss, within [0.05, 20].
 
     Where the scores separate the classes, ever smaller temperatures lose ever less, until all
     scores are 0 or 1 and no longer rank; where they are worse than chance, ever greater ones do.
-    Such data say nothing of a temperature: then it is 1, and its `note` and the log say why.
+    Such data say nothing of a temperature: then it is 1, and the log says why.
 
     Parameters
     ----------
@@ -328,8 +237,8 @@ def fit_temperature(predictions: Predictions) -> Temperature:
 
     Returns
     -------
-    Temperature
-        Its `apply` tempers the scores of other predictions.
+    float
+        For `temper`.
 
     Raises
     ------
@@ -343,36 +252,23 @@ def fit_temperature(predictions: Predictions) -> Temperature:
     Examples
     --------
     >>> val = Predictions("abcdef", [0, 0, 1, 1, 1, 0], [.01, .02, .99, .98, .01, .03])
-    >>> fit_temperature(val).value > 1  # sure of "e", and wrong: overconfident
+    >>> fit_temperature(val) > 1  # sure of "e", and wrong: overconfident
     True
     """
-    present = np.unique(predictions.y_true)
+    present = np.unique(predictions.y_true).tolist()
     if len(present) < 2:
-        raise MetricsError(
-            f"the validation set holds images of {len(present)} class only; temperature scaling "
-            "needs at least two"
-        )
+        raise MetricsError("a temperature needs validation images of at least two classes")
     classes, (low, high) = range(len(predictions.classes)), np.log(BOUNDS).tolist()
 
     def loss(log_t: float) -> float:
-        tempered = _temper(predictions.y_score, math.exp(log_t))
+        tempered = _tempered(predictions.y_score, math.exp(log_t))
         return float(log_loss(predictions.y_true, tempered, labels=classes))
 
-    found = minimize_scalar(loss, bounds=(low, high), options={"xatol": 1e-6}).x
-    note, value = "", math.exp(float(found))
-    if _classes_separated(predictions):
-        note = "the scores separate the classes"
-    elif not low + 1e-3 < found < high - 1e-3:
-        note = f"the log loss is smallest at {value:.3g}, the end of what was tried"
-    if note:
-        value = 1.0
-        log.warning("no temperature can be fitted on the validation set, so it is 1: %s", note)
-    return Temperature(value, note)
-
-
-def _classes_separated(predictions: Predictions) -> bool:
-    """Whether every image scores higher for its own class than any image of another class does."""
-    scores = _shares(predictions.y_score)
-    own = predictions.y_true[:, None] == np.arange(scores.shape[1])
-    lowest = np.min(scores, axis=0, where=own, initial=np.inf)
-    return bool(np.all(lowest > np.max(scores, axis=0, where=~own, initial=-np.inf)))
+    found = float(minimize_scalar(loss, bounds=(low, high), options={"xatol": 1e-6}).x)
+    separated = all(area(predictions.one_vs_rest(k).rows).value == 1 for k in present)
+    if separated or not low + 1e-3 < found < high - 1e-3:
+        log.warning(
+            "temperature 1: validation scores separate the classes, or are worse than chance"
+        )
+        return 1.0
+    return math.exp(found)

@@ -4,8 +4,6 @@ Two classes, many classes and grades go the same way: shares by Wilson, areas by
 metrics of the whole confusion matrix by one bootstrap of its cells.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
@@ -14,21 +12,12 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix as count_pairs
 
-from medimg.errors import MetricsError
-from medimg.metrics import roc
-from medimg.metrics.intervals import (
-    Estimate,
-    Measure,
-    bootstrap_sums,
-    share,
-    share_by_patient,
-    undefined,
-)
+from medimg.metrics import intervals, roc
+from medimg.metrics.intervals import Estimate, Measure, share_by_patient, undefined
 from medimg.metrics.predictions import Bools, Floats, Ints, Predictions, Rows
 from medimg.metrics.roc import Threshold, as_threshold
 
-ALIASES: Final = {"recall": "sensitivity", "precision": "ppv", "ap": "average_precision",
-                  "recall_macro": "balanced_accuracy"}  # fmt: skip
+ALIASES: Final = {"recall": "sensitivity", "precision": "ppv", "ap": "average_precision"}
 """Second names of metrics, as machine learning has them."""
 
 
@@ -71,11 +60,7 @@ class Evaluation:
     level: float = 0.95
 
     def __getitem__(self, metric: str) -> Estimate:
-        try:
-            return self.estimates[ALIASES.get(metric, metric)]
-        except KeyError:
-            names = ", ".join(self.estimates)
-            raise MetricsError(f"no metric {metric!r}; expected one of {names}") from None
+        return self.estimates[ALIASES.get(metric, metric)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)
@@ -91,10 +76,9 @@ class Evaluation:
         if self.threshold is not None:
             lines.append(f"threshold {self.threshold}")
         also = {first: f" ({second})" for second, first in ALIASES.items()}
-        names = [metric + also.get(metric, "") for metric in self.estimates]
-        width = max(map(len, names))
-        found = zip(names, self.estimates.values(), strict=True)
-        lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in found]
+        named = {name + also.get(name, ""): estimate for name, estimate in self.estimates.items()}
+        width = max(map(len, named))
+        lines += [f"{name:<{width}}  {estimate!r}" for name, estimate in named.items()]
         lines += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join(lines)
 
@@ -127,11 +111,7 @@ def confusion_matrix(
     array([[1, 1],
            [1, 1]])
     """
-    return _count(predictions, predictions.predicted(as_threshold(threshold).value))
-
-
-def _count(predictions: Predictions, called: Ints) -> pd.DataFrame:
-    names = predictions.classes
+    called, names = predictions.predicted(as_threshold(threshold).value), predictions.classes
     cells = count_pairs(predictions.y_true, called, labels=range(len(names)))
     return pd.DataFrame(cells, pd.Index(names, name="true"), pd.Index(names, name="predicted"))
 
@@ -148,7 +128,7 @@ def evaluate(
         Of the test set; two classes or more.
     threshold : float or Threshold
         For two classes; choose it on validation data with `choose_threshold`. A plain number is
-        taken as given by hand; without one 0.5 is used, and the result warns of it.
+        taken as given by hand; without one 0.5 is used, and the result says so.
     ordinal : bool
         With more than two classes: whether they are grades of severity, in rising order. Adds
         quadratic kappa and the mean absolute error in grades, and, in `per_cut`, each grade or
@@ -176,11 +156,13 @@ def evaluate(
     >>> result["sensitivity"], result["recall"].value
     (0.750 (0.301 to 0.954), 0.75)
     """
-    known, cut = threshold is not None, None
+    cut = None
     if predictions.is_binary:
-        cut = as_threshold(0.5 if threshold is None else threshold)
+        default = Threshold(0.5, "for want of one chosen on validation data")
+        cut = default if threshold is None else as_threshold(threshold)
     called = predictions.predicted(cut.value if cut else 0.5)
-    matrix, right = _count(predictions, called), called == predictions.y_true
+    matrix = confusion_matrix(predictions, threshold=cut or 0.5)
+    right = called == predictions.y_true
     estimates = {"accuracy": share_by_patient(right, predictions.patient_ids, level=level)}
     counted = _of_matrix(predictions, called, level, ordinal=ordinal)
     per_class = per_cut = None
@@ -201,7 +183,7 @@ def evaluate(
             per_cut, _ = _each("cut", cuts, [one.y_score >= 0.5 for one in cuts], level)
     return Evaluation(
         estimates, matrix, len(predictions), predictions.n_patients, cut, per_class,
-        _warnings(predictions, cut, matrix, given=known), predictions.count_text, per_cut, level,
+        _warnings(predictions, cut, matrix), predictions.count_text, per_cut, level,
     )  # fmt: skip
 
 
@@ -249,7 +231,7 @@ def shares(data: Rows, called: Bools) -> dict[str, Measure]:
     }
     hit = called == data.positive
     return {
-        name: share(hit, group, data.patient, size=data.size, reason=reason)
+        name: intervals.share(hit, group, data.patient, size=data.size, reason=reason)
         for name, (group, reason) in groups.items()
     }
 
@@ -271,13 +253,11 @@ def _each(
 
 
 def _warnings(
-    predictions: Predictions, cut: Threshold | None, matrix: pd.DataFrame, *, given: bool
+    predictions: Predictions, cut: Threshold | None, matrix: pd.DataFrame
 ) -> tuple[str, ...]:
     smallest, which = int(matrix.sum(axis=1).min()), "smaller" if cut else "smallest"
     again = len(cut.ids.intersection(predictions.ids.tolist())) if cut else 0
     found = {
-        "no threshold was given; 0.5 was used, which no validation data speak for":
-            cut is not None and not given,
         f"{again} of these images were also used to choose the threshold, so sensitivity and "
         "specificity look better than they are": again > 0,
         f"only {smallest} images in the {which} class; read the intervals first": smallest < 30,
@@ -299,8 +279,8 @@ def _of_matrix(
 
     # Each class has its own patients, so the number per class is what limits these metrics.
     limit = round(predictions.n_patients / size)
-    found = bootstrap_sums(values, cells, predictions.codes, level, patients=limit)
-    reasons = _reasons(_count(predictions, called))
+    found = intervals.bootstrap_sums(values, cells, predictions.codes, level, patients=limit)
+    reasons = _reasons(cells.sum(axis=0).reshape(size, size), predictions.classes)
     names = _metrics(np.ones((1, size, size)), ordinal)
     return {
         name: undefined(reasons[name], level=level) if np.isnan(estimate.value) else estimate
@@ -319,19 +299,13 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
         chance = np.einsum("bi,ij,bj->b", true, cost, called) / n
         return np.asarray(1 - np.sum(cost * c, axis=(1, 2)) / chance)
 
-    # Gorodkin's correlation of K classes, which is Matthews' for two
-    spread = (n**2 - np.sum(true**2, axis=1)) * (n**2 - np.sum(called**2, axis=1))
-    mcc = (hits.sum(axis=1) * n - np.sum(true * called, axis=1)) / np.sqrt(spread)
-    f1, rates = 2 * hits / (true + called), c / true[:, :, None]
+    f1 = 2 * hits / (true + called)
     found = {
         "balanced_accuracy": np.mean(hits / true, axis=1),
         "kappa": kappa((away > 0).astype(np.float64)),
-        "mcc": np.where(spread > 0, mcc, np.nan),
     }
     if size == 2:
-        lr = rates[:, 1] / rates[:, 0]  # (B, predicted): LR- and LR+
-        lr[~np.isfinite(lr)] = np.nan
-        return found | {"f1": f1[:, 1], "lr_positive": lr[:, 1], "lr_negative": lr[:, 0]}
+        return found | {"f1": f1[:, 1]}
     found["f1_macro"] = f1.mean(axis=1)
     if ordinal:
         found["kappa_quadratic"] = kappa(away**2)
@@ -339,17 +313,13 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
     return found
 
 
-def _reasons(matrix: pd.DataFrame) -> dict[str, str]:
+def _reasons(cells: Floats, names: Sequence[str]) -> dict[str, str]:
     """Say what in the confusion matrix would leave each metric undefined."""
-    true, both = matrix.sum(axis=1), matrix.sum(axis=1) + matrix.sum(axis=0).to_numpy()
-    absent = f"no image is of class {str(true.idxmin())!r}"
-    idle = [
-        f"no image is of, or was called, class {str(c)!r}" for c in (both.index[1], both.idxmin())
-    ]
+    true, both = cells.sum(axis=1), cells.sum(axis=1) + cells.sum(axis=0)
     one = "all images are of one class, or all are called one class"
-    lr = [f"no {what}, so that the ratio would divide by 0" if true.min() else absent
-          for what in ("false positive", "true negative")]  # fmt: skip
+    idle = "no image is of, or was called, class"
     return {
-        "balanced_accuracy": absent, "mcc": one, "kappa": one, "kappa_quadratic": one,
-        "f1": idle[0], "f1_macro": idle[1], "lr_positive": lr[0], "lr_negative": lr[1],
+        "balanced_accuracy": f"no image is of class {names[true.argmin()]!r}",
+        "kappa": one, "kappa_quadratic": one,
+        "f1": f"{idle} {names[1]!r}", "f1_macro": f"{idle} {names[both.argmin()]!r}",
     }  # fmt: skip

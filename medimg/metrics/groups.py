@@ -11,19 +11,17 @@ from numpy.typing import ArrayLike
 
 from medimg.errors import MetricsError
 from medimg.metrics.evaluation import shares
-from medimg.metrics.intervals import Estimate, difference
+from medimg.metrics.intervals import difference
 from medimg.metrics.predictions import Predictions, Rows, check_same_length
 from medimg.metrics.roc import Threshold, area, as_threshold
 
-YEARS: Final = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-"""Years in each unit of a DICOM age string."""
 AGES: Final = ("under 18", "18-39", "40-64", "65 and over")
 MOST_GROUPS = SMALLEST = 20
 NOTHING = ("unknown", "none")
 """What negative images have where only positive ones have an attribute, in any case."""
 
 
-@dataclass(frozen=True, repr=False, eq=False)
+@dataclass(frozen=True, eq=False)
 class SubgroupReport:
     """Metrics by group and gaps to the reference group.
 
@@ -48,13 +46,6 @@ class SubgroupReport:
         """One sentence for each group that is too small to say."""
         small = self.table[self.table["warning"] != ""].drop_duplicates(["attribute", "group"])
         return tuple(f"{row.attribute} {row.group}: {row.warning}" for row in small.itertuples())
-
-    def __repr__(self) -> str:
-        numbers = self.table[["value", "low", "high", "reason"]].to_numpy()
-        words = [f"{Estimate(v, lo, hi, reason=why):.2f}" for v, lo, hi, why in numbers]
-        shown, index = self.table.assign(shown=words), ["attribute", "group", "n"]
-        wide = shown.pivot_table("shown", index, "metric", aggfunc="first", sort=False)
-        return "\n".join([wide.to_string(), *(f"warning: {w}" for w in self.warnings)])
 
 
 def subgroups(
@@ -105,7 +96,7 @@ def subgroups(
             named = row | {"attribute": attribute, "reference": largest}
             table.append(named | asdict(row["measure"].interval(level)))
             if row is not base:
-                gap, _ = difference(row["measure"], base["measure"], level=level)
+                gap = difference(row["measure"], base["measure"], level=level)
                 small = row["warning"] or base["warning"]
                 gaps.append(named | asdict(gap) | {"warning": small})
     ends = ["metric", "value", "low", "high", "reason", "warning"]
@@ -129,27 +120,28 @@ def _by_group(predictions: Predictions, column: pd.Series[Any], cut: float) -> l
         many = f"column {column.name!r} has {len(present)} groups"
         raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
     order = [*column.cat.categories.astype(str)] if hasattr(column, "cat") else sorted(present)
-    lacking = names.str.lower().isin(NOTHING).to_numpy()[~whole.positive]
-    of_positive = len(present) > 1 and len(lacking) > 0 and bool(lacking.all())
+    ill, well = whole.positive, ~whole.positive
+    bare = names.str.lower().isin(NOTHING).to_numpy()
+    of_positive = bool(well.any() and bare[well].all() and not bare[ill].all())
     for name in [*(name for name in order if name != "unknown"), "unknown"]:
-        member = (names == name).to_numpy() & (whole.positive | (not of_positive))
+        member = (names == name).to_numpy() & (ill | (not of_positive))
         if not member.any():
             continue
-        mask = member | (of_positive & ~whole.positive)
-        data = Rows(whole.positive[mask], whole.score[mask], whole.patient[mask], whole.size)
-        ill, well = int(data.positive.sum()), int((~data.positive).sum())
+        mask = member | (of_positive & well)
+        data = Rows(ill[mask], whole.score[mask], whole.patient[mask], whole.size)
+        positives, negatives = int(data.positive.sum()), int((~data.positive).sum())
         part = shares(data, data.score >= cut)
         metrics = {
-            "sensitivity": (part["sensitivity"], ill, predictions.positive),
-            "specificity": (part["specificity"], well, predictions.classes[0]),
-            "auc": (area(data), min(ill, well), "the smaller class"),
+            "sensitivity": (part["sensitivity"], positives, predictions.positive),
+            "specificity": (part["specificity"], negatives, predictions.classes[0]),
+            "auc": (area(data), min(positives, negatives), "the smaller class"),
         }
         if of_positive:
             del metrics["specificity"]
         for metric, (measure, n, which) in metrics.items():
             few = f"{n} image{'s' * (n != 1)} of {which} (fewer than {SMALLEST})"
             rows.append({
-                "group": name, "n": int(member.sum()), "positives": ill, "metric": metric,
+                "group": name, "n": int(member.sum()), "positives": positives, "metric": metric,
                 "measure": measure, "warning": f"too small to say: {few}" if n < SMALLEST else "",
             })  # fmt: skip
     return rows
@@ -161,8 +153,7 @@ def age_bands(ages: ArrayLike) -> pd.Series[Any]:
     Parameters
     ----------
     ages : array-like of float or str, (N,)
-        Years, as numbers or as text, or DICOM age strings such as "034Y", "018M", "003W" and
-        "010D". None, NaN and empty text are missing.
+        Years, as numbers or as text. None, NaN and empty text are missing.
 
     Returns
     -------
@@ -172,29 +163,21 @@ def age_bands(ages: ArrayLike) -> pd.Series[Any]:
     Raises
     ------
     MetricsError
-        When an age is neither, is negative or is infinite. The message names its row.
-
-    References
-    ----------
-    DICOM PS3.5 section 6.2, value representation AS.
+        When an age is no number, is negative or is infinite. The message names its row.
 
     Examples
     --------
     >>> age_bands([4, 18, 64.5, 90]).tolist()
     ['under 18', '18-39', '40-64', '65 and over']
-    >>> age_bands(["034Y", "018M", ""]).tolist()
-    ['18-39', 'under 18', nan]
     """
     given = np.asarray(ages).tolist()
     text = pd.Series(["" if pd.isna(age) else str(age).strip() for age in given], dtype=object)
-    dicom = text.str.extract(r"^(\d{3})([DWMY])$")
-    written = dicom[0].astype(float) * dicom[1].map(YEARS)
-    years = pd.to_numeric(text, errors="coerce").fillna(written)
+    years = pd.to_numeric(text, errors="coerce")
     bad = ~text.str.lower().isin(["", "nan"]) & ~years.between(0, np.inf, inclusive="left")
     if bad.any():
         row = int(np.argmax(bad))
         raise MetricsError(
-            f"row {row}: the age is {given[row]!r}; expected years, a DICOM age such as "
-            "034Y, 018M, 003W or 010D, or nothing"
+            f"row {row}: the age is {given[row]!r}; expected years as a number, or nothing (of a "
+            "DICOM age such as 034Y, give 34)"
         )
     return pd.Series(pd.cut(years, [-1, 18, 40, 65, np.inf], right=False, labels=AGES))

@@ -10,15 +10,13 @@ Only the calibration line, a regression, has a fourth: its **sandwich** variance
 A difference of two shares or areas joins their two intervals, by square-and-add (`difference`).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri, stdtrit
 
 from medimg.errors import MetricsError
@@ -27,7 +25,7 @@ from medimg.metrics.predictions import Bools, Floats, Ints, Names, check_between
 DRAWS = 2000
 """Samples of patients that a bootstrap draws; of metrics that sort the images, half of them."""
 TINY = 1e-12
-"""Standard errors below this are 0 but for rounding; p values are not told below it."""
+"""Standard errors below this are 0 but for rounding."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,8 +84,7 @@ def undefined(reason: str, *, level: float = 0.95) -> Estimate:
     return Estimate(math.nan, math.nan, math.nan, level, "", reason)
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """A share or an area, with what each patient adds to its error."""
 
     value: float
@@ -243,44 +240,35 @@ def share_by_patient(
     return share(hits, np.ones(len(hits), dtype=bool), codes, size=len(hits)).interval(level)
 
 
-def difference(first: Measure, second: Measure, *, level: float) -> tuple[Estimate, float]:
-    """Return first - second with its interval and the p value of "no difference".
+def difference(first: Measure, second: Measure, *, level: float) -> Estimate:
+    """Return first - second with its interval.
 
-    The two intervals are joined by square-and-add (Newcombe's methods 10 for shares), with the
+    The two intervals are joined by square-and-add (Newcombe's method 10 for shares), with the
     correlation that comes from the patients that both are measured on: 0 for two separate groups,
-    near 1 for the same images twice. The p value is 1 less the confidence level at which the
-    interval just reaches 0, so that the two cannot disagree; it is not told below 1e-12.
+    near 1 for the same images twice.
 
     References
     ----------
     Newcombe RG (1998) Stat Med 17:873-890 and 17:2635-2650. Zou GY, Donner A (2008) Stat Med
     27:1693-1702.
     """
-    gap, product = first.value - second.value, np.sum(first.parts**2) * np.sum(second.parts**2)
+    product = np.sum(first.parts**2) * np.sum(second.parts**2)
     alike = float(first.parts @ second.parts / math.sqrt(product)) if product > TINY**4 else 0.0
-
-    def bounds(level: float) -> tuple[float, float]:
-        a, b = first.interval(level), second.interval(level)
-        below, above = (
-            math.sqrt(max(0.0, x**2 + y**2 - 2 * alike * x * y))
-            for x, y in ((a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low))
-        )
-        return gap - below, gap + above
-
-    def beyond(tail: float) -> float:
-        """How far 0 lies outside the interval of level 1 - tail."""
-        low, high = bounds(1 - tail)
-        return max(low, -high)
-
-    for estimate in (first.interval(level), second.interval(level)):
+    a, b = first.interval(level), second.interval(level)
+    for estimate in (a, b):
         if math.isnan(estimate.low):
-            return undefined(estimate.reason, level=level), math.nan
-    low, high = bounds(level)
-    found = Estimate(gap, max(-1.0, low), min(1.0, high), level, estimate.method)
-    least, most = TINY, 1 - 1e-9
-    if beyond(most) <= 0:
-        return found, 1.0
-    return found, least if beyond(least) >= 0 else float(brentq(beyond, least, most, xtol=TINY))
+            return undefined(estimate.reason, level=level)
+    low, high = square_and_add(a, b, alike)
+    return Estimate(a.value - b.value, max(-1.0, low), min(1.0, high), level, a.method)
+
+
+def square_and_add(a: Estimate, b: Estimate, alike: float = 0.0) -> tuple[float, float]:
+    """Return the bounds of a - b, whose errors have the correlation `alike`."""
+    below, above = (
+        math.sqrt(max(0.0, x**2 + y**2 - 2 * alike * x * y))
+        for x, y in ((a.value - a.low, b.high - b.value), (a.high - a.value, b.value - b.low))
+    )
+    return a.value - b.value - below, a.value - b.value + above
 
 
 Statistic = Callable[[Floats], Floats]
@@ -288,9 +276,8 @@ Statistic = Callable[[Floats], Floats]
 
 
 def bootstrap(
-    statistic: Statistic, counts: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
-    rng: np.random.Generator | None = None,
-) -> Estimate:  # fmt: skip
+    statistic: Statistic, counts: ArrayLike, patients: Names | None = None, *, level: float = 0.95
+) -> Estimate:
     """Interval of any metric of sums over images, by drawing whole patients again.
 
     Parameters
@@ -304,8 +291,6 @@ def bootstrap(
         Patient of each image; without it each image is drawn by itself.
     level : float
         Confidence level, in (0, 1).
-    rng : numpy.random.Generator, optional
-        By default seeded with 0, so that results repeat.
 
     Returns
     -------
@@ -334,56 +319,52 @@ def bootstrap(
     if counts.ndim != 2 or len(counts) == 0:
         raise MetricsError(f"counts have the shape {counts.shape}; expected (N, C) with N > 0")
     codes = patient_codes(patients, len(counts))
-    return bootstrap_sums(statistic, counts, codes, level, rng)[0]
+    return bootstrap_sums(statistic, counts, codes, level)[0]
 
 
 def bootstrap_sums(
-    statistic: Statistic, counts: Floats, codes: Ints, level: float,
-    rng: np.random.Generator | None = None, *, patients: int | None = None,
-) -> list[Estimate]:  # fmt: skip
+    statistic: Statistic, counts: Floats, codes: Ints, level: float, patients: int | None = None
+) -> list[Estimate]:
     """Bootstrap metrics of sums; `statistic` may return several, (B, M), of the same samples."""
     per_patient = np.stack([np.bincount(codes, weights=c) for c in counts.T], axis=1)
     # Patients with the same counts are one kind; drawing kinds is the same bootstrap, and fast.
     kinds, number = np.unique(per_patient, axis=0, return_counts=True)
-    return _bootstrap(lambda times: statistic(times @ kinds), number, level, rng, DRAWS, patients)
+    return _bootstrap(lambda times: statistic(times @ kinds), number, level, DRAWS, patients)
 
 
-def bootstrap_images(
-    statistic: Statistic, codes: Ints, level: float, rng: np.random.Generator | None = None
-) -> list[Estimate]:
+def bootstrap_images(statistic: Statistic, codes: Ints, level: float) -> list[Estimate]:
     """Bootstrap metrics that are no functions of sums.
 
     `statistic` takes how often each image is in each sample, (B, N), and returns (B,) or (B, M).
     """
     each = np.ones(int(codes.max()) + 1, dtype=np.int64)
-    return _bootstrap(lambda times: statistic(times[:, codes]), each, level, rng, DRAWS // 2)
+    return _bootstrap(lambda times: statistic(times[:, codes]), each, level, DRAWS // 2)
 
 
 def _bootstrap(
-    statistic: Statistic, number: Ints, level: float, rng: np.random.Generator | None, draws: int,
-    patients: int | None = None,
-) -> list[Estimate]:  # fmt: skip
+    statistic: Statistic, number: Ints, level: float, draws: int, patients: int | None = None
+) -> list[Estimate]:
     """Draw as many patients as there are again and again, out of `number` of each kind.
 
     The interval is the expanded percentile interval: as percentiles alone are too narrow for few
     patients, those are taken that Student's t reaches, and sqrt(n / (n - 1)) wider. `patients` is
-    the number n that counts, by default all.
+    the number n that counts, by default all. The seed is fixed, so that results repeat.
 
     References
     ----------
     Hesterberg TC (2015) Am Stat 69:371-386.
     """
-    rng = np.random.default_rng(0) if rng is None else rng
-    size, step = int(number.sum()), max(1, 200_000 // len(number))  # pieces that fit the cache
+    rng, size = np.random.default_rng(0), int(number.sum())
+    step = max(1, 200_000 // len(number))  # pieces that fit the cache
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = np.atleast_1d(statistic(number[None].astype(np.float64))[0])
+        values = np.atleast_1d(statistic(number[None].astype(np.float64))[0]).tolist()
         pieces = (rng.multinomial(size, number / size, size=min(step, draws - done))
                   for done in range(0, draws, step))  # fmt: skip
         drawn = np.concatenate([statistic(piece.astype(np.float64)) for piece in pieces])
     n = max(2, patients or size)
     tail = float(ndtr(-t_of(level, n) * math.sqrt(n / (n - 1))))
-    pairs = zip(values, drawn.reshape(draws, -1).T, strict=True)
-    return [_percentiles(float(value), samples, tail, level) for value, samples in pairs]
+    samples = drawn.reshape(draws, -1).T
+    return [_percentiles(*pair, tail, level) for pair in zip(values, samples, strict=True)]
 
 
 def _percentiles(value: float, drawn: Floats, tail: float, level: float) -> Estimate:
@@ -400,9 +381,8 @@ def _percentiles(value: float, drawn: Floats, tail: float, level: float) -> Esti
 
 
 def mean_by_patient(
-    values: ArrayLike, patients: Names | None = None, *, level: float = 0.95,
-    rng: np.random.Generator | None = None,
-) -> Estimate:  # fmt: skip
+    values: ArrayLike, patients: Names | None = None, *, level: float = 0.95
+) -> Estimate:
     """Mean over images with a bootstrap interval that draws whole patients.
 
     Parameters
@@ -413,8 +393,6 @@ def mean_by_patient(
         Patient of each image; without it each image is drawn by itself.
     level : float
         Confidence level, in (0, 1).
-    rng : numpy.random.Generator, optional
-        By default seeded with 0, so that results repeat.
 
     Returns
     -------
@@ -432,4 +410,4 @@ def mean_by_patient(
     3.0
     """
     counts = np.stack([values, np.ones_like(values, dtype=float)], axis=-1)
-    return bootstrap(lambda s: s[:, 0] / s[:, 1], counts, patients, level=level, rng=rng)
+    return bootstrap(lambda s: s[:, 0] / s[:, 1], counts, patients, level=level)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,7 @@ Bools = NDArray[np.bool_]
 Names = Sequence[str] | NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Two-class truth, score and patient of some images, as arrays of one length."""
 
     positive: Bools
@@ -86,23 +84,20 @@ class Predictions:
         self, ids: Names, y_true: ArrayLike, y_score: ArrayLike, patient_ids: Names | None = None,
         classes: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        names = np.asarray([str(name) for name in ids], dtype=np.str_)
-        scores, truth = _numbers(y_score), np.asarray(y_true)
-        check_same_length(names, y_true=truth, y_score=scores, patient_ids=patient_ids)
-        count = scores.shape[1] if scores.ndim == 2 else 2
+        self.ids = np.asarray([str(name) for name in ids], dtype=np.str_)
+        self.y_true, self.y_score = _checked(self.ids, y_true, y_score)
+        self.patient_ids = None if patient_ids is None else check_patients(patient_ids, self.ids)
+        self.codes: Ints = patient_codes(self.patient_ids, len(self.ids))
+        self.is_binary = self.y_score.ndim == 1
+        count = 2 if self.is_binary else self.y_score.shape[1]
         default = ("negative", "positive") if count == 2 else [f"class {k}" for k in range(count)]
-        self.ids: NDArray[np.str_] = names
-        self.y_true: Ints = _check_rows(names, truth, scores, count)
-        self.y_score: Floats = scores
-        self.patient_ids = None if patient_ids is None else check_patients(patient_ids, names)
-        self.codes: Ints = patient_codes(self.patient_ids, len(names))
         self.classes: tuple[str, ...] = tuple(map(str, classes or default))
         if len(self.classes) != count:
             raise MetricsError(
                 f"{len(classes)} class names for scores of {count} classes; give one name per "
                 "class, and for two classes one score per row: the probability of class 1"
             )
-        self.positive, self.is_binary = self.classes[1], scores.ndim == 1
+        self.positive = self.classes[1]
         self.patients_known, self.n_patients = patient_ids is not None, int(self.codes.max()) + 1
 
     def __len__(self) -> int:
@@ -225,7 +220,6 @@ class Predictions:
                 f"by is {by!r} and how {how!r}; expected 'patient', if the patients are known, or "
                 "the unit of each image, and mean or max"
             )
-        check_same_length(self.ids, by=units)
         code, names = pd.factorize(check_patients(units, self.ids, column="unit"))
         first = np.unique(code, return_index=True)[1]
         scores = pd.DataFrame(self.y_score.reshape(len(self), -1)).groupby(code).agg(how).to_numpy()
@@ -289,8 +283,6 @@ def patient_codes(patients: Names | None, n: int) -> Ints:
     """
     if patients is None:
         return np.arange(n)
-    if len(patients) != n:
-        raise MetricsError(f"{len(patients)} patient_ids for {n} images; give one per image")
     names = check_patients(patients, np.arange(n).astype(np.str_))
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
@@ -303,10 +295,18 @@ def check_patients(
     Blanks would become one patient with all these images, and every interval would follow.
     """
     patients = np.asarray([str(patient) for patient in patient_ids], dtype=np.str_)
+    check_same_length(names, **{column: patients})
     blank = np.isin(np.char.strip(patients), ("", "nan", "None", "<NA>", "NaT"))
     fix = f"name one for each image, or leave {column}s out, so that each image counts as one"
     _refuse(blank, names, f": its {column} is missing; {fix}")
     return patients
+
+
+def check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
+    """Raise MetricsError unless every column has a row for each image."""
+    for column, values in columns.items():
+        if len(values) != len(names):
+            raise MetricsError(f"{column} has {len(values)} rows for {len(names)} images")
 
 
 def _refuse(bad: Bools, names: NDArray[np.str_], words: str) -> None:
@@ -316,49 +316,32 @@ def _refuse(bad: Bools, names: NDArray[np.str_], words: str) -> None:
         raise MetricsError(f"row {row} (image {str(names[row])!r}){words}")
 
 
-def check_same_length(names: NDArray[np.str_], **columns: Any) -> None:
-    """Raise MetricsError unless every column has a row for each id."""
-    if len(names) == 0:
-        raise MetricsError("no predictions at all (row 0 is missing); give at least one image")
-    for column, values in columns.items():
-        if values is not None and len(values) != len(names):
-            raise MetricsError(
-                f"{column} has {len(values)} rows and ids has {len(names)}, so row "
-                f"{min(len(values), len(names))} is the first without a partner; give one per row"
-            )
-
-
-def _numbers(y_score: ArrayLike) -> Floats:
-    """Return scores as float64, once their shape is one that scores have."""
+def _checked(names: NDArray[np.str_], y_true: ArrayLike, y_score: ArrayLike) -> tuple[Ints, Floats]:
+    """Return labels and scores, once each row has an id, a label and probabilities of its own."""
     try:
-        scores = np.asarray(y_score, dtype=np.float64)
+        truth, scores = np.asarray(y_true), np.asarray(y_score, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise MetricsError(f"y_score is not a table of numbers: {error}") from error
-    if scores.ndim not in (1, 2) or (scores.ndim == 2 and scores.shape[1] < 3):
+    count = scores.shape[1] if scores.ndim == 2 else 2
+    shaped = scores.ndim == 1 or (scores.ndim == 2 and count > 2)
+    if len(names) == 0 or truth.ndim != 1 or not shaped:
         raise MetricsError(
-            f"y_score has the shape {scores.shape}; expected (N,), the probability of class 1, "
-            "for two classes, or (N, K) for K > 2"
+            f"y_true has the shape {truth.shape} and y_score {scores.shape}; expected (N,) with at "
+            "least one image, and of K > 2 classes scores (N, K); of two the probability of class 1"
         )
-    return scores
-
-
-def _check_rows(names: NDArray[np.str_], truth: NDArray[Any], scores: Floats, count: int) -> Ints:
-    """Return labels as int64, once each row has an id, a label and probabilities of its own."""
-    if truth.ndim != 1:
-        raise MetricsError(f"y_true has the shape {truth.shape}; expected (N,), one label per row")
+    check_same_length(names, y_true=truth, y_score=scores)
     labels = pd.to_numeric(pd.Series(truth), errors="coerce").to_numpy(np.float64)
     rows = scores.reshape(len(scores), -1)
-    outside = ((rows < 0) | (rows > 1)).any(axis=1)
+    outside = ~((rows >= 0) & (rows <= 1)).all(axis=1)  # or missing
     odd = (np.abs(rows.sum(axis=1) - 1) > 1e-3) & (scores.ndim == 2)
-    logits = "expected probabilities (apply softmax or sigmoid to logits first)"
-    whole = f"expected a whole number from 0 to {count - 1}"
+    logits = "apply softmax or sigmoid to logits first"
     for bad, words in (
         (pd.Series(names).duplicated(), " was already given: each image may stand in one row only"),
-        (~np.isfinite(rows).all(axis=1), f": y_score is {{score}}, missing or infinite; {logits}"),
-        (outside, f": y_score is {{score}}, outside [0, 1]; {logits}"),
-        (odd, f": y_score is {{score}}, a row that does not sum to 1; {logits}"),
-        (~np.isin(labels, np.arange(count)), f": y_true is {{label}}; {whole}"),
-    ):
+        (outside, f": y_score is {{score}}; expected probabilities in [0, 1] ({logits})"),
+        (odd, f": y_score is {{score}}, a row that does not sum to 1 ({logits})"),
+        (~np.isin(labels, np.arange(count)),
+         f": y_true is {{label}}; expected a whole number from 0 to {count - 1}"),
+    ):  # fmt: skip
         at = np.argmax(bad)
         _refuse(np.asarray(bad), names, words.format(score=scores[at], label=truth[at]))
-    return labels.astype(np.int64)
+    return labels.astype(np.int64), scores

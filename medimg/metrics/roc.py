@@ -5,11 +5,9 @@ negative images that score lower, and the reverse. Sorting gives all of them in 
 them by patient before squaring gives Obuchowski's variance for several images per patient.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -22,17 +20,16 @@ from medimg.metrics import intervals
 from medimg.metrics.intervals import TINY, Estimate, Measure, undefined
 from medimg.metrics.predictions import Floats, Ints, Predictions, Rows, check_between
 
-Scale = Literal["logit", "plain"]
 Rule = Literal["youden", "sensitivity", "specificity", "cost"]
 
 
-def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit") -> Estimate:
+def auc(predictions: Predictions, *, level: float = 0.95) -> Estimate:
     """Area under the ROC curve with DeLong's interval by patient.
 
     The interval is made on the logit scale (Pepe 2003), where it keeps its promise: of simulated
     test sets with 20 + 20 patients and a true AUC of 0.95, nominal 95 % intervals hold the truth in
-    97 %, those on the plain scale in 86 % (``benchmarks/coverage.py``). ``scale="plain"`` gives
-    what DeLong et al., and R's pROC, print.
+    97 %, those on the plain scale, which other software prints, in 85 %
+    (``benchmarks/coverage.py``).
 
     When a patient has several images the variance is summed by patient (Obuchowski 1997). Where
     DeLong's variance is 0 or not defined (AUC of 0 or 1, constant scores, a class with a single
@@ -44,8 +41,6 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
         Of two classes; scores need only rank.
     level : float
         Confidence level, in (0, 1).
-    scale : {"logit", "plain"}
-        On which the interval is symmetric.
 
     Returns
     -------
@@ -70,10 +65,10 @@ def auc(predictions: Predictions, *, level: float = 0.95, scale: Scale = "logit"
     >>> auc(Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9]))
     0.778 (0.173 to 0.983)
     """
-    return area(predictions.rows, scale=scale).interval(level)
+    return area(predictions.rows).interval(level)
 
 
-def area(data: Rows, *, scale: Scale = "logit") -> Measure:
+def area(data: Rows) -> Measure:
     """AUC of rows whose scores may be any finite numbers, as a measure by patient."""
     if data.lacking:
         return intervals.nothing(data.lacking, data.size)
@@ -92,7 +87,7 @@ def area(data: Rows, *, scale: Scale = "logit") -> Measure:
     def interval(level: float) -> Estimate:
         if min(patients) == 1 or error < TINY:
             return newcombe_auc(value, *patients, level=level)
-        return auc_interval(value, error, level=level, scale=scale)
+        return auc_interval(value, error, level=level)
 
     return Measure(value, parts, interval)
 
@@ -104,14 +99,10 @@ def _placements(at: Floats, among: Floats) -> Floats:
     return np.asarray((below + np.searchsorted(ordered, at, side="right")) / (2 * len(among)))
 
 
-def auc_interval(value: float, error: float, *, level: float, scale: Scale = "logit") -> Estimate:
-    """Return the interval of an AUC out of its standard error, on the logit or the plain scale."""
-    half = intervals.z_of(level) * error
-    if scale == "plain":
-        low, high = max(0.0, value - half), min(1.0, value + half)
-    else:
-        half /= value * (1 - value)
-        low, high = (float(expit(logit(value) + sign * half)) for sign in (-1, 1))
+def auc_interval(value: float, error: float, *, level: float) -> Estimate:
+    """Return the interval of an AUC out of its standard error, on the logit scale."""
+    half = intervals.z_of(level) * error / (value * (1 - value))
+    low, high = (float(expit(logit(value) + sign * half)) for sign in (-1, 1))
     return Estimate(value, low, high, level, "DeLong")
 
 
@@ -133,8 +124,7 @@ def newcombe_auc(value: float, n_pos: float, n_neg: float, *, level: float = 0.9
         near = value + math.copysign(TINY, end - value)
         if value == end or gap(near) >= 0:
             return value
-        far = end - math.copysign(TINY, end - value)
-        return float(brentq(gap, near, far)) if gap(far) > 0 else end
+        return float(brentq(gap, near, end))
 
     return Estimate(value, bound(0.0), bound(1.0), level, "DeLong")
 
@@ -153,27 +143,11 @@ def mean_area(measures: Sequence[Measure], *, level: float) -> Estimate:
     return auc_interval(value, error, level=level)
 
 
-@dataclass(frozen=True)
-class AucDifference:
-    """Difference of two AUCs on the same images, with the p value of "no difference"."""
-
-    difference: Estimate
-    p_value: float
-    first: Estimate
-    second: Estimate
-
-    def __repr__(self) -> str:
-        return f"AucDifference({self.difference!r}, p = {self.p_value:.3g})"
-
-
-def auc_difference(
-    first: Predictions, second: Predictions, *, level: float = 0.95
-) -> AucDifference:
+def auc_difference(first: Predictions, second: Predictions, *, level: float = 0.95) -> Estimate:
     """Difference of the AUCs of two models on the same images (first - second), paired.
 
     Each AUC has DeLong's interval on the logit scale; DeLong's correlation joins the two
-    (square-and-add). The p value comes from the same interval: it is below 0.05 exactly when the
-    95 % interval leaves out 0.
+    (square-and-add).
 
     Parameters
     ----------
@@ -184,9 +158,9 @@ def auc_difference(
 
     Returns
     -------
-    AucDifference
-        The difference in [-1, 1], its p value (not told below 1e-12), and both AUCs. Without an
-        interval, and with the reason, where the difference shows no variance.
+    Estimate
+        In [-1, 1]. Without an interval, and with the reason, where the difference shows no
+        variance.
 
     Raises
     ------
@@ -209,31 +183,19 @@ def auc_difference(
     Examples
     --------
     >>> one = Predictions("abcdef", [0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9])
-    >>> auc_difference(one, one.with_scores([0.5, 0.6, 0.2, 0.4, 0.3, 0.7])).difference
+    >>> auc_difference(one, one.with_scores([0.5, 0.6, 0.2, 0.4, 0.3, 0.7]))
     0.222 (-0.440 to 0.697)
     """
     data, scores = first.rows, second.rows.score
-    if len(first) != len(second):
-        raise MetricsError(
-            f"the first model has {len(first)} rows and the second {len(second)}; a paired "
-            "comparison needs the same images in the same order"
-        )
-    differ = (first.ids != second.ids) | (first.y_true != second.y_true)
-    if differ.any():
-        row = int(np.argmax(differ))
-        one, other = (f"{str(p.ids[row])!r} (y_true {p.y_true[row]})" for p in (first, second))
-        raise MetricsError(
-            f"row {row}: the first model has image {one}, the second {other}; sort both by image "
-            "and use one reference standard"
-        )
+    pairs = ((first.ids, second.ids), (first.y_true, second.y_true))
+    if not all(np.array_equal(one, other) for one, other in pairs):
+        raise MetricsError("pair the models first: the same ids and y_true, in the same order")
     # The patients are those of the first: they belong to the images, not to a model.
-    areas = [area(data), area(replace(data, score=scores))]
-    gap, p_value = intervals.difference(*areas, level=level)
-    if not data.lacking and np.sum((areas[0].parts - areas[1].parts) ** 2) < TINY**2:
+    one, other = area(data), area(data._replace(score=scores))
+    if not data.lacking and np.sum((one.parts - other.parts) ** 2) < TINY**2:
         reason = "the two models rank alike or perfectly, so the difference shows no variance"
-        gap = Estimate(areas[0].value - areas[1].value, math.nan, math.nan, level, "DeLong", reason)
-        p_value = math.nan
-    return AucDifference(gap, p_value, *(a.interval(level) for a in areas))
+        return Estimate(one.value - other.value, math.nan, math.nan, level, "DeLong", reason)
+    return intervals.difference(one, other, level=level)
 
 
 def roc_curve(predictions: Predictions) -> pd.DataFrame:
@@ -249,7 +211,7 @@ def roc_curve(predictions: Predictions) -> pd.DataFrame:
     DataFrame
         One row per distinct score, falling: ``threshold, sensitivity, specificity``. An image is
         called positive when its score is at least the threshold; the first row, with threshold
-        infinity, calls none positive. NaN where a class is absent, as ``attrs["reason"]`` says.
+        infinity, calls none positive. NaN where a class is absent.
 
     Raises
     ------
@@ -262,13 +224,10 @@ def roc_curve(predictions: Predictions) -> pd.DataFrame:
     >>> curve["sensitivity"].tolist()
     [0.0, 0.5, 0.5, 1.0, 1.0]
     """
-    data = predictions.rows
-    thresholds, tp, fp = _counts(data)
-    with np.errstate(invalid="ignore"):
+    cut, tp, fp = _counts(predictions.rows)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a class is absent
         rates = {"sensitivity": np.r_[0, tp] / tp[-1], "specificity": 1 - np.r_[0, fp] / fp[-1]}
-    curve = pd.DataFrame({"threshold": np.r_[np.inf, thresholds], **rates})
-    curve.attrs["reason"] = data.lacking
-    return curve
+    return pd.DataFrame({"threshold": np.r_[np.inf, cut], **rates})
 
 
 def pr_curve(predictions: Predictions) -> pd.DataFrame:
@@ -284,7 +243,7 @@ def pr_curve(predictions: Predictions) -> pd.DataFrame:
     DataFrame
         One row per distinct score, falling: ``threshold, recall, precision``, at which an image is
         called positive when its score is at least the threshold. Recall is NaN without a positive
-        image, as ``attrs["reason"]`` says.
+        image.
 
     Raises
     ------
@@ -297,12 +256,9 @@ def pr_curve(predictions: Predictions) -> pd.DataFrame:
     >>> curve["precision"].round(2).tolist()
     [1.0, 0.5, 0.67, 0.5]
     """
-    data = predictions.rows
-    thresholds, tp, fp = _counts(data)
+    cut, tp, fp = _counts(predictions.rows)
     with np.errstate(invalid="ignore"):
-        curve = pd.DataFrame({"threshold": thresholds, "recall": tp / tp[-1]})
-    curve.attrs["reason"] = "" if tp[-1] else data.lacking
-    return curve.assign(precision=tp / (tp + fp))
+        return pd.DataFrame({"threshold": cut, "recall": tp / tp[-1], "precision": tp / (tp + fp)})
 
 
 def _falling(data: Rows) -> tuple[Ints, Ints]:
@@ -412,7 +368,7 @@ def choose_threshold(
         cost, at the prevalence of these data, when a missed disease costs `cost_ratio` times as
         much as a false alarm.
     floor : float
-        Least sensitivity or specificity, in (0, 1].
+        Least sensitivity or specificity, in [0, 1].
     cost_ratio : float
         Cost of a false negative over that of a false positive, above 0.
 
@@ -449,15 +405,10 @@ def choose_threshold(
     }
     if rule not in rules:
         raise MetricsError(f"rule is {rule!r}; expected one of {', '.join(rules)}")
-    if floor != 1:
-        check_between(0, 1, floor=floor)
+    check_between(0, 1, floor=floor, ends=True)
     check_between(0, math.inf, cost_ratio=cost_ratio)
-    if curve.attrs["reason"]:
-        lacking = predictions.classes[0] if positives else predictions.positive
-        raise MetricsError(
-            f"no image of class {lacking!r} among the {n} validation images, so no threshold can "
-            "be chosen; take a set that holds both classes"
-        )
+    if predictions.rows.lacking:
+        raise MetricsError(f"{predictions.rows.lacking} in the validation set; both are needed")
     allowed = np.isfinite(scores) | (rule == "cost")  # it may cost least to call no one
     if rule in curve:
         allowed &= curve[rule].to_numpy() >= floor - 1e-12

@@ -1,46 +1,36 @@
 """What the model means where it is used: predictive values, people, net benefit, study size."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from medimg.errors import MetricsError
-from medimg.metrics.intervals import TINY, Estimate, bootstrap_images, undefined, wilson, z_of
+from medimg.metrics import intervals
+from medimg.metrics.intervals import TINY, Estimate, square_and_add, undefined, wilson
 from medimg.metrics.predictions import Floats, Predictions, check_between
 
 
-@dataclass(frozen=True)
-class PredictiveValues:
+class PredictiveValues(NamedTuple):
     """PPV and NPV at a stated prevalence."""
 
-    prevalence: float
     ppv: Estimate
     npv: Estimate
 
 
-@dataclass(frozen=True)
-class NaturalFrequencies:
+class NaturalFrequencies(NamedTuple):
     """What becomes of a round number of people, in whole people."""
 
     people: int
+    diseased: int
+    called: int
     true_positive: int
     false_negative: int
     false_positive: int
     true_negative: int
-
-    @property
-    def diseased(self) -> int:
-        """People who have the disease."""
-        return self.true_positive + self.false_negative
-
-    @property
-    def called(self) -> int:
-        """People whom the test calls positive."""
-        return self.true_positive + self.false_positive
 
     def __str__(self) -> str:
         return (
@@ -72,8 +62,7 @@ def ppv_npv_at(
     Raises
     ------
     MetricsError
-        When a number is outside [0, 1], an interval's ends are the wrong way round, or the two
-        intervals have different levels.
+        When a number is outside [0, 1], or the two intervals have different levels.
 
     References
     ----------
@@ -90,28 +79,19 @@ def ppv_npv_at(
     check_between(0, 1, prevalence=prevalence, ends=True)
     se, sp = _with_bounds(sensitivity, "sensitivity"), _with_bounds(specificity, "specificity")
     if se.level != sp.level and not math.isnan(se.low + sp.low):
-        raise MetricsError(
-            f"sensitivity has a {100 * se.level:g} % interval and specificity a "
-            f"{100 * sp.level:g} % one; give both at the same level"
-        )
+        raise MetricsError(f"intervals of level {se.level} and {sp.level}; give one level for both")
     ppv = _posterior(prevalence, se, sp, "called positive")
-    return PredictiveValues(prevalence, ppv, _posterior(1 - prevalence, sp, se, "called negative"))
+    return PredictiveValues(ppv, _posterior(1 - prevalence, sp, se, "called negative"))
 
 
 def _with_bounds(given: Estimate | float, name: str) -> Estimate:
     """Check a share, and widen bounds that rounding for print put on the wrong side of it."""
-    if not isinstance(given, Estimate):
-        given = Estimate(float(given), math.nan, math.nan)
-    for value in (given.value, given.low, given.high):
-        if not math.isnan(value):
-            check_between(0, 1, ends=True, **{name: value})
-    if given.low > given.high:
-        raise MetricsError(
-            f"the interval of the {name} goes from {given.low} to {given.high}; expected the lower "
-            "bound first"
-        )
-    low, high = np.minimum(given.low, given.value), np.maximum(given.high, given.value)
-    return replace(given, low=float(low), high=float(high))
+    found = given if isinstance(given, Estimate) else Estimate(float(given), math.nan, math.nan)
+    three = (found.value, found.low, found.high)
+    for number in three:
+        if not math.isnan(number):
+            check_between(0, 1, ends=True, **{name: number})
+    return replace(found, low=float(np.min(three)), high=float(np.max(three)))
 
 
 def _posterior(prior: float, hit: Estimate, clear: Estimate, what: str) -> Estimate:
@@ -131,12 +111,9 @@ def _posterior(prior: float, hit: Estimate, clear: Estimate, what: str) -> Estim
         reason = "sensitivity and specificity were given without intervals"
         return Estimate(value, math.nan, math.nan, hit.level, "", reason)
     # Where a share is 0 the tiny number in its place leaves the bound of the other in force.
-    a, a_low, a_high = np.log(np.maximum([hit.value, hit.low, hit.high], TINY))
-    alarms = 1 - np.array([clear.value, clear.low, clear.high])
-    b, b_high, b_low = np.log(np.maximum(alarms, TINY))
-    below, above = math.hypot(a - a_low, b_high - b), math.hypot(a_high - a, b - b_low)
-    ratios = math.exp(a - b - below), math.exp(a - b + above)
-    low, high = (prior * ratio / (prior * ratio + (1 - prior)) for ratio in ratios)
+    shares = [(hit.value, hit.low, hit.high), (1 - clear.value, 1 - clear.high, 1 - clear.low)]
+    hits, alarms = (Estimate(*np.log(np.maximum(three, TINY)).tolist()) for three in shares)
+    low, high = expit(logit(prior) + np.array(square_and_add(hits, alarms))).tolist()
     return Estimate(value, min(low, value), max(high, value), hit.level, hit.method)
 
 
@@ -176,7 +153,8 @@ def natural_frequencies(
     check_between(0, 1, ends=True, **shares)
     ill = round(people * prevalence)
     found, cleared = round(ill * sensitivity), round((people - ill) * specificity)
-    return NaturalFrequencies(people, found, ill - found, people - ill - cleared, cleared)
+    alarmed = people - ill - cleared
+    return NaturalFrequencies(people, ill, found + alarmed, found, ill - found, alarmed, cleared)
 
 
 def decision_curve(predictions: Predictions, *, level: float = 0.95) -> pd.DataFrame:
@@ -219,23 +197,17 @@ def decision_curve(predictions: Predictions, *, level: float = 0.95) -> pd.DataF
         return np.asarray((ill @ called[pos] - odds * (well @ called[~pos])) / total)
 
     p = pos.mean()
-    table = pd.DataFrame(bootstrap_images(benefit, data.patient, level))
+    table = pd.DataFrame(intervals.bootstrap_images(benefit, data.patient, level))
     table = table[["value", "low", "high"]].rename(columns={"value": "model"})
     table.insert(0, "threshold", grid)
     return table.assign(all=p - (1 - p) * odds, none=0.0)
 
 
-@dataclass(frozen=True)
-class SampleSize:
-    """How many patients a study needs."""
+class SampleSize(NamedTuple):
+    """How many patients a study needs, with the disease and without."""
 
     positive: int
     negative: int
-
-    @property
-    def total(self) -> int:
-        """All patients."""
-        return self.positive + self.negative
 
 
 def sample_size(
@@ -276,8 +248,8 @@ def sample_size(
     --------
     >>> sample_size(sensitivity=0.9, half_width=0.05, prevalence=0.1)
     SampleSize(positive=141, negative=1269)
-    >>> sample_size(auc=0.9, half_width=0.05).total
-    158
+    >>> sample_size(auc=0.9, half_width=0.05)
+    SampleSize(positive=79, negative=79)
     """
     if (sensitivity is None) == (auc is None):
         raise MetricsError("give either the expected sensitivity or the expected AUC")
@@ -293,7 +265,7 @@ def sample_size(
         else:
             q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
             spread = auc * (1 - auc) + (n - 1) * (q1 - auc**2) + (m - 1) * (q2 - auc**2)
-            half = z_of(level) * math.sqrt(spread / (n * m))
+            half = intervals.z_of(level) * math.sqrt(spread / (n * m))
         if half <= half_width:
             return SampleSize(n, m)
         # A width falls at most in proportion to n, so that this step never goes too far.

@@ -27,8 +27,8 @@ STYLES: Final = (
 )  # fmt: skip
 """Line colours with their dashes."""
 SHORT: Final = {
-    "auc": "AUC", "auc_macro": "AUC, macro mean", "ppv": "PPV", "npv": "NPV", "mcc": "MCC",
-    "lr_positive": "LR+", "lr_negative": "LR-", "n": "Images", "positives": "With disease",
+    "auc": "AUC", "auc_macro": "AUC, macro mean", "ppv": "PPV", "npv": "NPV",
+    "n": "Images", "positives": "With disease",
 }  # fmt: skip
 
 

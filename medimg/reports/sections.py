@@ -73,14 +73,13 @@ def curves(result: Evaluation, each: dict[str, Predictions]) -> dict[str, Any]:
 
     What the images do not define is left out.
     """
-    errors = {name: metrics.expected_calibration_error(p) for name, p in each.items()}
-    calibration: dict[str, Any] = {"expected_calibration_error": errors}
+    calibration: dict[str, Any] = {"brier": {name: metrics.brier(p) for name, p in each.items()}}
     drawn, better = {"confusion": plots.plot_confusion(result)}, ""
     if len(each) == 1:
         (one,) = each.values()
         benefit = metrics.decision_curve(one)
         better = where_better(benefit)
-        calibration |= {"brier": metrics.brier(one), "line": metrics.calibration_line(one)}
+        calibration["line"] = metrics.calibration_line(one)
         drawn |= {
             "roc": plots.plot_roc(one, threshold=result.threshold),
             "pr": plots.plot_pr(one, threshold=result.threshold),

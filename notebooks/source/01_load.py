@@ -688,7 +688,7 @@ def cross_validated(rows, units):
 results = {name: cross_validated(rows, units) for name, (rows, units) in ways.items()}
 for extra in ("", ",\nwith copies"):
     fair_auc, leaky_auc = results["by patient" + extra], results["by image" + extra]
-    gain = metrics.auc_difference(leaky_auc, fair_auc).difference
+    gain = metrics.auc_difference(leaky_auc, fair_auc)
     display(Markdown(
         f"**True labels{extra.replace(chr(10), ' ')}**: AUC {metrics.auc(fair_auc)} by patient, "
         f"{metrics.auc(leaky_auc)} by image. Inflation **{gain.value:+.3f}**, 95 % interval "

@@ -314,7 +314,7 @@ plots.show(fig, alt=f"The AUC of each recipe with its 95 % interval: {text}.")
 # %% tags=["headline", "hide-input"]
 lines = []
 for name in ("usual", "usual + flip", "wild"):
-    gain = metrics.auc_difference(results[name], results["none"]).difference
+    gain = metrics.auc_difference(results[name], results["none"])
     verdict = "undecided" if gain.low <= 0 <= gain.high else "better" if gain.low > 0 else "worse"
     span = f"{gain.low:+.3f} to {gain.high:+.3f}"
     lines.append(f"| {name} | {gain.value:+.3f} | {span} | {verdict} |")
@@ -369,7 +369,7 @@ table = {name: [f"{metrics.auc(one[name]):.2f}" for one in (results, away)] for 
 pd.DataFrame.from_dict(table, orient="index", columns=["AUC at home", "AUC elsewhere"])
 
 # %% tags=["headline", "hide-input"]
-gain = metrics.auc_difference(away["usual"], away["none"]).difference
+gain = metrics.auc_difference(away["usual"], away["none"])
 loss = metrics.auc(results["none"]).value - metrics.auc(away["none"]).value
 said = "helps there" if gain.low > 0 else "harms there" if gain.high < 0 else "is undecided there"
 display(Markdown(

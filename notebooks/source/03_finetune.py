@@ -185,12 +185,11 @@ pretrained = out_of_fold(probe_on, features)
 from_random = out_of_fold(probe_on, random_features)
 
 # %% tags=["headline"]
-worth = metrics.auc_difference(pretrained, from_random)
-gain = worth.difference
+gain = metrics.auc_difference(pretrained, from_random)
 verdict = "a gain" if gain.low > 0 else "a loss" if gain.high < 0 else "undecided here"
 display(Markdown(
-    f"Features from ImageNet: AUC **{worth.first:.2f}**. From random weights: "
-    f"{worth.second:.2f}. Difference {gain:+.2f} on {len(learn)} images: **{verdict}**."))
+    f"Features from ImageNet: AUC **{metrics.auc(pretrained):.2f}**. From random "
+    f"weights: {metrics.auc(from_random):.2f}. Difference {gain:+.2f} on {len(learn)} images: **{verdict}**."))
 
 # %% [markdown]
 # Published results differ. Raghu et al. (2019) found that pretraining on ImageNet made training faster
@@ -402,7 +401,7 @@ display(Markdown("| strategy | time | kept epoch | loss | AUC on validation imag
 
 # %% tags=["hide-input"]
 best, worst = max(aucs, key=lambda n: aucs[n].value), min(aucs, key=lambda n: aucs[n].value)
-gap = metrics.auc_difference(judged[best], judged[worst]).difference
+gap = metrics.auc_difference(judged[best], judged[worst])
 decided = "decide" if gap.low > 0 else "do **not** decide"
 display(Markdown(
     f"The highest AUC (*{best}*) is {gap.value:.2f} above the lowest (*{worst}*), with a 95 % "

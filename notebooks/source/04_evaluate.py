@@ -319,16 +319,19 @@ exercises.check("04-all", ax)
 # %%
 per_positive, per_negative = won.mean(axis=1), won.mean(axis=0)
 variance = sum(part.var(ddof=1) / len(part) for part in (per_positive, per_negative))
-by_hand = won.mean() + np.array([-z, z]) * np.sqrt(variance)
+reach = z * np.sqrt(variance) / (share * (1 - share))  # the AUC's reach on the logit scale
+log_odds = np.log(share / (1 - share)) + np.array([-reach, reach])
+by_hand = 1 / (1 + np.exp(-log_odds))
 
 unaware = metrics.Predictions(data.ids, y_true, y_score, classes=data.classes)
-plain = metrics.auc(unaware, scale="plain")
-np.testing.assert_allclose(np.clip(by_hand, 0, 1), (plain.low, plain.high))
+library = metrics.auc(unaware)
+np.testing.assert_allclose(by_hand, (library.low, library.high))
 
 # %% [markdown]
-# Most software prints this interval. `metrics.auc` does two things better. On the *logit scale*, the
-# interval stays within 0 and 1 and is more reliable in small studies. And it counts **patients**: two
-# images of one person say less than two images of two people.
+# Most software prints the AUC and 1.96 standard errors to both sides, which may pass 1. On the *logit
+# scale*, the logarithm of the odds, the interval stays within 0 and 1 and is more reliable in small
+# studies. Given the patients, `metrics.auc` counts **patients**: two images of one person say less than
+# two images of two people.
 
 # %% tags=["headline", "nbval-check-output"]
 auc = metrics.auc(predictions)
@@ -571,8 +574,8 @@ plots.show(
 table = {}
 for name, one in both.items():
     slope = metrics.calibration_line(one).slope
-    table[name] = [f"{metrics.auc(one):.2f}", f"{metrics.brier(one).score:.2f}", f"{slope:.2f}"]
-gap = metrics.auc_difference(predictions, weakly_regularised).difference
+    table[name] = [f"{metrics.auc(one):.2f}", f"{metrics.brier(one):.2f}", f"{slope:.2f}"]
+gap = metrics.auc_difference(predictions, weakly_regularised)
 display(pd.DataFrame.from_dict(table, orient="index", columns=["AUC", "Brier score", "slope"]))
 verdict = "is more than chance" if gap.low > 0 or gap.high < 0 else "may be due to chance"
 display(Markdown(f"Difference of the AUCs on the same images: {gap:.2f}; it {verdict}."))
@@ -616,7 +619,7 @@ by_hand = temperatures[losses.argmin()]
 
 temperature = metrics.fit_temperature(choose)
 step = temperatures[1] / temperatures[0]  # our grid is as fine as this
-assert 1 / step <= temperature.value / by_hand <= step
+assert 1 / step <= temperature / by_hand <= step
 
 # %% tags=["nbval-check-output", "hide-input"]
 fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
@@ -628,8 +631,8 @@ ax.legend(frameon=False)
 plots.show(fig, alt=f"The log loss is smallest at a temperature of {by_hand:.2f}.")
 
 # %% tags=["nbval-check-output"]
-calibrated = temperature.apply(judge)
-before, after = metrics.brier(judge).score, metrics.brier(calibrated).score
+calibrated = metrics.temper(judge, temperature)
+before, after = metrics.brier(judge), metrics.brier(calibrated)
 assert metrics.auc(calibrated).value == metrics.auc(judge).value
 gain = before.value - after.value
 verdict = "better" if gain > 0.002 else "worse" if gain < -0.002 else "hardly a change"

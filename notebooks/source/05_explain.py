@@ -456,7 +456,7 @@ display(Markdown(f"On images with the marker, the AUC is **{metrics.auc(on_marke
 # validation*.)
 
 # %% tags=["headline"]
-change = metrics.auc_difference(clean, on_marked).difference
+change = metrics.auc_difference(clean, on_marked)
 display(Markdown(
     f"With the marker {metrics.auc(on_marked):.2f}, without it {metrics.auc(clean):.2f}: the AUC "
     f"changes by {change:+.2f}. " + ("Part of what it knew was the letter." if change.high < 0 else
@@ -472,7 +472,7 @@ swapped = explain.plant_marker(films.images, films.labels == 0, size=0.18,
                                rng=np.random.default_rng(1))
 turned = training.predict(misled, replace(films, images=swapped.images).subset(
     films.splits != "train"))
-swap, turn = metrics.auc(turned), metrics.auc_difference(turned, on_marked).difference
+swap, turn = metrics.auc(turned), metrics.auc_difference(turned, on_marked)
 if not (turn.high < 0 or swap.high < metrics.auc(on_marked).low):
     verdict = "With so few images, it is not shown that the letter matters."
 elif swap.high < 0.5:
