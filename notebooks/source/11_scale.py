@@ -93,7 +93,7 @@ print(f"training time, small against large images: {ratio:.2f}")
 #
 # `torchrun` starts the same program several times. Each process takes its part of every batch, and after
 # each step all average their gradients, so that all networks stay equal. Nothing in the program changes,
-# and the learner of notebook 3 would not notice. We fit a small set with one process and with two.
+# and the learner of notebook 3 would not notice. We fit the sample with one process and with two.
 
 # %%
 def fitted(processes, out):
@@ -101,8 +101,7 @@ def fitted(processes, out):
     job = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     fit = ["medimg", "fit", "--data", "sample", "--size", "48", "--strategy", "head_then_all"]
     begin = time.perf_counter()
-    few = ["--epochs", "2", "--draw", "48", "--out", out]
-    subprocess.run([sys.executable, "-m", *job, "-m", *fit, *few],
+    subprocess.run([sys.executable, "-m", *job, "-m", *fit, "--epochs", "2", "--out", out],
                    env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
     return time.perf_counter() - begin, pd.read_csv(f"{out}/history.csv")["val_loss"].iloc[-1]
 
