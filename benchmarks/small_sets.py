@@ -58,7 +58,7 @@ def drawn(studies: pd.DataFrame, learn: int, test: int, seed: int) -> pd.DataFra
 
 
 def table(name: str, arguments: list[str], seeds: range, few: pd.DataFrame | None = None) -> None:
-    """Print the test AUC of each seed, and their mean; of 70 images drawn from a table, if given."""
+    """Print the test AUC of each seed, and their mean; 70 images are drawn from `few`, if given."""
     aucs = []
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:

@@ -67,8 +67,8 @@ class Bill(NamedTuple):
         parts = " + ".join(f"{part} {hours:.2f}" for part, hours in self.hours.items())
         return (
             f"bill: ${self.usd:.2f} = {sum(self.hours.values()):.2f} h ({parts}) at "
-            f"${self.usd_per_hour:.2f}, with {self.disk_gb} GB of disk and {self.memory_gb:.0f} GB "
-            f"of memory; {self.basis}"
+            f"${self.usd_per_hour:.2f}\nneeds {self.memory_gb:.0f} GB of memory and {self.disk_gb} "
+            f"GB of disk on {self.basis}"
         )
 
 

@@ -110,6 +110,8 @@ def write_capture(path: str, out: Path, *, picture: Path, title: str) -> None:
             generate_uid(), 1, "medimg", patient_orientation=("L", "F"),
         )  # fmt: skip
         capture.PatientOrientation = source.get("PatientOrientation")  # empty where it is not said
+        place = ("BodyPartExamined", "Laterality", "ImageLaterality")
+        capture.update({item.tag: item for item in source if item.keyword in place})
         capture.SeriesDescription = "medimg, not for clinical use"
         capture.DerivationDescription = f"{title}. {WARNING}"
         capture.BurnedInAnnotation = "YES"

@@ -227,7 +227,7 @@ print(request["CheckpointConfig"]["S3Uri"])
 # | Who can read them? | the people whom your administrator allows; `launch` refuses a bucket that may be made public |
 # | What if a disk is stolen? | all is encrypted; `--kms-key` adds your key, but not on a disk that is built in (g4dn, g5) |
 # | Can the code send them on? | not with `EnableNetworkIsolation`: give `--wheels` or `--image`, so that nothing must be installed |
-# | When are they gone? | when you delete them: `launch --remove JOB` empties its folder; old versions, logs and your own data stay |
+# | When are they gone? | when you delete them: `launch` prints the command that empties the job's folder; old versions, logs and your own data stay |
 #
 # The request above has no network isolation: `EnableNetworkIsolation False`. The dry run told us
 # before any image had left.
