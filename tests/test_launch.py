@@ -91,8 +91,8 @@ def test_twice_the_machines_halve_the_training_and_double_the_price_per_hour():
     [
         ({"instance": "ml.z9.large"}, "choose one of ml.c5.2xlarge"),
         ({"region": "eu-central-1"}, "give --usd-per-hour"),
-        ({"instance": "ml.g4dn.xlarge", "megapixels": 100}, "too small for .* of disk"),
-        ({"size": 2048}, "too small for .* GB of memory"),
+        ({"instance": "ml.g4dn.xlarge", "megapixels": 100}, "lacks .* GB of disk"),
+        ({"size": 2048}, "lacks .* GB of memory"),
     ],
 )
 def test_a_bill_that_cannot_be_made(given, said):
@@ -174,8 +174,8 @@ def test_unified_studio_gives_role_bucket_and_key(folder, capsys, monkeypatch):
     [
         (["--max-usd", "0.5", "--images", "200000"], "above --max-usd 0.5; nothing was started"),
         (["--data", "s3://b/p"], "s3://BUCKET/PREFIX and --images"),
-        (["--data", "nowhere"], "--data 'nowhere' is not enough; give a folder of files, or s3://"),
-        (["--data", "nowhere", "--images", "9"], "--data 'nowhere' is not enough"),
+        (["--data", "nowhere"], "--data 'nowhere': give a folder or s3://BUCKET/PREFIX"),
+        (["--data", "nowhere", "--images", "9"], "--data 'nowhere': give a folder"),
         (["--region", "xx-east-9", "--usd-per-hour", "1"], "no container is known in region xx"),
         (["--", "--epoch", "x"], "--epoch"),
     ],
@@ -192,7 +192,7 @@ def test_a_real_start_needs_role_and_bucket(folder, capsys):
     assert main(["launch", "--data", str(folder)]) == 2
     assert "--role or --bucket is missing" in capsys.readouterr().err
     assert main(["launch"]) == 2
-    assert "--data '' is not enough" in capsys.readouterr().err
+    assert "--data '': give a folder" in capsys.readouterr().err
 
 
 # The container ----------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ def test_a_capture_keeps_each_pixel_and_refers_to_its_image(capture):
     assert made.StudyInstanceUID == source.StudyInstanceUID
     assert WARNING in made.DerivationDescription
     assert made.ImageType[:2] == ["DERIVED", "SECONDARY"]
+    assert made.BodyPartExamined == source.BodyPartExamined
+    assert made.get("Laterality") == source.get("Laterality")
 
 
 def test_the_commands_write_both(tmp_path):

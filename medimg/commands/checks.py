@@ -110,9 +110,8 @@ def check_unseen(
         )
         if refuse:
             raise StudyTableError(
-                f"{words}, as {table} says, so this would be no test; leave --data out to test "
-                "what was set aside, or take those patients out of the data (if they only share "
-                "a name, give them another patient_id). --split train measures what it learned."
+                f"{words}, as {table} says: no test. Leave --data out or take them out of it, give "
+                "patients who only share a name another patient_id, or go on: --allow-duplicates."
             )
         log.warning("%s: this measures its memory, not how it does on new patients.", words)
     return frozenset(studies.loc[_among(studies, chose), "image_id"])

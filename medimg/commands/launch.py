@@ -136,8 +136,7 @@ def bill(
     disk = math.ceil(20 + stored + images * 3 * size**2 / 1e9)
     memory = 2 + 3 * max(1, gpus) * (size / 224) ** 2  # benchmarks/results/engine_scaling.md
     if memory > row["memory_gb"] or disk > (row["local_gb"] or 16_000):
-        needs = f"{memory:.0f} GB of memory and {disk} GB of disk"
-        raise MedimgError(f"{instance} is too small for {needs}; choose a larger one")
+        raise MedimgError(f"{instance} lacks {memory:.0f} GB of memory or {disk} GB of disk")
     hourly = count * ((usd_per_hour or row["usd_per_hour"]) + disk * _DISK_USD)
     price = "yours" if usd_per_hour else f"{row['checked']}, {row['source']} ({row['region']})"
     basis = f"{count} x {instance}; price: {price}; speed: {here['basis']}, {here['checked']}"
@@ -168,10 +167,9 @@ def passes(images: int, epochs: int | None = None) -> tuple[float, float]:
     return images * forward, images * 0.7 * steps * area
 
 
-def _table(name: str) -> dict[str, dict[str, Any]]:
+def _table(name: str) -> dict[Any, dict[Any, Any]]:
     """Return the rows of a table by their first column."""
-    rows: Any = pd.read_csv(_CLOUD / f"{name}.csv", index_col=0).to_dict("index")
-    return dict(rows)
+    return pd.read_csv(_CLOUD / f"{name}.csv", index_col=0).to_dict("index")
 
 
 def launch(args: argparse.Namespace) -> None:
@@ -184,8 +182,7 @@ def launch(args: argparse.Namespace) -> None:
     args.data, fit = args.data or "", args.fit_settings
     images = args.images or len(walk_files(args.data).files)
     if not images or not (args.data.startswith("s3://") or os.path.isdir(args.data)):
-        needs = "a folder of files, or s3://BUCKET/PREFIX and --images"
-        raise MedimgError(f"--data '{args.data}' is not enough; give {needs}")
+        raise MedimgError(f"--data '{args.data}': give a folder or s3://BUCKET/PREFIX and --images")
     vars(args).update({k: v for k, v in _studio().items() if not vars(args)[k]})
     args.name = args.name or f"medimg-{time.strftime('%Y%m%d-%H%M%S')}"
     found = bill(

@@ -191,8 +191,9 @@ def explain(args: argparse.Namespace) -> None:
         of = f"{n:03}_{Path(path).stem}_{args.method}_" + re.sub(r"[^\w.-]+", "-", name)
         files.append(Path(args.out) / f"{of.removesuffix('_')}.png")
     checks.check_outputs(files, [*paths, *model_paths(args.model)])
-    binary, cut = scores.shape[1] == 1, f", threshold {info.threshold:.2f}"
-    of, cut = (f" of {info.classes[1]}", cut) if binary else ("", "")
+    of, cut = f" of {info.classes[1]}", f", threshold {info.threshold:.2f}"
+    if scores.shape[1] > 1:
+        of = cut = ""
     for n, file in enumerate(files):
         title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.2f}{cut})"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")
