@@ -407,6 +407,8 @@ def test_refused_before_anything_is_sent(amazon, folder, capsys, monkeypatch):
     assert "create the bucket" in fails(capsys, folder, bucket="missing")
     assert "correct that option" in fails(capsys, folder, bucket="a b")
     assert "may be made public" in fails(capsys, folder, bucket="open")
+    for n in range(12):  # more than Amazon lists at once
+        assert start("s3://films/set", "--images", "9", "--name", f"{n}-twice") == 0
     assert start("s3://films/set", "--images", "9", "--name", "twice") == 0
     before = keys(amazon.s3)
     assert "a job of this name exists" in fails(capsys, folder, "--name", "twice")

@@ -266,10 +266,7 @@ def _place(args: argparse.Namespace) -> tuple[str, str]:
 
 @contextmanager
 def _amazon(args: argparse.Namespace) -> Iterator[Callable[[str], Any]]:
-    """Yield what makes Amazon's clients; turn what they raise into a sentence that says what to do.
-
-    Data are sent by their own manager, eight files at once.
-    """
+    """Yield what makes Amazon's clients; turn what they raise into one line with a way out."""
     try:
         import boto3
         from botocore.config import Config
@@ -287,8 +284,8 @@ def _amazon(args: argparse.Namespace) -> Iterator[Callable[[str], Any]]:
 def _start(args: argparse.Namespace, asked: dict[str, Any], amazon: Callable[[str], Any]) -> None:
     """Send code and data, start the job; after a failure nothing runs and nothing is left."""
     s3, sagemaker, (bucket, folder) = amazon("s3"), amazon("sagemaker"), _place(args)
-    found = sagemaker.list_training_jobs(NameContains=args.name)["TrainingJobSummaries"]
-    if args.name in (job["TrainingJobName"] for job in found):
+    jobs = sagemaker.get_paginator("list_training_jobs").paginate(NameContains=args.name)
+    if args.name in jobs.search("TrainingJobSummaries[].TrainingJobName"):
         raise MedimgError(f"job {args.name}: a job of this name exists; choose another --name")
     blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     if sum(blocked.values()) < 4:
