@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medimg import metrics
+from medimg import datasets, metrics
 from medimg.__main__ import main as medimg
 
 
@@ -39,11 +39,34 @@ def read(path: Path) -> metrics.Predictions:
     return metrics.Predictions(*columns)
 
 
-def table(name: str, arguments: list[str], seeds: range) -> None:
-    """Print the test AUC of each seed, and their mean."""
+def drawn(studies: pd.DataFrame, learn: int, test: int, seed: int) -> pd.DataFrame:
+    """Take as many images of each class to learn from, a fifth of their patients for validation.
+
+    Where the test split is too small, the test takes patients of train and val that were not taken
+    to learn from.
+    """
+    rng = np.random.default_rng(seed)
+    taken = studies[studies["split"] != "test"].assign(split="train")
+    taken = datasets.subsample(taken, {"train": learn}, rng=rng, balanced=True)
+    taken = datasets.split_by_patient(taken, rng=rng, fractions=(0.8, 0.2, 0.0))
+    held_out = studies[studies["split"] == "test"]
+    if len(held_out) < test:
+        unused = ~studies["patient_id"].isin(taken["patient_id"])
+        held_out = studies[unused].assign(split="test")
+    held_out = datasets.subsample(held_out, {"test": test}, rng=rng)
+    return pd.concat([taken, held_out], ignore_index=True)
+
+
+def table(name: str, arguments: list[str], seeds: range, few: pd.DataFrame | None = None) -> None:
+    """Print the test AUC of each seed, and their mean; 70 images are drawn from `few`, if given."""
     aucs = []
     for seed in seeds:
-        predictions, seconds = run(arguments, seed)
+        with tempfile.TemporaryDirectory() as folder:
+            given = arguments
+            if few is not None:
+                given = [*arguments, "--data", f"{folder}/few.csv"]
+                drawn(few, 70, 1000, seed).to_csv(given[-1], index=False)
+            predictions, seconds = run(given, seed)
         found = metrics.auc(predictions)
         aucs.append(found.value)
         print(f"RESULT {name:28} seed {seed}  n {len(predictions):5}  AUC {found:.3f}  "
@@ -61,10 +84,11 @@ def main() -> None:
     seeds = range(args.seeds)
     table("sample", ["--data", "sample"], seeds)
     if args.root:
-        real = ["--data", "kermany", "--root", args.root]
-        table("kermany, 35 + 35 films", [*real, "--draw", "70", "--draw-test", "1000"], seeds)
+        films = datasets.load("kermany", root=args.root)
+        table("kermany, 35 + 35 films", [], seeds, few=films)
         if args.all:
-            table("kermany, all, frozen", [*real, "--strategy", "frozen"], range(1))
+            real = ["--data", "kermany", "--root", args.root, "--strategy", "frozen"]
+            table("kermany, all, frozen", real, range(1))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """The command line: ``python -m medimg COMMAND``; the commands are listed in `_COMMANDS`."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import io
@@ -10,7 +8,6 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,13 +16,6 @@ from medimg.errors import MedimgError
 from medimg.tables import visible
 
 log = logging.getLogger(__name__)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, like every other."""
-
-    def error(self, message: str) -> NoReturn:
-        raise MedimgError(f"{message}; see `{self.prog} --help`")
 
 
 def _text(value: str) -> str:
@@ -42,60 +32,44 @@ def _file(value: str) -> str:
     return value
 
 
-def _names(value: str) -> list[str]:
-    """Take names with commas between them."""
-    return [name.strip() for name in _text(value).split(",")]
+def _number(low: float, high: float) -> Callable[[str], float]:
+    """Take a number in a range, ends included; a whole one if the ends are."""
 
-
-def _number(kind: type, low: float, high: float, expected: str) -> Callable[[str], Any]:
-    """Take a number in a range, ends included."""
-
-    def number(value: str) -> Any:
-        try:
-            found = kind(value)
-        except ValueError:
-            found = None
-        if found is None or not low <= found <= high:
-            raise argparse.ArgumentTypeError(f"{value!r} is not {expected}")
+    def number(value: str) -> float:
+        if not low <= (found := type(low)(value)) <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not a number from {low} to {high:,}")
         return found
 
     return number
 
 
-_TAKES: dict[str, Callable[[str], Any]] = {
-    "text": _text, "file": _file, "names": _names,
-    "share": _number(float, sys.float_info.min, 1, "a share above 0 and up to 1, such as 0.95"),
-}  # fmt: skip
+class _Parser(argparse.ArgumentParser):
+    """A parser that checks what it takes, and whose complaints are one line, like every other."""
 
+    def __init__(self, **how: Any) -> None:
+        super().__init__(**how)
+        self.register("type", None, _text)
+        self.register("type", "file", _file)
 
-def _add(parser: argparse.ArgumentParser, name: str, **how: Any) -> None:
-    """Add an option or argument as ``options.toml`` describes it."""
-    if how.get("default"):
-        how["help"] += " (default: %(default)s)"
-    if "range" in how:
-        low, high = how.pop("range")
-        what = "a whole number" if isinstance(low, int) else "a number"
-        how["type"] = _number(type(low), low, high, f"{what} from {low} to {high:,}")
-    elif how.get("action") != "store_true":
-        how["type"] = _TAKES[how.get("type", "text")]
-    parser.add_argument(name, **how)
+    def error(self, message: str) -> NoReturn:
+        raise MedimgError(f"{message}; see `{self.prog} --help`")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; its commands and options stand in ``options.toml``."""
-    top = _Parser(
-        prog="medimg", description="Classify medical images, measure the result, explain it."
-    )
+    top = _Parser(prog="medimg", description="Classify medical images, measure, explain.")
     top.add_argument("--version", action="version", version=f"medimg {__version__}")
     parts = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    described = files("medimg.commands").joinpath("options.toml")
+    described = Path(__file__).with_name("commands") / "options.toml"
     table = tomllib.loads(described.read_text(encoding="utf-8"))
     for command, told in table["commands"].items():
         part = parts.add_parser(command, help=told["about"], description=told["about"])
         part.set_defaults(module=told["module"])
-        for option in table["options"]:
-            if command in option["of"].split():
-                _add(part, **{key: value for key, value in option.items() if key != "of"})
+        for how in map(dict, table["options"]):
+            if command in how.pop("of").split():
+                if "range" in how:
+                    how["type"] = _number(*how.pop("range"))
+                part.add_argument(how.pop("name"), **how)
     return top
 
 

@@ -57,6 +57,13 @@ def dry_run(folder, capsys, *options):
     return json.loads(printed.out[printed.out.index("\n{") : printed.out.rindex("}") + 1])
 
 
+def client_model():
+    """Return Amazon's own description of the request, which its client brings."""
+    boto3 = pytest.importorskip("boto3")
+    model = boto3.client("sagemaker", region_name="us-east-1").meta.service_model  # calls nobody
+    return model.operation_model("CreateTrainingJob").input_shape
+
+
 # The bill ---------------------------------------------------------------------------------------
 
 
@@ -84,8 +91,8 @@ def test_twice_the_machines_halve_the_training_and_double_the_price_per_hour():
     [
         ({"instance": "ml.z9.large"}, "choose one of ml.c5.2xlarge"),
         ({"region": "eu-central-1"}, "give --usd-per-hour"),
-        ({"instance": "ml.g4dn.xlarge", "megapixels": 100}, "GB of disk"),
-        ({"size": 2048}, "GB of memory"),
+        ({"instance": "ml.g4dn.xlarge", "megapixels": 100}, "lacks .* GB of disk"),
+        ({"size": 2048}, "lacks .* GB of memory"),
     ],
 )
 def test_a_bill_that_cannot_be_made(given, said):
@@ -166,13 +173,11 @@ def test_unified_studio_gives_role_bucket_and_key(folder, capsys, monkeypatch):
     ("options", "said"),
     [
         (["--max-usd", "0.5", "--images", "200000"], "above --max-usd 0.5; nothing was started"),
-        (["--data", "s3://b/p"], "--images is missing"),
-        (["--data", "nowhere"], "--data 'nowhere' is neither a folder nor s3://BUCKET/PREFIX"),
-        (["--name", "a_b"], "--name a_b: use up to 63 letters, digits and hyphens"),
-        (["--bucket", "a b"], "--bucket a b is not the name of a bucket"),
+        (["--data", "s3://b/p"], "s3://BUCKET/PREFIX and --images"),
+        (["--data", "nowhere"], "--data 'nowhere': give a folder or s3://BUCKET/PREFIX"),
+        (["--data", "nowhere", "--images", "9"], "--data 'nowhere': give a folder"),
         (["--region", "xx-east-9", "--usd-per-hour", "1"], "no container is known in region xx"),
         (["--", "--epoch", "x"], "--epoch"),
-        (["--", "--weights", "w.pt"], "--weights cannot stand after --"),
     ],
 )
 def test_one_line_for_each_mistake(folder, capsys, options, said):
@@ -186,6 +191,8 @@ def test_one_line_for_each_mistake(folder, capsys, options, said):
 def test_a_real_start_needs_role_and_bucket(folder, capsys):
     assert main(["launch", "--data", str(folder)]) == 2
     assert "--role or --bucket is missing" in capsys.readouterr().err
+    assert main(["launch"]) == 2
+    assert "--data '': give a folder" in capsys.readouterr().err
 
 
 # The container ----------------------------------------------------------------------------------
@@ -212,7 +219,7 @@ def test_a_job_that_is_interrupted_resumes_where_it_was(folder, tmp_path, capsys
     fit = ["--size", "32", "--epochs", "3", "--strategy", "all", "--seed", "3"]
     asked = dry_run(folder, capsys, "--instance", "ml.m5.xlarge", "--", *fit)
     assert asked["AlgorithmSpecification"]["ContainerArguments"] == fit
-    args = types.SimpleNamespace(wheels=str(tmp_path / "wheels"))
+    args = types.SimpleNamespace(wheels=str(tmp_path / "wheels"), data="s3://films/set")
     (tmp_path / "wheels").mkdir()
     for name in ("timm-1-py3-none-any.whl", "torch-2-cp312-linux.whl"):
         (tmp_path / "wheels" / name).write_bytes(b"")
@@ -221,8 +228,8 @@ def test_a_job_that_is_interrupted_resumes_where_it_was(folder, tmp_path, capsys
         paths = job_folders(root, folder, monkeypatch, asked)
         packed = root / "packed"
         packed.mkdir(exist_ok=True)
-        for key, path in cloud._files(args, "r", None, packed):
-            target = paths["SM_CHANNEL_CODE"] / key.removeprefix("r/code/")
+        for key, path in cloud._files(args, packed).items():
+            target = paths["SM_CHANNEL_CODE"] / key.removeprefix("code/")
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(path.read_bytes())
         (root / "pip").mkdir(exist_ok=True)  # in the place of pip: notes what it was asked
@@ -246,6 +253,8 @@ def test_a_job_that_is_interrupted_resumes_where_it_was(folder, tmp_path, capsys
     assert again.wait(600) == 0, (tmp_path / "log").read_bytes()
     log = (tmp_path / "log").read_bytes()
     assert [log.count(b"epoch %d:" % epoch) for epoch in (1, 2, 3)] == [1, 1, 1]  # none twice
+    kept = {path.name for path in paths["SM_MODEL_DIR"].iterdir()}
+    assert kept == {"model.safetensors", "model.json", "history.csv", "studies.csv", "evaluation"}
     history = pd.read_csv(paths["SM_MODEL_DIR"] / "history.csv")
     assert history["epoch"].tolist() == [1, 2, 3]
     assert (paths["SM_MODEL_DIR"] / "evaluation" / "report.html").is_file()
@@ -272,51 +281,25 @@ def archive(**content):
             else:
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    packed.seek(0)
-    return packed
-
-
-def test_only_what_a_job_writes_is_unpacked(tmp_path):
-    packed = archive(**{
-        "model.safetensors": b"w", "model.json": b"{}", "../evil": b"x", "/etc/evil": b"x",
-        "history.csv": "/etc/passwd", "evaluation/report.html": b"h", "other.py": b"x",
-        "./studies.csv": b"s",
-    })  # fmt: skip
-    cloud.unpack_result(packed, tmp_path / "out")
-    there = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file())
-    assert there == [
-        "out/evaluation/report.html", "out/model.json", "out/model.safetensors", "out/studies.csv",
-    ]  # fmt: skip
-
-
-def test_results_that_are_refused(tmp_path, monkeypatch):
-    whole = archive(**{"model.safetensors": np.random.default_rng(0).bytes(5000)}).getvalue()
-    for data, said in (
-        (b"no archive", "damaged"), (whole[:2000], "damaged"),
-        (archive(a=b"").getvalue(), "no network"),
-    ):  # fmt: skip
-        with pytest.raises(MedimgError, match=said):
-            cloud.unpack_result(io.BytesIO(data), tmp_path / "out")
-    assert not list(tmp_path.rglob("*.safetensors"))
-    cloud.unpack_result(io.BytesIO(whole), tmp_path)
-    with pytest.raises(MedimgError, match="exists; choose another --out"):
-        cloud.unpack_result(io.BytesIO(whole), tmp_path)
-    monkeypatch.setattr(cloud, "_LARGEST_RESULT", 4999)
-    with pytest.raises(MedimgError, match="over 4,999 bytes"):
-        cloud.unpack_result(io.BytesIO(whole), tmp_path / "large")
+    return packed.getvalue()
 
 
 # With Amazon's client ---------------------------------------------------------------------------
 
 
 def test_the_request_fits_amazon_s_own_description(folder, capsys):
-    pytest.importorskip("botocore")
+    model = client_model()
+    from botocore.validate import validate_parameters
+
     for options in ([], ["--on-demand", "--instance", "ml.g5.12xlarge", "--kms-key", "k"],
-                    ["--tag", "unit=radiology", "--", "--epochs", "2"]):  # fmt: skip
-        assert main(["launch", "--data", str(folder), "--dry-run", *options]) == 0
-        assert "valid by Amazon's description" in capsys.readouterr().out
-    with pytest.raises(MedimgError, match=r"(?s)validation failed.*; correct that option"):
-        cloud._validated({"TrainingJobName": 3})
+                    ["--tag", "unit=radiology", "--", "--epochs", "2"],
+                    ["--region", "xx", "--usd-per-hour", "1", "--image", "i:1"]):  # fmt: skip
+        asked = dry_run(folder, capsys, *options)
+        validate_parameters(asked, model)
+        assert None not in asked.values()
+        assert set(asked) <= set(model.members)
+    with pytest.raises(Exception, match="validation failed"):
+        validate_parameters(asked | {"TrainingJobName": 3}, model)
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +352,8 @@ def test_the_whole_way_and_back(amazon, folder, tmp_path, capsys, monkeypatch):
 
     assert start(folder, "--name", "job-1", "--wait", "--", "--epochs", "2") == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("bill for 1 x ml.g5.xlarge: $0.14")
+    assert printed.startswith("bill: $0.14 = 0.10 h")
+    assert "1 x ml.g5.xlarge; price: 2026-" in printed
     assert "started job-1" in printed
     assert printed.endswith("epoch 1\\x1b[2J\n")
     sent = keys(amazon.s3)
@@ -384,16 +368,24 @@ def test_the_whole_way_and_back(amazon, folder, tmp_path, capsys, monkeypatch):
     assert job["EnableManagedSpotTraining"]
     assert job["CheckpointConfig"]["S3Uri"] == "s3://films/medimg/job-1/checkpoints"
 
-    packed = archive(**{"model.safetensors": b"w", "evaluation/report.html": b"h"})
-    result = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://films/")
-    amazon.s3.put_object(Bucket="films", Key=result, Body=packed.read())
-    out = tmp_path / "back"
-    assert main(["launch", "--fetch-result", "job-1", "--out", str(out)]) == 0
-    assert (out / "evaluation" / "report.html").read_bytes() == b"h"
+    assert "aws s3 rm --recursive s3://films/medimg/job-1\n" in printed
 
-    assert main(["launch", "--remove", "job-1"]) == 0
-    assert capsys.readouterr().out.endswith("deleted 28 files of job-1\n")
-    assert keys(amazon.s3) == []
+    whole = archive(**{"model.safetensors": b"w" * 5000, "evaluation/report.html": b"h"})
+    result = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://films/")
+    out = tmp_path / "back"
+    fetch = ["launch", "--fetch-result", "job-1", "--out", str(out / "run")]
+    for odd in (b"no archive", whole[:-30], whole[:20], archive(**{"../evil": b"x"}),
+                archive(**{"history.csv": "/etc/passwd"})):  # fmt: skip
+        amazon.s3.put_object(Bucket="films", Key=result, Body=odd)
+        assert main(fetch) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert list(out.iterdir()) == []  # nothing, neither there nor beside it
+    amazon.s3.put_object(Bucket="films", Key=result, Body=whole)
+    assert main(fetch) == 0
+    assert (out / "run" / "evaluation" / "report.html").read_bytes() == b"h"
+    assert main(fetch) == 2
+    assert "run exists already; choose another --out" in capsys.readouterr().err
 
 
 def test_images_that_lie_in_s3_stay_where_they_are(amazon, capsys):
@@ -413,7 +405,10 @@ def fails(capsys, folder, *options, **how):
 
 def test_refused_before_anything_is_sent(amazon, folder, capsys, monkeypatch):
     assert "create the bucket" in fails(capsys, folder, bucket="missing")
+    assert "correct that option" in fails(capsys, folder, bucket="a b")
     assert "may be made public" in fails(capsys, folder, bucket="open")
+    for n in range(12):  # more than Amazon lists at once
+        assert start("s3://films/set", "--images", "9", "--name", f"{n}-twice") == 0
     assert start("s3://films/set", "--images", "9", "--name", "twice") == 0
     before = keys(amazon.s3)
     assert "a job of this name exists" in fails(capsys, folder, "--name", "twice")
@@ -449,7 +444,7 @@ def test_what_amazon_refuses_leaves_nothing_behind(amazon, folder, capsys, monke
     monkeypatch.setattr(BaseClient, "_make_api_call", refuse)
     assert said in fails(capsys, folder)
     assert "PutObject" in called
-    assert ("StopTrainingJob" in called) == (code != "ResourceInUse")
+    assert "StopTrainingJob" in called
     monkeypatch.undo()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     assert keys(amazon.s3) == []
@@ -494,12 +489,9 @@ def test_results_are_fetched_of_finished_jobs_only(amazon, folder, capsys, monke
         return answer
 
     monkeypatch.setattr(BaseClient, "_make_api_call", interrupted)
-    for command in ("--fetch-result", "--remove"):
-        assert main(["launch", command, "j", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == (
-        "medimg: job j has no result: InProgress, Interrupted\n"
-        "medimg: job j still runs, or launch did not start it; all is left\n"
-    )
+    assert main(["launch", "--fetch-result", "j", "--out", str(tmp_path / "j")]) == 2
+    assert capsys.readouterr().err == "medimg: job j has no result: InProgress, Interrupted\n"
+    assert not (tmp_path / "j").exists()
 
 
 def test_waiting_goes_on_through_an_interruption_and_ctrl_c_stops_the_job(

@@ -1,7 +1,6 @@
 """Results as DICOM: what they say, what they refer to, and who can read them."""
 
 import hashlib
-import io
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,9 +35,9 @@ def report(tmp_path_factory):
 def capture(tmp_path_factory):
     out = tmp_path_factory.mktemp("sc") / "capture.dcm"
     pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    packed = io.BytesIO()
-    Image.fromarray(pixels).save(packed, "PNG")
-    write_capture(str(SOURCE), out, png=packed.getvalue(), title="Grad-CAM of pneumonia")
+    Image.fromarray(pixels).save(out.with_name("map.png"))
+    picture = out.with_name("map.png")
+    write_capture(str(SOURCE), out, picture=picture, title="Grad-CAM of pneumonia")
     return out, pixels
 
 
@@ -84,6 +83,8 @@ def test_a_capture_keeps_each_pixel_and_refers_to_its_image(capture):
     assert made.StudyInstanceUID == source.StudyInstanceUID
     assert WARNING in made.DerivationDescription
     assert made.ImageType[:2] == ["DERIVED", "SECONDARY"]
+    assert made.BodyPartExamined == source.BodyPartExamined
+    assert made.get("Laterality") == source.get("Laterality")
 
 
 def test_the_commands_write_both(tmp_path):

@@ -1,11 +1,13 @@
 """Run inside a training container: install what it lacks, join the machines, train and test.
 
 `launch` uploads this file beside the code. It runs before medimg is installed, so it imports the
-standard library only. The folders come from the ``SM_*`` variables of the job.
+standard library only. The folders come from the ``SM_*`` variables of the job; `fit` writes where
+Amazon keeps checkpoints while the job runs, so that one which was interrupted goes on from there.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,21 +30,23 @@ def main(options: list[str]) -> None:
     source = ["--no-index", "--find-links", str(wheels)] if wheels.is_dir() else []
     install = ["pip", "install", *source, "-r", str(code / "requirements.txt")]
     subprocess.run([sys.executable, "-m", *install], check=True)
+    os.environ["PYTHONPATH"] = work
     cluster = Path(os.environ["SM_INPUT_CONFIG_DIR"], "resourceconfig.json").read_bytes()
     hosts, here = sorted(json.loads(cluster)["hosts"]), json.loads(cluster)["current_host"]
-    gpus = int(os.environ.get("SM_NUM_GPUS", "0"))
-    environment = os.environ | {"PYTHONPATH": work}
-    medimg, start = ["medimg"], [sys.executable, "-m"]
+    gpus, medimg, run = int(os.environ["SM_NUM_GPUS"]), ["medimg"], [sys.executable, "-m"]
     if max(gpus, len(hosts)) > 1:
         where = [f"--node_rank={hosts.index(here)}", f"--master_addr={hosts[0]}"]
         many = [f"--nnodes={len(hosts)}", f"--nproc_per_node={max(gpus, 1)}"]
         medimg = ["torch.distributed.run", *many, *where, "--master_port=29500", "-m", "medimg"]
-    fit = ["fit", "--resume", "--cache", f"{work}/cache", *options]
-    subprocess.run([*start, *medimg, *fit], check=True, env=environment)
+    data, saved = os.environ["SM_CHANNEL_TRAINING"], os.environ["SM_CHECKPOINT_DIR"]
+    fit = [*options, "--resume", "--cache", f"{work}/cache", "--data", data, "--out", saved]
+    subprocess.run([*run, *medimg, "fit", *fit], check=True)
     if here == hosts[0]:  # a set without test images is no reason to lose the network
-        model = os.environ["SM_MODEL_DIR"]
-        test = ["evaluate", "--model", f"{model}/model.safetensors", "--out", f"{model}/evaluation"]
-        subprocess.run([*start, "medimg", *test], check=False, env=environment)
+        result, model = os.environ["SM_MODEL_DIR"], f"{saved}/model.safetensors"
+        unneeded = shutil.ignore_patterns(".*", "checkpoint.pt", "features-*")
+        shutil.copytree(saved, result, ignore=unneeded, dirs_exist_ok=True)
+        test = ["evaluate", "--model", model, "--out", f"{result}/evaluation"]
+        subprocess.run([*run, "medimg", *test], check=False)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,5 @@
 """Results as a clinic's systems read them: a structured report, and a picture beside its image."""
 
-from __future__ import annotations
-
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +8,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from PIL import Image
+from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from medimg import __version__
@@ -50,49 +48,43 @@ def write_report(
     ----------
     DICOM PS3.16, TID 1500 "Measurement Report" and TID 1004 "Device Observer".
     """
+    cut = f", threshold {info.threshold:.4f} ({info.threshold_rule})" if len(scores) == 1 else ""
+    use = f"Intended use: to teach how to tell {' from '.join(info.classes)}."
     with _source(path) as (hd, source):
         sr = hd.sr
-        seen = sr.SourceImageForMeasurementGroup.from_source_image(source)
-        names = [f"score of {name}" for name in info.classes[-len(scores) :]]
+        names = enumerate(info.classes[-len(scores) :])
+        coded = [sr.CodedConcept(f"SCORE{n}", "99MEDIMG", f"score of {c}"[:64]) for n, c in names]
+        values = [round(float(score), 4) for score in scores]
         group = sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(generate_uid(), "image"),
-            source_images=[seen],
+            source_images=[sr.SourceImageForMeasurementGroup.from_source_image(source)],
             measurements=[
-                sr.Measurement(
-                    name=sr.CodedConcept(f"SCORE{n}", "99MEDIMG", name[:64]),
-                    value=round(float(score), 4), unit=sr.CodedConcept("1", "UCUM", "no units"),
-                )
-                for n, (name, score) in enumerate(zip(names, scores, strict=True))
+                sr.Measurement(name, value, codes.UCUM.NoUnits)
+                for name, value in zip(coded, values, strict=True)
             ],
+        )
+        device = sr.DeviceObserverIdentifyingAttributes(
+            uid=generate_uid(), name="medimg", manufacturer_name="medimg",
+            model_name=f"medimg {__version__}, {info.name}",
+            serial_number=f"weights SHA-256 {info.weights_sha256}",
         )  # fmt: skip
-        observer = sr.ObserverContext(
-            sr.CodedConcept("121007", "DCM", "Device"),
-            sr.DeviceObserverIdentifyingAttributes(
-                uid=generate_uid(), name="medimg", manufacturer_name="medimg",
-                model_name=f"medimg {__version__}, {info.name}",
-                serial_number=f"weights SHA-256 {info.weights_sha256}",
-            ),
-        )  # fmt: skip
+        observer = sr.ObserverContext(codes.DCM.Device, device)
         report = sr.MeasurementReport(
             observation_context=sr.ObservationContext(observer_device_context=observer),
             procedure_reported=sr.CodedConcept("18748-4", "LN", "Diagnostic imaging study"),
             imaging_measurements=[group],
-        )
-        cut = f"threshold {info.threshold:.4f} ({info.threshold_rule})"
-        told = f"Called {called}" + (f", {cut}." if len(scores) == 1 else ".")
-        use = f"Intended use: to teach how to tell {' from '.join(info.classes)}."
-        comment = sr.CodedConcept("121106", "DCM", "Comment")
-        for text in (WARNING, told, use):
-            item = sr.TextContentItem(comment, text, sr.RelationshipTypeValues.CONTAINS)
-            report[0].ContentSequence.append(item)
+        )[0]
+        for text in (WARNING, f"Called {called}{cut}.", use):
+            item = sr.TextContentItem(codes.DCM.Comment, text, sr.RelationshipTypeValues.CONTAINS)
+            report.ContentSequence.append(item)
         made = sr.EnhancedSR(
-            [source], report[0], generate_uid(), 901, generate_uid(), 1, manufacturer="medimg",
+            [source], report, generate_uid(), 901, generate_uid(), 1, manufacturer="medimg",
             is_complete=True,
         )  # fmt: skip
         _save(made, out)
 
 
-def write_capture(path: str, out: Path, *, png: bytes, title: str) -> None:
+def write_capture(path: str, out: Path, *, picture: Path, title: str) -> None:
     """Write a picture as a secondary capture that refers to the image it was made of.
 
     Parameters
@@ -101,8 +93,8 @@ def write_capture(path: str, out: Path, *, png: bytes, title: str) -> None:
         The image, a DICOM file.
     out : Path
         The capture's file.
-    png : bytes
-        The picture.
+    picture : Path
+        A picture, as a PNG file.
     title : str
         What it shows.
 
@@ -111,26 +103,19 @@ def write_capture(path: str, out: Path, *, png: bytes, title: str) -> None:
     ImageReadError, MedimgError
         As `write_report`.
     """
-    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
     with _source(path) as (hd, source):
         capture = hd.sc.SCImage.from_ref_dataset(
             source, pixels, "RGB", 8, hd.CoordinateSystemNames.PATIENT, generate_uid(), 902,
             generate_uid(), 1, "medimg", patient_orientation=("L", "F"),
         )  # fmt: skip
         capture.PatientOrientation = source.get("PatientOrientation")  # empty where it is not said
-        for name in ("BodyPartExamined", "Laterality", "ImageLaterality"):
-            if name in source:
-                setattr(capture, name, source[name].value)
-        capture.ImageType = ["DERIVED", "SECONDARY"]
+        place = ("BodyPartExamined", "Laterality", "ImageLaterality")
+        capture.update({item.tag: item for item in source if item.keyword in place})
         capture.SeriesDescription = "medimg, not for clinical use"
         capture.DerivationDescription = f"{title}. {WARNING}"
         capture.BurnedInAnnotation = "YES"
-        whole = pydicom.Dataset()
-        whole.ReferencedSOPClassUID = source.SOPClassUID
-        whole.ReferencedSOPInstanceUID = source.SOPInstanceUID
-        purpose = ("121322", "DCM", "Source Image for Image Processing Operation")
-        whole.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept(*purpose)]
-        capture.SourceImageSequence = [whole]
+        capture.SourceImageSequence = hd.ReferencedImageSequence([source])
         _save(capture, out)
 
 
@@ -139,12 +124,10 @@ def _source(path: str) -> Iterator[tuple[Any, pydicom.Dataset]]:
     """Yield highdicom and the header of an image; say what is missing in either."""
     try:
         import highdicom
-    except ImportError as error:
-        raise MedimgError(
-            "this needs highdicom; install it: pip install 'medimg[dicom]'"
-        ) from error
-    try:
+
         yield highdicom, pydicom.dcmread(path, stop_before_pixels=True)
+    except ImportError as error:
+        raise MedimgError("this needs highdicom: pip install 'medimg[dicom]'") from error
     except (pydicom.errors.InvalidDicomError, AttributeError, KeyError) as error:
         raise ImageReadError(
             f"{path}: not a DICOM file with patient and study, which its result needs ({error}); "

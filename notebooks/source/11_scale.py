@@ -93,7 +93,7 @@ print(f"training time, small against large images: {ratio:.2f}")
 #
 # `torchrun` starts the same program several times. Each process takes its part of every batch, and after
 # each step all average their gradients, so that all networks stay equal. Nothing in the program changes,
-# and the learner of notebook 3 would not notice. We fit a small set with one process and with two.
+# and the learner of notebook 3 would not notice. We fit the sample with one process and with two.
 
 # %%
 def fitted(processes, out):
@@ -101,8 +101,7 @@ def fitted(processes, out):
     job = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     fit = ["medimg", "fit", "--data", "sample", "--size", "48", "--strategy", "head_then_all"]
     begin = time.perf_counter()
-    few = ["--epochs", "2", "--draw", "48", "--out", out]
-    subprocess.run([sys.executable, "-m", *job, "-m", *fit, *few],
+    subprocess.run([sys.executable, "-m", *job, "-m", *fit, "--epochs", "2", "--out", out],
                    env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=True)
     return time.perf_counter() - begin, pd.read_csv(f"{out}/history.csv")["val_loss"].iloc[-1]
 
@@ -228,7 +227,7 @@ print(request["CheckpointConfig"]["S3Uri"])
 # | Who can read them? | the people whom your administrator allows; `launch` refuses a bucket that may be made public |
 # | What if a disk is stolen? | all is encrypted; `--kms-key` adds your key, but not on a disk that is built in (g4dn, g5) |
 # | Can the code send them on? | not with `EnableNetworkIsolation`: give `--wheels` or `--image`, so that nothing must be installed |
-# | When are they gone? | when you delete them: `launch --remove JOB` empties its folder; old versions, logs and your own data stay |
+# | When are they gone? | when you delete them: `launch` prints the command that empties the job's folder; old versions, logs and your own data stay |
 #
 # The request above has no network isolation: `EnableNetworkIsolation False`. The dry run told us
 # before any image had left.
