@@ -268,6 +268,7 @@ def explain(args: argparse.Namespace) -> None:
     from matplotlib.figure import Figure
 
     from medimg import plots
+    from medimg.explain import CLASSLESS
     from medimg.explain import explain as explain_images
 
     model, info = models.load_model(args.model)
@@ -280,7 +281,7 @@ def explain(args: argparse.Namespace) -> None:
     pixels, scores, called = _scored(model, info, paths)
     targets = np.full(len(called), info.classes.index(args.target)) if args.target else called
     maps = explain_images(model, pixels, method=args.method, target=targets)
-    names = [info.classes[k] if name else "" for k, name in zip(targets, maps.names, strict=True)]
+    names = ["" if args.method in CLASSLESS else info.classes[k] for k in targets]
     files = []
     for n, (path, name) in enumerate(zip(paths, names, strict=True)):
         parts = (f"{n:03}", Path(path).stem, args.method, re.sub(r"[^\w.-]+", "-", name))
