@@ -19,11 +19,11 @@
 # %% [markdown]
 # ## 1. The clinical question
 #
-# Diabetes damages the small vessels of the retina. In the early stages the patient notices nothing, and
-# treatment in time can save sight. So people with diabetes are screened with photographs of
-# the back of the eye. About 22 % of them have some retinopathy, and about 6 % have a form that threatens
-# sight ([Teo et al., 2021](https://doi.org/10.1016/j.ophtha.2021.04.027)). The question is not "which
-# disease?" but **"does this person need to see an ophthalmologist?"**
+# Diabetes damages the small vessels of the retina. At first the patient notices nothing, and early
+# treatment can save sight. So people with diabetes are screened with photographs of the back of the eye.
+# About 22 % of them have some retinopathy, and about 6 % have a form that threatens sight ([Teo et al.,
+# 2021](https://doi.org/10.1016/j.ophtha.2021.04.027)). The question is not "which disease?" but **"does
+# this person need to see an ophthalmologist?"**
 #
 # Retinopathy is graded on the International Clinical Diabetic Retinopathy scale:
 #

@@ -25,8 +25,8 @@
 # 2020](https://doi.org/10.1186/s13049-020-00727-8)). A false alarm costs a cast, another examination, and
 # days off work.
 #
-# Two things make this hard. A fracture may be a line one pixel wide. And a study has several views,
-# because a break can be invisible in one, or (scaphoid) at first in all.
+# A fracture may be a line one pixel wide. And a study has several views, because a break can be invisible
+# in one, or (scaphoid) at first in all.
 
 # %%
 import shutil
@@ -139,7 +139,6 @@ print("at 448 pixels, more of the displaced than of the hairline:",
 # A hairline one or two pixels wide at 448 is at most half a pixel wide at 112 and is averaged away. Yet
 # what either kind gains is small beside the intervals: this sample does not prove it. A displaced
 # fracture also has a cast or metal more often (section 4). 448 pixels take four times as long as 224.
-# Compare the size that the network received with the smallest lesion that matters.
 #
 # ## 4. What the table tells without an image
 #
@@ -334,9 +333,8 @@ if wanted == "fracatlas":
 #   Its baseline reached an AUC of 0.929 ([Rajpurkar et al., 2017](https://arxiv.org/abs/1712.06957)).
 #   That is not a score for fractures.
 # - **The reader.** OsteoDetect was authorised in 2018 for adult wrists, as a help for clinicians. Alone
-#   it reached sensitivity 0.921 and specificity 0.902. What counts: with it, 24 readers found 0.803 of
-#   the fractures instead of 0.747
-#   ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
+#   it reached sensitivity 0.921 and specificity 0.902. With it, 24 readers found 0.803 of the fractures
+#   instead of 0.747 ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
 # - **Our sample** is drawn by formulas. It shows what resolution, views, columns and copies do to a
 #   result, not how well a network reads patients.
 #
@@ -354,9 +352,6 @@ if wanted == "fracatlas":
 #   [doi:10.1038/s41597-023-02432-4](https://doi.org/10.1038/s41597-023-02432-4)
 # - Badgeley et al., *Deep learning predicts hip fracture using confounding patient and healthcare variables*,
 #   npj Digital Medicine 2019, [doi:10.1038/s41746-019-0105-1](https://doi.org/10.1038/s41746-019-0105-1)
-# - Oakden-Rayner et al., *Validation and algorithmic audit of a deep learning system for the detection of
-#   proximal femoral fractures*, Lancet Digital Health 2022,
-#   [doi:10.1016/S2589-7500(22)00004-8](https://doi.org/10.1016/S2589-7500%2822%2900004-8)
 #
 # ## Next step
 #
