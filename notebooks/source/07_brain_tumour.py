@@ -413,9 +413,9 @@ exercises.check("07-designs", leaky)
 #
 # ## Further reading
 #
-# - Yagis et al., *Effect of data leakage in brain MRI classification using 2D convolutional neural
-#   networks*, Scientific Reports 2021,
-#   [doi:10.1038/s41598-021-01681-w](https://doi.org/10.1038/s41598-021-01681-w)
+# - [Yagis et al. 2021](https://doi.org/10.1038/s41598-021-01681-w): leaks by slice
+# - [Shinohara et al. 2014](https://doi.org/10.1016/j.nicl.2014.08.008): normalising MR
+# - [Xie et al. 2022](https://doi.org/10.3390/diagnostics12081850): the review
 #
 # ## Next step
 #

@@ -289,12 +289,9 @@ plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coa
 #
 # ## Further reading
 #
-# - Wilkinson et al., the International Clinical Diabetic Retinopathy scale, Ophthalmology 2003,
-#   [doi:10.1016/S0161-6420(03)00475-5](https://doi.org/10.1016/S0161-6420%2803%2900475-5)
-# - Porwal et al., *IDRiD: Diabetic Retinopathy - Segmentation and Grading Challenge*, 2020,
-#   [doi:10.1016/j.media.2019.101561](https://doi.org/10.1016/j.media.2019.101561)
-# - Ipp et al., the trial of EyeArt, JAMA Network Open 2021,
-#   [doi:10.1001/jamanetworkopen.2021.34254](https://doi.org/10.1001/jamanetworkopen.2021.34254)
+# - [Wilkinson et al. 2003](https://doi.org/10.1016/S0161-6420%2803%2900475-5): the grades
+# - [Porwal et al. 2020](https://doi.org/10.1016/j.media.2019.101561): IDRiD
+# - [Ipp et al. 2021](https://doi.org/10.1001/jamanetworkopen.2021.34254): the trial of EyeArt
 #
 # ## Next step
 #

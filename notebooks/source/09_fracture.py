@@ -348,10 +348,9 @@ if wanted == "fracatlas":
 #
 # ## Further reading
 #
-# - Abedeen et al., *FracAtlas*, Scientific Data 2023,
-#   [doi:10.1038/s41597-023-02432-4](https://doi.org/10.1038/s41597-023-02432-4)
-# - Badgeley et al., *Deep learning predicts hip fracture using confounding patient and healthcare variables*,
-#   npj Digital Medicine 2019, [doi:10.1038/s41746-019-0105-1](https://doi.org/10.1038/s41746-019-0105-1)
+# - [Abedeen et al. 2023](https://doi.org/10.1038/s41597-023-02432-4): FracAtlas
+# - [Badgeley et al. 2019](https://doi.org/10.1038/s41746-019-0105-1): matching patients and machines
+# - [Oakden-Rayner et al. 2022](https://doi.org/10.1016/S2589-7500%2822%2900004-8): an audit of a network for hips
 #
 # ## Next step
 #

@@ -357,9 +357,9 @@ if real != "sample_covid":
 #
 # ## Further reading
 #
-# - Roberts et al., *Common pitfalls and recommendations for using machine learning to detect and
-#   prognosticate for COVID-19*, Nature Machine Intelligence 2021,
-#   [doi:10.1038/s42256-021-00307-0](https://doi.org/10.1038/s42256-021-00307-0)
+# - [Roberts et al. 2021](https://doi.org/10.1038/s42256-021-00307-0): common pitfalls
+# - [DeGrave et al. 2021](https://doi.org/10.1038/s42256-021-00338-7): shortcuts
+# - [Badgeley et al. 2019](https://doi.org/10.1038/s41746-019-0105-1): in hip fractures
 #
 # ## Next step
 #
