@@ -416,8 +416,8 @@ print(fooled.warnings[0])
 
 # %% [markdown]
 # Other rules fit other places. *Youden's index* weighs both rates equally. One miss then counts as much
-# as (number without disease / number with it) false alarms: 19 where one in twenty has it. Nobody chose
-# that price. A *cost* states it openly.
+# as (number without disease / number with it) false alarms: 19 where one in twenty has the disease.
+# Nobody chose that price. A *cost* states it openly.
 
 # %% tags=["nbval-check-output"]
 rules = {
@@ -441,7 +441,7 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # ## 6. What does a positive result mean? It depends on where you are
 #
 # A patient starts from the result: *it says pneumonia; do I have it?* That is the PPV. It depends on the
-# **prevalence**, how common the disease is among those tested. In our set it is higher than in most
+# **prevalence**, how common the disease is among those tested. In our set it is far higher than in most
 # clinics. Count people instead of percentages (natural frequencies): imagine a thousand.
 
 # %% tags=["nbval-check-output"]
@@ -452,7 +452,7 @@ plots.show(ax.figure, alt=str(thousand))
 
 # %% [markdown]
 # One in twenty of these people has pneumonia. The blue squares are false alarms. Even if only one in ten
-# without pneumonia got one, most alarms would be false, because most people tested do not have it.
+# without pneumonia got one, most alarms would be false, because most people tested do not have pneumonia.
 #
 # ### Exercise: the PPV at any prevalence
 #
@@ -508,7 +508,7 @@ widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 
 # %% [markdown] tags=["notes"]
 # Let everyone predict first: what happens to the PPV from 20 to 1 per cent? To the sensitivity?
-# (Nothing.) At 1 per cent, which threshold makes every second alarm true, and whom does it miss?
+# (Nothing.) At 1 per cent, which threshold makes every second alarm true, and how many does it miss?
 
 # %% [markdown]
 # ## 7. Does 0.8 mean 8 in 10? Calibration
@@ -580,9 +580,9 @@ display(Markdown(f"Slope **{slope:.2f}**. {verdict} {said}"))
 # ### Temperature: one number that repairs much
 #
 # Turn each score back into a logit, divide it by a number *T*, and turn it into a score again. *T* above
-# 1 pulls all scores towards 0.5, for an overconfident model; *T* below 1 pushes them apart. We take the
-# *T* with the smallest log loss on the patients to choose on: *temperature scaling*, here of our first
-# model.
+# 1 pulls all scores towards 0.5, for an overconfident model; *T* below 1 pushes them apart, for an
+# underconfident one. We take the *T* with the smallest log loss on the patients to choose on:
+# *temperature scaling*, here of our first model.
 
 # %%
 logit = np.log(choose.y_score / (1 - choose.y_score))
@@ -677,9 +677,9 @@ display(
 )
 
 # %% [markdown]
-# Look at thresholds that someone would use. Where the interval of the lead reaches zero, the benefit is
-# not shown. Like the PPV, the net benefit holds at one prevalence. With calibrated scores, the risk from
-# which you act *is* the threshold.
+# Look only at thresholds that someone would use. Where the interval of the lead reaches zero, the benefit
+# is not shown. Like the PPV, the net benefit holds at one prevalence. With calibrated scores, the risk
+# from which you act *is* the threshold.
 #
 # ## 9. The errors, one by one
 #

@@ -339,7 +339,7 @@ else:
 # ## 8. When the class is the source
 #
 # A much used set on Kaggle
-# ([Nickparvar](https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset)), has 7,023
+# ([Nickparvar](https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset)) has 7,023
 # images. Its page says that it joins three sources, that wrong glioma images of one were replaced by
 # Cheng's, and that **all images without a tumour come from another source**. It names no patients, so
 # nobody can split it by patient.
