@@ -134,7 +134,7 @@ def layers_table(model: MedicalNet, some: Judged) -> None:
     rows = []
     for name, layer in list(model.stages().items())[-4:]:
         for method in ("gradcam", "layercam"):
-            maps = explain(model, some.images, method=method, target=1, layer=layer)
+            maps = explain(model, some.images, method=method, target=1, layer=layer[-1])
             tests = (pointing_game, iou_at_matched_area, energy_inside)
             found = [t(maps, some.masks, patient_ids=some.patients.tolist()) for t in tests]
             rows.append({"stage": name, "method": method}
