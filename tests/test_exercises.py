@@ -228,7 +228,7 @@ def test_a_hint_in_the_cell_of_the_check_keeps_its_verdict(monkeypatch):
 
 def test_without_a_checkout_one_sentence_says_where_the_texts_are(monkeypatch, tmp_path):
     monkeypatch.setattr(engine, "TEXTS", tmp_path / "nowhere")
-    engine.chapter.cache_clear()
+    monkeypatch.setattr(engine, "chapter", engine.chapter.__wrapped__)  # nothing remembered
     for outcome in (exercises.check("01-window", 1), exercises.hint("01-window")):
         assert outcome.status == "unchecked"
         assert "run the notebook in a checkout" in outcome.text
