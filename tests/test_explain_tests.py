@@ -21,7 +21,6 @@ from medimg.explain import (
     randomise_weights,
     road,
 )
-from medimg.explain.inspection import classes_of
 from medimg.explain.sanity import baseline_maps, weight_groups
 
 H, W = 10, 15
@@ -213,9 +212,9 @@ def test_road_is_repeatable_and_leaves_the_global_seed_alone(rng):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    a = road(Corner(), films, maps)
+    a = road(Corner(), films, maps, target=1)
     assert torch.rand(1) == expected
-    np.testing.assert_array_equal(a.per_image, road(Corner(), films, maps).per_image)
+    np.testing.assert_array_equal(a.per_image, road(Corner(), films, maps, target=1).per_image)
 
 
 def test_road_leaves_the_network_as_it_was_after_an_error(rng):
@@ -232,9 +231,9 @@ def test_road_leaves_the_network_as_it_was_after_an_error(rng):
 def test_road_refuses(rng):
     films = corner_films(2, rng)
     with pytest.raises(MetricsError, match=r"do not belong to images"):
-        road(Corner(), films, np.zeros((2, 4, 4), np.float32))
+        road(Corner(), films, np.zeros((2, 4, 4), np.float32), target=1)
     with pytest.raises(TrainingError, match=r"expected uint8"):
-        road(Corner(), films / 255, np.zeros(films.shape, np.float32))
+        road(Corner(), films / 255, np.zeros(films.shape, np.float32), target=1)
 
 
 def test_agreement_is_spearman(rng):
@@ -284,8 +283,6 @@ def test_randomise_weights_keeps_the_original_and_the_values():
     )
     again = randomise_weights(net, modules=["2"], seed=1)
     torch.testing.assert_close(again[2].weight, other[2].weight)
-    with pytest.raises(ModelError, match=r"no module 'nine'"):
-        randomise_weights(net, modules=["nine"])
 
 
 def test_cascade_starts_whole_and_ends_random(rng, monkeypatch):
@@ -293,63 +290,44 @@ def test_cascade_starts_whole_and_ends_random(rng, monkeypatch):
     films = rng.integers(0, 256, (3, 12, 16), dtype=np.uint8)
     masks = np.zeros((3, 12, 16), bool)
     masks[:, 4:8, 5:9] = True
-    monkeypatch.setattr("medimg.explain.methods._layer_of", lambda model: model[3])
+    monkeypatch.setattr("medimg.explain.maps._layer_of", lambda model: model[3])
     table = cascade_randomisation(net, films, masks=masks, target=1, groups=3)
     assert table["down_to"].tolist() == ["", "6", "2", "0"]
-    sizes = [0, 10, 10 + 148, 10 + 148 + 40]
-    np.testing.assert_allclose(table["randomised"], np.array(sizes) / 198)
     assert table["agreement"][0].value == pytest.approx(1)
     assert table["agreement"][3].value < 0.9
-    assert set(table) == {"randomised", "down_to", "agreement", "pointing"}
+    assert set(table) == {"down_to", "agreement", "pointing"}
 
 
-def test_cascade_explains_the_trained_networks_classes_at_every_step(rng):
-    """A shuffled network may predict another class, whose map would differ for that alone."""
-    net, films = small_net(), rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
-    called = classes_of(net, films)
-    wrong = [classes_of(randomise_weights(net, modules=["6"], seed=s), films) for s in range(20)]
-    seed = next(s for s in range(20) if (wrong[s] != called).any()) - 1  # step 1 has the next seed
-    settings = {"method": "occlusion", "groups": 3, "seed": seed}
-    by_itself = cascade_randomisation(net, films, **settings)
-    pd.testing.assert_frame_equal(
-        by_itself, cascade_randomisation(net, films, target=called, **settings)
-    )
-    assert by_itself["agreement"][0].value == pytest.approx(1)
-
-
-def test_compare_methods_asks_about_the_called_class_or_a_named_one(rng):
+def test_compare_methods_asks_about_a_class_by_name_or_one_per_image(rng):
     net, films = small_net(), rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
     net.classes = ("normal", "pneumonia")
     masks = np.zeros((4, 12, 16), bool)
     masks[1:, 4:8, 5:9] = True
     settings = {"methods": ["occlusion"], "patient_ids": list("abcd")}
-    called = classes_of(net, films)
-    pd.testing.assert_frame_equal(
-        compare_methods(net, films, masks, **settings),
-        compare_methods(net, films, masks, target=called, **settings),
-    )
-    by_name = compare_methods(net, films, masks, target="pneumonia", **settings)
-    pd.testing.assert_frame_equal(by_name, compare_methods(net, films, masks, target=1, **settings))
+    for given, same in (
+        ("pneumonia", 1),
+        (["normal", "pneumonia", "normal", "normal"], [9, 1, 0, 0]),
+    ):
+        pd.testing.assert_frame_equal(
+            compare_methods(net, films, masks, target=given, **settings),
+            compare_methods(net, films, masks, target=same, **settings),
+        )  # the first film has no lesion, so its class is not asked
 
 
 def test_compare_methods_is_one_row_a_method_and_test(rng, monkeypatch):
-    monkeypatch.setattr("medimg.explain.methods._layer_of", lambda model: model[3])
+    monkeypatch.setattr("medimg.explain.maps._layer_of", lambda model: model[3])
     films = rng.integers(0, 256, (4, 12, 16), dtype=np.uint8)
     masks = np.zeros((4, 12, 16), bool)
     masks[1:, 4:8, 5:9] = True
-    table = compare_methods(
-        small_net(), films, masks, methods=["gradcam", "layercam"], others=[small_net()]
-    )
+    table = compare_methods(small_net(), films, masks, target=1, methods=["gradcam", "layercam"])
     assert isinstance(table, pd.DataFrame)
     counts = table.groupby("method", sort=False).size().to_dict()
-    assert counts == {"gradcam": 7, "layercam": 7, "centre": 4, "edges": 4}
-    same = table[table["test"] == "agreement across seeds"]
-    assert [e.value for e in same["estimate"]] == pytest.approx([1, 1])  # the same network
+    assert counts == {"gradcam": 6, "layercam": 6, "centre": 4, "edges": 4}
     assert set(table) == {"method", "test", "estimate", "chance"}
     chance = table[table["test"] == "pointing game"]["chance"]
     np.testing.assert_allclose(chance, 16 / 192)
     with pytest.raises(MetricsError, match=r"No mask"):
-        compare_methods(small_net(), films, masks & False)
+        compare_methods(small_net(), films, masks & False, target=1)
 
 
 def test_baseline_maps(rng):
@@ -393,8 +371,8 @@ def test_marker_is_white_in_colour_films(rng):
 
 def test_marker_stays_inside_the_image(rng):
     films = np.zeros((3, 40, 30), np.uint8)
-    planted = plant_marker(films, np.ones(3, bool), place=(0.0, 1.0), jitter=0.2, size=0.3, rng=rng)
-    assert (planted.marks.sum((1, 2)) == 9 * 5).all()
+    planted = plant_marker(films, np.ones(3, bool), size=0.9, rng=rng)
+    assert (planted.marks.sum((1, 2)) == 27 * 16).all()
 
 
 def test_marker_refuses(rng):

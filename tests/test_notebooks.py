@@ -36,6 +36,7 @@ each_notebook = pytest.mark.parametrize(
 COMPARED = {"text/plain", "text/html", "text/markdown"}
 MAX_BYTES, MAX_CODE_LINES, MAX_WIDTH, MIN_COMPARED = 1_000_000, 12, 1_000, 0.40
 MINUTES_AN_EXERCISE, MIN_TERMS = 15, 8
+MAX_WORDS, MAX_WORDS_OF_A_CASE = 3_000, 1_500
 
 
 def read(path):
@@ -188,13 +189,24 @@ def test_every_link_to_a_file_resolves(path):
             assert part in anchors | {slug(heading) for heading in headings}, target
 
 
+def words(path):
+    """Count the words of a notebook's prose, the targets of its links aside."""
+    return len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", markdown(path))))
+
+
+@each_name
+def test_notebooks_are_read_in_one_sitting(name):
+    limit = MAX_WORDS_OF_A_CASE if re.match("07|08|09|10", name) else MAX_WORDS
+    assert words(LAYOUT.student(name)) <= limit
+
+
 @each_notebook
 def test_cells_are_short_and_prose_outweighs_code(path):
     for cell in code_cells(path):
         lines = [line for line in cell.source.splitlines() if line.strip()]
         assert len(lines) <= MAX_CODE_LINES, cell.source
         assert max(map(len, lines)) <= 100, cell.source
-    prose = len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", markdown(path))))
+    prose = words(path)
     code = sum(len(re.findall(r"\w+", cell.source)) for cell in code_cells(path))
     assert prose >= code, f"{prose} words of prose, {code} of code"
 

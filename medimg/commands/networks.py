@@ -181,13 +181,17 @@ def explain(args: argparse.Namespace) -> None:
     from matplotlib.figure import Figure
 
     from medimg import plots
+    from medimg.explain import CLASSLESS
     from medimg.explain import explain as explain_images
 
     model, info = models.load_model(args.model)
     paths, pixels, scores, called = _scored(model, info, args.images)
-    maps = explain_images(model, pixels, method=args.method, target=args.target or called)
+    names = [args.target] * len(paths) if args.target else called
+    maps = explain_images(model, pixels, method=args.method, target=names)
+    if args.method in CLASSLESS:
+        names = [""] * len(paths)
     files = []
-    for n, (path, name) in enumerate(zip(paths, maps.names, strict=True)):
+    for n, (path, name) in enumerate(zip(paths, names, strict=True)):
         of = f"{n:03}_{Path(path).stem}_{args.method}_" + re.sub(r"[^\w.-]+", "-", name)
         files.append(Path(args.out) / f"{of.removesuffix('_')}.png")
     checks.check_outputs(files, [*paths, *model_paths(args.model)])
@@ -197,7 +201,7 @@ def explain(args: argparse.Namespace) -> None:
     for n, file in enumerate(files):
         title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.2f}{cut})"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")
-        plots.plot_map(pixels[n], maps[n], title=title, target=maps.names[n], ax=figure.subplots())
+        plots.plot_map(pixels[n], maps[n], title=title, target=names[n], ax=figure.subplots())
         with atomic_write(file) as handle:
             figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
         if args.dicom:

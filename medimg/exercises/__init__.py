@@ -6,9 +6,9 @@ answers and hints of notebook NN are in ``notebooks/exercises/NN.py``.
 """
 
 from medimg.exercises.engine import Exercise, Mistake, Outcome, chapter, check, hint
-from medimg.exercises.kinds import Choices, Function, Made, Number, Numbers, Problem
+from medimg.exercises.kinds import Choices, Function, Made, Number, Problem
 
 __all__ = [
-    "Choices", "Exercise", "Function", "Made", "Mistake", "Number", "Numbers",
-    "Outcome", "Problem", "chapter", "check", "hint",
+    "Choices", "Exercise", "Function", "Made", "Mistake", "Number", "Outcome",
+    "Problem", "chapter", "check", "hint",
 ]  # fmt: skip

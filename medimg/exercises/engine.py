@@ -3,9 +3,6 @@
 An exercise is declared once, in ``notebooks/exercises/NN.py``; its name begins with NN.
 """
 
-from __future__ import annotations
-
-import difflib
 import functools
 import html
 import inspect
@@ -22,8 +19,6 @@ TEXTS = Path(__file__).resolve().parents[2] / "notebooks" / "exercises"  # in a 
 _MARKS = {"right": "✓ Right.", "wrong": "✗ Not yet.", "blank": "○ Not attempted yet.",
           "unchecked": "! Not checked.", "hint": ""}  # fmt: skip
 _COLOURS = {"right": "#0072b2", "wrong": "#d55e00"}  # else grey
-_given: dict[str, int] = {}  # how many hints each exercise has given in this session
-_said: dict[str, Outcome] = {}  # what its last check said: a hint in the same cell repeats it
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,10 @@ class Outcome:
         colour = _COLOURS.get(self.status, "#767676")
         style = f"border-left: 4px solid {colour}; padding-left: 8px"
         return f'<div style="{style}"><b>{_MARKS[self.status]}</b> {text}</div>'
+
+
+_given: dict[str, int] = {}  # how many hints each exercise has given in this session
+_said: dict[str, Outcome] = {}  # what its last check said: a hint in the same cell repeats it
 
 
 @dataclass(frozen=True)
@@ -163,17 +162,11 @@ def chapter(number: str) -> tuple[Exercise, ...]:
 
 def find(name: object) -> Exercise | Outcome:
     """Return the exercise of that name, or an Outcome that says why there is none."""
-    if not TEXTS.is_dir():
-        where = (
-            f"The exercises' texts are not in {TEXTS}: run the notebook in a checkout of the course"
-        )
-        return Outcome(str(name), "unchecked", f"{where}, installed with `pip install -e .`.")
-    declared = {item.name: item for item in chapter(str(name).partition("-")[0])}
-    if str(name) in declared:
-        return declared[str(name)]
-    close = difflib.get_close_matches(str(name), declared, n=1)
-    advice = f'Did you mean "{close[0]}"?' if close else "Restore the line as it was."
-    return Outcome(str(name), "unchecked", f'There is no exercise "{name}". {advice}')
+    for item in chapter(str(name).partition("-")[0]):
+        if item.name == name:
+            return item
+    where = "restore the line as it was, and run the notebook in a checkout of the course."
+    return Outcome(str(name), "unchecked", f'There is no exercise "{name}": {where}')
 
 
 def check(name: str, answer: Any, **context: Any) -> Outcome:
@@ -196,7 +189,8 @@ def check(name: str, answer: Any, **context: Any) -> Outcome:
     Examples
     --------
     >>> check("99-nothing", 1)
-    ! Not checked. There is no exercise "99-nothing". Restore the line as it was.
+    ! Not checked. There is no exercise "99-nothing": restore the line as it was, and run the
+    notebook in a checkout of the course.
     """
     exercise = find(name)
     if isinstance(exercise, Outcome):
@@ -221,7 +215,8 @@ def hint(name: str) -> Outcome:
     Examples
     --------
     >>> hint("99-nothing")
-    ! Not checked. There is no exercise "99-nothing". Restore the line as it was.
+    ! Not checked. There is no exercise "99-nothing": restore the line as it was, and run the
+    notebook in a checkout of the course.
     """
     exercise = find(name)
     if isinstance(exercise, Outcome):

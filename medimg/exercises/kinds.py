@@ -4,20 +4,15 @@ Each kind turns whatever a learner typed into a plain value, or raises a `Proble
 what was asked and what was given.
 """
 
-from __future__ import annotations
-
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-LOOK = "look for a division by zero, or for missing values on the way."
 
 
 class Problem(Exception):  # noqa: N818 - it is the learner's, not the program's
@@ -41,37 +36,27 @@ def is_blank(answer: object) -> bool:
 
 def plain(answer: Any) -> Any:
     """Return an estimate's value, a tensor as an array, and a one-element array as its element."""
-    answer = _on_cpu(answer)
+    if hasattr(answer, "detach"):
+        answer = np.asarray(answer.detach().cpu())
     if all(hasattr(answer, name) for name in ("low", "high", "value")):
         answer = answer.value
     alone = isinstance(answer, np.ndarray | np.generic) and answer.size == 1
     return answer.reshape(-1)[0].item() if alone else answer
 
 
-def _on_cpu(answer: Any) -> Any:
-    """Return a tensor as an array, and anything else as it is."""
-    return np.asarray(answer.detach().cpu()) if hasattr(answer, "detach") else answer
-
-
 def describe(answer: object) -> str:
-    """Name an answer in a few words: ``the text 'abc'``, ``a list of 3``.
+    """Show a short answer as it is; name the type and the length of another.
 
     Examples
     --------
-    >>> describe([1, 2, 3]), describe("0.5"), describe(abs)
-    ('a list of 3', "the text '0.5'", 'a function')
+    >>> describe([1, 2, 3]), describe("0.5"), describe([0] * 50)
+    ('[1, 2, 3]', "'0.5'", 'a value of type list and length 50')
     """
-    if isinstance(answer, str):
-        return f"the text '{answer[:40]}'"
-    if isinstance(answer, bool | numbers.Number):
-        return f"{answer}"
-    if isinstance(answer, np.ndarray):
-        return f"an array of shape {answer.shape}"
-    if callable(answer):
-        return "a function"
-    size = f" of {len(answer)}" if hasattr(answer, "__len__") else ""
-    kind = type(answer).__name__
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}{size}"
+    text = repr(answer)
+    if len(text) <= 60 and text.isprintable() and " at 0x" not in text:
+        return text
+    length = f" and length {len(answer)}" if isinstance(answer, Sized) else ""
+    return f"a value of type {type(answer).__name__}{length}"
 
 
 class Kind:
@@ -113,7 +98,10 @@ class Number(Kind):
             what = f"a number in {self.unit}" if self.unit else "a number"
             raise asked(what, value, _advice(value))
         if not math.isfinite(value):
-            raise Problem(f"You gave {value}, which is not a finite number: {LOOK}")
+            raise Problem(
+                f"You gave {value}, which is not a finite number: look for a division by zero, or "
+                "for missing values on the way."
+            )
         return float(value)
 
     def doubt(self, value: Any, reference: Any) -> str:
@@ -159,34 +147,6 @@ class Choices(Kind):
 
 
 @dataclass(frozen=True)
-class Numbers(Kind):
-    """A list of ``length`` finite numbers, in order, each right within ``tolerance``."""
-
-    length: int
-    tolerance: float = 0.005
-
-    def read(self, answer: Any) -> Any:
-        """Return the plain value; raise a Problem if there is none."""
-        what = f"a list of {self.length} numbers"
-        if isinstance(answer, str | dict | set) or callable(answer):
-            raise asked(what, answer)
-        try:
-            value: NDArray[np.float64] = np.asarray(_on_cpu(answer), dtype=np.float64)
-        except (TypeError, ValueError, RuntimeError):
-            raise asked(what, answer, " It holds something else.") from None
-        bad = np.count_nonzero(~np.isfinite(value))
-        if bad:
-            raise Problem(f"{bad} of your values are not finite (NaN or infinite): {LOOK}")
-        if value.shape != (self.length,):
-            raise asked(what, answer)
-        return value
-
-    def same(self, value: Any, reference: Any) -> bool:
-        """Compare each number within the tolerance."""
-        return _alike(value, reference, self.tolerance)
-
-
-@dataclass(frozen=True)
 class Function(Kind):
     """The learner's own function, tried on ``cases`` (each a tuple of arguments).
 
@@ -210,18 +170,16 @@ class Function(Kind):
                     f"Your function stopped with {type(error).__name__}: {error} - "
                     f"when it was called with ({_shown(case)})."
                 ) from error
-        empty = [is_blank(result) for result in results]
-        if any(empty) and not all(empty):
-            case = self.cases[empty.index(True)]
-            raise Problem(f"Your function returned nothing when called with ({_shown(case)}).")
-        return ... if all(empty) else results
+        return ... if all(is_blank(result) for result in results) else results
 
     def doubt(self, value: Any, reference: Any) -> str:
         """Name the first case that goes wrong, and what the learner's function gave there."""
         for case, given, wanted in zip(self.cases, value, reference, strict=True):
             if not _alike(given, wanted, self.tolerance):
-                said = describe(given) if isinstance(given, str) else _short(given)
-                return f"Called with ({_shown(case)}), your function gave {said}, which is wrong."
+                return (
+                    f"Called with ({_shown(case)}), your function gave {describe(given)}, "
+                    "which is wrong."
+                )
         return ""
 
     def same(self, value: Any, reference: Any) -> bool:
@@ -263,15 +221,7 @@ class Made(Kind):
 
 
 def _shown(case: tuple[Any, ...]) -> str:
-    return ", ".join(_short(argument) for argument in case)
-
-
-def _short(argument: object) -> str:
-    """Show a case's argument: small values as they are, arrays by their shape."""
-    if isinstance(argument, np.ndarray) and argument.size > 6:
-        return describe(argument)
-    text = repr(argument.tolist() if isinstance(argument, np.ndarray) else argument)
-    return text if len(text) <= 60 else describe(argument)
+    return ", ".join(describe(argument) for argument in case)
 
 
 def _alike(one: Any, other: Any, tolerance: float) -> bool:

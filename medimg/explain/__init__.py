@@ -8,7 +8,7 @@ shortcut that a good AUC hides.
 
 from medimg.explain.inspection import Target, frozen_eval
 from medimg.explain.localisation import MapTest, energy_inside, iou_at_matched_area, pointing_game
-from medimg.explain.maps import METHODS, Maps, explain
+from medimg.explain.maps import CLASSLESS, METHODS, explain
 from medimg.explain.sanity import (
     agreement,
     cascade_randomisation,
@@ -19,7 +19,7 @@ from medimg.explain.sanity import (
 from medimg.explain.shortcut import Planted, plant_marker
 
 __all__ = [
-    "METHODS", "MapTest", "Maps", "Planted", "Target", "agreement", "cascade_randomisation",
+    "CLASSLESS", "METHODS", "MapTest", "Planted", "Target", "agreement", "cascade_randomisation",
     "compare_methods", "energy_inside", "explain", "frozen_eval", "iou_at_matched_area",
     "plant_marker", "pointing_game", "randomise_weights", "road",
 ]  # fmt: skip

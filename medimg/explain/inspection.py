@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medimg.errors import ModelError
 
 Class = int | str | Sequence[int | str] | npt.NDArray[np.integer[Any]] | None
-"""A class by index or name, one per image, or None for the class that the model calls."""
+"""A class by index or name, or one per image; None where the method knows no class."""
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def _start_graph(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     return output.detach().float().requires_grad_(True)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Target:
     """The number that a map explains: the log-odds of one class.
 
@@ -74,10 +74,8 @@ class Target:
 
     Parameters
     ----------
-    index : int, optional
-        Class to explain. Without it, the first logits decide: the class that they call is kept.
-    threshold : float
-        Probability of class 1 from which a model of two classes calls class 1.
+    index : int
+        Class to explain.
 
     Examples
     --------
@@ -86,17 +84,14 @@ class Target:
     (2.0, -2.0)
     """
 
-    index: int | None = None
-    threshold: float = 0.5
+    index: int
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return the log-odds of logits (K,), a scalar, or of (B, K), each row's (B,)."""
-        count = logits.shape[-1]
-        if self.index is None:
-            self.index = int(called(logits.detach().view(-1, count), self.threshold)[0])
-        if not 0 <= self.index < count:
+        if not 0 <= self.index < logits.shape[-1]:
             raise ModelError(
-                f"target {self.index} is not a class of this model, which has {count} (from 0)."
+                f"target {self.index} is not a class of this model, which has {logits.shape[-1]} "
+                "(from 0)."
             )
         if not logits.isfinite().all():
             raise ModelError(
@@ -106,40 +101,19 @@ class Target:
         return logits[..., self.index] - others.logsumexp(dim=-1)
 
 
-def called(logits: Tensor, threshold: float) -> Tensor:
-    """Return the classes (B,) that logits (B, K) call: at the threshold, or the most probable."""
-    if not 0 <= threshold <= 1:
-        raise ModelError(f"threshold is {threshold}; give a probability from 0 to 1.")
-    if logits.shape[1] > 2:
-        return logits.argmax(dim=1)
-    return (logits.double().softmax(dim=1)[:, 1] >= threshold).long()
-
-
-def classes_of(
-    model: nn.Module, images: npt.NDArray[Any], target: Class = None, *, threshold: float = 0.5
-) -> npt.NDArray[np.int64]:
-    """Return the class to explain for each image, int64 (N,): the given or the called one."""
-    if target is None:
-        with frozen_eval(model), torch.no_grad():
-            batches = [called(model(x), threshold) for _, x in as_batches(model, images, 8)]
-        return torch.cat(batches or [torch.zeros(0)]).long().cpu().numpy()
-    given = np.asarray(target)
-    if given.shape not in {(), (len(images),)}:
+def targets_of(model: nn.Module, target: Class, count: int) -> list[Target]:
+    """Return what to explain for each of ``count`` images, from one class or one per image."""
+    names, given = [str(name) for name in getattr(model, "classes", ())], np.asarray(target)
+    if given.shape not in {(), (count,)}:
         raise ModelError(
-            f"target has the shape {given.shape}; give one class, or {len(images)}: one per image."
+            f"target has the shape {given.shape}; give one class, or {count}: one per image."
         )
-    each = np.broadcast_to(given, len(images)).tolist()
-    return np.array([_index(which, model) for which in each], np.int64)
-
-
-def _index(which: Any, model: nn.Module) -> int:
-    names = [str(name) for name in getattr(model, "classes", ())]
-    if isinstance(which, int) and not isinstance(which, bool):
-        return which
-    if which not in names:
-        known = f"one of {', '.join(names)}, or an index" if names else "the index of a class"
-        raise ModelError(f"target {which!r} is not a class of this model; expected {known}.")
-    return names.index(which)
+    each = np.broadcast_to(given, count).tolist()
+    for which in each:
+        if type(which) is not int and which not in names:
+            known = " or ".join([*names, "an index from 0"])
+            raise ModelError(f"target {which!r} is not a class of this model; expected {known}.")
+    return [Target(which if isinstance(which, int) else names.index(which)) for which in each]
 
 
 def as_batches(
@@ -150,7 +124,7 @@ def as_batches(
         raise ModelError(f"batch_size is {batch_size}; it must be at least 1.")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for start in range(0, len(images), batch_size):
-        where = slice(start, min(start + batch_size, len(images)))
+        where = slice(start, start + batch_size)
         batch = torch.from_numpy(np.array(images[where])).to(device).float() / 255
         yield where, batch.unsqueeze(1) if batch.ndim == 3 else batch.permute(0, 3, 1, 2)
 

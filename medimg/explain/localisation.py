@@ -45,7 +45,7 @@ def pointing_game(maps: npt.ArrayLike, masks: Masks, *, patient_ids: Patients = 
 
     Parameters
     ----------
-    maps : Maps or float array (N, H, W)
+    maps : float array (N, H, W)
         One map per image.
     masks : bool array (N, H, W)
         True lesion; images without one are left out.
@@ -99,7 +99,7 @@ def iou_at_matched_area(
 
     Parameters
     ----------
-    maps : Maps or float array (N, H, W)
+    maps : float array (N, H, W)
         One map per image.
     masks : bool array (N, H, W)
         True lesion; images without one are left out.
@@ -137,7 +137,7 @@ def energy_inside(maps: npt.ArrayLike, masks: Masks, *, patient_ids: Patients = 
 
     Parameters
     ----------
-    maps : Maps or float array (N, H, W)
+    maps : float array (N, H, W)
         One map per image, not negative.
     masks : bool array (N, H, W)
         True lesion; images without one are left out.

@@ -15,12 +15,11 @@ from scipy.stats import rankdata
 from torch import nn
 
 from medimg.augment import check_images
-from medimg.errors import MetricsError, ModelError
-from medimg.explain import localisation as places
-from medimg.explain.inspection import Class, Target, as_batches, classes_of, frozen_eval, unit_range
-from medimg.explain.localisation import MapTest, Masks, Patients, pointing_game
+from medimg.errors import MetricsError
+from medimg.explain.inspection import Class, as_batches, frozen_eval, targets_of, unit_range
+from medimg.explain.localisation import TESTS, MapTest, Masks, Patients, pointing_game
 from medimg.explain.maps import explain
-from medimg.metrics import mean_by_patient
+from medimg.metrics import mean_by_patient, patient_codes
 
 BASELINES = ("centre", "edges")
 REMOVED = (0.1, 0.3, 0.5)
@@ -34,7 +33,7 @@ def agreement(a: npt.ArrayLike, b: npt.ArrayLike, *, patient_ids: Patients = Non
 
     Parameters
     ----------
-    a, b : Maps or float array (N, H, W)
+    a, b : float array (N, H, W)
         Maps of the same images, by two networks or two methods.
     patient_ids : sequence of N str, optional
         Patient of each image; the interval is by patient.
@@ -86,11 +85,6 @@ def randomise_weights(
     torch.nn.Module
         Each weight tensor with its values shuffled.
 
-    Raises
-    ------
-    ModelError
-        A name that the model does not have.
-
     Notes
     -----
     Adebayo and others draw the weights anew; here the values are shuffled within each tensor. A
@@ -114,9 +108,6 @@ def randomise_weights(
     """
     copy = deepcopy(model)
     known = dict(copy.named_modules())
-    missing = [name for name in modules or () if name not in known]
-    if missing:
-        raise ModelError(f"The model has no module {missing[0]!r}; see model.named_modules().")
     generator = torch.Generator().manual_seed(seed)
     for name in known if modules is None else modules:
         for parameter in known[name].parameters(recurse=False):
@@ -140,9 +131,9 @@ def cascade_randomisation(
     model: nn.Module,
     images: npt.NDArray[Any],
     *,
+    target: Class,
     masks: Masks | None = None,
     method: str = "gradcam",
-    target: Class = None,
     groups: int = 5,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -154,13 +145,12 @@ def cascade_randomisation(
         A trained network; left as it is.
     images : uint8 array (N, H, W) or (N, H, W, 3)
         What to explain.
+    target : int, str, or N of them
+        Class to explain, the same at each step.
     masks : bool array (N, H, W), optional
         True lesions, for the pointing game at each step.
     method : str
         As in :func:`explain`.
-    target : int, str, or N of them, optional
-        Class to explain, the same at each step; by default the one that the trained network
-        calls for each image.
     groups : int
         Steps from the classifier alone to the whole network.
     seed : int
@@ -169,9 +159,8 @@ def cascade_randomisation(
     Returns
     -------
     pandas.DataFrame
-        One row per step: ``randomised`` (fraction of the weights), ``down_to`` (module),
-        ``agreement`` with the trained network's maps (Estimate) and, with masks, ``pointing``
-        (Estimate).
+        One row per step: ``down_to`` (the deepest randomised module), ``agreement`` with the
+        trained network's maps (Estimate) and, with masks, ``pointing`` (Estimate).
 
     Notes
     -----
@@ -186,21 +175,15 @@ def cascade_randomisation(
     ----------
     Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, section 4.1.
     """
-    # the trained network's, for a shuffled one may call another class
-    target = classes_of(model, check_images(images), target)
     trained = explain(model, images, method=method, target=target)
-    sizes = {name: sum(p.numel() for p in module.parameters(recurse=False))
-             for name, module in model.named_modules()}  # fmt: skip
-    rows, done, changed = [], 0, model
+    rows, changed = [], model
     for number, names in enumerate([[], *weight_groups(model, groups)]):
         changed = randomise_weights(changed, modules=names, seed=seed + number)
         maps = explain(changed, images, method=method, target=target)
-        done += sum(sizes[name] for name in names)
         found = {"agreement": agreement(trained, maps).estimate}
         if masks is not None:
             found["pointing"] = pointing_game(maps, masks).estimate
-        part = {"randomised": done / sum(sizes.values()), "down_to": "".join(names[-1:])}
-        rows.append(part | found)
+        rows.append({"down_to": "".join(names[-1:])} | found)
     return pd.DataFrame(rows)
 
 
@@ -209,7 +192,7 @@ def road(
     images: npt.NDArray[Any],
     maps: npt.ArrayLike,
     *,
-    target: Class = None,
+    target: Class,
     patient_ids: Patients = None,
     seed: int = 0,
 ) -> MapTest:
@@ -221,11 +204,10 @@ def road(
         Network from (B, 1 or 3, H, W) in [0, 1] to logits (B, K).
     images : uint8 array (N, H, W) or (N, H, W, 3)
         What the maps explain.
-    maps : Maps or float32 array (N, H, W)
+    maps : float array (N, H, W)
         One map per image.
-    target : int, str, or N of them, optional
-        Class whose probability is watched; the class that the model calls for each image by
-        default.
+    target : int, str, or N of them
+        Class whose probability is watched.
     patient_ids : sequence of N str, optional
         Patient of each image; the interval is by patient.
     seed : int
@@ -257,7 +239,7 @@ def road(
     if heats.shape != images.shape[:3]:
         raise MetricsError(f"maps {heats.shape} do not belong to images {images.shape}.")
     rng, fill = np.random.default_rng(seed), NoisyLinearImputer()
-    classes, scores = classes_of(model, images, target), np.zeros(len(images))
+    targets, scores = targets_of(model, target, len(images)), np.zeros(len(images))
     with frozen_eval(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for where, batch in as_batches(model, images, 1):
@@ -268,7 +250,7 @@ def road(
             kept = [rank < 1 - part for part in REMOVED] + [rank >= part for part in REMOVED]
             filled = [fill(image, keep.float()) for keep in kept]
             logits = model(torch.stack(filled).to(batch.device))
-            left = Target(int(classes[where.start]))(logits).sigmoid()  # probabilities
+            left = targets[where.start](logits).sigmoid()  # probabilities
             most, least = left.double().chunk(2)
             scores[where] = float(least.mean() - most.mean()) / 2
     return MapTest("ROAD", mean_by_patient(scores, patient_ids), 0.0, scores)
@@ -299,10 +281,9 @@ def compare_methods(
     images: npt.NDArray[Any],
     masks: Masks,
     *,
+    target: Class,
     methods: Sequence[str] = ("gradcam", "hirescam", "layercam", "eigencam"),
-    target: Class = None,
     patient_ids: Patients = None,
-    others: Sequence[nn.Module] = (),
 ) -> pd.DataFrame:
     """Put every method to every test, on the images that have a lesion (ROAD: the first 32).
 
@@ -314,56 +295,44 @@ def compare_methods(
         Images of a test set.
     masks : bool array (N, H, W)
         True lesions; images without one are left out.
+    target : int, str, or N of them
+        Class to explain. Name the disease to ask about it where the model misses it, too.
     methods : sequence of str
         As in :func:`explain`.
-    target : int, str, or N of them, optional
-        Class to explain; by default the one that the model calls for each image. Name the disease
-        to ask about it where the model misses it, too.
     patient_ids : sequence of N str, optional
         Patient of each image; intervals are by patient.
-    others : sequence of torch.nn.Module
-        The same network trained from other seeds, for the agreement across seeds.
 
     Returns
     -------
     pandas.DataFrame
-        One row per method and test: ``method, test, estimate`` (Estimate), ``chance``. Of the
-        tests, pointing game, IoU at matched area, energy inside, ROAD and agreement across seeds
-        should be high; the two of the network with randomised weights should be near chance. The
-        methods ``centre`` and ``edges`` never saw the network.
+        One row per method and test: ``method, test, estimate`` (Estimate), ``chance``. Pointing
+        game, IoU at matched area, energy inside and ROAD should be high; the two tests of the
+        network with randomised weights should be near chance. The methods ``centre`` and ``edges``
+        never saw the network.
 
     Raises
     ------
     MetricsError
         When no mask shows a lesion.
     """
-    lesion = np.asarray(masks).any(axis=(1, 2))
-    if not lesion.any():
-        raise MetricsError("No mask shows a lesion; give masks of images with the disease.")
-    images = check_images(images)
-    classes = classes_of(model, images, target)[lesion]
-    images, masks = images[lesion], masks[lesion]
-    who = None if patient_ids is None else np.asarray(patient_ids)[lesion]
-    nets, few, rows = (model, randomise_weights(model), *others), slice(ROAD_IMAGES), []
+    images, lesion = check_images(images), np.asarray(masks).any(axis=(1, 2))
+    who = patient_codes(patient_ids, len(images))
+    classes = np.array([each.index for each in targets_of(model, target, len(images))])[lesion]
+    images, masks, who = images[lesion], masks[lesion], who[lesion]
+    blind, few, rows = randomise_weights(model), slice(ROAD_IMAGES), []
     for method in (*methods, *BASELINES):
         if method in BASELINES:
             made = [baseline_maps(images, kind=method)]
         else:
-            made = [explain(net, images, method=method, target=classes).heat for net in nets]
-        results = [test(made[0], masks, patient_ids=who) for test in places.TESTS]
+            made = [explain(net, images, method=method, target=classes) for net in (model, blind)]
+        results = [test(made[0], masks, patient_ids=who) for test in TESTS]
         results.append(road(model, images[few], made[0][few], target=classes[few],
-                            patient_ids=None if who is None else who[few]))  # fmt: skip
-        results += _between(made, masks, who) if len(made) > 1 else []
+                            patient_ids=who[few]))  # fmt: skip
+        if method not in BASELINES:
+            again = (
+                pointing_game(made[1], masks, patient_ids=who),
+                agreement(*made, patient_ids=who),
+            )
+            results += [replace(each, test=f"{each.test}, randomised") for each in again]
         rows += [(method, each.test, each.estimate, each.chance) for each in results]
     return pd.DataFrame(rows, columns=["method", "test", "estimate", "chance"])
-
-
-def _between(made: Sequence[npt.NDArray[np.float32]], masks: Masks, who: Patients) -> list[MapTest]:
-    """Test maps against those of the randomised network and of the other trained ones."""
-    maps, blind, *same = made
-    found = (pointing_game(blind, masks, patient_ids=who), agreement(maps, blind, patient_ids=who))
-    results = [replace(each, test=f"{each.test}, randomised") for each in found]
-    if same:
-        each = np.mean([agreement(maps, other).per_image for other in same], axis=0)
-        results.append(MapTest("agreement across seeds", mean_by_patient(each, who), 0.0, each))
-    return results

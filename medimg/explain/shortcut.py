@@ -1,7 +1,6 @@
 """Plant a shortcut: a mark that goes with the label and has nothing to do with the disease."""
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +10,11 @@ from medimg.errors import MetricsError
 
 PLACES = {"letter": (0.09, 0.88), "electrode": (0.42, 0.32)}
 """Middle of each mark as fractions of height and width."""
+JITTER = 0.03
+"""Largest shift from there, as a fraction of the shorter side."""
 
 
-@dataclass(frozen=True, repr=False)
-class Planted:
+class Planted(NamedTuple):
     """Images with a mark in some of them, and where it is.
 
     Attributes
@@ -25,11 +25,8 @@ class Planted:
         The mark's bounding box, for :func:`pointing_game` and :func:`energy_inside`.
     """
 
-    images: npt.NDArray[np.uint8] = field(compare=False)
-    marks: npt.NDArray[np.bool_] = field(compare=False)
-
-    def __repr__(self) -> str:
-        return f"Planted({int(self.marks.any(axis=(1, 2)).sum())} of {len(self.images)} images)"
+    images: npt.NDArray[np.uint8]
+    marks: npt.NDArray[np.bool_]
 
 
 def plant_marker(
@@ -37,8 +34,6 @@ def plant_marker(
     which: npt.ArrayLike,
     *,
     kind: Literal["letter", "electrode"] = "letter",
-    place: tuple[float, float] | None = None,
-    jitter: float = 0.03,
     size: float = 0.09,
     rng: np.random.Generator,
 ) -> Planted:
@@ -54,15 +49,10 @@ def plant_marker(
     kind : {"letter", "electrode"}
         A side letter "L" (lead, so bright) in the upper corner, or the button of an ECG electrode
         on the chest: a mark in the lung makes a wrong reason look right on a map.
-    place : (float, float), optional
-        Middle of the mark as fractions of height and width; (0.09, 0.88) for the letter and
-        (0.42, 0.32) for the electrode by default.
-    jitter : float
-        Largest shift from there, as a fraction of the shorter side.
     size : float
         Height of the mark as a fraction of the shorter side.
     rng : numpy.random.Generator
-        For the shift.
+        For the shift from one image to the next, by 3 % of the shorter side at most.
 
     Returns
     -------
@@ -84,19 +74,19 @@ def plant_marker(
     Examples
     --------
     >>> films = np.zeros((2, 60, 50), np.uint8)
-    >>> plant_marker(films, [False, True], rng=np.random.default_rng(0))
-    Planted(1 of 2 images)
+    >>> plant_marker(films, [False, True], rng=np.random.default_rng(0)).marks.any(axis=(1, 2))
+    array([False,  True])
     """
     images, chosen = check_images(images), np.asarray(which)
     if chosen.dtype != bool or chosen.shape != (len(images),):
         raise MetricsError(f"which must be {len(images)} of True or False, one per image.")
-    size_of, middle = np.array(images.shape[1:3]), place or PLACES[kind]
+    size_of = np.array(images.shape[1:3])
     short = min(size_of)
     mark = _mark(kind, max(round(size * short), 5))
     planted, marks = images.copy(), np.zeros(images.shape[:3], dtype=bool)
     bright = mark if images.ndim == 3 else mark[..., None]  # the same in each channel
     for i in np.flatnonzero(chosen):
-        corner = middle * size_of + rng.uniform(-jitter, jitter, 2) * short
+        corner = PLACES[kind] * size_of + rng.uniform(-JITTER, JITTER, 2) * short
         corner = np.round(corner - np.array(mark.shape) / 2)
         y, x = np.clip(corner, 0, size_of - mark.shape).astype(int)  # kept inside the image
         box = np.s_[y : y + mark.shape[0], x : x + mark.shape[1]]

@@ -9,13 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medimg.exercises import Exercise, Function, Made, Mistake, Numbers
+from medimg.exercises import Exercise, Function, Made, Mistake
+from medimg.exercises.kinds import asked
 
 Three = NDArray[np.float64]
 
 
-def _lazy(positives: int, images: int) -> list[float]:
-    return [(images - positives) / images, 0.0, 1.0]
+def _three(answer: Any) -> Three:
+    """Look at three numbers."""
+    value: Three = np.asarray(answer, dtype=np.float64)
+    if value.shape != (3,) or not np.isfinite(value).all():
+        raise asked("a list of 3 finite numbers", answer)
+    return value
+
+
+def _near(value: Three, positives: int, images: int, others: Sequence[float]) -> bool:
+    """Say whether the answer is the accuracy of calling every image normal, and two others."""
+    return np.allclose(value, [(images - positives) / images, *others], rtol=0, atol=0.004)
 
 
 def _balanced(counts: Sequence[int]) -> list[float]:
@@ -100,8 +110,8 @@ EXERCISES = (
     Exercise(
         name="03-dummy",
         question="What are the accuracy, sensitivity and specificity when every image is called normal?",
-        kind=Numbers(length=3, tolerance=0.004),
-        expected=_lazy,
+        kind=Made("a list of 3 finite numbers", look=_three),
+        expected=lambda value, positives, images: _near(value, positives, images, (0, 1)),
         right="A high accuracy, and no pneumonia found: never report accuracy alone.",
         hints=(
             "For which images is the rule right?",
@@ -112,7 +122,7 @@ EXERCISES = (
             Mistake(
                 "The last two are the wrong way round: *sensitivity* is about images with pneumonia, "
                 "*specificity* about images without.",
-                like=lambda positives, images: [(images - positives) / images, 1.0, 0.0],
+                when=lambda value, positives, images: _near(value, positives, images, (1, 0)),
             ),
             Mistake(
                 "Your accuracy is the share with pneumonia. The rule is right for the others.",

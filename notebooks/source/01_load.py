@@ -243,8 +243,7 @@ plots.show(fig, alt=f"Humps at air, lung, fat, muscle and blood; {share:.0%} bel
 # the aorta; without it, blood lies near 45. Nearly everything above 1000 HU in this slice is the
 # superior vena cava, a large vein through which the agent arrives.
 #
-# Radiologists look at the same slice through several windows. The library knows the usual ones by
-# name.
+# Radiologists look at the same slice through several windows; the library knows the usual ones by name.
 
 # %% tags=["nbval-check-output"]
 fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.6), layout="constrained")
@@ -256,10 +255,14 @@ for ax, name in zip(axes, ["lung", "mediastinum", "bone"], strict=True):
 plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, bone in the third.")
 
 # %% [markdown]
-# Titles give centre and width in HU. Only the map from values to greys changed.
+# Titles give centre and width in HU; only the map from values to greys changed. The **lung** window shows
+# the vessels of the lungs. In the **soft-tissue** (mediastinal) window the lungs are black, and muscle
+# and fat have their own greys. The heart's chambers, full of contrast agent, are white in both, and grey
+# in the **bone** window, which keeps the detail of bright bone. A **brain** window, only 80 HU wide,
+# separates grey from white matter.
 #
 # Now move the window yourself. Find one that shows the lungs *and* the heart, and see what it costs.
-# (Without a running kernel you see only the first picture.)
+# (Without a kernel you see only the first picture.)
 
 # %% tags=["nbval-check-output"]
 widgets.window_explorer(chest, centre=40, width=400)
@@ -384,8 +387,8 @@ plots.show(fig, alt=f"Stretching changes width against height by a factor of {ch
 
 # %% [markdown]
 # Stretching distorts the chest. Padding keeps the shape and adds black bars. If people with pneumonia
-# were imaged lying down, on wider images, the *bars* tell the label. Choose one way, and check it
-# (with the audit below).
+# were imaged lying down, on wider images, the *bars* tell the label. Choose one way, and check it with
+# the audit below.
 #
 # ### The grid: interpolation
 #
@@ -408,8 +411,8 @@ plots.show(fig, alt="Skipping leaves jagged edges and broken vessels; averaging 
 #
 # ### What is lost at 224 pixels
 #
-# Averaging mixes what is smaller than a pixel with its surroundings. How much contrast of a faint
-# round spot is left in a smaller image? (Averaging is linear, so we can shrink the spot on its own.)
+# Averaging mixes what is smaller than a pixel with its surroundings. How much contrast of a faint round
+# spot is left in a smaller image? (Averaging is linear, so we can shrink the spot on its own.)
 
 # %%
 mm = float(dicom.PixelSpacing[0])
@@ -521,8 +524,8 @@ exercises.check("01-repair", repaired, original=film["path"])
 # %% [markdown]
 # ## Split by patient
 #
-# From here on we use the data set that you chose. `split_by_patient` distributes *patients*, class by
-# class. No patient is in two splits, and the mix of classes is similar.
+# `split_by_patient` distributes *patients*, class by class. No patient is in two splits, and the mix of
+# classes is similar.
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(1)
@@ -720,10 +723,10 @@ audit = datasets.audit_shortcuts(audited)
 audit.head(8).round(2)
 
 # %% [markdown]
-# We compare with the chest radiographs of Kermany and colleagues, used in very many courses. Their
-# values come from the published training folder (5,216 images, 224 by 224 pixels), patients kept
-# apart. Random forests (many decision trees that vote) used the 18 global numbers, or strips of 8
-# pixels along the top and left edges; the third value uses the JPEG file's size.
+# We compare with the chest radiographs of Kermany and colleagues, used in many courses. Their values come
+# from the published training folder (5,216 images, 224 by 224 pixels), patients kept apart. Random
+# forests (many decision trees that vote) used the 18 global numbers, or strips of 8 pixels along the top
+# and left edges; the third value uses the JPEG file's size.
 
 # %% tags=["hide-input"]
 famous = {"file size": 0.900, "global statistics": 0.965, "border strips": 0.971}
@@ -787,8 +790,8 @@ exercises.check("01-shortcuts", shortcuts)
 # - CT has Hounsfield units. Radiographs and weighted MR images have no unit.
 # - Average when you make images smaller, and compare a pixel with the size of what you look for.
 # - Scan a folder for bad files and copies before you train.
-# - Split by patient. If the data contain copies, a model can seem to diagnose coin tosses, and the
-#   score alone does not show the leak.
+# - Split by patient. With copies, a model can seem to diagnose coin tosses, and the score alone does not
+#   show it.
 # - Audit for shortcuts before you train.
 #
 # ## Further reading
@@ -797,12 +800,6 @@ exercises.check("01-shortcuts", shortcuts)
 #   [dicom.nema.org](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)
 # - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
 #   Learning*, Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
-# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
-#   chest radiographs*, PLOS Medicine 2018,
-#   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
-# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
-#   Nature Machine Intelligence 2021,
-#   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
 # - Kapoor and Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science*,
 #   Patterns 2023, [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
 #

@@ -47,8 +47,8 @@ print(f"{data}, of {len(people)} patients")
 
 # %% [markdown]
 # The network stays frozen. It turns each image into a list of numbers, its *features*, and a logistic
-# regression combines them into a score. (`Precision()` asks for 32-bit arithmetic, so your numbers equal
-# ours.)
+# regression combines them into a score. (`Precision()` asks for 32-bit arithmetic, so that your numbers
+# equal ours.)
 
 # %% tags=["nbval-check-output"]
 model = models.build_model("efficientnet_lite0")
@@ -59,8 +59,8 @@ features.shape
 
 # %% [markdown]
 # A separate test set gives fair scores, but a small one says little (section 4). *Cross-validation* uses
-# every image once. Divide the **patients** into five parts, and score each part with a model trained on
-# the other four. These scores are *out of fold*: no model has seen the patient whose image it scores.
+# every image once: divide the **patients** into five parts, and score each part with a model trained on
+# the other four. These scores are *out of fold*: no model has seen the patient that it scores.
 
 
 # %%
@@ -77,7 +77,7 @@ def out_of_fold(C):
 y_true, y_score = data.labels, out_of_fold(C=0.001)
 
 # %% [markdown]
-# First look at the scores of both classes.
+# The scores of both classes:
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
@@ -96,14 +96,13 @@ plots.show(fig, alt=alt)
 # errors*. A low threshold causes false alarms. A high one sends people with pneumonia home untreated.
 
 # %% [markdown] tags=["notes"]
-# Ask the class: where would you put the threshold, and why? Collect answers from different jobs, and
-# keep them for section 5.
+# Ask the class: where would you put the threshold, and why? Keep the answers for section 5.
 
 # %% [markdown]
 # ## 2. One threshold, four boxes
 #
-# Take a threshold of 0.5: an image with at least this score is *called positive*. Each image then falls
-# into one of four boxes.
+# Take a threshold of 0.5: an image with at least this score is *called positive*. Each image falls into
+# one of four boxes.
 
 # %% tags=["nbval-check-output"]
 called_positive = y_score >= 0.5
@@ -114,9 +113,8 @@ tn = np.sum((y_true == 0) & ~called_positive)  # true negatives: without it, cal
 print(f"true positives {tp}, false negatives {fn}, false positives {fp}, true negatives {tn}")
 
 # %% [markdown]
-# A false negative is a missed case, and a false positive is a false alarm. A table of these counts, with
-# the true class in rows, is the *confusion matrix*. From here on, `Predictions` holds labels, scores and
-# patients for all of `medimg.metrics`.
+# A false negative is a missed case, and a false positive is a false alarm. A table of these counts is the
+# *confusion matrix*. From here on, `Predictions` holds labels, scores and patients.
 
 # %%
 predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data.classes)
@@ -126,8 +124,7 @@ ax = plots.plot_confusion(matrix)
 plots.show(ax.figure, alt="Confusion matrix at 0.5: true class by row, called class by column.")
 
 # %% [markdown]
-# Each **row** holds one true class; the lower one is pneumonia. Books differ in how they print the
-# table, so always ask: "of *whom*?"
+# Each **row** holds one true class; the lower one is pneumonia. Books differ, so always ask: "of *whom*?"
 #
 # ### Exercise: of those with pneumonia, how many are found?
 #
@@ -155,7 +152,7 @@ exercises.check("04-sensitivity", sensitivity, y_true=y_true, called_positive=ca
 # if both are high. It ignores the true negatives and, like the PPV, depends on how common the disease
 # is.
 #
-# *Accuracy*, the share of all images called correctly, is quoted most and helps least. Compare it with a
+# *Accuracy*, the share of images called correctly, is quoted most and helps least. Compare it with a
 # dummy that always names the more common class.
 
 # %% tags=["nbval-check-output"]
@@ -173,7 +170,7 @@ display(
 # ## 3. All thresholds at once: the ROC curve
 #
 # Why 0.5? We try every threshold, from the highest score down, and note two rates: how many of those
-# without pneumonia get a false alarm, and how many of those with it are found.
+# without pneumonia get a false alarm, and how many with it are found.
 
 # %%
 points = [(0.0, 0.0)]  # above every score: nobody is called positive
@@ -188,14 +185,14 @@ np.testing.assert_allclose(1 - alarmed, curve["specificity"])
 
 # %% tags=["nbval-check-output"]
 area = np.trapezoid(found, alarmed)
-share = metrics.auc(predictions).value  # the library's
+share = metrics.auc(predictions).value
 ax = plots.plot_roc(predictions, threshold=0.5)
 ax.fill_between(alarmed, found, color="#0072B2", alpha=0.08)
 plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {share:.2f}.")
 
 # %% [markdown]
 # Each point is one threshold. The dot marks 0.5, with the intervals of both rates. A better model has a
-# better *curve*; a threshold only selects a point on it.
+# better *curve*; a threshold only selects its point.
 #
 # ### What the area means
 #
@@ -206,8 +203,7 @@ plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {share:.
 # ### Exercise: compute the AUC from pairs
 #
 # Complete the function: from the scores of people with pneumonia and without, return the share of all
-# pairs in which the person with pneumonia scores higher. A loop inside a loop is enough. Remember the
-# ties.
+# pairs in which the person with pneumonia scores higher. Two nested loops are enough. Mind the ties.
 
 
 # %% tags=["exercise"]
@@ -222,11 +218,11 @@ def share_of_pairs_won(positive_scores, negative_scores):
 
 
 exercises.check("04-pairs", share_of_pairs_won)
-# exercises.hint("04-pairs")  # take away the first # for a hint
+# exercises.hint("04-pairs")
 
 # %% [markdown]
 # A table compares all pairs in one step: one row for each image with pneumonia, one column for each
-# without. Its mean equals the area under the curve and the library's AUC.
+# without. Its mean equals the area and the library's AUC.
 
 # %%
 with_it, without = np.sort(y_score[y_true == 1]), np.sort(y_score[y_true == 0])
@@ -249,9 +245,8 @@ plots.show(fig, alt=f"In {share:.2f} of all pairs, the image with the disease sc
 # ## 4. How sure are we? Intervals
 #
 # With other patients the results would differ. An *interval* gives the true values that are compatible
-# with our data. Without one, a sensitivity of 0.90 from ten people looks as good as one from ten
-# thousand. For a proportion, use Wilson's interval: the true rates under which our count would not be
-# surprising.
+# with our data. Without one, a sensitivity of 0.90 from ten people looks as good as from ten thousand.
+# For a proportion, use Wilson's interval: the true rates under which our count would not surprise.
 
 # %%
 z = NormalDist().inv_cdf(0.975)  # 1.96: how many standard errors hold 95 % of a bell curve
@@ -285,8 +280,8 @@ plots.show(
 
 # %% [markdown]
 # Ten times as many people make the interval about three times as narrow. For specificity, count those
-# without pneumonia; the interval of an AUC depends most on the smaller class. A rate cannot exceed 1;
-# the textbook formula `p ± 1.96 √(p(1-p)/n)` ignores this and fails near 0 and 1.
+# without pneumonia; the interval of an AUC depends most on the smaller class. The textbook formula `p ±
+# 1.96 √(p(1-p)/n)` fails near 0 and 1.
 #
 # ### Exercise: draw "we found them all"
 #
@@ -304,7 +299,7 @@ plots.show(figure, alt="The lower end rises fast at first, then slowly, and neve
 # blank: ax = ...
 # solution: end
 exercises.check("04-all", ax)
-# exercises.hint("04-all")  # take away the first # for a hint
+# exercises.hint("04-all")
 
 # %% [markdown]
 # At 20, it is below 0.86: the study cannot tell perfect software from software that misses one patient
@@ -330,8 +325,8 @@ np.testing.assert_allclose(by_hand, (library.low, library.high))
 # %% [markdown]
 # Most software prints the AUC and 1.96 standard errors to both sides, which may pass 1. On the *logit
 # scale*, the logarithm of the odds, the interval stays within 0 and 1 and is more reliable in small
-# studies. Given the patients, `metrics.auc` counts **patients**: two images of one person say less than
-# two images of two people.
+# studies. And `metrics.auc` counts **patients**: two images of one person say less than two images of
+# two people.
 
 # %% tags=["headline", "nbval-check-output"]
 auc = metrics.auc(predictions)
@@ -347,17 +342,17 @@ display(
 )
 
 # %% [markdown]
-# More images give a narrower interval. But cross-validation evaluates the *recipe* (five models made in
-# the same way), not one finished model. And the interval is too narrow, because it ignores that other
-# training patients give other models. In simulations (`benchmarks/coverage.py`), nominal 95 % intervals
-# held the true mean AUC in only 88 % of studies with 100 images, and in 93 % with 400. A model for
-# clinical use still needs its own test, on patients from elsewhere.
+# Cross-validation evaluates the *recipe* (five models made in the same way), not one finished model. And
+# its interval is too narrow, because other training patients give other models. In simulations
+# (`benchmarks/coverage.py`), 95 % intervals held the true mean AUC in only 88 % of studies with 100
+# images, and in 93 % with 400. A model for clinical use still needs its own test, on patients from
+# elsewhere.
 #
 # ## 5. Choose a threshold, and do not fool yourself
 #
-# Choose a threshold on data that the final measurement does not use. So we divide the **patients**
-# again: some to choose on, the others to judge on. (Strictly, the models were trained on patients of
-# both parts. With enough patients, keep a test set out of everything.)
+# Choose a threshold on data that the final measurement does not use. So we divide the **patients** again:
+# some to choose on, the others to judge on. (Strictly, the models were trained on both parts. With enough
+# patients, keep a test set out of everything.)
 
 # %% tags=["nbval-check-output"]
 parts = datasets.split_by_patient(studies, rng=rng, fractions=(0, 0.4, 0.6))["split"].to_numpy()
@@ -405,7 +400,7 @@ for _ in range(200):
 
 # %% tags=["nbval-check-output", "hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
-bins = np.arange(0.4, 1.03, 0.025) - 1e-6  # so that 0.9 itself counts as kept
+bins = np.arange(0.4, 1.03, 0.025) - 1e-6
 ax.hist(kept, bins, color="#0072B2", alpha=0.6, label="kept")
 ax.hist(promised, bins, color="#D55E00", histtype="step", lw=2, label="promised")
 ax.axvline(0.9, color="black", ls="--", label="the floor we asked for")
@@ -423,9 +418,9 @@ fooled = metrics.evaluate(choose, threshold=threshold)
 print(fooled.warnings[0])
 
 # %% [markdown]
-# Other rules fit other places. *Youden's index* weighs both rates equally. In people, one miss then
-# counts as much as (number without disease / number with it) false alarms: 19 where one in twenty has
-# the disease. Nobody chose that price. A *cost* states it openly.
+# Other rules fit other places. *Youden's index* weighs both rates equally. One miss then counts as much
+# as (number without disease / number with it) false alarms: 19 where one in twenty has the disease.
+# Nobody chose that price. A *cost* states it openly.
 
 # %% tags=["nbval-check-output"]
 rules = {
@@ -444,8 +439,7 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # On new patients, a rule made to find more may even find fewer.
 #
 # The model is the same in all rows. What changes is *which error we consider worse*. That is a clinical
-# decision, not one for a computer. And keep measuring once a model is in use: patients and equipment
-# change.
+# decision, not one for a computer. And keep measuring a model in use: patients and equipment change.
 #
 # ## 6. What does a positive result mean? It depends on where you are
 #
@@ -461,13 +455,11 @@ plots.show(ax.figure, alt=str(thousand))
 
 # %% [markdown]
 # One in twenty of these people has pneumonia. The blue squares are false alarms. Even if only one in ten
-# without pneumonia got one, most alarms would be false, because most people tested do not have the
-# disease.
+# without pneumonia got one, most alarms would be false, because most people tested do not have pneumonia.
 #
 # ### Exercise: the PPV at any prevalence
 #
-# Write the PPV as a function of prevalence, sensitivity and specificity (all fractions). Divide a whole
-# of 1 into the four boxes.
+# Write the PPV as a function of prevalence, sensitivity and specificity (all fractions).
 
 
 # %% tags=["exercise"]
@@ -480,11 +472,10 @@ def ppv_at(prevalence, sensitivity, specificity):
 
 
 exercises.check("04-ppv", ppv_at)
-# exercises.hint("04-ppv")  # take away the first # for a hint
+# exercises.hint("04-ppv")
 
 # %% [markdown]
-# `metrics.ppv_npv_at` adds intervals. (Here the prevalence is taken as known; the report in section 11
-# also counts its uncertainty.)
+# `metrics.ppv_npv_at` adds intervals. (Here the prevalence is taken as known.)
 
 # %% tags=["nbval-check-output"]
 places = {"in this data set": judge.y_true.mean(), "on a ward": 0.2, "at a family doctor's": 0.05,
@@ -525,24 +516,23 @@ plots.show(fig, alt=f"At 5 %, {thousand.true_positive} of {thousand.called} alar
 # hide such misses.
 #
 # A *precision-recall curve* (PPV against sensitivity) also holds at one prevalence only. Now move
-# threshold and prevalence yourself. (Without a running kernel you see only the first picture.)
+# threshold and prevalence yourself. (Without a kernel you see only the first picture.)
 
 # %%
 widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 
 # %% [markdown] tags=["notes"]
 # Let everyone predict first: what happens to the PPV from 20 to 1 per cent? To the sensitivity?
-# (Nothing.) At 1 per cent, which threshold makes every second alarm true, and how many people does it
-# miss?
+# (Nothing.) At 1 per cent, which threshold makes every second alarm true, and how many does it miss?
 
 # %% [markdown]
 # ## 7. Does 0.8 mean 8 in 10? Calibration
 #
-# If a score is read as a *probability*, about 8 in 10 images scored near 0.8 should be positive. To
-# check, sort the images into bins by score and count.
+# If a score is a *probability*, about 8 in 10 images scored near 0.8 should be positive. To check, sort
+# the images into bins by score and count.
 
 # %% tags=["nbval-check-output"]
-edges = np.linspace(0, 1, 6)[1:-1].round(12)  # to a computer 3 times 0.2 is not quite 0.6
+edges = np.linspace(0, 1, 6)[1:-1].round(12)  # to a computer, 3 * 0.2 is not 0.6
 place = np.digitize(y_score.round(12), edges)  # five bins of equal width
 binned = pd.DataFrame({"place": place, "said": y_score, "observed": y_true}).groupby("place")
 by_hand = binned.agg(images=("said", "size"), said=("said", "mean"), observed=("observed", "mean"))
@@ -555,8 +545,8 @@ by_hand.round(2).style.format("{:g}").hide()
 # often than said, and high scores more often, the model is underconfident. The reverse is overconfident.
 #
 # Our model is strongly regularised: its weights are pulled towards zero, so that it cannot memorise the
-# training images. Now we fit it with almost no regularisation. (In scikit-learn a *small* `C` is strong:
-# ours is 0.001, 10 is weak.) Does it become overconfident?
+# training images. Now we fit it with almost none. (A *small* `C` is strong: ours is 0.001, 10 is weak.)
+# Does it become overconfident?
 
 # %%
 weakly_regularised = predictions.with_scores(out_of_fold(C=10.0))
@@ -605,20 +595,20 @@ display(Markdown(f"Slope **{slope:.2f}**. {verdict} {said}"))
 # ### Temperature: one number that repairs much
 #
 # Turn each score back into a logit, divide it by a number *T*, and turn it into a score again. *T* above
-# 1 pulls all scores towards 0.5, for an overconfident model. *T* below 1 pushes them apart, for an
-# underconfident one. We take the *T* with the smallest log loss on the patients to choose on. This is
+# 1 pulls all scores towards 0.5, for an overconfident model; *T* below 1 pushes them apart, for an
+# underconfident one. We take the *T* with the smallest log loss on the patients to choose on:
 # *temperature scaling*, here of our first model.
 
 # %%
 logit = np.log(choose.y_score / (1 - choose.y_score))
 temperatures = np.geomspace(0.05, 20, 500)
-p_positive = 1 / (1 + np.exp(-logit / temperatures[:, None]))  # (500, films)
+p_positive = 1 / (1 + np.exp(-logit / temperatures[:, None]))
 p_truth = np.where(choose.y_true == 1, p_positive, 1 - p_positive)
 losses = -np.log(p_truth).mean(axis=1)
 by_hand = temperatures[losses.argmin()]
 
 temperature = metrics.fit_temperature(choose)
-step = temperatures[1] / temperatures[0]  # our grid is as fine as this
+step = temperatures[1] / temperatures[0]
 assert 1 / step <= temperature / by_hand <= step
 
 # %% tags=["nbval-check-output", "hide-input"]
@@ -646,14 +636,14 @@ display(
 # %% [markdown]
 # The scores moved, but no two images changed places, and 0.5 stays 0.5. A temperature cannot repair a
 # *shift*: if all scores are too high or too low, as you should expect at every new hospital, you also
-# need an intercept. A lower Brier score means better than before, not calibrated.
+# need an intercept. A lower Brier score means better, not calibrated.
 
 # %% [markdown]
 # ## 8. More good than harm? The decision curve
 #
-# An AUC does not say whether a model *helps*. Think of a doctor who acts from a risk of 20 % on. She
-# accepts four false alarms for each person found. So to her, a false alarm does a quarter as much harm
-# as finding a person does good. Good minus harm is the **net benefit**.
+# An AUC does not say whether a model *helps*. A doctor who acts from a risk of 20 % on accepts four false
+# alarms for each person found. So to her, a false alarm does a quarter as much harm as finding a person
+# does good. Good minus harm is the **net benefit**.
 
 # %%
 risk, sick = 0.2, calibrated.y_true == 1
@@ -665,8 +655,7 @@ curve = metrics.decision_curve(calibrated)
 np.testing.assert_allclose(net_benefit, curve.loc[np.isclose(curve["threshold"], risk), "model"])
 
 # %% [markdown]
-# Now for every risk from which someone might act, beside two rivals that need no model: act on everyone,
-# and act on no one.
+# Now for every risk, beside two rivals that need no model: act on everyone, and act on no one.
 
 # %%
 rival = np.maximum(curve["all"], curve["none"])
@@ -676,9 +665,9 @@ ax.set_xlim(0, 0.9)
 plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresholds.")
 
 # %% [markdown]
-# The band is the interval of the model's net benefit alone, *not* of its lead: with other patients, both
-# curves would move together. So we take the model's net benefit minus that of the better rival, and draw
-# the patients again and again (a bootstrap).
+# The band is the interval of the model alone, *not* of its lead: with other patients, both curves would
+# move together. So we take the model's net benefit minus that of the better rival, and draw the patients
+# again and again (a bootstrap).
 
 # %%
 def lead_at(risk):
@@ -703,10 +692,9 @@ display(
 )
 
 # %% [markdown]
-# Look only at thresholds that someone would use. Where the interval of the lead reaches zero, the
-# benefit is not shown. Like the PPV, the net benefit holds at one prevalence. Someone who would rather
-# treat nine people unnecessarily than leave one pneumonia untreated acts from a risk of 1 in 10 on. If the
-# scores are calibrated, this *is* the threshold.
+# Look only at thresholds that someone would use. Where the interval of the lead reaches zero, the benefit
+# is not shown. Like the PPV, the net benefit holds at one prevalence. With calibrated scores, the risk
+# from which you act *is* the threshold.
 #
 # ## 9. The errors, one by one
 #
@@ -744,11 +732,11 @@ plots.show(fig, alt=alt, colours=256)
 # 3. Would *I* have seen it? A radiologist also has prior images and often a lateral view.
 # 4. Only then: what did the network not learn?
 #
-# The table shows what is known about the missed images. Look for something in common.
+# Look for something in common in the table of the missed images.
 #
 # In the sample, *pattern* says how the disease spreads: *lobar* fills a lobe, *bronchopneumonia* makes
 # patches, *interstitial* a fine net in both lungs. *Grade* says how strongly it was drawn, not how large
-# it is or how hard to see. A *distractor* is something harmless, such as an electrode.
+# it is or how hard to see. A *distractor* is harmless, such as an electrode.
 
 # %% tags=["nbval-check-output"]
 facts = ["view", "pattern", "grade", "distractor"]
@@ -759,20 +747,20 @@ else:
     print("This data set tells nothing more about the missed images than their label.")
 
 # %% [markdown]
-# Some lesions escape people too: subtle ones, and those behind the heart or below the dome of the
-# diaphragm. Those that only the network missed teach most. If they share a view or a hospital, the model
-# may fail a group; a few images can only suggest what to count next.
+# Some lesions escape people too: subtle ones, and those behind the heart or below the diaphragm's dome.
+# Those that only the network missed teach most. If they share a view or a hospital, the model may fail a
+# group; a few images only suggest what to count.
 #
 # ### Read the images yourself
 #
-# To compare a model with people, run a *reader study*. Be a reader: for each of 20 images, say how sure you
-# are that it shows pneumonia, from 1 (surely not) to 5 (surely). Then read them again, with the network's
-# score. (By keyboard: Tab moves between the buttons, Space presses one; JupyterLab may take Enter for
-# itself. On a page without a kernel, note your answers on paper; the truth is folded below the images.)
+# A *reader study* compares a model with people. Be a reader: for each of 20 images, say how sure you are
+# that it shows pneumonia, from 1 (surely not) to 5 (surely). Then read them again with the network's
+# score. (Keyboard: Tab moves between the buttons, Space presses one. Without a kernel, note your answers
+# on paper; the truth is folded below the images.)
 #
-# At the end you see your ROC curve beside the network's, your agreement with it (*Cohen's kappa*: 1 is
-# full agreement, 0 no more than chance), and how often its score led you to a wrong answer. Readers tend
-# to follow a score, even a wrong one (*automation bias*).
+# You then see your ROC curve beside the network's, your agreement with it (*Cohen's kappa*: 1 is full
+# agreement, 0 no more than chance), and how often its score led you to a wrong answer. Readers tend to
+# follow a score, even a wrong one (*automation bias*).
 
 # %%
 widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
@@ -780,8 +768,8 @@ widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
 # %% [markdown]
 # ## 10. The same for everyone? Subgroups
 #
-# A good mean can hide a group for which the model works badly. So compute the same measures by group:
-# sex, age, view, site, grade of the lesion, and one from the pixels: brighter or darker than most?
+# A good mean can hide a group for which the model works badly. So compute the same measures by sex, age,
+# view, site, grade of the lesion, and one from the pixels: brighter or darker than most?
 
 # %%
 brightness = data.images.mean(axis=(1, 2))
@@ -791,7 +779,7 @@ for name in ("sex", "view", "site"):
         groups[name] = studies[name].to_numpy()
 if "age" in studies:
     groups["age"] = metrics.age_bands(studies["age"])
-if "subtle" in set(studies.get("grade", ())):  # the sample's words; grades may also be numbers
+if "subtle" in set(studies.get("grade", ())):
     grade = studies["grade"].where(studies["label"] == data.classes[1])
     groups["lesion"] = pd.Categorical(grade, ["subtle", "moderate", "gross"], ordered=True)
 absent = sorted({"sex", "view", "site", "age", "lesion"} - set(groups.columns))
@@ -807,7 +795,7 @@ plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} kinds
 # %% [markdown]
 # The AUC needs no threshold, so it can use all images. A hollow mark means fewer than 20 images in the
 # smaller class: conclude nothing from it. Each grade of lesion is compared with all images without
-# pneumonia. Gross lesions need not be the easy ones: some lie behind the heart.
+# pneumonia.
 #
 # Sensitivity needs a threshold, so we use only the patients to judge on. The gap is the group's
 # sensitivity minus that of the largest group:
@@ -835,9 +823,8 @@ display(
 
 # %% [markdown]
 # One mistake is to find a "significant" group by testing enough of them. The other is to read "no
-# difference shown" as "no difference": with few people, even a large gap hides in its interval. Often
-# the honest sentence is: *too few to say; measure more.* See also
-# [6. Ethics](/notebooks/06_ethics.ipynb).
+# difference shown" as "no difference": with few people, a large gap hides in its interval. Often the
+# honest sentence is: *too few to say; measure more* ([6. Ethics](/notebooks/06_ethics.ipynb)).
 #
 # ## 11. All of it in one report
 #
@@ -861,15 +848,14 @@ for warning in result.warnings:
     print("warning:", warning)
 
 # %% [markdown]
-# On the command line, for a network that `fit` saved:
-# `python -m medimg evaluate --model runs/latest/model.safetensors --out report`. Scores from another
-# program go into `metrics.Predictions`.
+# On the command line, for a saved network: `python -m medimg evaluate --model
+# runs/latest/model.safetensors --out report`. Scores from another program go into `metrics.Predictions`.
 #
 # A colleague sends `scores.csv`, the same model's scores for the images of `judge`.
 
 # %% tags=["hide-input", "nbval-check-output"]
 path = Path(tempfile.mkdtemp()) / "scores.csv"
-other = rng.permutation(np.append(np.arange(len(judge)), 0))  # in another order, one image twice
+other = rng.permutation(np.append(np.arange(len(judge)), 0))
 pd.DataFrame({"image": judge.ids[other],
               "score": (100 * (1 - judge.y_score[other])).round()}).to_csv(path, index=False)
 received = pd.read_csv(path)
@@ -879,7 +865,7 @@ print(f"score: from {received['score'].min():.0f} to {received['score'].max():.0
 # %% [markdown]
 # ### Exercise: a file of scores that is wrong
 #
-# It opens without an error, but is wrong in several ways. Find them, and make the right `Predictions` of it.
+# It opens, but is wrong in several ways. Find them, and make the right `Predictions` of it.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -889,7 +875,7 @@ scores = 1 - by_image[judge.ids].to_numpy() / 100  # they were per cent, and for
 mine = metrics.Predictions(judge.ids, judge.y_true, scores, judge.patient_ids, judge.classes)
 # solution: end
 exercises.check("04-file", mine, judge=judge)
-# exercises.hint("04-file")  # take away the first # for a hint
+# exercises.hint("04-file")
 
 # %% [markdown]
 # <details><summary>Going further: more than two classes</summary>
@@ -903,13 +889,11 @@ exercises.check("04-file", mine, judge=judge)
 # ## Key points
 #
 # - Ask "of whom?" Sensitivity and specificity start from the truth, PPV and NPV from the result.
-# - The AUC is the probability that a person with the disease scores higher than one without. It sees
-#   only the order.
+# - The AUC is the probability that a person with the disease scores higher than one without.
 # - Give every number an interval: Wilson's for proportions, DeLong's for the AUC, by patient.
 # - Choose the threshold on other patients, by a rule that says which error is worse.
 # - A PPV holds at one prevalence only. Count a thousand people.
-# - Scores are probabilities only if calibrated. A temperature repairs over- and underconfidence, not a
-#   shift.
+# - Scores are probabilities only if calibrated. A temperature does not repair a shift.
 # - Look at the errors and at the groups, and say when a group is too small.
 #
 # ## Further reading

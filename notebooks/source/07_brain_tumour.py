@@ -7,7 +7,7 @@
 #
 # - read a head MR from NIfTI and from DICOM, and get the same volume in the same order;
 # - normalise intensities that have no unit, and show what fails without it;
-# - measure how much a split by slice flatters a model, also when there is nothing to learn;
+# - measure how much a split by slice flatters a model, even with nothing to learn;
 # - report four classes by patient, and recognise a data set whose class is its source.
 #
 # **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
@@ -19,18 +19,19 @@
 # %% [markdown]
 # ## 1. The clinical question
 #
-# An MR of the head, with contrast agent, shows a mass, or seems to. **Is there a tumour, and of which kind?**
-# The three kinds here differ in what happens next:
+# An MR of the head, with contrast agent, shows a mass, or seems to. **Is there a tumour, and of which
+# kind?** The three kinds here differ in what follows:
 #
-# - a **glioma** grows within the brain. Its exact diagnosis needs tissue: the WHO classification of 2021
-#   combines what the microscope shows with molecular markers
-#   ([Louis et al., 2021](https://doi.org/10.1093/neuonc/noab106));
+# - a **glioma** grows within the brain. The exact diagnosis needs tissue: the WHO classification of 2021
+#   combines microscopy with molecular markers ([Louis et al.,
+#   2021](https://doi.org/10.1093/neuonc/noab106));
 # - a **meningioma** grows from the coverings of the brain. It is often diagnosed from images alone, and
 #   about 80 % are benign (grade 1, [LaBella et al., 2024](https://doi.org/10.1038/s41597-024-03350-9));
 # - a **pituitary tumour** grows at the base of the skull, below the crossing of the optic nerves.
 #
-# So errors have unequal costs. A glioma called *no tumour* loses time. A glioma called *meningioma* may be
-# watched instead of operated on. *No tumour* called *glioma* frightens a person, and leads to another scan.
+# So errors have unequal costs. A glioma called *no tumour* loses time; called *meningioma*, it may be
+# watched instead of operated on. *No tumour* called *glioma* frightens a person and leads to another
+# scan.
 
 # %%
 from dataclasses import replace
@@ -53,10 +54,10 @@ dataset = datasets.choose("sample_brain", "brain-cheng", "brain-mri")
 # ## 2. The data and their traps
 #
 # Offline we use `sample_brain`: slices of 80 simulated heads, made from an average brain, with a drawn
-# tumour of one of three kinds or none. With real images the notebook runs unchanged: set
-# `MEDIMG_DATASET` to `brain-cheng` (3,064 slices of 233 patients, three tumours,
-# [Cheng et al., 2015](https://doi.org/10.1371/journal.pone.0140381)) or to `brain-mri` (section 8), and
-# `MEDIMG_DATA` to the folder.
+# tumour of one of three kinds or none. For real images, set `MEDIMG_DATASET` to `brain-cheng` (3,064
+# slices of 233 patients, three tumours, [Cheng et al.,
+# 2015](https://doi.org/10.1371/journal.pone.0140381)) or to `brain-mri` (section 8), and `MEDIMG_DATA` to
+# the folder.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load(dataset)
@@ -66,7 +67,7 @@ print("patients known:", data.patients_known)
 people
 
 # %% [markdown]
-# The next cell says if something is missing from your set, and what therefore cannot be shown.
+# The next cell says what is missing from your set, and what therefore cannot be shown.
 
 # %% tags=["hide-input", "nbval-check-output"]
 if not data.patients_known:
@@ -83,20 +84,19 @@ plots.show(plots.plot_grid(pictures, columns=4, titles=list(studies["label"].ilo
                "its base.")
 
 # %% [markdown]
-# Three traps are in this table.
+# Three traps:
 #
 # **Several slices of one patient.** Neighbouring slices are nearly the same picture.
 #
 # **No unit.** The stored numbers depend on coil, sequence and scanner software.
 #
-# **The level of the slice.** Pituitary tumours lie at one level. In a set where other classes come from
-# higher up, a network needs only the level. In our sample all classes have slices at the same levels.
+# **The level of the slice.** Pituitary tumours lie at one level. If other classes come from higher up, a
+# network needs only the level. In our sample all classes have slices at the same levels.
 #
 # ## 3. From volume to slices: NIfTI and DICOM
 #
-# A scan is a volume. Hospitals send it as DICOM, one file per slice; research sets often come as NIfTI, one
-# file per volume. One simulated head lies beside the sample in both forms. Read both by hand, and they seem
-# to disagree.
+# A scan is a volume. Hospitals send DICOM, one file per slice; research sets are often NIfTI, one file
+# per volume. We have one simulated head in both forms. Read by hand, they seem to disagree.
 
 # %% tags=["nbval-check-output"]
 folder = Path(datasets.load("sample_brain")["path"].iloc[0]).parents[2] / "volume"
@@ -107,8 +107,8 @@ print("NIfTI:", array.shape, "- which axis is up?")
 print("DICOM by file name, height in mm:", heights[:3], "... top first")
 
 # %% [markdown]
-# The axes differ, and the names of files say nothing about the order of slices. `read_series` takes
-# the order from the header of each slice, turns NIfTI the same way, and both are one volume.
+# The axes differ, and file names say nothing about the order of slices. `read_series` takes the order
+# from each slice's header and turns NIfTI the same way: both are one volume.
 
 # %% tags=["nbval-check-output"]
 nifti = images.read_series(folder / "head.nii.gz", progress=False)
@@ -127,9 +127,9 @@ plots.show(plots.plot_grid(list(picked), columns=4,
 # ## 4. Numbers without a unit
 #
 # In CT, water is 0 everywhere. In MR, the same tissue can be 60 in one patient and 180 in the next
-# ([Shinohara et al., 2014](https://doi.org/10.1016/j.nicl.2014.08.008)). So we divide each **volume** by its
-# own typical tissue: all slices of a patient together. Per slice would be wrong: a large bright tumour would
-# then darken the brain around it.
+# ([Shinohara et al., 2014](https://doi.org/10.1016/j.nicl.2014.08.008)). So we divide each **volume** by
+# its own typical tissue: all slices of a patient together. Per slice, a large bright tumour would darken
+# the brain around it.
 
 # %%
 def typical(volume):
@@ -154,10 +154,10 @@ for name, pixels in (("as stored", data.images), ("per volume", even)):
     print(f"{name}: typical tissue from {min(levels):.0f} to {max(levels):.0f}")
 
 # %% [markdown]
-# Now the experiment. Another scanner stores the same heads with numbers 0.4 times as large. (Real scanners
-# differ in contrast too; no single factor repairs that.) We train on the one and test on the other, always on
-# other patients. The model is a logistic regression on 64 principal components of the features of a
-# pretrained network.
+# Now the experiment. Another scanner stores the same heads with numbers 0.4 times as large. (Real
+# scanners also differ in contrast; no factor repairs that.) We train on one and test on the other, always
+# on other patients. The model is a logistic regression on 64 principal components of a pretrained
+# network's features.
 
 # %%
 net = models.build_model("efficientnet_lite0")
@@ -202,10 +202,9 @@ if dataset == "brain-cheng":
 #
 # ## 5. One patient on both sides
 #
-# We compare two cross-validations that differ in one argument. **By
-# slice**, each slice is dealt to a fold by itself. **By patient**, all slices of a patient stay together.
-# Then we repeat both with **random labels**, shuffled among the patients, so that there is nothing to
-# learn. Which accuracy do you expect there?
+# We compare two cross-validations that differ in one argument. **By slice**, each slice is dealt to a
+# fold by itself; **by patient**, all slices of a patient stay together. Then we repeat both with **random
+# labels**, shuffled among the patients: there is nothing to learn. Which accuracy do you expect?
 
 # %%
 x = features["per volume"][0]
@@ -244,19 +243,19 @@ print("random labels, by slice, far above guessing:", luck["by slice"].low > cha
 print("random labels, by patient, no better than guessing:", luck["by patient"].low < chance)
 
 # %% [markdown]
-# By slice, a model "diagnoses" labels that a coin could have dealt. It recognises the **person**: skull,
-# folds and tumour are those of the other slices, and their label is known. By patient this is impossible, and
-# random labels come out at guessing.
+# By slice, a model "diagnoses" random labels. It recognises the **person**: skull, folds and tumour are
+# those of other slices, whose label it knows. By patient this is impossible, and the accuracy is that of
+# guessing.
 #
-# Yagis and colleagues measured this on real MR of Alzheimer's and Parkinson's disease: a split by slice
-# raised accuracy by 29 to 55 points, and with random labels it gave 96 %, where a split by subject gave 50 %
-# ([Yagis et al., 2021](https://doi.org/10.1038/s41598-021-01681-w)).
+# On real MR of Alzheimer's and Parkinson's disease, a split by slice raised accuracy by 29 to 55 points;
+# with random labels it gave 96 %, and a split by subject 50 % ([Yagis et al.,
+# 2021](https://doi.org/10.1038/s41598-021-01681-w)).
 #
 # ### Exercise: a split that does not leak
 #
-# Write the test that would have found it. `patients` has the patient of each slice, and `in_test` says of
-# each slice whether it is in the test set. Return how many patients have slices on both sides. A 0 shows that
-# no patient identifier is on both sides.
+# Write the test that finds such a leak. `patients` has the patient of each slice; `in_test` says whether
+# the slice is in the test set. Return how many patients have slices on both sides: 0 means that no
+# patient identifier does.
 
 # %% tags=["exercise"]
 def leaked(patients, in_test):
@@ -289,7 +288,7 @@ exercises.check("07-split", in_test, patients=data.patients)
 # %% [markdown]
 # ## 6. Four classes, one patient
 #
-# The unit of the decision is the patient, so we average the probabilities of each patient's slices.
+# The decision is about the patient, so we average the probabilities of each patient's slices.
 
 # %%
 slices = metrics.Predictions(
@@ -309,8 +308,8 @@ each.set_index("class")[["metric", "value", "low", "high"]].round(2)
 #
 # ## 7. Where did it look?
 #
-# We train on the training patients, and explain slices of test patients. Where the tumour's outline is known,
-# the map can be tested: is its hottest point inside?
+# We train on the training patients and explain slices of test patients. Where the tumour's outline is
+# known, we can test the map: is its hottest point inside?
 
 # %%
 part = replace(data, images=even)
@@ -332,22 +331,21 @@ else:
     print("No outlines: whether the hottest point is inside the tumour cannot be tested.")
 
 # %% [markdown]
-# In our sample this class has a high AUC (section 6), yet the hottest point is mostly off the tumour.
-# One cell of it covers 32 pixels, more than the tumour, and a network that was never trained on heads
-# describes them in its own terms. So the map neither supports nor refutes the result. Experiments can: remove
-# the tumour, or change the scanner, and see whether the answer changes ([notebook
-# 5](/notebooks/05_explain.ipynb)).
+# In our sample this class has a high AUC (section 6), yet the hottest point is mostly off the tumour. One
+# cell of the map covers 32 pixels, more than the tumour, and the network's features were never trained on
+# heads. So the map neither supports nor refutes the result. An experiment can: remove the tumour, or
+# change the scanner, and see whether the answer changes ([notebook 5](/notebooks/05_explain.ipynb)).
 #
 # ## 8. When the class is the source
 #
-# A much used set of this kind, on Kaggle
-# ([Nickparvar](https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset)), has 7,023 images. Its
-# own page says that it joins three sources, that the glioma images of one were wrong and were replaced
-# by those of Cheng, and that **all images without a tumour come from another source**. It has no patients
-# either, so nobody can split it by patient.
+# A much used set on Kaggle
+# ([Nickparvar](https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset)) has 7,023
+# images. Its page says that it joins three sources, that wrong glioma images of one were replaced by
+# Cheng's, and that **all images without a tumour come from another source**. It names no patients, so
+# nobody can split it by patient.
 #
-# We can build that fault. Suppose that all heads of the first class come from a scanner with slightly
-# blurred images. We ask how well its slices are told from the rest, split by patient, before and after.
+# We can build that fault. Suppose that all heads of the first class come from a scanner that blurs a
+# little. How well are its slices told from the rest, split by patient, before and after?
 
 # %%
 first_class = data.labels == 0
@@ -375,8 +373,8 @@ print("turned round: far lower:  ", sources.iloc[2].value < sources.iloc[1].valu
 #
 # ### Exercise: which result do you believe?
 #
-# Four papers report an accuracy for the three tumours of Cheng's set. Whose design leaks, or cannot show
-# that it does not? Submit a list of letters.
+# Four papers report an accuracy on Cheng's set. Whose design leaks, or cannot show that it does not?
+# Submit a list of letters.
 #
 # - **a** the 3,064 slices were shuffled, 80 % for training;
 # - **b** the 233 patients were dealt into five folds;
@@ -393,18 +391,17 @@ exercises.check("07-designs", leaky)
 # %% [markdown]
 # ## 9. What stands in the way of use
 #
-# - **A scan is more than one slice.** Here somebody has chosen slices that show the tumour. In use most
-#   slices of a volume show none, and their mean would hide a small tumour.
-# - **Other findings.** Metastases (the most common brain tumours in adults), abscesses and bleeding have no
-#   class here, so each of them gets a wrong one.
+# - **A scan is more than one slice.** Here somebody chose slices that show the tumour. In use most slices
+#   show none, and their mean would hide a small tumour.
+# - **Other findings.** Metastases (the most common brain tumours in adults), abscesses and bleeding have
+#   no class here, so each gets a wrong one.
 # - **Tissue decides.** For a glioma the treatment depends on markers that no class here names.
-# - **Evidence.** A review of 83 studies found accuracies of 91.63 to 100 % for these three tumours, and
-#   names what still stands between such results and the clinic
-#   ([Xie et al., 2022](https://doi.org/10.3390/diagnostics12081850)). Ask of each how it was split.
+# - **Evidence.** A review of 83 studies found accuracies of 91.63 to 100 % for these three tumours ([Xie
+#   et al., 2022](https://doi.org/10.3390/diagnostics12081850)). Ask how each was split.
 #
 # **Our sample can show** what a split, a scale and a source do to a result: we know that nothing else
-# differs. **It cannot show** how well tumours are told apart in patients: one average brain lies under all
-# heads, and the tumours are drawn by formulas.
+# differs. **It cannot show** how well tumours are told apart in patients: one average brain lies under
+# all heads, and formulas drew the tumours.
 #
 # ## Key points
 #
@@ -416,13 +413,9 @@ exercises.check("07-designs", leaky)
 #
 # ## Further reading
 #
-# - Yagis et al., *Effect of data leakage in brain MRI classification using 2D convolutional neural
-#   networks*, Scientific Reports 2021,
-#   [doi:10.1038/s41598-021-01681-w](https://doi.org/10.1038/s41598-021-01681-w)
-# - Cheng et al., *Enhanced performance of brain tumor classification via tumor region augmentation and
-#   partition*, PLoS ONE 2015, [doi:10.1371/journal.pone.0140381](https://doi.org/10.1371/journal.pone.0140381)
-# - Shinohara et al., *Statistical normalization techniques for magnetic resonance imaging*, NeuroImage:
-#   Clinical 2014, [doi:10.1016/j.nicl.2014.08.008](https://doi.org/10.1016/j.nicl.2014.08.008)
+# - [Yagis et al. 2021](https://doi.org/10.1038/s41598-021-01681-w): leaks by slice
+# - [Shinohara et al. 2014](https://doi.org/10.1016/j.nicl.2014.08.008): normalising MR
+# - [Xie et al. 2022](https://doi.org/10.3390/diagnostics12081850): the review
 #
 # ## Next step
 #

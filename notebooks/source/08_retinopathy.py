@@ -19,11 +19,11 @@
 # %% [markdown]
 # ## 1. The clinical question
 #
-# Diabetes damages the small vessels of the retina. In the early stages the patient notices nothing, and
-# treatment in time can save sight. So people with diabetes are screened with photographs of
-# the back of the eye. About 22 % of them have some retinopathy, and about 6 % have a form that threatens
-# sight ([Teo et al., 2021](https://doi.org/10.1016/j.ophtha.2021.04.027)). The question is not "which
-# disease?" but **"does this person need to see an ophthalmologist?"**
+# Diabetes damages the small vessels of the retina. At first the patient notices nothing, and early
+# treatment can save sight. So people with diabetes are screened with photographs of the back of the eye.
+# About 22 % of them have some retinopathy, and about 6 % have a form that threatens sight ([Teo et al.,
+# 2021](https://doi.org/10.1016/j.ophtha.2021.04.027)). The question is not "which disease?" but **"does
+# this person need to see an ophthalmologist?"**
 #
 # Retinopathy is graded on the International Clinical Diabetic Retinopathy scale:
 #
@@ -35,10 +35,9 @@
 # | 3 | severe | over 20 haemorrhages in each quadrant, or beaded veins in two, or abnormal small vessels in one |
 # | 4 | proliferative | new vessels, or bleeding in front of the retina or into the vitreous |
 #
-# *Referable* means grade 2 or more. (In practice macular oedema, a swelling at the centre of the
-# retina, counts too; our sample has none.) The two errors have different costs. A missed grade 4
-# can cost the sight of an eye. A needless referral costs a morning, and an appointment that
-# somebody else needed.
+# *Referable* means grade 2 or more. (Macular oedema, a swelling at the centre of the retina, counts too;
+# our sample has none.) The two errors have different costs. A missed grade 4 can cost the sight of an
+# eye. A needless referral costs a morning, and an appointment that somebody else needed.
 
 # %%
 import numpy as np
@@ -53,12 +52,12 @@ dataset = datasets.choose("sample_retina", "idrid", "retinamnist")
 # %% [markdown]
 # ## 2. The data and their traps
 #
-# Offline we use `sample_retina`: 180 photographs of both eyes of 90 invented people, drawn by
-# formulas. It shows how to work with colour, grades and pairs of eyes. It cannot show how well a
-# network reads real eyes. For real ones, run `python -m medimg fetch idrid` (or `retinamnist`) and
-# start Jupyter with `MEDIMG_DATASET=idrid`; they come without patients, quality and masks, so the
-# exercise on both eyes needs the sample. For your own, in folders named by grade: `python -m medimg
-# fit --data FOLDER --ordinal --channels 3 --keep-aspect`.
+# Offline we use `sample_retina`: 180 photographs of both eyes of 90 invented people, drawn by formulas.
+# It shows how to work with colour, grades and pairs of eyes, not how well a network reads real eyes. For
+# real ones, run `python -m medimg fetch idrid` (or `retinamnist`) and start Jupyter with
+# `MEDIMG_DATASET=idrid`; they come without patients, quality and masks, so the exercise on both eyes
+# needs the sample. For your own, in folders named by grade: `python -m medimg fit --data FOLDER --ordinal
+# --channels 3 --keep-aspect`.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load(dataset)
@@ -74,17 +73,17 @@ plots.show(fig, alt="One photograph of each grade, from clear to many haemorrhag
            "new vessels.")
 
 # %% [markdown]
-# Three traps are in this table.
+# Three traps:
 #
 # **Aspect ratio.** The photographs are not square, but networks take squares. Squeezing turns the round
-# eye into an ellipse, and differently for each camera: a shortcut. `keep_aspect=True` pads with black
+# eye into an ellipse, differently for each camera: a shortcut. `keep_aspect=True` pads with black
 # instead.
 #
 # **Two eyes of one person.** They look alike and often have the same grade. Both must be in the same
-# split, and together they count as one patient in every interval.
+# split, and they count as one patient in every interval.
 #
-# **Image quality.** Some photographs are too hazy to read, because of a cataract or a small pupil.
-# A programme cannot ignore them: an eye that cannot be graded has not been screened.
+# **Image quality.** Some photographs are too hazy to read (cataract, small pupil). A programme cannot
+# ignore them: an eye that cannot be graded has not been screened.
 
 # %% tags=["nbval-check-output"]
 data = datasets.decode(studies, size=192, channels=3, keep_aspect=True)
@@ -96,9 +95,9 @@ print(f"{len(splits)} people, {int((splits > 1).sum())} of them in more than one
 # %% [markdown]
 # ## 3. A network for five grades
 #
-# The network is the pretrained EfficientNet-Lite0 of the other notebooks, now with three input channels
-# and five outputs. With about a hundred images to train on, we solve only its last layer
-# ([notebook 3](/notebooks/03_finetune.ipynb) compares strategies).
+# The network is the pretrained EfficientNet-Lite0, now with three input channels and five outputs. With
+# about a hundred training images, we solve only its last layer ([notebook
+# 3](/notebooks/03_finetune.ipynb) compares strategies).
 
 # %%
 model = models.build_model("efficientnet_lite0", classes=data.classes, channels=3)
@@ -108,11 +107,10 @@ validated, tested = (training.predict(model, part) for part in (val, test))
 # %% [markdown]
 # ## 4. How far off? Quadratic kappa by hand
 #
-# Accuracy treats all errors alike: grade 3 called 4 is as wrong as grade 0 called 4. Graders
-# compare themselves with **quadratic weighted kappa** instead. Each pair of grades gets a penalty,
-# the square of the distance. Kappa compares the mean penalty with the mean penalty of two graders
-# who use each grade as often, but independently of each other: 1 is perfect, 0 is no better than
-# chance.
+# Accuracy treats all errors alike: grade 3 called 4 is as wrong as grade 0 called 4. Graders use
+# **quadratic weighted kappa** instead: each pair of grades gets a penalty, the square of the distance.
+# Kappa compares the mean penalty with that of two graders who use each grade as often, but independently:
+# 1 is perfect, 0 is no better than chance.
 
 # %% tags=["nbval-check-output"]
 def quadratic_kappa(true, called, grades=5):
@@ -145,14 +143,14 @@ rows = ["accuracy", "kappa_quadratic", "mean_absolute_error"]
 display(report.table.loc[rows, ["value", "low", "high", "method"]].round(2))
 
 # %% [markdown]
-# Look at the interval of kappa: where it reaches 0, chance is not excluded. Kappa also depends on how
-# common each grade is, so compare two systems only on the same images.
+# Look at the interval of kappa: if it reaches 0, chance is not excluded. Kappa also depends on how common
+# each grade is, so compare two systems only on the same images.
 #
 # ## 5. Refer or not
 #
-# A programme needs a decision. Add up the probabilities of grades 2, 3 and 4: that sum is the score
-# for *referable*. Then choose a threshold on the **validation** images, here one that finds at
-# least 85 % of the referable eyes, the goal that IDx-DR had to exceed.
+# A programme needs a decision. The probabilities of grades 2, 3 and 4 add up to the score for
+# *referable*. Choose its threshold on the **validation** images: here, one that finds at least 85 % of
+# the referable eyes, the goal that IDx-DR had to exceed.
 
 # %%
 refer = {name: p.at_least(2) for name, p in (("val", validated), ("test", tested))}
@@ -166,19 +164,17 @@ table = pd.DataFrame({"eyes": by_eye.table.loc[shown, "value"],
 display(table.round(2))
 
 # %% [markdown]
-# A *person* is referable when either eye is, so the person's score is the higher of the two.
-# Scoring people instead of eyes changes both rates: two eyes are two chances to find disease, and
-# two chances of a false alarm. For use, choose the threshold on people too. `by_person.table` has
-# the intervals: they are wide.
+# A *person* is referable when either eye is, so the person's score is the higher of the two. This changes
+# both rates: two eyes are two chances to find disease, and two of a false alarm. For use, choose the
+# threshold on people too. `by_person.table` has the intervals: they are wide.
 #
-# Ungradable photographs are counted here too, because the simulator knows their
-# grade. In a real study they have none: report how many, and what was done with them.
+# Ungradable photographs count here too, because the simulator knows their grade. In a real study they
+# have none: report how many, and what was done with them.
 #
 # ### Exercise: a photograph that cannot be graded
 #
-# The table has a column `quality`. Write a function that decides for one person: refer when any eye
-# scores at least the threshold, **or** when any eye is ungradable. `scores` is a list of numbers,
-# `quality` a list of words of the same length.
+# Write a function that decides for one person: refer when any eye scores at least the threshold, **or**
+# when any eye is ungradable. `scores` is a list of numbers, `quality` a list of words of the same length.
 
 # %% tags=["exercise"]
 def decide(scores, quality, threshold):
@@ -195,9 +191,9 @@ exercises.check("08-decide", decide)
 # %% [markdown]
 # ### Exercise: draw both eyes
 #
-# Two eyes of a person look alike, and so do their scores. Draw one dot per person of the test split: the
-# score of the **right** eye across, that of the **left** up, for *referable* (`refer["test"]`). The column
-# `eye` of `studies` says which eye an image shows. Name both axes, and submit them.
+# Draw one dot per person of the test split: the score of the **right** eye across, that of the **left**
+# up, for *referable* (`refer["test"]`). The column `eye` of `studies` says which eye it is. Name both
+# axes, and submit them.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -214,9 +210,9 @@ exercises.check("08-eyes", ax, studies=studies, scored=refer["test"])
 # %% [markdown]
 # ## 6. From this set to a screening programme
 #
-# In our sample more than a third of the eyes are referable; in IDRiD, a public set of real
-# photographs, it is 63 %. Where people come for screening it is lower: by section 1, between 6 and
-# 22 %. Sensitivity and specificity may carry over, if the patients are alike. PPV does not.
+# In our sample more than a third of the eyes are referable; in IDRiD, real photographs, 63 %. In
+# screening it is lower: by section 1, between 6 and 22 %. Sensitivity and specificity may carry over, if
+# the patients are alike. PPV does not.
 
 # %%
 for prevalence in (0.50, 0.10, 0.05):
@@ -224,18 +220,18 @@ for prevalence in (0.50, 0.10, 0.05):
     print(f"prevalence {prevalence:4.0%}: PPV {found.ppv.value:.2f}, NPV {found.npv.value:.2f}")
 
 # %% [markdown]
-# In 2018 a system, IDx-DR, was authorised in the United States to refer people without a doctor
-# reading the images. In its trial 23.8 % of the people had more than mild retinopathy; sensitivity
-# was 87.2 % and specificity 90.7 % ([Abràmoff et al.,
-# 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 % have it, about half of the referrals
-# would be false alarms. (An NPV of 1.00 above means only that none of our few people was missed.)
+# In 2018, IDx-DR was authorised in the United States to refer people without a doctor reading the images.
+# In its trial 23.8 % of the people had more than mild retinopathy; sensitivity was 87.2 % and specificity
+# 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 % have it, about
+# half of the referrals would be false alarms. (An NPV of 1.00 above means only that none of our few
+# people was missed.)
 #
 # ### Exercise: how much does the colour tell?
 #
-# Train again **in grey**: decode the photographs with `channels=1`, build a network with one
-# channel, fit its head with the same `C`, and predict the test images. Everything else stays as
-# above. Submit the predictions. (Both networks read the same images, so overlapping intervals
-# settle nothing. Compare them as pairs, as in [notebook 2](/notebooks/02_augment.ipynb).)
+# Train again **in grey**: decode with `channels=1`, build a network with one channel, fit its head with
+# the same `C`, predict the test images, and submit the predictions. All else stays as above. (Both
+# networks read the same images, so overlapping intervals settle nothing: compare them as pairs, as in
+# [notebook 2](/notebooks/02_augment.ipynb).)
 
 # %% tags=["exercise"]
 # solution: begin
@@ -251,8 +247,8 @@ exercises.check("08-grey", in_grey, colour=tested)
 # %% [markdown]
 # ## 7. Where did it look?
 #
-# We know where each lesion is, so a map can be tested: is its brightest place inside a lesion? We
-# ask for the evidence for grade 4 in eyes of grade 3 or 4.
+# We know where each lesion is, so a map can be tested: is its brightest place inside one? We ask for the
+# evidence for grade 4 in eyes of grade 3 or 4.
 
 # %% tags=["hide-input"]
 masks = (datasets.decode_masks(studies, size=192, keep_aspect=True) if "mask_path" in studies
@@ -264,9 +260,8 @@ plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coa
            "with the outlines of many small lesions.")
 
 # %% [markdown]
-# The lesions are a few pixels wide, and one cell of the map covers 32 pixels. A warm area therefore
-# cannot point to a microaneurysm. It says "somewhere here" at best. Where a map is empty, no place spoke
-# for grade 4.
+# The lesions are a few pixels wide, and one cell of the map covers 32 pixels. A warm area says "somewhere
+# here" at best. Where a map is empty, no place spoke for grade 4.
 #
 # ## 8. What stands in the way of use
 #
@@ -279,10 +274,10 @@ plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coa
 # - **Other cameras, other people.** Seven systems were run on 311,604 photographs of 23,724
 #   veterans: sensitivity ranged from 51.0 to 85.9 %
 #   ([Lee et al., 2021](https://doi.org/10.2337/dc20-1877)).
-# - **The clinic itself.** A study in eleven clinics in Thailand found that conditions there, and not only
-#   the algorithm, decided how well the system worked and what it meant for nurses and patients
-#   ([Beede et al., 2020](https://doi.org/10.1145/3313831.3376718)).
-# - **Our sample** has invented lesions on invented eyes. A good result here is a test of the code.
+# - **The clinic itself.** In eleven clinics in Thailand, conditions there, and not only the algorithm,
+#   decided how well the system worked and what it meant for nurses and patients ([Beede et al.,
+#   2020](https://doi.org/10.1145/3313831.3376718)).
+# - **Our sample** has invented lesions on invented eyes. A good result here tests the code.
 #
 # ## Key points
 #
@@ -294,12 +289,9 @@ plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coa
 #
 # ## Further reading
 #
-# - Wilkinson et al., the International Clinical Diabetic Retinopathy scale, Ophthalmology 2003,
-#   [doi:10.1016/S0161-6420(03)00475-5](https://doi.org/10.1016/S0161-6420%2803%2900475-5)
-# - Porwal et al., *IDRiD: Diabetic Retinopathy - Segmentation and Grading Challenge*, 2020,
-#   [doi:10.1016/j.media.2019.101561](https://doi.org/10.1016/j.media.2019.101561)
-# - Ipp et al., the trial of EyeArt, JAMA Network Open 2021,
-#   [doi:10.1001/jamanetworkopen.2021.34254](https://doi.org/10.1001/jamanetworkopen.2021.34254)
+# - [Wilkinson et al. 2003](https://doi.org/10.1016/S0161-6420%2803%2900475-5): the grades
+# - [Porwal et al. 2020](https://doi.org/10.1016/j.media.2019.101561): IDRiD
+# - [Ipp et al. 2021](https://doi.org/10.1001/jamanetworkopen.2021.34254): the trial of EyeArt
 #
 # ## Next step
 #

@@ -19,14 +19,14 @@
 # %% [markdown]
 # ## 1. The clinical question
 #
-# A patient has fallen, and the wrist hurts. **Is a bone broken?** In an emergency department the first
-# answer often comes from a doctor who is not a radiologist. In a Dutch hospital at least 289 of
-# 25,957 fractures were missed at first; 9.3 % of the patients with a missed fracture needed surgery
-# ([Mattijssen-Horstink et al., 2020](https://doi.org/10.1186/s13049-020-00727-8)). A false alarm costs
-# a cast, another examination, and days off work.
+# A patient has fallen, and the wrist hurts. **Is a bone broken?** In an emergency department, the first
+# to answer is often not a radiologist. In a Dutch hospital at least 289 of 25,957 fractures were missed
+# at first; 9.3 % of the patients with a missed fracture needed surgery ([Mattijssen-Horstink et al.,
+# 2020](https://doi.org/10.1186/s13049-020-00727-8)). A false alarm costs a cast, another examination, and
+# days off work.
 #
-# Two things make the question harder than others. A fracture may be a line one pixel wide. And a study
-# has several views, because a break can be invisible in one, or (scaphoid) at first in all.
+# A fracture may be a line one pixel wide. And a study has several views, because a break can be invisible
+# in one, or (scaphoid) at first in all.
 
 # %%
 import shutil
@@ -48,8 +48,7 @@ wanted = datasets.choose("sample_fracture", "fracatlas")  # for section 9
 #
 # `sample_fracture` has simulated radiographs of wrists and lower legs, drawn by formulas. Half of the
 # studies have a fracture: displaced, or a hairline that stays in place. Sections 2 to 8 always use it,
-# because they need to know what kind each fracture is and where it lies. Section 9 asks what can be
-# asked of real images.
+# because they need each fracture's kind and place. Section 9 asks what can be asked of real images.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load("sample_fracture")
@@ -57,9 +56,9 @@ print(f"{studies['study_id'].nunique()} studies of {studies['patient_id'].nuniqu
 pd.crosstab(studies["kind"], studies["visible"])
 
 # %% [markdown]
-# The label belongs to the **study**: every view of a broken wrist is labelled *fracture*, also the view
-# that does not show it. (*Visible* is known here because the break was drawn.) Below, one hairline
-# fracture in two views, and one displaced fracture.
+# The label belongs to the **study**: every view of a broken wrist is labelled *fracture*, even one that
+# does not show it. (*Visible* is known because the break was drawn.) Below, two views each of a hairline
+# and of a displaced fracture.
 
 # %% tags=["hide-input", "nbval-check-output"]
 views = studies[studies["view"].ne("oblique") & studies["cast"].eq("no")]
@@ -78,7 +77,7 @@ plots.show(plots.plot_grid(pictures, columns=2, titles=titles),
 #
 # Most pretrained networks were trained at 224 pixels. We give the same frozen network the same images at
 # 112, 224 and 448 pixels, and train the same logistic regression each time. Each study is scored by
-# models that never saw this patient.
+# models that never saw its patient.
 
 # %%
 recipe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
@@ -101,10 +100,9 @@ for size in (112, 224, 448):
     by_study[size] = cross_validate(features[size], studies).aggregate(studies["study_id"])
 
 # %% [markdown]
-# For a fair comparison every size gets the threshold at which its
-# specificity is 80 %. We ask how many fractures of either kind it
-# then finds. (The threshold is chosen on the scores that it is used on: good enough to compare sizes,
-# not to promise a sensitivity.)
+# For a fair comparison every size gets the threshold at which its specificity is 80 %. How many fractures
+# of either kind does it then find? (The threshold is chosen on the scores it is used on: good enough to
+# compare sizes, not to promise a sensitivity.)
 
 # %%
 kind = studies.drop_duplicates("study_id")["kind"]
@@ -138,16 +136,15 @@ print("at 448 pixels, more of the displaced than of the hairline:",
       value.loc[448, "displaced"] > value.loc[448, "hairline"])
 
 # %% [markdown]
-# A hairline one or two pixels wide at 448 is at most half a pixel wide at 112 and is averaged away. Yet what
-# either kind gains here is small beside the intervals: this sample does not prove it. A displaced
+# A hairline one or two pixels wide at 448 is at most half a pixel wide at 112 and is averaged away. Yet
+# what either kind gains is small beside the intervals: this sample does not prove it. A displaced
 # fracture also has a cast or metal more often (section 4). 448 pixels take four times as long as 224.
-# Ask which size the network received, and compare it with the smallest lesion that matters.
 #
 # ## 4. What the table tells without an image
 #
 # Before you praise the network, ask what the columns alone can tell: body part, view, number of views,
 # cast, metal. None of them is a fracture; cast and metal are often known only from the image. The same
-# logistic regression gets these, and not one pixel.
+# logistic regression gets these, and no pixel.
 
 # %%
 columns = ["body_part", "view", "views", "cast", "metal"]
@@ -161,16 +158,15 @@ table.map("{:.2f}".format)
 print("the columns alone beat chance:", table["columns alone"].low > 0.5)
 
 # %% [markdown]
-# Wrists are broken more often than legs are, a third view is taken when the first two raise a
-# suspicion, and a cast or a plate means that somebody has already treated the patient. A network sees
-# the cast, too.
+# Wrists break more often than legs, a third view is taken when the first two raise a suspicion, and a
+# cast or a plate means that somebody has already treated the patient. A network sees the cast, too.
 #
 # ### Exercise: known before or known after?
 #
 # The network is meant to help at the **first** examination after a fall. Which of these columns are
-# legitimate inputs, because they are known before the diagnosis and do not result from it?
-# Submit a list of letters: **a** body part, **b** cast, **c** age, **d** metal plate over the
-# fracture, **e** an oblique view that the doctor ordered after seeing the other two.
+# legitimate inputs, known before the diagnosis and not a result of it? Submit a list of letters: **a**
+# body part, **b** cast, **c** age, **d** metal plate over the fracture, **e** an oblique view that the
+# doctor ordered after seeing the other two.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -182,8 +178,8 @@ exercises.check("09-columns", harmless)
 # %% [markdown]
 # ## 5. Compare like with like
 #
-# For each study with a fracture we take one without, with the same columns. In such
-# **matched** pairs the columns tell nothing, and what is left is owed to the image.
+# For each study with a fracture we take one without, with the same columns. In such **matched** pairs the
+# columns tell nothing; what is left is owed to the image.
 
 # %%
 heads = studies.drop_duplicates("study_id").reset_index(drop=True)
@@ -203,12 +199,11 @@ print(f"{len(pairs)} pairs; columns no better than guessing:", left["columns"].l
 print("the image still better than guessing:", left["image"].low > 0.5)
 
 # %% [markdown]
-# Badgeley and colleagues did this with 17,587 real hip radiographs. Their network reached an AUC of
-# 0.78; matched for patient variables 0.67; matched for the acquisition too, 0.52 (0.46 to 0.58), which
-# is chance. It told the scanner model with an AUC of 1.00
-# ([Badgeley et al., 2019](https://doi.org/10.1038/s41746-019-0105-1)). Matching is part of the test,
-# not of the training. It left out half of the fractures, most of them with a cast or
-# metal: part of the fall may be case mix.
+# Badgeley and colleagues did this with 17,587 real hip radiographs. Their network reached an AUC of 0.78;
+# matched for patient variables 0.67; matched for the acquisition too, 0.52 (0.46 to 0.58), which is
+# chance. It told the scanner model with an AUC of 1.00 ([Badgeley et al.,
+# 2019](https://doi.org/10.1038/s41746-019-0105-1)). Matching belongs to the test, not to the training. It
+# left out half of our fractures, most with a cast or metal: part of the fall may be case mix.
 #
 # ## 6. Several views, one answer
 #
@@ -223,16 +218,16 @@ pd.DataFrame({name: {"scores": len(each), "AUC": f"{metrics.auc(each):.2f}"}
               for name, each in rules.items()}).T
 
 # %% [markdown]
-# Which rule is better depends on the errors. The maximum finds what one view alone shows, and every
-# further view is another chance of a false alarm: studies with three views score higher for no reason
-# in the bone. Choose the rule on validation data, then the threshold **for that rule**. On the command
-# line, `fit --by patient` and `evaluate --by patient` do this for patients.
+# Which rule is better depends on the errors. The maximum finds what one view alone shows, but every
+# further view is another chance of a false alarm: studies with three views score higher for no reason in
+# the bone. Choose the rule on validation data, then the threshold **for that rule**. On the command line,
+# `--by patient` does this for patients.
 #
 # ## 7. Test images that are training images
 #
-# In one public set of radiographs (of welds) a reader found that all 2,443 test images were copies of
-# training images, byte for byte ([report](https://github.com/stefyste/RIAWELC/issues/2)). We build such
-# a set in a temporary folder: new names, new folders.
+# In one public set of radiographs (of welds), all 2,443 test images were copies of training images, byte
+# for byte ([report](https://github.com/stefyste/RIAWELC/issues/2)). We build such a set: new names, new
+# folders.
 
 # %% tags=["nbval-check-output"]
 public = Path(tempfile.mkdtemp())
@@ -247,7 +242,7 @@ copied = datasets.load(public)
 print(datasets.summary(copied))
 
 # %% [markdown]
-# The summary says it. `decode`, and with it every training, refuses such a set:
+# The summary says so. `decode`, and so every training, refuses such a set:
 
 # %% tags=["nbval-check-output"]
 try:
@@ -258,8 +253,8 @@ except errors.StudyTableError as error:
 # %% [markdown]
 # ### Exercise: how much of the test is a copy?
 #
-# Open the files. `copied` has the columns `path` and `split`. Which **share of the test images** are
-# byte for byte the same as an image of another split? (`Path(path).read_bytes()` gives the bytes of a file.)
+# `copied` has the columns `path` and `split`. Which **share of the test images** are byte for byte the
+# same as an image of another split? (`Path(path).read_bytes()` gives the bytes of a file.)
 
 # %% tags=["exercise"]
 # solution: begin
@@ -271,13 +266,13 @@ exercises.check("09-copies", share, table=copied)
 # exercises.hint("09-copies")  # remove the first # to see a hint
 
 # %% [markdown]
-# Equal bytes are the easy case. An image that was saved again, cropped or renumbered has other bytes; only
-# patient identifiers, or a search for similar images, would find it.
+# Equal bytes are the easy case. An image that was saved again or cropped has other bytes; only patient
+# identifiers, or a search for similar images, would find it.
 #
 # ## 8. Where did it look?
 #
-# We train the last layer on the training images at 448 pixels, whose features we have already. Then we ask of
-# each test image with a visible fracture whether the hottest point of the map lies on the break.
+# We train the last layer on the training images at 448 pixels, whose features we have. Does the hottest
+# point of the map lie on the break, in test images that show one?
 
 # %%
 model = models.build_model("efficientnet_lite0", classes=data.classes)
@@ -298,16 +293,17 @@ plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order
            alt="Three fractures with their outline; the maps show a few spots away from the break.")
 
 # %% [markdown]
-# Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32
-# pixels wide: it can say "this part of the limb" at best. With so few patients, even no hit leaves a wide
+# Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32 pixels
+# wide: it can say "this part of the limb" at best. With so few patients, even no hit leaves a wide
 # interval. Look at what a miss marks.
 #
 # ## 9. Real images
 #
-# `python -m medimg fetch fracatlas` brings about 4,000 real radiographs (338 MB). Start Jupyter
-# with `MEDIMG_DATASET=fracatlas` (and `MEDIMG_DATA`, if they lie elsewhere), and the next cell asks the
-# question of section 4 of all of them, and that of section 3 of 300. It publishes no patients, so scores may be
-# too high, and intervals are too narrow. Without the set, the cell prints nothing.
+# `python -m medimg fetch fracatlas` brings about 4,000 real radiographs (338 MB). Start Jupyter with
+# `MEDIMG_DATASET=fracatlas` (and `MEDIMG_DATA`, if they lie elsewhere), and the next cell asks the
+# question of section 4 of all of them, and that of section 3 of 300. A single draw of 300 images is weak
+# evidence: another draw can rank the sizes differently. The set names no patients, so scores may be too
+# high, and intervals are too narrow. Without the set, the cell prints nothing.
 
 # %% tags=["hide-input"]
 if wanted == "fracatlas":
@@ -324,24 +320,23 @@ if wanted == "fracatlas":
     print(*(f"{name}: AUC {metrics.auc(each):.3f}" for name, each in asked.items()), sep="\n")
 
 # %% [markdown]
-# If the columns alone tell more than chance there, part of the network's result may need no fracture at all.
-# Only matching shows how much.
+# If the columns alone beat chance there, part of the network's result may need no fracture. Only matching
+# shows how much.
 #
 # ## 10. What stands in the way of use
 #
 # - **The operating point.** A network for hip fractures had an AUC of 0.994 at home and 0.980 in another
-#   country, but its threshold did not fit there, and an audit found that it missed an obvious fracture and
-#   failed on bones altered by Paget's disease
-#   ([Oakden-Rayner et al., 2022](https://doi.org/10.1016/S2589-7500%2822%2900004-8)).
-# - **The label.** In MURA, 40,561 images of arms and hands, each study is normal or *abnormal*, and
-#   metal or worn joints are abnormal, too. Its baseline reached an AUC of 0.929
-#   ([Rajpurkar et al., 2017](https://arxiv.org/abs/1712.06957)). That is not a score for fractures.
-# - **The reader.** OsteoDetect was authorised in 2018 for adult wrists, as a help for clinicians. Alone it
-#   reached sensitivity 0.921 and specificity 0.902. What counts is the second study: with it, 24 readers found
-#   0.803 of the fractures instead of 0.747
-#   ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
-# - **Our sample** is drawn by formulas. It can show what resolution, views, columns and copies do to a result.
-#   It cannot show how well a network reads patients.
+#   country, but its threshold did not fit there. An audit found that it missed an obvious fracture and
+#   failed on bones altered by Paget's disease ([Oakden-Rayner et al.,
+#   2022](https://doi.org/10.1016/S2589-7500%2822%2900004-8)).
+# - **The label.** In MURA, 40,561 images of arms and hands, metal and worn joints are *abnormal*, too.
+#   Its baseline reached an AUC of 0.929 ([Rajpurkar et al., 2017](https://arxiv.org/abs/1712.06957)).
+#   That is not a score for fractures.
+# - **The reader.** OsteoDetect was authorised in 2018 for adult wrists, as a help for clinicians. Alone
+#   it reached sensitivity 0.921 and specificity 0.902. With it, 24 readers found 0.803 of the fractures
+#   instead of 0.747 ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
+# - **Our sample** is drawn by formulas. It shows what resolution, views, columns and copies do to a
+#   result, not how well a network reads patients.
 #
 # ## Key points
 #
@@ -353,13 +348,9 @@ if wanted == "fracatlas":
 #
 # ## Further reading
 #
-# - Abedeen et al., *FracAtlas*, Scientific Data 2023,
-#   [doi:10.1038/s41597-023-02432-4](https://doi.org/10.1038/s41597-023-02432-4)
-# - Badgeley et al., *Deep learning predicts hip fracture using confounding patient and healthcare variables*,
-#   npj Digital Medicine 2019, [doi:10.1038/s41746-019-0105-1](https://doi.org/10.1038/s41746-019-0105-1)
-# - Oakden-Rayner et al., *Validation and algorithmic audit of a deep learning system for the detection of
-#   proximal femoral fractures*, Lancet Digital Health 2022,
-#   [doi:10.1016/S2589-7500(22)00004-8](https://doi.org/10.1016/S2589-7500%2822%2900004-8)
+# - [Abedeen et al. 2023](https://doi.org/10.1038/s41597-023-02432-4): FracAtlas
+# - [Badgeley et al. 2019](https://doi.org/10.1038/s41746-019-0105-1): matching patients and machines
+# - [Oakden-Rayner et al. 2022](https://doi.org/10.1016/S2589-7500%2822%2900004-8): an audit of a network for hips
 #
 # ## Next step
 #

@@ -20,16 +20,15 @@
 # ## 1. The clinical question
 #
 # A patient with fever and cough has a chest radiograph. **Is this COVID-19, another pneumonia, or
-# neither?** A missed case may infect a ward. A false alarm isolates somebody among patients who do
-# have COVID-19, and may delay the right treatment. The reference standard is a laboratory test
-# (PCR), so a network would have to add something to it. A normal radiograph does not exclude
-# COVID-19: in one study, radiographs found 55 % of the patients in the first two days of symptoms
-# and 79 % after eleven ([Stephanie et al., 2020](https://doi.org/10.1148/ryct.2020200337)).
+# neither?** A missed case may infect a ward. A false alarm puts somebody among patients who do have
+# COVID-19, and may delay the right treatment. The reference standard is a laboratory test (PCR), so a
+# network would have to add something to it. A normal radiograph does not exclude COVID-19: in one study,
+# radiographs found 55 % of the patients in the first two days of symptoms and 79 % after eleven
+# ([Stephanie et al., 2020](https://doi.org/10.1148/ryct.2020200337)).
 #
-# In 2020 many papers reported networks that answered this question very well. Roberts and
-# colleagues screened 2,212 studies, reviewed 62 in full, and found none of potential clinical use
-# ([Roberts et al., 2021](https://doi.org/10.1038/s42256-021-00307-0)). This notebook rebuilds one
-# reason.
+# In 2020 many papers reported excellent networks. Roberts and colleagues screened 2,212 studies, reviewed
+# 62 in full, and found none of potential clinical use ([Roberts et al.,
+# 2021](https://doi.org/10.1038/s42256-021-00307-0)). This notebook rebuilds one reason.
 
 # %%
 from dataclasses import replace
@@ -49,8 +48,7 @@ real = datasets.choose("sample_covid", "covid", "covidgr", "covid-hannover")  # 
 # `sample_covid` has 243 simulated radiographs from three invented hospitals, each with the same share of
 # COVID-19 (hazy patches in both lungs, at the sides and mostly below), lobar pneumonia (one dense lobe)
 # and neither. Age, sex, view and hospital tell nothing about the label. **Sections 2 to 7 always use
-# these images**, because they need images that any hospital could show. Section 8 asks the same of real
-# images.
+# these images**, which any hospital could show. Section 8 asks the same of real images.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load("sample_covid")
@@ -60,10 +58,9 @@ pd.crosstab(studies["hospital"], studies["label"])
 # %% [markdown]
 # ## 3. Three hospitals, by hand
 #
-# A detector measures. What a doctor sees is made afterwards: each manufacturer and each hospital
-# chooses contrast, sharpness, noise reduction, borders and the marker of the side. Our files hold
-# the images **before** that step (in DICOM: *for processing*, not *for presentation*), so we write
-# it ourselves.
+# A detector measures. What a doctor sees is made afterwards: each manufacturer and hospital chooses
+# contrast, sharpness, noise reduction, borders and side marker. Our files hold the images **before** that
+# step (in DICOM: *for processing*, not *for presentation*), so we write it ourselves.
 
 # %%
 DISPLAY = {"north": (0.80, 0.6, 0.012, 0, (7, 7, 13)),  # contrast, sharpening, noise, border,
@@ -89,9 +86,9 @@ plots.show(plots.plot_grid(films, columns=3, titles=titles),
            alt="Hazy flanks, clear lungs, one dense lobe; sharper as north, darker as south.")
 
 # %% [markdown]
-# These are the most extensive cases; most are fainter. The display says nothing about the patient,
-# and a doctor reads all three in the same way. We now show every image as each hospital would, and
-# extract features once with a pretrained network.
+# These are the most extensive cases; most are fainter. The display says nothing about the patient, and a
+# doctor reads all three alike. We now show every image as each hospital would, and extract features with
+# a pretrained network.
 
 # %% tags=["nbval-check-output"]
 net = models.build_model("efficientnet_lite0")
@@ -103,10 +100,10 @@ print({place: values.shape for place, values in features.items()})
 # %% [markdown]
 # ## 4. The dial
 #
-# Many early training sets joined one source that had only images with COVID-19 to another that had none.
-# Our dial sets how strong such a tie is. At 0 label and hospital are independent. At 1 every
-# image with COVID-19 comes from *north* and every other image from *south*. *West* stays outside: it is
-# the external hospital, with one display for everybody.
+# Many early training sets joined one source with only COVID-19 to another with none. Our dial sets how
+# strong such a tie is. At 0, label and hospital are independent. At 1, every image with COVID-19 comes
+# from *north* and every other from *south*. *West* is the external hospital, with one display for
+# everybody.
 
 # %% tags=["nbval-check-output"]
 covid = studies["label"].eq("covid").to_numpy().astype(int)
@@ -123,8 +120,8 @@ def hospitals(dial):
 pd.crosstab(studies["label"].iloc[home], hospitals(0.75)[home], colnames=["dial at 0.75"])
 
 # %% [markdown]
-# The model is a logistic regression on the frozen features. The internal test is cross-validation by
-# patient at home, which is careful and would satisfy most reviewers. The external test is *west*.
+# The model is a logistic regression on the frozen features. The internal test, cross-validation by
+# patient at home, would satisfy most reviewers. The external test is *west*.
 
 # %%
 recipe = LogisticRegression(C=0.01, max_iter=2000)
@@ -174,15 +171,14 @@ print("internal AUC, dial at 1 above dial at 0:", low.loc[1, "internal"] > value
 print("AUC at west, dial at 1 below dial at 0: ", high.loc[1, "west"] < value.loc[0, "west"])
 
 # %% [markdown]
-# The patients and their disease did not change. The tighter the tie, the better the internal
-# result, and the worse the model elsewhere. Nobody who sees only the internal result can tell.
-# (Intervals from cross-validation are a little too narrow: [notebook
-# 4](/notebooks/04_evaluate.ipynb).)
+# The patients did not change. The tighter the tie, the better the internal result, and the worse the
+# model elsewhere. Nobody who sees only the internal result can tell. (Intervals from cross-validation are
+# a little too narrow: [notebook 4](/notebooks/04_evaluate.ipynb).)
 #
 # ### Exercise: turn the dial
 #
-# Data sets in practice are seldom tied completely. Train with the dial at **0.9**, and submit both
-# estimates, as `turn` returns them. First write down how far apart you expect them to be.
+# In practice the tie is seldom complete. Train with the dial at **0.9**, and submit both estimates, as
+# `turn` returns them. First write down how far apart you expect them.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -194,10 +190,10 @@ exercises.check("10-dial", both, curve=curve, turn=turn)
 # %% [markdown]
 # ## 5. Why one external hospital is not enough
 #
-# Suppose another hospital, *east*, examines suspected cases on a mobile unit of the make that *north*
-# uses, and everybody else on one like that of *south*. It is external, and tied in the same way. We can
-# even turn the tie round. The patients are those of *west* each time: only a simulation can image the same
-# people three times.
+# Suppose another hospital, *east*, examines suspected cases on a mobile unit like *north*'s, and
+# everybody else on one like *south*'s. It is external, and tied in the same way. We also turn the tie
+# round. The patients are those of *west* each time: only a simulation can image the same people three
+# times.
 
 # %%
 confounded = recipe.fit(look(by_label)[home], covid[home])
@@ -212,15 +208,15 @@ print("east alone would have convinced us:", sites.iloc[1].low > 0.9)
 print("turned round, worse than guessing: ", sites.iloc[2].high < 0.5)
 
 # %% [markdown]
-# An external result is worth as much as the difference between the two places. DeGrave and colleagues
-# found both sides of this in real images: networks that looked accurate failed in new hospitals, and
-# external data alone did not suffice to show that a network relies on pathology, because the shortcut
-# may work there too ([DeGrave et al., 2021](https://doi.org/10.1038/s42256-021-00338-7)).
+# An external result is worth as much as the difference between the two places. In real images, DeGrave
+# and colleagues found that networks that looked accurate failed in new hospitals, and that external data
+# alone do not show that a network relies on pathology: the shortcut may work there too ([DeGrave et al.,
+# 2021](https://doi.org/10.1038/s42256-021-00338-7)).
 #
 # ## 6. Find it without leaving home
 #
-# Two questions cost a few lines. **Can the features tell the hospital**, among images that all have the
-# same label? And **what is left of the AUC within each hospital**, where display cannot help?
+# Ask two questions. **Can the features tell the hospital**, among images with the same label? And **what
+# is left of the AUC within each hospital**, where display cannot help?
 
 # %%
 free, places = home[covid[home] == 0], hospitals(0.75)
@@ -237,15 +233,15 @@ found.map("{:.2f}".format)
 print("lower within each hospital:", max(auc.value for auc in found[2:]) < found.iloc[1].value)
 
 # %% [markdown]
-# The intervals within one hospital are wide, since few images break the tie. That is a finding too:
-# a set that cannot answer this question cannot support the claim. That the hospital can be told is
-# not yet harm: it can be told at 0 as well. Harm needs both, a hospital that can be told and a
-# label that depends on it. With the dial at 1 the question cannot even be asked.
+# The intervals within one hospital are wide, since few images break the tie. That is a finding too: a set
+# that cannot answer this question cannot support the claim. That the hospital can be told is not yet
+# harm: it can be told at 0 as well. Harm also needs a label that depends on it. With the dial at 1 the
+# question cannot even be asked.
 #
 # ## 7. Would a heat map have told us?
 #
-# We train the same network on the tied images, and show it one patient of *west* without disease, as
-# *north* and as *south* would display the image.
+# We train the network on the tied images, and show it one patient of *west* without disease, as *north*
+# and *south* would display the image.
 
 # %%
 films = np.stack([shown[place][row] for row, place in enumerate(by_label)])
@@ -264,13 +260,13 @@ plots.show(plots.plot_map_grid(pair, {"Grad-CAM": heat}, titles=titles),
 print("the display alone changes the diagnosis:", scores[0] > 0.5 > scores[1])
 
 # %% [markdown]
-# (There is no lesion to outline.) Both maps are warm over the body, as those of a good model might
-# be: noise and sharpness are everywhere, so no place reveals them. (A marker in a corner is easier
-# to catch: [notebook 5](/notebooks/05_explain.ipynb).) The **experiment** is clear: the score
-# beside each image changes, and the patient did not. (One patient is an example. To measure it,
-# count over all of *west*.)
+# Both maps are warm over the body, as those of a good model might be: noise and sharpness are everywhere,
+# so no place reveals them. (A marker in a corner is easier to catch: [notebook
+# 5](/notebooks/05_explain.ipynb).) The **experiment** is clear: the score changes, and the patient did
+# not. (One patient is an example; to measure it, count over all of *west*.)
 #
-# Now make the network wrong. `target` is an image with COVID-19 as *north* shows it, which the network finds.
+# Now make the network wrong. `target` is an image with COVID-19, as *north* shows it, that the network
+# finds.
 
 # %% tags=["hide-input"]
 def score_of(picture):
@@ -285,10 +281,10 @@ target = shown["north"][row]
 # %% [markdown]
 # ### Exercise: hide COVID-19
 #
-# Change only the **display** of `target`, until the network misses it (`score_of` below 0.5). A
-# doctor must still see the same: the result needs a correlation of at least 0.7 with `target`, a
-# rough stand-in for a doctor. `data.images[row]` is the image before any display. You may change
-# contrast, sharpness, noise, border and marker, or draw something new.
+# Change only the **display** of `target`, until the network misses it (`score_of` below 0.5). A doctor
+# must still see the same: as a rough stand-in, the result needs a correlation of at least 0.7 with
+# `target`. `data.images[row]` is the image before any display. You may change contrast, sharpness, noise,
+# border and marker, or draw something new.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -304,8 +300,8 @@ exercises.check("10-hide", hidden, target=target, score_of=score_of)
 # `python -m medimg fetch covidgr` and `python -m medimg fetch covid-hannover` bring images from two
 # hospitals; the second has only patients with COVID-19. Start Jupyter with `MEDIMG_DATASET=covidgr`, and
 # the next cell asks three questions of them. (It does the same with `MEDIMG_DATASET=covid` if
-# `MEDIMG_DATA` is a folder with images from several sources and a `studies.csv` with the columns `path`,
-# `label`, `patient_id` and `source`.) Without these it prints nothing.
+# `MEDIMG_DATA` holds images from several sources and a `studies.csv` with the columns `path`, `label`,
+# `patient_id` and `source`.) Without these it prints nothing.
 
 # %% tags=["hide-input"]
 if real != "sample_covid":
@@ -322,7 +318,7 @@ if real != "sample_covid":
         print(f"{asked}, {rows.sum()} images:", metrics.auc(told) if told else "cannot be asked")
 
 # %% [markdown]
-# On public images from three sources (two with COVID-19), `benchmarks/covid_sources.py` asked the same:
+# On public images from three sources (two with COVID-19), `benchmarks/covid_sources.py` found:
 #
 # {{table:benchmarks/results/covid_sources.md}}
 #
@@ -333,23 +329,23 @@ if real != "sample_covid":
 #
 # - **Collect by protocol**: patients with and without the disease from the same hospitals, machines and
 #   weeks, consecutively. Nothing done afterwards replaces this.
-# - **Report per hospital**, and how many images with and without disease each contributed.
+# - **Report per hospital**, with the number of images with and without disease.
 # - **Ask whether the source can be predicted** from the image, the border or the header
 #   ([the audit of notebook 1](/notebooks/01_load.ipynb)).
-# - **Choose external sites for how they differ**, and say in what: machine, display, case mix.
+# - **Choose external sites that differ**, and say in what: machine, display, case mix.
 # - **Test by experiment**: change the display of an image and see whether the answer changes.
 # - **Avoid "Frankenstein" sets**, as Roberts and colleagues call sets assembled from other sets: the same
 #   image can come twice. They also found children as controls: the label was then the age.
 #
 # ## 10. What stands in the way of use
 #
-# A network must show that it changes a decision, in the hospital where it runs, beside the laboratory
-# test. The authors of the best-known public set themselves ask not to claim diagnostic performance from
-# it ([Cohen et al., 2020](https://github.com/ieee8023/covid-chestxray-dataset)).
+# A network must show that it changes a decision, where it runs, beside the laboratory test. The authors
+# of the best-known public set ask not to claim diagnostic performance from it ([Cohen et al.,
+# 2020](https://github.com/ieee8023/covid-chestxray-dataset)).
 #
-# **Our sample can show** how confounding works, since the display is the only thing that we changed. **It
-# cannot show** how well COVID-19 is seen in patients: one real chest stands under all images, the disease
-# is drawn by formulas, and real hospitals differ in patients as well as in displays.
+# **Our sample can show** how confounding works, since we changed only the display. **It cannot show** how
+# well COVID-19 is seen in patients: one real chest lies under all images, formulas drew the disease, and
+# real hospitals also differ in patients.
 #
 # ## Key points
 #
@@ -361,14 +357,9 @@ if real != "sample_covid":
 #
 # ## Further reading
 #
-# - Roberts et al., *Common pitfalls and recommendations for using machine learning to detect and
-#   prognosticate for COVID-19*, Nature Machine Intelligence 2021,
-#   [doi:10.1038/s42256-021-00307-0](https://doi.org/10.1038/s42256-021-00307-0)
-# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
-#   Nature Machine Intelligence 2021,
-#   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
-# - Badgeley et al., hip fractures told from patient and hospital variables, npj Digital Medicine 2019,
-#   [doi:10.1038/s41746-019-0105-1](https://doi.org/10.1038/s41746-019-0105-1)
+# - [Roberts et al. 2021](https://doi.org/10.1038/s42256-021-00307-0): common pitfalls
+# - [DeGrave et al. 2021](https://doi.org/10.1038/s42256-021-00338-7): shortcuts
+# - [Badgeley et al. 2019](https://doi.org/10.1038/s41746-019-0105-1): in hip fractures
 #
 # ## Next step
 #
