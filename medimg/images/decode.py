@@ -51,11 +51,6 @@ class Layout(NamedTuple):
     photometric_interpretation: str
     pixel_vr: str
 
-    @property
-    def frame_bits(self) -> int:
-        """Bits that one uncompressed frame takes."""
-        return self.rows * self.columns * self.samples_per_pixel * self.bits_allocated
-
 
 def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
     """Return the layout that the header declares, or raise naming what is missing or absurd."""
@@ -134,7 +129,8 @@ def _encapsulated(source: OpenDicom, layout: Layout) -> Iterator[bytes]:
 
 def _native(source: OpenDicom, layout: Layout, index: int) -> Pixels:
     """Return the stored values of one uncompressed frame, which may begin inside a byte."""
-    bits, present = layout.frame_bits, min(source.length, source.stream.size - source.start)
+    bits = int(np.prod(layout[:3])) * layout.bits_allocated
+    present = min(source.length, source.stream.size - source.start)
     if layout.photometric_interpretation.endswith("_422") and layout.bits_allocated == 8:
         if present * 8 < bits * layout.number_of_frames:  # two pixels share their chroma
             bits = bits // 3 * 2
@@ -195,7 +191,8 @@ def _compressed(syntax: str, data: bytes, layout: Layout) -> tuple[Pixels, Layou
     shape = layout[:3]
     refuse((not data, _CUT))
     if syntax == RLELossless:
-        size, code = (layout.frame_bits + 7) // 8, f"<u{max(1, layout.bits_allocated // 8)}"
+        size = (int(np.prod(shape)) * layout.bits_allocated + 7) // 8
+        code = f"<u{max(1, layout.bits_allocated // 8)}"
         frame = imagecodecs.dicomrle_decode(data, code, out=bytearray(size + 2**16))
         refuse((len(frame) < size, _CUT))
         planes = layout._replace(planar_configuration=int(layout.samples_per_pixel > 1))

@@ -92,12 +92,12 @@ def _row(path: Path, max_pixels: int) -> dict[str, Any]:
                 row |= {"modality": text(header, "Modality"),
                         "patient_id": str(header.get("PatientID") or ""),
                         "burned_in": text(header, "BurnedInAnnotation")}  # fmt: skip
-            digest = hashlib.sha256()
             with open_image(path, max_pixels) as opened:
                 row |= {"rows": opened.rows, "columns": opened.columns, "frames": opened.frames}
+                digest = hashlib.sha256(f"{opened.frames} {opened.rows} {opened.columns}".encode())
                 for frame in opened.read(range(opened.frames)):
-                    values = frame.stored.astype("<f8")  # however they are stored
-                    digest.update(repr(values.shape).encode() + values.tobytes())
+                    values = frame.stored.astype("<f8", order="C")  # however they are stored
+                    digest.update(values.data)
                     if opened.frames > max(1, min(_MOST_FRAMES, _MOST_SAMPLES // values.size)):
                         digest.update(sha256(path).encode())
                         break
@@ -224,9 +224,8 @@ def _find_slices(root: Path, max_pixels: int) -> pd.DataFrame:
     why = [why for _, why in passed] or ["there is no DICOM or NIfTI image in it"]
     refuse((not found, f"no series can be read, since {why[0]}; give a folder of slices"))
     if passed:
-        names = ", ".join(name for name, _ in passed[:5])
         log.warning("%s: %d file(s) are passed over; if they are slices, the volume lacks them: %s",
-                    root, len(passed), names)  # fmt: skip
+                    root, len(passed), ", ".join(name for name, _ in passed[:5]))  # fmt: skip
     return pd.DataFrame(found)
 
 

@@ -20,15 +20,14 @@ from medimg.images.files import Floats, Limited, PathLike, Pixels, log, refuse
 #: Windows that radiologists use for CT: (centre, width) in Hounsfield units.
 CT_WINDOWS: dict[str, tuple[float, float]] = {
     "lung": (-600.0, 1500.0), "mediastinum": (40.0, 400.0), "bone": (400.0, 1800.0),
-    "brain": (40.0, 80.0),
-}  # fmt: skip
+    "brain": (40.0, 80.0)}  # fmt: skip
 
 Window = int | str | tuple[float, float] | None
 Transform = Callable[[Pixels], Pixels]
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 # ITU-R BT.601, the weights of DICOM's own YCbCr (PS3.3, C.7.6.3.1.2).
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-_MOST_LEVELS = 2**16
+_MOST_LEVELS, _ROWS = 2**16, 64
 _SUPPLEMENTAL = "a supplemental palette colours a part of its values; all are shown in grey."
 
 
@@ -232,9 +231,10 @@ class Frame:
         if voi:
             brightness = voi(values)
         else:
-            times = (kept & np.isfinite(values)).astype(np.int64)
-            if levels is not stored:  # how often each occurs
-                times *= np.bincount(np.subtract(stored, low, dtype=np.int64).ravel())
+            times: Pixels = kept & np.isfinite(values)
+            if levels is not stored:  # of the ends, it matters that they occur, not how often
+                found = np.bincount(np.subtract(stored, low, dtype=np.int64).ravel())
+                times = times * (found > 0 if ends == (0, 100) else found)
             counted = np.repeat(values.ravel(), times.ravel())
             black, white = np.percentile(counted, ends) if counted.size else (0.0, 0.0)
             brightness = (values - black) / (white - black) if white > black else 0 * values
@@ -242,9 +242,13 @@ class Frame:
         if self.invert:
             brightness = 1 - brightness
         brightness[~kept] = 0
-        if levels is not stored:
-            brightness = brightness.take(np.subtract(stored, low, dtype=np.intp), mode="clip")
-        return brightness
+        if levels is stored:
+            return brightness
+        shown = np.empty(stored.shape, np.float32)
+        for top in range(0, len(stored), _ROWS):  # as few as stay in the cache
+            places = np.subtract(stored[top : top + _ROWS], low, dtype=np.intp)
+            brightness.take(places, mode="clip", out=shown[top : top + _ROWS])
+        return shown
 
 
 def _luminance(rgb: Pixels) -> Floats:

@@ -14,7 +14,7 @@ from nibabel import orientations
 from PIL import Image
 
 from medimg.images.decode import inspect_stream
-from medimg.images.files import TOO_MANY, Limited, Pixels, check_size, log, refuse
+from medimg.images.files import TOO_MANY, Limited, Pixels, check_size, refuse
 from medimg.images.lut import Frame, ImageFile, linear
 
 _ORIENTATION, _BITS, _SAMPLE_FORMAT, _WHITE_IS_ZERO = 274, 258, 339, 0  # of TIFF
@@ -92,7 +92,6 @@ def _orientation(picture: Any) -> int:
     try:
         found = picture.getexif().get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block does not make the pixels wrong
-        log.warning("the EXIF block of a picture is unreadable; it is taken as upright")
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 

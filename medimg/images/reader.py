@@ -58,10 +58,10 @@ def read_image(
     window : int, str or (centre, width), optional
         Which of the file's own windows (0 is the first; tables count before windows), a CT preset
         from `CT_WINDOWS`, a window in the unit of the values, or "full" for all values from the
-        lowest to the highest. By default the file's first window; a picture
-        is shown as it is, and DICOM or NIfTI without a window is scaled from its lowest to its
-        highest value, or, for MR and NIfTI, whose values have no unit, from its 1st to its 99th
-        percentile. Padding pixels take no part in that, and come out black.
+        lowest to the highest. By default the file's first window; a picture is shown as it is, and
+        DICOM or NIfTI without a window is scaled from its lowest to its highest value, or, for MR
+        and NIfTI, whose values have no unit, from its 1st to its 99th percentile. Pixels that are
+        padding or no number take no part in that, and come out black.
     frame : int, optional
         Which frame of several, counted from 0; of a NIfTI volume, the axial slice, counted from
         the feet. By default the first; of a NIfTI volume, the middle slice.
