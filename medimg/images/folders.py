@@ -212,8 +212,8 @@ def _find_slices(root: Path, max_pixels: int) -> pd.DataFrame:
     for path in sorted(listed.files, key=Path.as_posix) if listed else [root]:
         try:
             with files.as_image_error(path):
-                listing = path != root and path.is_file()
-                kind = files.kind_of(path) if listing else files.identify(path)
+                inside = path != root and path.is_file()
+                kind = files.kind_of(path) if inside else files.identify(path)
                 if kind == "DICOM":
                     with files.Limited(path) as stream:
                         found += _slices(path, dicom.parse(path, stream))

@@ -17,7 +17,7 @@ from medimg.images.decode import inspect_stream
 from medimg.images.files import TOO_MANY, Limited, Pixels, check_size, refuse
 from medimg.images.lut import Frame, ImageFile, linear
 
-_ORIENTATION, _BITS, _SAMPLE_FORMAT, _WHITE_IS_ZERO = 274, 258, 339, 0  # of TIFF
+_ORIENTATION, _BITS, _SAMPLE_FORMAT, _SIGNED, _WHITE_IS_ZERO = 274, 258, 339, 2, 0  # of TIFF
 # How often to turn by 90 degrees what EXIF calls 0 (nothing), 1 (upright), 2, ... 8.
 _TURNS, _MIRRORED = (0, 0, 0, 2, 2, 1, 3, 3, 1), (2, 4, 5, 7)
 _MAX_FRAMES = 10_000
@@ -66,10 +66,10 @@ def _check_tiff(picture: Any) -> None:
     refuse(
         (covered < width * height or tile > 4 * covered + 2**22, "the TIFF "
          f"lists the places of {covered} of its {width} x {height} pixels, or has larger tiles"),
-        (tags.get(_ORIENTATION, 1) != 1, "the TIFF is stored turned; save it upright, or as PNG"),
+        (tags.get(_ORIENTATION, 1) > 1, "the TIFF is stored turned; save it upright, or as PNG"),
         (bits > 8 and not picture.mode.startswith("I;16"), _DEEP),
-        (set(tags.get(_SAMPLE_FORMAT, (1,))) != {1}, "the samples of the TIFF have a sign; save it "
-         "as PNG"),
+        (_SIGNED in tags.get(_SAMPLE_FORMAT, ()), "the samples of the TIFF have a sign; save it as "
+         "PNG"),
     )  # fmt: skip
 
 
