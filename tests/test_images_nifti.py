@@ -170,3 +170,13 @@ def test_simpleitk_reads_the_same_geometry_from_nifti(tmp_path):
     np.testing.assert_array_equal(ours.values, itk.GetArrayFromImage(theirs))
     np.testing.assert_allclose(ours.origin, theirs.GetOrigin(), atol=1e-6)
     np.testing.assert_allclose(ours.spacing[::-1], theirs.GetSpacing(), atol=1e-6)
+
+
+def test_voxels_that_are_no_number_are_black(tmp_path):
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    values[:, 0, 2] = np.nan, np.inf
+    path = save(tmp_path / "a.nii", values, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    for window in (None, "full", (5, 10)):
+        image = read_image(path, window=window)
+        assert image[0].tolist() == [0, 1]
+        assert np.isfinite(image).all()
