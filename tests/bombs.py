@@ -67,7 +67,7 @@ def look(path: Path) -> None:
     from medimg.images import (
         ImageReadError,
         is_image_file,
-        open_dicom,
+        read_header,
         read_image,
         read_series,
         scan,
@@ -80,7 +80,7 @@ def look(path: Path) -> None:
     path.replace(alone)
     before, seconds, said = peak(), 0.0, ""
     ways = [is_image_file, read_image]
-    ways += [open_dicom, read_series] if alone.stat().st_size < 50e6 else []
+    ways += [read_header, read_series] if alone.stat().st_size < 50e6 else []
     for way in [*ways, lambda _: scan(alone.parent, progress=False)]:
         begun = time.process_time()
         try:

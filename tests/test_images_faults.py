@@ -3,7 +3,6 @@
 import io
 import logging
 import struct
-import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -54,11 +53,14 @@ def refused(path, words, **options):
 def test_truncated_native_pixels_are_refused(target):
     make_dicom(target, RAMP)
     target.write_bytes(target.read_bytes()[:-2])
-    refused(target, "need 6 bytes and the file holds 4")
+    refused(target, "declares 6 bytes of pixels, and the file holds 4")
 
 
 def test_short_pixel_data_are_refused(target):
-    refused(make_dicom(target, RAMP, data=b"\0\0\0\0"), "need 6 bytes and the file holds 4")
+    refused(
+        make_dicom(target, RAMP, data=b"\0\0\0\0"),
+        "declares 6 bytes of pixels, and the file holds 4",
+    )
 
 
 @pytest.mark.parametrize("cut", [1, 40, 200])
@@ -112,14 +114,13 @@ def test_object_without_pixels_is_named(target, uid, words):
     refused(make_dicom(target, SOPClassUID=uid), words)
 
 
-def test_dicomdir_says_which_files_it_lists(target):
-    records = [item(DirectoryRecordType="IMAGE", ReferencedFileID=["A", f"IM{n}"]) for n in (1, 2)]
-    make_dicom(target, DirectoryRecordSequence=records)
-    refused(target, "DICOMDIR, a list of files; read those: A/IM1, A/IM2")
+def test_dicomdir_is_named(target):
+    make_dicom(target, DirectoryRecordSequence=[item(DirectoryRecordType="IMAGE")])
+    refused(target, "a DICOMDIR, a list of other files, and holds no image")
 
 
 def test_empty_pixel_data_are_refused(target):
-    refused(make_dicom(target, RAMP, data=b""), "need 6 bytes and the file holds 0")
+    refused(make_dicom(target, RAMP, data=b""), "declares 6 bytes of pixels, and the file holds 0")
 
 
 # 5. and 6. missing tags
@@ -147,12 +148,7 @@ def test_first_frame_is_the_default_and_others_can_be_chosen(target):
     make_dicom(target, np.stack([RAMP, RAMP[::-1, ::-1]]), NumberOfFrames=2)
     shows(target, RAMP / 255)
     shows(target, RAMP[::-1, ::-1] / 255, frame=1)
-    refused(target, "no frame 2; the file holds 2, so choose one from 0 to 1", frame=2)
-
-
-def test_representative_frame_is_the_default_when_named(target):
-    make_dicom(target, np.stack([RAMP, RAMP[::-1]]), NumberOfFrames=2, RepresentativeFrameNumber=2)
-    shows(target, RAMP[::-1] / 255)
+    refused(target, "no frame 2; choose one from 0 to 1", frame=2)
 
 
 def test_enhanced_file_has_its_transforms_by_frame(target):
@@ -276,21 +272,18 @@ def test_palette_is_applied_and_its_ends_hold(target):
     shows(target, [[0, 0, 0.299 + 0.587 + 0.0228, 0.299 + 0.587 + 0.0228]])
 
 
-def test_segmented_palette_is_expanded(target):
+def test_segmented_palette_is_refused(target):
     tags = palette()
-    # discrete: 0; linear: 3 steps to 300; indirect: the first segment (0) again.
-    words = np.array([0, 1, 0, 1, 3, 300, 2, 1, 0, 0], "<u2").tobytes()
     for colour in ("Red", "Green", "Blue"):
         del tags[f"{colour}PaletteColorLookupTableData"]
-        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [5, 0, 16]
-        tags[f"Segmented{colour}PaletteColorLookupTableData"] = words
-    make_dicom(target, np.array([[0, 1, 2, 3, 4]], np.uint8), **tags)
-    shows(target, np.array([[0, 100, 200, 300, 0]]) / 65535)
+        tags[f"Segmented{colour}PaletteColorLookupTableData"] = bytes([0, 1, 0])
+    make_dicom(target, RAMP, **tags)
+    refused(target, "stored in segments, which is not read here; save the picture as PNG")
 
 
 def test_palette_image_without_palette_is_refused(target):
     make_dicom(target, RAMP, PhotometricInterpretation="PALETTE COLOR")
-    refused(target, "without its red palette means nothing")
+    refused(target, "it holds no palette")
 
 
 # 11. transfer syntaxes
@@ -340,9 +333,7 @@ def test_jpeg_of_twelve_bits_is_read(target):
     np.testing.assert_allclose(read_values(target), ramp, atol=8)
 
 
-@pytest.mark.parametrize(
-    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
-)
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_uncompressed_syntaxes_are_read(target, syntax):
     words = np.array([[0, 1, 256], [4660, 65535, 2]], np.uint16)
     make_dicom(target, words, syntax=syntax)
@@ -462,17 +453,13 @@ def test_empty_lut_items_are_ignored(target):
 
 
 def test_first_of_several_windows_is_the_default(target):
-    make_dicom(
-        target, RAMP, WindowCenter=[51.5, 204.5], WindowWidth=[103, 103],
-        WindowCenterWidthExplanation=["SOFT", "Hard"],
-    )  # fmt: skip
+    make_dicom(target, RAMP, WindowCenter=[51.5, 204.5], WindowWidth=[103, 103])
     soft, hard = [[0, 0.5, 1], [1, 1, 1]], [[0, 0, 0], [0, 0.5, 1]]
     shows(target, soft)
     shows(target, hard, window=1)
-    shows(target, hard, window="hard")
     shows(target, hard, window=(204.5, 103))
-    refused(target, "no window 2; the file holds 2", window=2)
-    refused(target, "no window 'lung'; the file's own are", window="lung")
+    refused(target, "no window 2; choose one of the file's own 2, counted from 0", window=2)
+    refused(target, "no window 'lung'; choose .* a preset for CT", window="lung")
 
 
 def test_window_applies_to_rescaled_values(target):
@@ -549,12 +536,12 @@ def test_high_bit_above_the_stored_bits_is_shifted(target):
     assert read_values(target).tolist() == [[1, 255, 2]]
 
 
-def test_twelve_bits_allocated_are_unpacked(target):
+def test_twelve_bits_allocated_are_refused(target):
     make_dicom(
         target, np.zeros((1, 2), np.uint16), data=bytes([0x21, 0x43, 0x65]),
         BitsAllocated=12, BitsStored=12, HighBit=11,
     )  # fmt: skip
-    assert read_values(target).tolist() == [[0x321, 0x654]]
+    refused(target, "pixels of 12 bits .* are not read here; convert the file")
 
 
 def test_lossy_overshoot_is_clipped(target):
@@ -574,13 +561,14 @@ def test_empty_file_is_refused(target):
 
 def test_text_with_a_dicom_name_is_refused(target):
     target.write_text("See the attached report.\n" * 20, encoding="utf-8")
-    refused(target, "not an image but a text file")
+    refused(target, "this is no image of a kind that is read here .*, whatever its name says")
 
 
 @pytest.mark.parametrize(
     ("start", "words"),
-    [(b"PK\x03\x04", "ZIP archive"), (b"\x1f\x8b\x08", "gzip"), (b"%PDF-1.4", "PDF"),
-     (b"<!doctype html>", "web page"), (bytes(600), "nothing but zero bytes")],
+    [(b"PK\x03\x04", "an archive"), (b"\x1f\x8b\x08", "an archive"),
+     (b"%PDF-1.4", "save it as PNG"), (b"<!doctype html>", "web page"),
+     (bytes(600), "nothing but zero bytes")],
 )  # fmt: skip
 def test_other_files_are_named(target, start, words):
     target.write_bytes(start + bytes(400))
@@ -605,7 +593,7 @@ def test_folder_and_missing_file_are_refused(tmp_path):
 def test_giant_image_is_refused_from_the_header(target):
     make_dicom(target, RAMP, Rows=65535, Columns=65535)
     refused(target, "65535 x 65535 pixels, more than the limit of 67,108,864.*max_pixels=")
-    refused(target, "need 4294836225 bytes", max_pixels=2**33)
+    refused(target, "declares 4294836225 bytes", max_pixels=2**33)
 
 
 def test_limit_can_be_lowered_and_raised(target):
@@ -616,25 +604,18 @@ def test_limit_can_be_lowered_and_raised(target):
 
 def test_million_frames_are_refused(target):
     make_dicom(target, RAMP, NumberOfFrames=1_000_000)
-    refused(target, "1000000 frames of 3 x 2 pixels of 8 bits need 6000000 bytes")
+    refused(target, "declares 6000000 bytes of pixels")
 
 
 def test_compressed_stream_larger_than_its_header_is_refused(target, rng):
     grey = rng.integers(0, 256, (24, 32), dtype=np.uint8)
     make_dicom(target, RAMP, syntax=JPEGLSLossless, frames=[imagecodecs.jpegls_encode(grey)])
-    refused(target, "declares 3 x 2 pixels of 8 bits, but the JPEG-LS stream inside holds 32 x 24")
+    refused(target, "declares 3 x 2 pixels of 1 .*, but the JPEG-LS stream inside holds 32 x 24")
 
 
-def test_deflated_bomb_is_refused(target, monkeypatch):
-    monkeypatch.setattr("medimg.images.dicom._MAX_INFLATED", 10_000)
-    make_dicom(target, np.zeros((200, 300), np.uint8), syntax=DeflatedExplicitVRLittleEndian)
-    refused(target, "decompression bomb")
-
-
-def test_deflated_data_cut_short_are_refused(target):
+def test_deflated_file_is_refused(target):
     make_dicom(target, RAMP, syntax=DeflatedExplicitVRLittleEndian)
-    target.write_bytes(target.read_bytes()[:-20])
-    refused(target, "deflated DICOM data end early|damaged")
+    refused(target, r"deflated as a whole, which is not read here; convert it with `dcmconv \+te`")
 
 
 def test_deep_nesting_is_refused(target):
@@ -643,26 +624,22 @@ def test_deep_nesting_is_refused(target):
     at = raw.index(b"\xe0\x7f\x10\x00")
     opened = b"\x09\x00\x10\x10SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
     target.write_bytes(raw[:at] + opened * 3000)
-    refused(target, "nested too deeply")
+    refused(target, "breaks its format .RecursionError.; it is damaged")
 
 
 # 25. what cannot be shown
 
 
-def test_constant_image_is_black_with_a_warning(target, caplog):
+def test_constant_image_is_black(target):
     make_dicom(target, np.full((2, 3), 7, np.uint8))
     shows(target, np.zeros((2, 3)))
-    assert "same brightness" in caplog.text
 
 
-def test_floating_pixels_with_nan_are_finite(target, caplog):
-    make_dicom(
-        target, np.zeros((1, 4), np.uint32), data=b"", BitsStored=None, HighBit=None,
-        PixelRepresentation=None,
-        elements=[DataElement(0x7FE00008, "OF", np.array([np.nan, 1, 2, 3], "<f4").tobytes())],
-    )  # fmt: skip
-    shows(target, [[0, 0, 0.5, 1]])
-    assert "not finite" in caplog.text
+@pytest.mark.parametrize(("tag", "vr", "code"), [(8, "OF", "<f4"), (9, "OD", "<f8")])
+def test_floating_pixels_are_refused(target, tag, vr, code):
+    pixels = DataElement(0x7FE00000 + tag, vr, np.array([0, 1, 2, 3], code).tobytes())
+    make_dicom(target, np.zeros((1, 4), np.uint32), data=b"", elements=[pixels])
+    refused(target, "floating-point pixels are not read here; export the picture")
 
 
 def test_burned_in_text_is_warned_of_and_no_value_is_logged(target, caplog):
@@ -680,7 +657,7 @@ def test_burned_in_text_is_warned_of_and_no_value_is_logged(target, caplog):
 def test_unstated_burned_in_text_is_warned_of(target, caplog):
     from medimg.images import reader
 
-    reader._warn_unstated.cache_clear()
+    reader._warn_once.cache_clear()
     read_image(make_dicom(target, RAMP, BurnedInAnnotation=None))
     assert "does not say whether text is burned" in caplog.text
 
@@ -712,7 +689,7 @@ def test_decoder_that_panics_becomes_our_error(target, monkeypatch):
 
     make_dicom(target, RAMP)
     monkeypatch.setattr("medimg.images.lut.stored_frames", panic)
-    refused(target, "damaged or breaks its format")
+    refused(target, "breaks its format .Panic.")
     monkeypatch.setattr(
         "medimg.images.lut.stored_frames", lambda *_, **__: (_ for _ in ()).throw(MemoryError)
     )
@@ -749,10 +726,10 @@ def test_scan_survives_everything(tmp_path):
     assert table["readable"].tolist() == [True, True, True, False, False]
     assert table["duplicate_of"].tolist() == ["", *[str(tmp_path / "a.dcm")] * 2, "", ""]
     first = table.loc["a.dcm"]
-    assert first[["kind", "modality", "rows", "columns", "frames", "photometric"]].tolist() == [
-        "DICOM", "DX", 2, 3, 1, "MONOCHROME2"]  # fmt: skip
+    facts = ["kind", "modality", "rows", "columns", "frames"]
+    assert first[facts].tolist() == ["DICOM", "DX", 2, 3, 1]
     assert first[["patient_id", "burned_in"]].tolist() == ["7", "NO"]
-    assert "text file" in table.loc["d.txt", "reason"]
+    assert "no image of a kind that is read" in table.loc["d.txt", "reason"]
     assert "empty" in table.loc["e.dcm", "reason"]
 
 
@@ -761,13 +738,6 @@ def test_shipped_file_is_read_as_pydicom_reads_it():
     dataset = pydicom.dcmread(path)
     values = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
     np.testing.assert_array_equal(read_values(path), values)
-
-
-def test_frames_of_deflated_frame_compression_are_read(target):
-    inflater = zlib.compressobj(wbits=-15)
-    frame = inflater.compress(RAMP.tobytes()) + inflater.flush()
-    make_dicom(target, RAMP, syntax="1.2.840.10008.1.2.8.1", frames=[frame])
-    shows(target, RAMP / 255)
 
 
 def test_wide_signed_range_does_not_wrap(target):

@@ -92,7 +92,7 @@ def test_slices_are_read_and_the_middle_one_is_the_default(tmp_path):
     shown = np.clip((plane - low) / (high - low), 0, 1)
     np.testing.assert_allclose(read_image(path), shown, atol=1e-6)
     assert read_image(path, frame=0, colour=True).shape == (3, 2, 3)
-    with pytest.raises(ImageReadError, match="no frame 4; the file holds 4"):
+    with pytest.raises(ImageReadError, match="no frame 4; choose one from 0 to 3"):
         read_image(path, frame=4)
 
 
@@ -133,7 +133,10 @@ def test_scan_lists_volumes_and_their_copies(tmp_path):
     assert table["duplicate_of"].tolist() == ["", str(tmp_path / "a.nii"), "", ""]
     assert is_image_file(tmp_path / "b.nii.gz")
     assert not is_image_file(tmp_path / "d.gz")
-    with pytest.raises(ImageReadError, match=r"NIfTI volumes; give the path of one .*a.nii"):
+    with pytest.raises(
+        ImageReadError,
+        match=r"several series are mixed; .*a.nii NIfTI: 4 slices; b.nii.gz NIfTI: 4",
+    ):
         read_series(tmp_path)
 
 
@@ -149,7 +152,7 @@ def test_dicom_series_agrees_with_simpleitk(tmp_path):
         )  # fmt: skip
     names = itk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path))
     theirs = itk.ReadImage(names)
-    ours = read_series(tmp_path, progress=False)
+    ours = read_series(tmp_path)
     np.testing.assert_array_equal(ours.values, itk.GetArrayFromImage(theirs))
     np.testing.assert_allclose(ours.spacing[::-1], theirs.GetSpacing(), atol=1e-6)
     np.testing.assert_allclose(ours.origin, theirs.GetOrigin(), atol=1e-6)
@@ -167,3 +170,13 @@ def test_simpleitk_reads_the_same_geometry_from_nifti(tmp_path):
     np.testing.assert_array_equal(ours.values, itk.GetArrayFromImage(theirs))
     np.testing.assert_allclose(ours.origin, theirs.GetOrigin(), atol=1e-6)
     np.testing.assert_allclose(ours.spacing[::-1], theirs.GetSpacing(), atol=1e-6)
+
+
+def test_voxels_that_are_no_number_are_black(tmp_path):
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    values[:, 0, 2] = np.nan, np.inf
+    path = save(tmp_path / "a.nii", values, np.diag([-1.0, -1.0, 1.0, 1.0]))
+    for window in (None, "full", (5, 10)):
+        image = read_image(path, window=window)
+        assert image[0].tolist() == [0, 1]
+        assert np.isfinite(image).all()

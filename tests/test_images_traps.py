@@ -1,6 +1,5 @@
 """Files made to be misread: each once gave a wrong picture here, or does so in other readers."""
 
-import io
 import os
 import struct
 import time
@@ -30,26 +29,6 @@ def shows(path, expected, **options):
 
 
 # DICOM
-
-
-@pytest.mark.parametrize(
-    ("kind", "tag", "vr", "code"), [("Float", 8, "OF", "<f4"), ("DoubleFloat", 9, "OD", "<f8")]
-)
-def test_padding_of_floating_pixels_has_tags_of_its_own(target, kind, tag, vr, code):
-    pixels = DataElement(0x7FE00000 + tag, vr, np.array([-9999, 0, 50, 100], code).tobytes())
-    tags = {f"{kind}PixelPaddingValue": -9999.0}
-    make_dicom(
-        target, np.zeros((1, 4), np.uint32), data=b"", BitsStored=None, HighBit=None,
-        elements=[pixels], **tags,
-    )  # fmt: skip
-    shows(target, [[0, 0, 0.5, 1]])
-    np.testing.assert_array_equal(read_values(target), [[np.nan, 0, 50, 100]])
-    tags[f"{kind}PixelPaddingRangeLimit"] = 0.0
-    make_dicom(
-        target, np.zeros((1, 4), np.uint32), data=b"", BitsStored=None, HighBit=None,
-        elements=[pixels], **tags,
-    )  # fmt: skip
-    shows(target, [[0, 0, 0, 1]])
 
 
 def lut(vr, first, entries, bits):
@@ -164,17 +143,15 @@ def tiff(path, data, size, tags):
         (np.array([[-5, 0, 5]], np.float32), 32, 3),
     ],
 )
-def test_tiff_of_unusual_samples_is_scaled_from_lowest_to_highest(
-    target, samples, bits, sample_format
-):
+def test_tiff_of_unusual_samples_is_refused(target, samples, bits, sample_format):
     tiff(target, samples.tobytes(), samples.shape, {258: [bits], 339: [sample_format]})
-    np.testing.assert_allclose(read_image(target), [[0, 0.5, 1]], atol=1e-6)
-    np.testing.assert_array_equal(read_values(target), samples.astype(np.float32))
+    with pytest.raises(ImageReadError, match=r"have a sign; save|not read here; save it as PNG"):
+        read_image(target)
 
 
 def test_tiff_whose_strips_do_not_cover_it_is_refused(target):
     tiff(target, bytes(range(6)), (2000, 3), {258: [8], 278: [2]})
-    with pytest.raises(ImageReadError, match="declares 3 x 2000 pixels and lists the places of 6"):
+    with pytest.raises(ImageReadError, match="lists the places of 6 of its 3 x 2000 pixels"):
         read_image(target)
 
 
@@ -183,21 +160,14 @@ def test_tiff_of_twelve_bits_is_as_bright_as_it_says(target):
     shows(target, [[0, 1]])
 
 
-def test_white_is_zero_in_a_floating_tiff(target):
-    floats = np.array([[1, 2, 5]], np.float32)
-    tiff(target, floats.tobytes(), (1, 3), {258: [32], 262: [0], 339: [3]})
-    shows(target, [[1, 0.75, 0]])
-
-
 @pytest.mark.parametrize("planes", [1, 2])
-def test_tiff_of_sixteen_bit_colour_keeps_its_depth(target, planes):
-    rgb = np.arange(18, dtype=np.uint16).reshape(2, 3, 3) * 1001
-    data = rgb.tobytes() if planes == 1 else rgb.transpose(2, 0, 1).tobytes()
+def test_tiff_of_sixteen_bit_colour_is_refused(target, planes):
     tags = {258: [16] * 3, 262: [2], 277: [3], 284: [planes]}
     if planes == 2:  # one strip a plane, of which Pillow and libtiff need every offset
         tags |= {273: [8, 20, 32], 279: [12] * 3}
-    tiff(target, data, (2, 3), tags)
-    shows(target, rgb / 65535, colour=True)
+    tiff(target, bytes(36), (2, 3), tags)
+    with pytest.raises(ImageReadError, match=r"not read here.*save it"):
+        read_image(target)
 
 
 @pytest.mark.parametrize(
@@ -217,24 +187,6 @@ def test_kinds_that_are_not_read_are_refused_with_a_way_out(target, write):
         read_image(target)
 
 
-def test_deep_colour_that_would_be_cut_is_read_or_refused(target):
-    rgb = np.stack([RAMP] * 3, axis=-1)
-    target.write_bytes(imagecodecs.apng_encode(np.stack([rgb, rgb[:, ::-1]])))
-    shows(target, [[0, 0.2, 1]])
-    with pytest.raises(ImageReadError, match="frame 1 of an animated PNG of 16-bit colour"):
-        read_image(target, frame=1)
-    wide = rgb.repeat(8, axis=0)
-    stream = imagecodecs.jpeg2k_encode(wide, level=0, reversible=True)
-    at = stream.index(b"jp2c") - 4  # other boxes may come before the code stream
-    boxed = stream[:at] + struct.pack(">L4s", 5008, b"uuid") + bytes(5000) + stream[at:]
-    for data in (stream, boxed):
-        target.write_bytes(data)
-        with pytest.raises(ImageReadError, match="JPEG 2000 of 16-bit colour is not read here"):
-            read_image(target)
-    target.write_bytes(imagecodecs.jpeg2k_encode(wide[..., 0], level=0, reversible=True))
-    shows(target, wide[..., 0] / 65535)
-
-
 @pytest.mark.parametrize("space", ["CMYK", "YCCK"])
 def test_ink_of_an_adobe_jpeg_is_stored_inverted(target, space):
     ink = np.zeros((8, 8, 4), np.uint8) + np.array([255, 255, 255, 100], np.uint8)
@@ -243,16 +195,13 @@ def test_ink_of_an_adobe_jpeg_is_stored_inverted(target, space):
     np.testing.assert_allclose(read_image(target), 100 / 255, atol=1 / 255)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF"])
 def test_frames_of_animations_are_chosen_and_told_apart(tmp_path, kind):
     first = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
-    options = {"lossless": True} if kind == "WEBP" else {}
 
     def save(name, *others):
         more = [Image.fromarray(np.ascontiguousarray(other)) for other in others]
-        Image.fromarray(first).save(
-            tmp_path / name, kind, save_all=True, append_images=more, **options
-        )
+        Image.fromarray(first).save(tmp_path / name, kind, save_all=True, append_images=more)
 
     save("a", first[::-1])
     save("b", first[:, ::-1])
@@ -263,25 +212,18 @@ def test_frames_of_animations_are_chosen_and_told_apart(tmp_path, kind):
     assert table["duplicate_of"].tolist() == ["", ""]  # only their first frames are the same
 
 
-def test_orientation_of_jpeg_and_webp_is_applied(tmp_path):
+def test_orientation_of_jpeg_is_applied(target):
     grey = np.array([[0, 51, 102], [153, 204, 255]], np.uint8).repeat(16, 0).repeat(16, 1)
     exif = Image.Exif()
     exif[0x0112] = 6
-    for kind, options in (("JPEG", {"quality": 100}), ("WEBP", {"lossless": True})):
-        Image.fromarray(grey).save(tmp_path / kind, kind, exif=exif, **options)
-        np.testing.assert_allclose(
-            read_image(tmp_path / kind), np.rot90(grey, -1) / 255, atol=2 / 255
-        )
+    Image.fromarray(grey).save(target, "JPEG", exif=exif, quality=100)
+    np.testing.assert_allclose(read_image(target), np.rot90(grey, -1) / 255, atol=2 / 255)
 
 
-def test_other_pictures_are_named(target):
-    target.write_bytes(imagecodecs.jpegxl_encode(np.zeros((9, 9), np.uint8)))
-    with pytest.raises(ImageReadError, match="a JPEG XL picture; save it as PNG"):
-        read_image(target)
-    buffer = io.BytesIO()
-    Image.new("L", (16, 16)).save(buffer, "AVIF")
-    target.write_bytes(buffer.getvalue())
-    with pytest.raises(ImageReadError, match="HEIF or AVIF photo"):
+@pytest.mark.parametrize("kind", ["AVIF", "WEBP", "JPEG2000"])
+def test_other_pictures_are_refused(target, kind):
+    Image.new("L", (16, 16)).save(target, kind)
+    with pytest.raises(ImageReadError, match="if it is a picture, save it as PNG"):
         read_image(target)
 
 
@@ -301,7 +243,7 @@ def test_scan_survives_pipes_links_and_strange_names(tmp_path):
     assert table["readable"].tolist() == [True, True, True, False, False]
     assert table["burned_in"].tolist() == ["YES", "YES", "", "", ""]
     assert table["duplicate_of"].tolist()[:3] == ["", str(tmp_path / "a"), str(tmp_path / "a")]
-    assert "a link to a file that is gone" in table["reason"][3]
+    assert "there is no such file" in table["reason"][3]
     assert "a device or pipe" in table["reason"][4]
     assert main(["scan", str(tmp_path), "--out", str(tmp_path / "out.csv")]) == 0
     # The byte that is not UTF-8 is written as Python shows it, and read back as it was.
@@ -329,15 +271,15 @@ def test_directions_need_not_be_of_unit_length_nor_quite_the_same(tmp_path):
             tmp_path, f"{z}", z, ImageOrientationPatient=[2, 0, 0, 0, 2, 2 * turn],
             ImagePositionPatient=[0, 2000, z],
         )  # fmt: skip
-    volume = read_series(tmp_path, progress=False)
+    volume = read_series(tmp_path)
     assert volume.values[:, 0, 0].tolist() == [100, 101, 102]
     assert volume.spacing[0] == pytest.approx(1, abs=1e-3)
 
 
 def test_directions_of_length_zero_are_no_place(tmp_path):
     add_slice(tmp_path, "a", 0, ImageOrientationPatient=[0] * 6)
-    with pytest.raises(ImageReadError, match="none says where its slice lies"):
-        read_series(tmp_path, progress=False)
+    with pytest.raises(ImageReadError, match="it does not say where its slices lie"):
+        read_series(tmp_path)
 
 
 def test_damaged_and_unplaced_slices_are_named(tmp_path, caplog):
@@ -346,41 +288,40 @@ def test_damaged_and_unplaced_slices_are_named(tmp_path, caplog):
     (tmp_path / "2").write_bytes((tmp_path / "2").read_bytes()[:300])
     add_slice(tmp_path, "astray", 9, ImagePositionPatient=None)
     make_dicom(tmp_path / "report", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
-    assert len(read_series(tmp_path, progress=False).values) == 3
-    assert "2 file(s) are damaged or do not say where they lie" in caplog.text
+    assert len(read_series(tmp_path).values) == 3
+    assert "2 file(s) are passed over" in caplog.text
     assert "lacks them: 2, astray" in caplog.text
 
 
 def test_slice_beside_the_others_is_named(tmp_path, caplog):
     for z in range(6):
         add_slice(tmp_path, f"{z}", z, ImagePositionPatient=[0, 5 * (z == 2), z])
-    read_series(tmp_path, progress=False)
-    assert "1 slice(s) lie up to 5.0 mm beside the line of the others" in caplog.text
-    assert "tilted" not in caplog.text
-    assert "may be of another scan: 2" in caplog.text
+    read_series(tmp_path)
+    assert "2 frame 0 lies 5.0 mm beside the line of the first" in caplog.text
 
 
-def test_tilted_gantry_is_told_from_a_slice_beside(tmp_path, caplog):
+def test_tilted_gantry_is_named(tmp_path, caplog):
     for z in range(4):
         add_slice(tmp_path, f"{z}", z, ImagePositionPatient=[0, 0.3 * z, z])
-    assert read_series(tmp_path, progress=False).gaps == ()
-    assert "shifted sideways by 0.9 mm (a tilted gantry)" in caplog.text
-    assert "beside" not in caplog.text
+    read_series(tmp_path)
+    assert "3 frame 0 lies 0.9 mm beside the line of the first: a tilted gantry" in caplog.text
 
 
 def test_uneven_distances_are_warned_of(tmp_path, caplog):
     for at, z in enumerate((0, 1, 2, 3, 8, 13, 18, 23)):
         add_slice(tmp_path, f"{at}", z)
-    assert read_series(tmp_path, progress=False).gaps == ()
-    assert "neighbouring slices lie 1.00 to 5.00 mm apart" in caplog.text
+    read_series(tmp_path)
+    assert "slices lie 1.00 to 5.00 mm apart" in caplog.text
 
 
 def test_modalities_are_not_mixed(tmp_path):
     for z in (0, 1, 2):
         add_slice(tmp_path, f"{z}", z)
     add_slice(tmp_path, "odd", 3, Modality="MR")
-    with pytest.raises(ImageReadError, match=r"different modalities .*: odd"):
-        read_series(tmp_path, progress=False)
+    with pytest.raises(
+        ImageReadError, match=r"several series are mixed.* CT: 3 slices; .* MR: 1 slices"
+    ):
+        read_series(tmp_path)
 
 
 def test_series_of_an_enhanced_file_parses_it_once(tmp_path):
@@ -397,6 +338,6 @@ def test_series_of_an_enhanced_file_parses_it_once(tmp_path):
         PerFrameFunctionalGroupsSequence=groups,
     )  # fmt: skip
     begun = time.process_time()
-    volume = read_series(tmp_path, progress=False)
+    volume = read_series(tmp_path)
     assert time.process_time() - begun < 3  # 5 s when every frame parsed the header again
     assert volume.values[:, 0, 0].tolist() == list(range(count))[::-1]

@@ -14,7 +14,7 @@ PNG, JPEG and TIFF, and NIfTI volumes (`pictures`), are brought to the same form
 """
 
 from medimg.errors import ImageReadError
-from medimg.images.dicom import is_image_file, open_dicom, read_header
+from medimg.images.dicom import is_image_file, read_header
 from medimg.images.files import ImageWarning
 from medimg.images.folders import Volume, read_series, scan
 from medimg.images.lut import CT_WINDOWS, apply_window
@@ -22,5 +22,5 @@ from medimg.images.reader import read_image, read_values, resize
 
 __all__ = [
     "CT_WINDOWS", "ImageReadError", "ImageWarning", "Volume", "apply_window", "is_image_file",
-    "open_dicom", "read_header", "read_image", "read_series", "read_values", "resize", "scan",
+    "read_header", "read_image", "read_series", "read_values", "resize", "scan",
 ]  # fmt: skip

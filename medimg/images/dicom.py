@@ -1,11 +1,6 @@
 """Open a DICOM file as far as its pixels, and read tags, which real files fill with anything."""
 
-from __future__ import annotations
-
-import logging
 import math
-import zlib
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +8,17 @@ from typing import Any
 from pydicom import filereader
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medimg.errors import ImageReadError
-from medimg.images.files import TOO_MANY, Limited, PathLike, as_image_error, identify, refuse
+from medimg.images.files import TOO_MANY, Limited, PathLike, as_image_error, identify, log, refuse
 
-_log = logging.getLogger(__name__)
-
-_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData",
-           0x7FE00010: "PixelData"}  # fmt: skip
-# More than any real file needs; they keep a small file from filling memory.
-_MAX_INFLATED, _LARGE_ELEMENT = 2**28, 2**24
+_PIXEL_DATA = 0x7FE00010
+_LARGE_ELEMENT = 2**24  # more than any that is needed has; such are passed over
 
 
 @dataclass(frozen=True)
@@ -35,94 +26,45 @@ class OpenDicom:
     """A parsed header, and the stream that still holds the pixels.
 
     `syntax` is the transfer syntax's UID, "" if the file does not say, and `order` the byte order
-    as NumPy writes it. `keyword` names the element with the pixels ("" if there is none), `vr` its
-    type, `start` its first byte in the stream, and `length` its length in bytes as stated.
+    as NumPy writes it. `vr` is the type of the element with the pixels (None if there is none),
+    `start` its first byte in the stream, and `length` its length in bytes as stated.
     """
 
     path: PathLike
-    dataset: FileDataset
+    dataset: Dataset
     stream: Limited
     syntax: str
     order: str
-    keyword: str
-    vr: str
+    vr: str | None
     start: int
     length: int
 
 
 def parse(path: PathLike, stream: Limited) -> OpenDicom:
     """Parse the header from `stream`, leaving the pixels unread."""
-    keyword, vr, length = "", "OW", 0
+    vr: str | None = None
+    length = 0
 
     def stop(tag: BaseTag, of: str | None, size: int) -> bool:
-        nonlocal keyword, vr, length
-        if tag in _PIXELS:
-            keyword, vr, length = _PIXELS[tag], of or "", size
-        return bool(keyword)
+        nonlocal vr, length
+        if tag == _PIXEL_DATA:
+            vr, length = of or "", size
+        return vr is not None
 
-    dataset, stream = _read(stream, stop)
-    refuse((not len(dataset), "the DICOM file holds no tags; it is cut short, copy it again"))
+    filereader.read_preamble(stream, True)
+    meta = filereader._read_file_meta_info(stream)  # before pydicom inflates without a limit
+    deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    words = "it is deflated as a whole, which is not read here; convert it with `dcmconv +te`"
+    refuse((deflated, words))
+    stream.seek(0)
+    dataset = filereader.read_partial(stream, stop, _LARGE_ELEMENT, True)
+    refuse((not len(dataset), "the DICOM file holds no tags"))
     start = stream.tell() + (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "")).strip(" \x00")
     if not syntax:
-        _log.warning("%s: no transfer syntax is given; it is guessed from the content", path)
+        log.warning("%s: no transfer syntax is given; it is guessed from the content", path)
     order = "<" if dataset.original_encoding[1] is not False else ">"
-    return OpenDicom(path, dataset, stream, syntax, order, keyword, vr or "OW", start, length)
-
-
-def _read(
-    stream: Limited, stop: Callable[[BaseTag, str | None, int], bool] | None
-) -> tuple[FileDataset, Limited]:
-    """Read a data set, or what is before its pixels; inflate it first, up to a limit."""
-    stream.seek(0)
-    preamble = filereader.read_preamble(stream, True)
-    meta = filereader._read_file_meta_info(stream)  # before pydicom inflates without a limit
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        stream.seek(0)  # large elements are passed over when only the header is wanted
-        return filereader.read_partial(stream, stop, _LARGE_ELEMENT if stop else None, True), stream
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = Limited(inflater.decompress(stream.read(), _MAX_INFLATED))
-    refuse(
-        (inflater.unconsumed_tail, f"its deflated data swell to more than {_MAX_INFLATED:,} bytes; "
-         "this looks like a decompression bomb, so get the file from its source again"),
-        (not inflater.eof, "the deflated DICOM data end early; the file is cut short, copy it "
-         "again"),
-    )  # fmt: skip
-    found = filereader.read_dataset(body, False, True, stop_when=stop)
-    dataset = FileDataset("", found, preamble, meta, is_implicit_VR=False)
-    dataset.set_original_encoding(False, True)
-    return dataset, body
-
-
-def open_dicom(path: PathLike) -> FileDataset:
-    """Parse a whole DICOM file with its pixels, as `pydicom.dcmread` does, but within limits.
-
-    A file that is deflated as a whole is inflated up to 256 MB and no further, and a file of
-    millions of elements is refused, so that a small file cannot fill the memory.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A DICOM file, with or without preamble.
-
-    Returns
-    -------
-    pydicom.FileDataset
-        All elements; compressed pixels stay compressed.
-
-    Raises
-    ------
-    ImageReadError
-        When the file is missing, empty, damaged, not DICOM, or made to fill memory.
-
-    Examples
-    --------
-    >>> from pydicom.data import get_testdata_file
-    >>> len(open_dicom(get_testdata_file("image_dfl.dcm")).PixelData)
-    262144
-    """
-    with as_image_error(path), Limited(_require_dicom(path)) as stream:
-        return _read(stream, None)[0]
+    return OpenDicom(path, dataset, stream, syntax, order, vr, start, length)
 
 
 def read_header(path: PathLike) -> Dataset:
@@ -155,15 +97,12 @@ def read_header(path: PathLike) -> Dataset:
     ----------
     DICOM PS3.10, section 7 (file format).
     """
-    with as_image_error(path), Limited(_require_dicom(path)) as stream:
-        return parse(path, stream).dataset
-
-
-def _require_dicom(path: PathLike) -> PathLike:
-    kind = identify(path)
-    refuse((kind != "DICOM", f"this is a {kind} file and has no DICOM header; read it with "
-            "read_image()"))  # fmt: skip
-    return path
+    with as_image_error(path):
+        kind = identify(path)
+        refuse((kind != "DICOM", f"this is a {kind} file and has no DICOM header; read it with "
+                "read_image()"))  # fmt: skip
+        with Limited(path) as stream:
+            return parse(path, stream).dataset
 
 
 def is_image_file(path: PathLike) -> bool:
@@ -188,8 +127,16 @@ def is_image_file(path: PathLike) -> bool:
         if identify(path) != "DICOM":
             return True
         with Limited(path) as stream:
-            return bool(parse(path, stream).keyword)
+            return parse(path, stream).vr is not None
     return False
+
+
+def what_it_is(dataset: Dataset) -> str:
+    """Name a DICOM object; the name of an image holds "Image Storage"."""
+    if "DirectoryRecordSequence" in dataset:
+        return "a DICOMDIR, a list of other files"
+    unnamed = "Image Storage" if "Rows" in dataset else "a DICOM file that does not say what it is"
+    return getattr(dataset.get("SOPClassUID"), "name", "") or unnamed
 
 
 # Tags: whatever they hold, a value or nothing comes out, and no exception.
@@ -220,14 +167,11 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
 
     Takes decimal commas, text in a tag of unknown VR, and padding in its stride.
     """
-    good, found = [], texts(dataset, keyword)
-    for part in found:
+    found: list[float] = []
+    for part in texts(dataset, keyword):
         with suppress(ValueError):
-            good += [float(part.replace(",", "."))]
-    good = [value for value in good if math.isfinite(value)]
-    if len(good) < len(found):
-        _log.warning("%s holds something that is not a number; it is ignored", keyword)
-    return good
+            found.append(float(part.replace(",", ".")))
+    return [value for value in found if math.isfinite(value)]
 
 
 def number(dataset: Dataset, keyword: str, usual: float = 0.0) -> float:

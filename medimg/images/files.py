@@ -1,8 +1,7 @@
 """What a file is, told from its first bytes, and how every failure becomes one clear error."""
 
-from __future__ import annotations
-
 import io
+import logging
 import os
 import re
 import warnings
@@ -18,6 +17,8 @@ from pydicom.config import disable_value_validation
 
 from medimg.errors import ImageReadError
 
+#: The one logger of the package.
+log = logging.getLogger("medimg.images")
 PathLike = str | os.PathLike[str]
 #: Samples of whatever type the file holds.
 Pixels = NDArray[Any]
@@ -31,17 +32,14 @@ class ImageWarning(UserWarning):
 
 
 class Refused(Exception):  # noqa: N818 - says what happens, not what is wrong
-    """Why a file is not read, and what to do; `as_image_error` adds the file's name."""
+    """Why a file is not read; `as_image_error` adds its name, and a way out where none is given."""
 
 
-TOO_MANY = (
-    "the file holds more elements, chunks or pages than any real one; it is damaged or made to "
-    "harm, so get it from its source again"
-)
+TOO_MANY = "it holds more elements, chunks or pages than any real file"
 
 
 def refuse(*cases: tuple[object, str]) -> None:
-    """Raise what the first case that is true says; it goes on with what to do."""
+    """Raise what the first case that is true says."""
     for true, words in cases:
         if true:
             raise Refused(words)
@@ -57,40 +55,28 @@ _KINDS = {
     rb"GIF8[79]a": "GIF",
     rb"II[*+]\0|MM\0[*+]": "TIFF",
     rb"BM.{4}\0{4}": "BMP",
-    rb"RIFF.{4}WEBP": "WEBP",
-    rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": "JPEG2000",
     rb".{344}n\+1\0|.{4}n\+2\0": "NIfTI",
     rb"([\x02\x08]\0|\0\x08)..[A-Z]{2}.{10}|[\x02\x08]\0...[\0-\x0f]\0\0.{8}": "DICOM",
 }
-# Things that learners take for images, and what to do with them instead.
+# What learners take for images, and what to do with it instead.
 _OTHERS = {
-    rb"PK\x03\x04": "a ZIP archive; unpack it and read the files inside",
-    rb"\x1f\x8b": "a gzip-compressed file; unpack it (gunzip) and read what is inside",
-    rb"BZh|7z\xbc\xaf|Rar!": "a bzip2, 7-Zip or RAR archive; unpack it and read the files inside",
-    rb"\xff\x0a|\x00\x00\x00\x0cJXL ": "a JPEG XL picture; save it as PNG or TIFF",
-    rb"%PDF": "a PDF document; export its pages as PNG",
-    rb"NRRD": "an NRRD volume; convert it to DICOM or NIfTI",
-    rb"\x89HDF": "an HDF5 file; read it with h5py and save its images as PNG or TIFF",
-    rb"\x93NUMPY": "a NumPy array; load it with numpy.load",
-    rb"\s*(<!doctype|<html)": "a web page; the download probably asked for a login",
-    rb".{4}ftyp": "a video, or a HEIF or AVIF photo; export single frames as PNG",
+    rb"PK\x03\x04|\x1f\x8b|BZh|7z\xbc\xaf|Rar!": "an archive; unpack it and read what is inside",
+    rb"\s*(?i:<!doctype|<html)": "a web page; the download probably asked for a login",
     rb".{344}ni1\0": "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file",
     rb"\0+\Z": "nothing but zero bytes; the copy or download failed, so repeat it",
-    rb"": "none of DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF, WebP or JPEG 2000; "
-          "export it as one of these",
+    rb"": "no image of a kind that is read here (DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF), "
+          "whatever its name says; if it is a picture, save it as PNG",
 }  # fmt: skip
+_AGAIN = "; it is damaged, cut short or made to harm, so copy or export it again from its source"
 _FAILURES: tuple[tuple[Any, str], ...] = (  # the first that fits
     (Refused, "{error}"),
-    (RecursionError, "its sequences are nested too deeply to be a real image; the file is damaged "
-     "or made to harm, so export it again from its source"),
-    (MemoryError, "there is not enough memory for this image; read one frame of it (frame=0) or "
-     "use a machine with more memory"),
+    (SyntaxError, "the picture is damaged, or of a kind that is not read here (many channels, "
+     "unusual samples); save it from another program as PNG or TIFF of 8 or 16 bits"),
+    (MemoryError, "there is not enough memory for this image; use a machine with more"),
     (PermissionError, "the file may not be read; change its permissions (chmod +r)"),
-    ((OSError, EOFError), "the file could not be read to its end or decoded ({kind}); it is "
-     "damaged or cut short, so copy or export it again"),
-    (BaseException, "the file is damaged or breaks its format ({kind}); copy or export it again"),
+    ((OSError, EOFError), "the file could not be read to its end or decoded ({kind})"),
+    (BaseException, "the file breaks its format ({kind})"),
 )  # fmt: skip
-_PRINTABLE = b"\t\n\r\f" + bytes(range(32, 127))
 _HEAD = 4096
 
 
@@ -111,7 +97,7 @@ def as_image_error(path: PathLike) -> Iterator[None]:
     except BaseException as error:
         words = next(words for kind, words in _FAILURES if isinstance(error, kind))
         words = words.format(kind=type(error).__name__, error=error)
-        raise ImageReadError(f"{path}: {words}.") from error
+        raise ImageReadError(f"{path}: {words}{'' if ';' in words else _AGAIN}.") from error
 
 
 class Limited(io.BufferedReader):
@@ -140,23 +126,14 @@ class Limited(io.BufferedReader):
 def identify(path: PathLike) -> str:
     """Return the kind of an image file, or raise saying what it is instead."""
     file = Path(path)
-    if not file.is_file() or file.stat().st_size == 0:
-        refuse(
-            (file.is_dir(), "this is a folder; use read_series() for a volume, scan() for a table "
-             "of its files, or name one file in it"),
-            (file.is_file(), "the file is empty (zero bytes); the copy or download failed, so "
-             "repeat it"),
-            (file.exists(), "this is a device or pipe, not a file; copy it to a file"),
-            (file.is_symlink(), "this is a link to a file that is gone; copy that file here"),
-            (True, "there is no such file; check the spelling and the folder"),
-        )  # fmt: skip
+    refuse(
+        (file.is_dir(), "this is a folder; use read_series() for a volume or scan() for a table"),
+        (not file.exists(), "there is no such file; check the spelling and the folder"),
+        (not file.is_file(), "this is a device or pipe, not a file; copy it to a file"),
+        (file.is_file() and not file.stat().st_size, "the file is empty; copy or load it again"),
+    )
     kind = kind_of(path)
-    if not kind:
-        head = _head(path)
-        words = _first(_OTHERS, head)
-        if words == _OTHERS[b""] and len(head.translate(None, _PRINTABLE)) < 0.05 * len(head):
-            words = "a text file, whatever its name says; find the image that it belongs to"
-        raise Refused(f"this is not an image but {words}")
+    refuse((not kind, f"this is {_first(_OTHERS, _head(path))}"))
     return kind
 
 
@@ -180,14 +157,7 @@ def _head(path: PathLike) -> bytes:
 
 def _first(known: dict[bytes, str], head: bytes) -> str:
     """Return what the first pattern that fits the head of a file stands for."""
-    flags = re.DOTALL | re.IGNORECASE if known is _OTHERS else re.DOTALL
-    return next((what for start, what in known.items() if re.match(start, head, flags)), "")
-
-
-def shorten(names: list[str], most: int = 5) -> str:
-    """Return at most so many names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return next((what for start, what in known.items() if re.match(start, head, re.DOTALL)), "")
 
 
 def check_size(rows: int, columns: int, max_pixels: int, size: int | None = None) -> None:
@@ -201,6 +171,5 @@ def check_size(rows: int, columns: int, max_pixels: int, size: int | None = None
         (pixels > max_pixels, f"the header declares {columns} x {rows} pixels, more than the "
          f"limit of {max_pixels:,}; if you trust the file, raise the limit with max_pixels="),
         (size is not None and pixels > 2**24 + 64 * size, f"{size} bytes cannot hold the "
-         f"{pixels:,} pixels that its header declares; it is cut short or made to fill memory, so "
-         "get it from its source again"),
+         f"{pixels:,} pixels that its header declares"),
     )  # fmt: skip

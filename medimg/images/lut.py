@@ -4,12 +4,8 @@ Every file becomes an `ImageFile`, which reads its frames, and each of those a `
 how to become values and a picture, whatever the file was.
 """
 
-from __future__ import annotations
-
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -18,27 +14,21 @@ from pydicom.dataset import Dataset
 
 from medimg.errors import ImageReadError
 from medimg.images.decode import Layout, read_layout, stored_frames
-from medimg.images.dicom import OpenDicom, frame_group, items, number, numbers, parse, text, texts
-from medimg.images.files import Floats, Limited, PathLike, Pixels, refuse
-
-_log = logging.getLogger(__name__)
+from medimg.images.dicom import OpenDicom, frame_group, items, number, numbers, parse, text
+from medimg.images.files import Floats, Limited, PathLike, Pixels, log, refuse
 
 #: Windows that radiologists use for CT: (centre, width) in Hounsfield units.
 CT_WINDOWS: dict[str, tuple[float, float]] = {
     "lung": (-600.0, 1500.0), "mediastinum": (40.0, 400.0), "bone": (400.0, 1800.0),
-    "brain": (40.0, 80.0),
-}  # fmt: skip
+    "brain": (40.0, 80.0)}  # fmt: skip
 
 Window = int | str | tuple[float, float] | None
 Transform = Callable[[Pixels], Pixels]
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 # ITU-R BT.601, the weights of DICOM's own YCbCr (PS3.3, C.7.6.3.1.2).
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-_MOST_LEVELS, _BLOCK = 2**16, 2**17
-_SUPPLEMENTAL = (
-    "a palette colours a part of its values (a supplemental palette), such as a map laid "
-    "over the anatomy; all values are shown in grey."
-)
+_MOST_LEVELS, _ROWS = 2**16, 64
+_SUPPLEMENTAL = "a supplemental palette colours a part of its values; all are shown in grey."
 
 
 def apply_window(
@@ -75,12 +65,10 @@ def apply_window(
     ----------
     DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3.
     """
-    if function not in _FUNCTIONS:
-        raise ImageReadError(f"window function {function!r} is not one of {', '.join(_FUNCTIONS)}.")
-    if not _legal(width, function) or not np.isfinite(centre):
+    if function not in _FUNCTIONS or not _legal(width, function) or not np.isfinite(centre):
         raise ImageReadError(
-            f"a {function} window of centre {centre} and width {width} shows nothing; "
-            f"give a finite centre and a width of at least 1 (or LINEAR_EXACT, above 0)."
+            f"a {function} window of centre {centre} and width {width} shows nothing; give one of "
+            f"{', '.join(_FUNCTIONS)}, a finite centre, and a width of at least 1."
         )
     x = np.asarray(values, np.float64)
     if function == "SIGMOID":
@@ -128,66 +116,30 @@ class Table(NamedTuple):
 def _read_table(item: Dataset, order: str, prefix: str = "LUT") -> Table | None:
     """Return the table of a LUT item or of one colour, None if it is empty or damaged."""
     descriptor, data = numbers(item, f"{prefix}Descriptor"), item.get(f"{prefix}Data")
-    segmented = None if data else item.get(f"Segmented{prefix}Data")
-    if len(descriptor) != 3 or not (data or segmented):
+    if len(descriptor) != 3 or not data:
         return None
     count, first, bits = (int(part) for part in descriptor)
     count, bits = count % 65536 or 65536, bits if 1 <= bits <= 16 else 16
-    raw, code = data or segmented, order + "u2"
-    if not isinstance(raw, bytes):
-        raw, code = np.asarray(raw, "<u2").tobytes(), "<u2"
-    # Entries of 8 bits may be packed two a word or stand one a word.
-    wide = bits > 8 if segmented else len(raw) >= 2 * count
-    words = np.frombuffer(raw[: len(raw) // 2 * 2] if wide else raw, code if wide else "u1")
-    if segmented:
-        words = np.fromiter(islice(_expand(words[: 2**18].tolist(), wide), count), np.uint16)
-    if not len(words) or (prefix != "LUT" and len(words) < count):
+    if not isinstance(data, bytes):
+        data, order = np.asarray(data, "<u2").tobytes(), "<"
+    wide = len(data) >= 2 * count  # entries of 8 bits may be packed two a word or stand one a word
+    words = np.frombuffer(data[: 2 * count] if wide else data, order + "u2" if wide else "u1")
+    if prefix != "LUT" and len(words) < count:
         return None
     entries = words[:count].astype(np.uint16)
     return Table(first, entries, (1 << max(bits, int(entries.max()).bit_length())) - 1)
 
 
-def _expand(words: list[int], wide: bool, at: int = 0, left: int = -1) -> Iterator[int]:
-    """Yield the entries of a segmented palette (PS3.3, C.7.9.2), as far as it is whole.
-
-    A discrete segment lists entries, a linear one ramps to its end point, and an indirect one
-    repeats earlier segments.
-    """
-    last = -1
-    while left and at + 2 < len(words) and words[at + 1]:
-        kind, length, *parts = words[at : at + (4 if wide else 6)]
-        at += 3
-        if kind == 0:
-            entries: Iterable[int] = words[at - 1 : at - 1 + length]
-            at += length - 1
-        elif kind == 1 and last >= 0:
-            entries = np.linspace(last, parts[0], length + 1).round().astype(int).tolist()[1:]
-        elif kind == 2 and left < 0:
-            start = sum(part << (16 if wide else 8) * place for place, part in enumerate(parts))
-            entries = _expand(words, wide, start // 2 if wide else start, length)
-            at += len(parts) - 1
-        else:
-            return
-        for last in entries:
-            yield last
-        left -= 1
-
-
 def _apply_palette(source: OpenDicom, indices: Pixels) -> Floats:
     """Look indices up in the palette; return RGB (H, W, 3), 0 to 1."""
-    tables = []
-    for colour in ("Red", "Green", "Blue"):
-        table = _read_table(source.dataset, source.order, f"{colour}PaletteColorLookupTable")
-        refuse((not table, f"a PALETTE COLOR image without its {colour.lower()} palette means "
-                "nothing; export the file again from its source"))  # fmt: skip
-        tables += [table] if table else []
-    count, first = min(len(table.entries) for table in tables), tables[0].first
-    entries = np.stack([table.entries[:count] for table in tables], axis=-1)
+    names = (f"{colour}PaletteColorLookupTable" for colour in ("Red", "Green", "Blue"))
+    tables = [table for name in names if (table := _read_table(source.dataset, source.order, name))]
+    refuse((len(tables) < 3, "it holds no palette, or one that is stored in segments, which is not "
+            "read here; save the picture as PNG from another program"))  # fmt: skip
+    colours = np.stack([table.find(indices) for table in tables], axis=-1).astype(np.float32)
     # Some writers put 8-bit colours into 16-bit entries; the table itself shows it.
-    shades = entries.astype(np.float32) / np.float32(255 if entries.max() <= 255 else 65535)
-    index = indices.astype(np.int64) - first if first else indices
-    shown: Floats = shades.take(index, axis=0, mode="clip")  # beyond either end: the nearest
-    return shown
+    top = 255 if max(table.entries.max() for table in tables) <= 255 else 65535
+    return colours / np.float32(top)
 
 
 def linear(slope: float, offset: float) -> Transform:
@@ -195,7 +147,7 @@ def linear(slope: float, offset: float) -> Transform:
     return lambda stored: stored.astype(np.float64) * slope + offset
 
 
-_AS_STORED = linear(1.0, 0.0)
+_AS_STORED, _NONE = linear(1.0, 0.0), (np.inf, -np.inf)
 
 
 def _windower(centre: float, width: float, function: str = "LINEAR") -> Transform:
@@ -215,8 +167,8 @@ class Frame:
     stored: Pixels
     top: float | None = None
     modality: Transform = _AS_STORED
-    padding: tuple[float, float] | None = None
-    vois: list[tuple[str, Transform]] = field(default_factory=list)
+    padding: tuple[float, float] = _NONE
+    vois: list[Transform] = field(default_factory=list)
     is_ct: bool = False
     ends: tuple[float, float] = (0, 100)
     invert: bool = False
@@ -227,52 +179,41 @@ class Frame:
         if self.stored.ndim == 3:
             return _luminance(self.stored) * np.float32(255 / (self.top or 255))
         values = self.modality(self.stored).astype(np.float32)
-        if self.padding:
-            values[(self.stored >= self.padding[0]) & (self.stored <= self.padding[1])] = np.nan
+        values[(self.stored >= self.padding[0]) & (self.stored <= self.padding[1])] = np.nan
         return values
 
     def show(self, window: Window, *, colour: bool) -> Floats:
         """Return the picture: (H, W), or (H, W, 3) where the samples are and `colour` is wanted."""
-        grey = self.stored.ndim == 2
-        refuse((not grey and window not in (None, "full"), f"window={window!r} has no meaning "
-                'here: the image is in colour; leave it out, or give "full" to stretch it from its '
-                "lowest to its highest value"))  # fmt: skip
-        voi = self._choose_voi(window) if grey else None
-        if grey and (self.top is None or voi or window == "full"):
-            return self._show_grey(voi, (0, 100) if window else self.ends)
-        image = self.stored.astype(np.float32) if grey or colour else _luminance(self.stored)
-        low, high, top = float(self.stored.min()), float(self.stored.max()), self.top or 1.0
-        if window == "full" and high > low:
-            image -= np.float32(low)
-            top = high - low
-        elif top > 1 and low < high <= top and 4 * (high - low) <= top:
+        top, low, high = self.top or 1.0, float(self.stored.min()), float(self.stored.max())
+        if window is None and top > 1 and low < high <= top and 4 * (high - low) <= top:
             self.notes.append(
                 f"its values run from {low:.0f} to {high:.0f}, a small part of the range of 0 to "
                 f"{top:.0f} that its format has, so the image is dark or flat; if that is not "
                 'meant, stretch it with window="full".'
             )
+        if self.stored.ndim == 2:
+            return self._show_grey(self._choose_voi(window), (0, 100) if window else self.ends)
+        refuse((window not in (None, "full"), f"the image is in colour, so window={window!r} has "
+                'no meaning; leave it out, or give "full" to stretch it'))  # fmt: skip
+        image = self.stored.astype(np.float32) if colour else _luminance(self.stored)
+        if window == "full" and low < high:
+            image, top = image - np.float32(low), high - low
         image /= np.float32(top)
         return np.clip(image, 0, 1, out=image)
 
     def _choose_voi(self, window: Window) -> Transform | None:
         """Return what shows the values: what is asked for, else the first, None for all values."""
-        if window is None or window == "full":
-            return self.vois[0][1] if self.vois and window is None else None
-        if isinstance(window, tuple | list):
-            return _windower(float(window[0]), float(window[1]))
-        named = {name: voi for name, voi in reversed(self.vois) if name}
-        if isinstance(window, str):
-            presets = CT_WINDOWS.items() if self.is_ct else ()
-            known = {name.upper(): _windower(*ends) for name, ends in presets} | named
-            voi = known.get(window.strip().upper())
-            own = f"'s own are {sorted(named) or 'unnamed'}, and the presets "
-            own += f"{', '.join(CT_WINDOWS)} are for CT only"
-        else:
-            voi = self.vois[window][1] if 0 <= window < len(self.vois) else None
-            own = f" holds {len(self.vois)}, counted from 0"
-        refuse((voi is None, f"there is no window {window!r}; the file{own}; or give "
+        if window == "full" or (window is None and not self.vois):
+            return None
+        presets = CT_WINDOWS if self.is_ct else {}
+        chosen = presets.get(window) if isinstance(window, str) else window or 0
+        if isinstance(chosen, tuple | list):
+            return _windower(float(chosen[0]), float(chosen[1]))
+        own = len(self.vois)
+        refuse((chosen not in range(own), f"there is no window {window!r}; choose one of the "
+                f"file's own {own}, counted from 0, a preset for CT ({', '.join(CT_WINDOWS)}), "
                 'window=(centre, width), or "full" for all values'))  # fmt: skip
-        return voi
+        return self.vois[int(chosen or 0)]
 
     def _show_grey(self, voi: Transform | None, ends: tuple[float, float]) -> Floats:
         """Return the brightness of pixels: modality, then VOI, then polarity; padding is black.
@@ -285,19 +226,16 @@ class Frame:
             low, high = int(stored.min()), int(stored.max())
             if high - low < min(stored.size, _MOST_LEVELS):
                 levels = np.arange(low, high + 1)
-        kept = np.ones(levels.shape, bool)
-        if self.padding:
-            kept = (levels < self.padding[0]) | (levels > self.padding[1])
+        kept = (levels < self.padding[0]) | (levels > self.padding[1])
         values = self.modality(levels)
         if voi:
             brightness = voi(values)
         else:
-            counted = values[kept & np.isfinite(values)]
-            # The lowest and the highest level both occur; of those between them, not all.
-            between = ends != (0, 100) or not kept.all() or (np.diff(values) < 0).any()
-            if levels is not stored and between:
-                counts = np.bincount(np.subtract(stored, low, dtype=np.int64).ravel())
-                counted = np.repeat(values, counts * kept)
+            times: Pixels = kept & np.isfinite(values)
+            if levels is not stored:  # of the ends, it matters that they occur, not how often
+                found = np.bincount(np.subtract(stored, low, dtype=np.int64).ravel())
+                times = times * (found > 0 if ends == (0, 100) else found)
+            counted = np.repeat(values.ravel(), times.ravel())
             black, white = np.percentile(counted, ends) if counted.size else (0.0, 0.0)
             brightness = (values - black) / (white - black) if white > black else 0 * values
         brightness = brightness.clip(0, 1).astype(np.float32)
@@ -306,19 +244,16 @@ class Frame:
         brightness[~kept] = 0
         if levels is stored:
             return brightness
-        out = np.empty(stored.shape, np.float32)
-        step = max(1, _BLOCK // stored.shape[1])  # some rows at a time stay in the cache
-        for top in range(0, len(stored), step):
-            places = np.subtract(stored[top : top + step], low, dtype=np.intp)
-            brightness.take(places, mode="clip", out=out[top : top + step])
-        return out
+        shown = np.empty(stored.shape, np.float32)
+        for top in range(0, len(stored), _ROWS):  # as few as stay in the cache
+            places = np.subtract(stored[top : top + _ROWS], low, dtype=np.intp)
+            brightness.take(places, mode="clip", out=shown[top : top + _ROWS])
+        return shown
 
 
 def _luminance(rgb: Pixels) -> Floats:
     """Return the luminance of (H, W, 3) samples as float32 (H, W), in the samples' own unit."""
-    total: Floats = rgb[..., 0].astype(np.float32) * _LUMINANCE[0]
-    for channel in (1, 2):
-        total += rgb[..., channel] * _LUMINANCE[channel]
+    total: Floats = np.einsum("hwc,c->hw", rgb, _LUMINANCE, dtype=np.float32, casting="unsafe")
     return total
 
 
@@ -348,8 +283,7 @@ def open_dicom_image(path: PathLike, stream: Limited, max_pixels: int) -> ImageF
         for index, stored, found in stored_frames(source, layout, wanted):
             yield _frame(source, index, stored, found)
 
-    usual = int(number(header, "RepresentativeFrameNumber", 1)) - 1
-    return ImageFile(layout.rows, layout.columns, layout.number_of_frames, usual, read,
+    return ImageFile(layout.rows, layout.columns, layout.number_of_frames, 0, read,
                      burned_in=text(header, "BurnedInAnnotation"))  # fmt: skip
 
 
@@ -362,7 +296,7 @@ def _frame(source: OpenDicom, index: int, stored: Pixels, layout: Layout) -> Fra
         return Frame(stored, float((1 << layout.bits_stored) - 1))
     kind, shape = text(header, "Modality"), text(header, "PresentationLUTShape")
     return Frame(
-        stored, None, _modality_transform(source, index), _padding_range(source, layout),
+        stored, None, _modality_transform(source, index), _padding_range(header, layout),
         _file_vois(source, index), is_ct=kind == "CT", ends=(1, 99) if kind == "MR" else (0, 100),
         invert=layout.photometric_interpretation == "MONOCHROME1" or shape == "INVERSE",
         notes=[_SUPPLEMENTAL] if "RedPaletteColorLookupTableDescriptor" in header else [],
@@ -381,20 +315,18 @@ def _modality_transform(source: OpenDicom, index: int) -> Transform:
     holder = frame_group(header, index, "PixelValueTransformationSequence")
     slope = number(holder, "RescaleSlope", 1.0)
     if slope == 0:
-        _log.warning("the rescale slope is 0, which would erase the image; 1 is taken")
+        log.warning("the rescale slope is 0, which would erase the image; 1 is taken")
     if text(header, "Modality") == "RTDOSE":
         slope = number(header, "DoseGridScaling") or slope
     return linear(slope or 1.0, number(holder, "RescaleIntercept"))
 
 
-def _padding_range(source: OpenDicom, layout: Layout) -> tuple[float, float] | None:
+def _padding_range(header: Dataset, layout: Layout) -> tuple[float, float]:
     """Return the stored values, lowest and highest, that fill the image's edge (C.7.5.1.1.2)."""
-    kind = source.keyword.removesuffix("PixelData")  # floating pixels have tags of their own
-    ends = numbers(source.dataset, f"{kind}PixelPaddingValue")[:1]
-    ends += numbers(source.dataset, f"{kind}PixelPaddingRangeLimit")[: len(ends)]
-    if not kind:
-        ends = [_as_stored(int(end), layout) for end in ends]
-    return (min(ends), max(ends)) if ends else None
+    ends = numbers(header, "PixelPaddingValue")[:1]
+    ends += numbers(header, "PixelPaddingRangeLimit")[: len(ends)]
+    ends = [_as_stored(int(end), layout) for end in ends]
+    return (min(ends), max(ends)) if ends else _NONE
 
 
 def _as_stored(value: int, layout: Layout) -> int:
@@ -406,22 +338,17 @@ def _as_stored(value: int, layout: Layout) -> int:
     return value if signed or value >= 0 else value % (1 << layout.bits_allocated)
 
 
-def _file_vois(source: OpenDicom, index: int) -> list[tuple[str, Transform]]:
-    """Return a file's ways of showing a frame, with their names: tables first, then windows."""
+def _file_vois(source: OpenDicom, index: int) -> list[Transform]:
+    """Return a file's ways of showing a frame: tables first, then windows."""
     holder = frame_group(source.dataset, index, "FrameVOILUTSequence")
-    tables = [(text(item, "LUTExplanation"), _read_table(item, source.order))
-              for item in items(holder, "VOILUTSequence")]  # fmt: skip
-    vois: list[tuple[str, Transform]] = [(name, table.show) for name, table in tables if table]
-    function = text(holder, "VOILUTFunction") or "LINEAR"
-    if function not in _FUNCTIONS:
-        _log.warning("the VOI LUT function is unknown; LINEAR is taken")
-        function = "LINEAR"
-    names = texts(holder, "WindowCenterWidthExplanation")
+    tables = [_read_table(item, source.order) for item in items(holder, "VOILUTSequence")]
+    vois: list[Transform] = [table.show for table in tables if table]
+    function = text(holder, "VOILUTFunction")
+    function = function if function in _FUNCTIONS else "LINEAR"
     windows = zip(numbers(holder, "WindowCenter"), numbers(holder, "WindowWidth"), strict=False)
     for place, (centre, width) in enumerate(windows):
         if _legal(width, function):
-            name = "".join(names[place : place + 1]).upper()
-            vois.append((name, _windower(centre, width, function)))
+            vois.append(_windower(centre, width, function))
         else:
-            _log.warning("window %d is too narrow to be legal; it is ignored", place)
+            log.warning("window %d is too narrow to be legal; it is ignored", place)
     return vois

@@ -6,10 +6,7 @@ white, and turn MONOCHROME1 round, so that dense is always bright (`lut`). Every
 brought to the same form, a `Frame`.
 """
 
-from __future__ import annotations
-
 import functools
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +16,10 @@ from PIL import Image
 
 from medimg.errors import ImageReadError
 from medimg.images import files, lut, pictures
-from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels
+from medimg.images.files import MAX_PIXELS, Floats, PathLike, Pixels, log
 from medimg.images.lut import Frame, ImageFile, Window
 
-_log = logging.getLogger(__name__)
+_warn_once = functools.cache(log.warning)
 
 
 @contextmanager
@@ -39,45 +36,35 @@ def open_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFi
                 yield pictures.open_picture(stream, kind, max_pixels)
 
 
-def _read_frame(path: PathLike, opened: ImageFile, index: int | None) -> Frame:
+def _read_frame(opened: ImageFile, index: int | None) -> Frame:
     """Read the frame asked for, counted from 0, else the usual one."""
-    if index is None:
-        index = opened.usual if 0 <= opened.usual < opened.frames else 0
-        if opened.frames > 1:
-            words = "%s: frame %d of %d is read; choose with frame="
-            _log.info(words, path, index, opened.frames)
-    last = opened.frames - 1
-    files.refuse((not 0 <= index <= last, f"there is no frame {index}; the file holds {last + 1}, "
-                  f"so choose one from 0 to {last}"))  # fmt: skip
+    index = opened.usual if index is None else index
+    words = f"there is no frame {index}; choose one from 0 to {opened.frames - 1}"
+    files.refuse((not 0 <= index < opened.frames, words))
     return next(opened.read([index]))
 
 
 def read_image(
-    path: PathLike,
-    *,
-    window: Window = None,
-    frame: int | None = None,
-    colour: bool = False,
+    path: PathLike, *, window: Window = None, frame: int | None = None, colour: bool = False,
     max_pixels: int = MAX_PIXELS,
-) -> Floats:
+) -> Floats:  # fmt: skip
     """Read any medical image file as it is meant to be seen.
 
     Parameters
     ----------
     path : str or path-like
-        DICOM of any transfer syntax, NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, BMP, GIF, WebP or
-        JPEG 2000. The content decides, not the extension.
+        DICOM (not deflated as a whole), NIfTI (.nii, .nii.gz), PNG, JPEG, TIFF, BMP or GIF. The
+        content decides, not the extension.
     window : int, str or (centre, width), optional
-        Which of the file's own windows (0 is the first; tables count before windows), the name
-        of one, a CT preset from `CT_WINDOWS`, a window in the unit of the values, or "full" for
-        all values from the lowest to the highest. By default the file's first window; a picture
-        is shown as it is, and DICOM or NIfTI without a window is scaled from its lowest to its
-        highest value, or, for MR and NIfTI, whose values have no unit, from its 1st to its 99th
-        percentile. Padding pixels take no part in that, and come out black.
+        Which of the file's own windows (0 is the first; tables count before windows), a CT preset
+        from `CT_WINDOWS`, a window in the unit of the values, or "full" for all values from the
+        lowest to the highest. By default the file's first window; a picture is shown as it is, and
+        DICOM or NIfTI without a window is scaled from its lowest to its highest value, or, for MR
+        and NIfTI, whose values have no unit, from its 1st to its 99th percentile. Pixels that are
+        padding or no number take no part in that, and come out black.
     frame : int, optional
         Which frame of several, counted from 0; of a NIfTI volume, the axial slice, counted from
-        the feet. By default the frame that the file calls representative, else the first; of a
-        NIfTI volume, the middle slice.
+        the feet. By default the first; of a NIfTI volume, the middle slice.
     colour : bool
         Return (H, W, 3) instead of luminance; a grey image has three equal channels.
     max_pixels : int
@@ -112,31 +99,18 @@ def read_image(
     DICOM PS3.3, C.7.6.3 (pixels), C.11 (look-up tables); PS3.4, N.2 (their order).
     """
     with open_image(path, max_pixels) as opened:
-        found = _read_frame(path, opened, frame)
+        found = _read_frame(opened, frame)
         image = found.show(window, colour=colour)
         if opened.burned_in == "YES":
-            _log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
+            log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
         elif opened.burned_in != "NO":
-            _warn_unstated()
-        low, high = float(image.min()), float(image.max())
-        if not np.isfinite(low + high):
-            _log.warning("%s: some pixels are not finite numbers; they are shown as black", path)
-            image = np.nan_to_num(image, nan=0.0, posinf=1.0, neginf=0.0)
-        elif low == high:
-            _log.warning("%s: every pixel has the same brightness; there is nothing to see", path)
+            _warn_once("a DICOM file does not say whether text is burned into its pixels; look "
+                       "before you share it (said once)")  # fmt: skip
         if colour and image.ndim == 2:
             image = np.repeat(image[..., None], 3, axis=-1)
     for note in found.notes:
         warnings.warn(f"{path}: {note}", files.ImageWarning, stacklevel=2)
     return image
-
-
-@functools.cache
-def _warn_unstated() -> None:
-    _log.warning(
-        "a DICOM file does not say whether text is burned into its pixels; "
-        "look before you share it (said once)"
-    )
 
 
 def read_values(
@@ -175,7 +149,7 @@ def read_values(
     DICOM PS3.3, C.11.1 (modality LUT) and C.7.5.1.1.2 (padding).
     """
     with open_image(path, max_pixels) as opened:
-        return _read_frame(path, opened, frame).values()
+        return _read_frame(opened, frame).values()
 
 
 def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:
@@ -206,12 +180,11 @@ def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:
     [[0.5]]
     """
     array = np.asarray(image)
-    if array.ndim < 2 or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
+    if array.ndim < 2 or array.shape[2:] not in ((), (3,)) or 0 in array.shape or size < 1:
         raise ImageReadError(
-            f"an image to resize has shape (H, W) or (H, W, 3), not {array.shape}."
+            f"an image to resize has shape (H, W) or (H, W, 3), not {array.shape}, and at least "
+            f"one pixel per side, not {size}."
         )
-    if int(size) < 1:
-        raise ImageReadError(f"size={size}: an image has at least one pixel per side.")
     if array.ndim == 3:
         channels = [resize(array[..., at], size, keep_aspect=keep_aspect) for at in range(3)]
         return np.stack(channels, axis=-1)

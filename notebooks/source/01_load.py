@@ -216,7 +216,7 @@ plots.show(fig, alt=f"Of 80 narrow bars, DICOM fills {filled['DICOM']} and PNG {
 # %% tags=["nbval-check-output"]
 ct = datasets.load("sample_ct")
 series = Path(ct["path"].iloc[0]).parents[2] / "series"
-volume = images.read_series(series, progress=False)
+volume = images.read_series(series)
 hu = volume.values  # noqa: PD011 (slices, rows, columns)
 extent = [f"{n * mm:.0f}" for n, mm in zip(hu.shape, volume.spacing, strict=True)]
 print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max():.0f} HU")

@@ -111,8 +111,8 @@ print("DICOM by file name, height in mm:", heights[:3], "... top first")
 # from each slice's header and turns NIfTI the same way: both are one volume.
 
 # %% tags=["nbval-check-output"]
-nifti = images.read_series(folder / "head.nii.gz", progress=False)
-dicom = images.read_series(folder / "dicom", progress=False)
+nifti = images.read_series(folder / "head.nii.gz")
+dicom = images.read_series(folder / "dicom")
 volume = dicom.values  # noqa: PD011 (slices, rows, columns)
 print("equal:", bool((nifti.values == volume).all()))  # noqa: PD011
 print("slices, rows, columns:", volume.shape, "mm:", [f"{step:.2f}" for step in dicom.spacing])
