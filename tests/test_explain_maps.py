@@ -5,13 +5,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from medimg.errors import ModelError, TrainingError
 from medimg.explain import METHODS, Target, explain, frozen_eval
-from medimg.explain.maps import attention_maps, class_activation_maps, occlusion_maps
+from medimg.explain.maps import (
+    attention_maps,
+    class_activation_maps,
+    integrated_gradients,
+    occlusion_maps,
+)
 from medimg.models import build_model, target_layer
 
 H, W = 24, 18
@@ -47,6 +52,7 @@ LIBRARY = {
     "gradcam++": GradCAMPlusPlus,
     "hirescam": HiResCAM,
     "layercam": LayerCAM,
+    "scorecam": ScoreCAM,
 }
 
 
@@ -150,7 +156,8 @@ def test_colour_films_give_the_maps_of_their_channels(net, films):
     """A network that looks at one channel makes the maps of that channel."""
     colour = np.stack([films, films[::-1], 255 - films], axis=-1)
     grey = nn.Sequential(First(), net)
-    for method in ("gradcam", "layercam", "eigencam", "occlusion"):
+    for method in ("gradcam", "layercam", "eigencam", "scorecam", "occlusion",
+                   "integrated_gradients"):  # fmt: skip
         ours = explain(grey, colour, method=method, target=1, layer=net.second)
         expected = explain(net, films, method=method, target=1, layer=net.second)
         assert ours.shape == (5, H, W)
@@ -180,7 +187,7 @@ def test_a_colour_that_counts_is_found():
 def test_weights_that_are_not_finite_are_refused(net, films):
     with torch.no_grad():
         net.head.weight[0, 0] = float("nan")
-    for method in ("gradcam", "occlusion"):
+    for method in ("gradcam", "occlusion", "scorecam"):
         with pytest.raises(ModelError, match="output is not finite"):
             explain(net, films, method=method, target=1, layer=net.second)
 
@@ -195,6 +202,15 @@ def test_eigencam_sign_does_not_follow_the_sign_of_the_component(net, films):
         extreme = np.abs(projection).argmax()
         y, x = np.unravel_index(extreme, (H // 2, W // 2))
         assert heat[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].max() > 0.8
+
+
+def test_scorecam_of_few_channels_takes_those_that_vary_most(net, films, monkeypatch):
+    monkeypatch.setattr("medimg.explain.maps._BriefScoreCAM.channels", 2)
+    few = explain(net, films, method="scorecam", target=1, layer=net.second)
+    assert few.max() > 0.99
+    monkeypatch.setattr("medimg.explain.maps._BriefScoreCAM.channels", 5)
+    every = explain(net, films, method="scorecam", target=1, layer=net.second)
+    assert np.abs(every - few).max() > 1e-3
 
 
 def state(model: nn.Module) -> list[object]:
@@ -307,6 +323,48 @@ def test_occlusion_covers_every_pixel(shape):
     heat = occlusion_maps(Sum(), torch.from_numpy(rng.random((1, 1, *shape))), [Target(1)])
     assert heat.shape == (1, *shape)
     assert np.isfinite(heat).all()
+
+
+def linear(weights: torch.Tensor) -> nn.Module:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(weights.numel(), 2, bias=False))
+    with torch.no_grad():
+        net[1].weight[0].zero_()
+        net[1].weight[1] = weights.flatten()
+    return net
+
+
+def test_integrated_gradients_of_a_linear_network_are_its_terms():
+    film = torch.tensor([[[[0.2, 0.4, 0.6], [0.1, 0.9, 0.5]]]])
+    weights = torch.tensor([[1.0, -2.0, 0.5], [0.0, 1.5, -1.0]])
+    heat = integrated_gradients(linear(weights), film, [Target(1)])[0]
+    terms = (weights * film[0, 0]).abs().numpy()
+    expected = (terms - terms.min()) / (terms.max() - terms.min())
+    np.testing.assert_allclose(heat, expected, atol=1e-5)
+
+
+def test_integrated_gradients_of_a_square_by_hand():
+    """Of x^2 the gradient along the line from 0 averages to x, so a pixel's share is x^2."""
+
+    class Square(nn.Module):
+        def forward(self, x):
+            return torch.stack([0 * x.sum((1, 2, 3)), (x**2).sum((1, 2, 3))], 1)
+
+    film = torch.tensor([[[[0.2, 0.4], [0.6, 1.0]]]])
+    heat = integrated_gradients(Square(), film, [Target(1)])[0]
+    share = film[0, 0].numpy() ** 2
+    np.testing.assert_allclose(heat, (share - 0.04) / (1 - 0.04), atol=1e-5)
+
+
+def test_integrated_gradients_are_those_of_captum(net, films):
+    attribution = pytest.importorskip("captum.attr")
+    x = tensor(films[:2])
+    net.eval()
+    integrate = attribution.IntegratedGradients(lambda batch: Target(2)(net(batch)))
+    shares = integrate.attribute(x, n_steps=24, method="gausslegendre").abs().sum(1)
+    low, high = shares.amin((1, 2), keepdim=True), shares.amax((1, 2), keepdim=True)
+    expected = ((shares - low) / (high - low)).detach().numpy()
+    heat = integrated_gradients(net, x, [Target(2)] * 2)  # 0.18 pixels of blur: none
+    np.testing.assert_allclose(heat, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
