@@ -83,7 +83,7 @@ def read(path: PathLike) -> Dataset:
     refuse_if(not little, f"is in big-endian order; {CONVERT}")
     raw = [one for one in dataset._dict.values() if isinstance(one, RawDataElement)]
     large = any(one.value is None and one.length > LIMIT and one.tag not in PIXELS for one in raw)
-    refuse_if(large, "holds an element that is too large")
+    refuse_if(large, "holds an element that is too large, or bytes after the last one")
     plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
     dataset.file_meta.setdefault("TransferSyntaxUID", plain)
     return dataset

@@ -182,8 +182,10 @@ class Treatment:
         device = element.tag in kept_tags(DeidOptions(retain_device=True))  # all in the table
         if element.tag in TABLES:
             _refuse_longer(element, dataset.get(TABLES[element.tag]))
-        elif any(values) and (element.tag in UNSTATED or (device and not named)):
-            self.unaccounted[element.keyword] += sum(map(len, values))
+        elif element.tag in UNSTATED:
+            self.unaccounted[element.keyword] += len(element.value or b"")
+        elif device and not named:
+            self.unaccounted[element.keyword] += sum(len(x) for x in values if not is_standard(x))
         elif named or not accounted(element):
             placed = element.VR == "CS" and len(values) > 1  # the place of each has a meaning
             others = [one if is_standard(one) else "OTHER" for one in values]

@@ -22,7 +22,7 @@ from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 from medimg.deid import profile
 from medimg.deid.dicomfile import RULES, elements
 from medimg.deid.options import DeidOptions
-from medimg.deid.profile import BIRTH, CODES, DATES, DAY, TEXTS, is_standard, values_of
+from medimg.deid.profile import BIRTH, CODES, DAY, TEXTS, is_standard, values_of
 
 LONGEST = 64  # characters of a long text that are searched for, line by line
 NOBODY = frozenset(RULES["search"]["nobody"].split())
@@ -223,7 +223,7 @@ class Verifier:
         """
         texts = defaultdict(list, {"file name": [name]})
         for _, element in elements(dcmread(BytesIO(data), force=True)):
-            if element.VR in TEXTS | DATES | {"DS", "IS"}:
+            if element.VR in TEXTS | {"DA", "DT", "DS", "IS"}:  # TM holds a time or nothing
                 texts[element.keyword] += values_of(element)
         places = {place: "\n".join(some).encode("utf-8") for place, some in texts.items()}
         hits = Counter((hit[2], "all bytes", _in_binary(hit[1]) or self._reason(data, hit))

@@ -358,7 +358,7 @@ class _Run:
             self.options,
             pd.DataFrame([vars(file) for file in self.files], columns=SHOWN),
             leaks,
-            pd.DataFrame(sorted(self.unaccounted.items()), columns=["element", "bytes"]),
+            pd.DataFrame(sorted((+self.unaccounted).items()), columns=["element", "bytes"]),
             hits[hits["reason"] != ""],
             pd.DataFrame(sorted(known.items()), columns=["kind", "searched"]),
             hipaa_table(self.options, known, Counter(leaks["kind"]), legible=legible),
