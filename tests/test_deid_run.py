@@ -352,8 +352,8 @@ def test_bad_files_are_refused_by_reason_and_not_copied(folder, tmp_path):
     assert sorted(refused["reason"]) == [
         "has truncated pixel data",
         "is an encapsulated document, which cannot be cleaned",
-        "is not a whole DICOM object (it has no SOP class or instance UID)",
-        "is not a whole DICOM object (it has no SOP class or instance UID)",
+        "is cut short, or no DICOM object (no SOP class and instance UIDs)",
+        "is cut short, or no DICOM object (no SOP class and instance UIDs)",
     ]
     assert len(outputs(tmp_path / "out")) == 3
     crosswalk = (tmp_path / "out.private" / "files.csv").read_text(encoding="utf-8")

@@ -78,12 +78,13 @@ def read(path: PathLike) -> Dataset:
         refuse_if(syntax == uid.DeflatedExplicitVRLittleEndian, f"is deflated; {CONVERT}")
         dataset = pydicom.dcmread(path, force=True, defer_size=65536)
     whole = dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID")
-    refuse_if(not whole, "is not a whole DICOM object (it has no SOP class or instance UID)")
+    refuse_if(not whole, "is cut short, or no DICOM object (no SOP class and instance UIDs)")
     implicit, little = dataset.original_encoding
     refuse_if(not little, f"is in big-endian order; {CONVERT}")
     raw = [one for one in dataset._dict.values() if isinstance(one, RawDataElement)]
-    large = any(one.value is None and one.length > LIMIT and one.tag not in PIXELS for one in raw)
-    refuse_if(large, "holds an element that is too large, or bytes after the last one")
+    for one in raw:
+        if one.value is None and one.length > LIMIT and one.tag not in PIXELS:
+            del dataset[one.tag]  # or bytes after the last element, read as one
     plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
     dataset.file_meta.setdefault("TransferSyntaxUID", plain)
     return dataset

@@ -76,9 +76,8 @@ def hipaa_table(
     """
     header = "in the header" if legible else "yes"
     settled, words = {"yes": "yes", "person": "a person decides", "header": header}, {}
-    for option, (removed, retained) in RULES["hipaa"].items():
-        holds = getattr(options, option)
-        settled[option], words[option] = ("no", retained) if holds else (header, removed)
+    for name, (gone, kept) in RULES["hipaa"].items():
+        settled[name], words[name] = ("no", kept) if getattr(options, name) else (header, gone)
     table = pd.read_csv(io.StringIO(package_text("hipaa.csv")), keep_default_na=False)
     kinds = table.pop("kinds").str.split("|")
     table["values_in_input"] = [sum(known[kind] for kind in row) for row in kinds]
