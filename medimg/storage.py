@@ -1,11 +1,9 @@
 """Write files so that nothing is lost, and sum them so that nothing is mistaken."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os
-import tempfile
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -56,24 +54,23 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         how = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with os.fdopen(handle, mode, **how) as file:  # type: ignore[call-overload]
+        with open(temporary, mode.replace("w", "x"), **how) as file:  # type: ignore[call-overload]
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         _replace(temporary, target)
     except BaseException as error:
         with suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(target)  # "No space left" alone does not say where
         raise
 
 
-def _replace(source: str, target: Path, patience: float = 2.0) -> None:
+def _replace(source: Path, target: Path, patience: float = 2.0) -> None:
     """Rename, and on Windows wait a little while a virus scanner or reader holds the old file."""
     start = time.monotonic()
     while True:
@@ -84,13 +81,6 @@ def _replace(source: str, target: Path, patience: float = 2.0) -> None:
             if os.name != "nt" or time.monotonic() - start > patience:
                 raise
             time.sleep(0.05)
-
-
-def _umask() -> int:
-    """Return the process's umask (mkstemp makes files private; ours are ordinary)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
@@ -207,14 +197,10 @@ def walk_files(root: str | os.PathLike[str], *, hidden: bool = False) -> FoundFi
             elif not _is_link(entry) or _first_visit(entry.path, linked):
                 folders.append(Path(entry.path))
                 waiting.append(entry.path)
-    return FoundFiles(
-        _in_order(files), _in_order(folders), _in_order(skipped), tuple(sorted(unreadable))
-    )
-
-
-def _in_order(paths: list[Path]) -> tuple[Path, ...]:
-    """Sort by the names of folders and file, capitals first; Path ignores case on Windows."""
-    return tuple(sorted(paths, key=lambda path: path.parts))
+    # Capitals first, by the names of folders and file: Path ignores case on Windows.
+    kinds = (sorted(some, key=lambda path: path.parts) for some in (files, folders, skipped))
+    found_files, found_folders, left_out = map(tuple, kinds)
+    return FoundFiles(found_files, found_folders, left_out, tuple(sorted(unreadable)))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -268,8 +254,8 @@ def equal_files(paths: Iterable[str | os.PathLike[str]]) -> list[list[int]]:
     [[0, 2]]
     """
     names = [os.fspath(path) for path in paths]
-    groups: list[list[int]] = [list(range(len(names)))]
-    for key in (_size, _tail, sha256):
+    groups = [[at for at, name in enumerate(names) if os.path.isfile(name)]]  # no pipe, which waits
+    for key in (os.path.getsize, _tail, sha256):
         finer: dict[tuple[int, Any], list[int]] = defaultdict(list)
         for number, group in enumerate(groups):
             for at in group:
@@ -277,13 +263,6 @@ def equal_files(paths: Iterable[str | os.PathLike[str]]) -> list[list[int]]:
                     finer[number, key(names[at])].append(at)
         groups = [group for group in finer.values() if len(group) > 1]
     return sorted(groups)
-
-
-def _size(path: str) -> int:
-    """Return the bytes of an ordinary file; a pipe would wait for ever."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(path)
-    return os.path.getsize(path)
 
 
 def _tail(path: str) -> bytes:

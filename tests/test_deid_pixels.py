@@ -41,7 +41,7 @@ def segment(marker, body):
 def test_comments_and_application_segments_go_and_the_scan_stays(grey, marker):
     stream = bytes(imagecodecs.jpeg_encode(grey))
     ds = compressed(JPEGBaseline8Bit, [stream[:2] + segment(marker, TEXT) + stream[2:] + TEXT])
-    assert clean(ds, ()) == ["bytes beside the samples dropped"]
+    clean(ds, ())
     assert TEXT not in ds.PixelData
     scan = stream[stream.index(b"\xff\xda") :]
     assert frame_of(ds).rstrip(b"\0") == frame_of(ds)[: frame_of(ds).index(scan)] + scan
@@ -104,7 +104,7 @@ def test_frames_and_fragments_beyond_the_stated_number_go(grey):
     stream = bytes(imagecodecs.jpeg_encode(grey))
     ds = compressed(JPEGBaseline8Bit, [stream, stream, TEXT])
     ds.NumberOfFrames = 2
-    assert clean(ds, ()) == ["bytes beside the samples dropped"]
+    clean(ds, ())
     assert len(list(generate_frames(ds.PixelData, number_of_frames=2))) == 2
     assert TEXT not in ds.PixelData
     ds.NumberOfFrames = 3
@@ -117,10 +117,9 @@ def test_run_lengths_are_written_uncompressed_with_the_same_pixels():
     before = ds.pixel_array.copy()
     ds.compress(RLELossless)
     ds.PixelData = ds.PixelData[:-8] + TEXT + ds.PixelData[-8:]
-    assert clean(plain(), ()) == []
     ds = plain()
     ds.compress(RLELossless)
-    assert clean(ds, ()) == ["run lengths written uncompressed"]
+    clean(ds, ())
     np.testing.assert_array_equal(ds.pixel_array, before)
 
 
@@ -131,7 +130,7 @@ def test_bits_beside_the_stored_ones_are_cleared_and_signs_stay(signed, stored):
     values = np.arange(ROWS * COLUMNS) - 20 * signed
     inside = values & 0xFFF
     ds.PixelData = (inside | 0x4000).astype("<u2").tobytes()
-    assert clean(ds, ()) == ["bits beside the stored ones cleared"]
+    clean(ds, ())
     np.testing.assert_array_equal(np.frombuffer(ds.PixelData, "<i2"), values)
 
 
@@ -139,7 +138,7 @@ def test_signed_pixels_without_repeated_signs_are_left_alone():
     ds = plain()
     ds.PixelRepresentation = 1
     before = ds.PixelData = (np.arange(ROWS * COLUMNS) + 2040).astype("<u2").tobytes()
-    assert clean(ds, ()) == []
+    clean(ds, ())
     assert ds.PixelData == before
 
 
@@ -149,10 +148,10 @@ def test_spare_bits_of_a_mask_are_cleared_and_floats_are_cut():
     ds.PixelData = b"\xff\xff"
     clean(ds, ())
     assert ds.PixelData == b"\xff\x01"
-    del ds.PixelData
+    del ds.PixelData, ds.HighBit
     ds.BitsAllocated = 32
     ds.FloatPixelData = np.ones(9, "<f4").tobytes() + TEXT
-    assert clean(ds, ()) == ["bytes after the last frame cut"]
+    clean(ds, ())
     assert ds.FloatPixelData == np.ones(9, "<f4").tobytes()
 
 
@@ -185,4 +184,13 @@ def test_an_ophthalmic_image_is_no_secondary_capture():
 def test_video_is_refused():
     ds = compressed("1.2.840.10008.1.2.4.102", [b"\0\0\0\1"])
     with pytest.raises(RefusedError, match="video"):
+        clean(ds, ())
+
+
+@pytest.mark.parametrize("change", [{"HighBit": 15}, {"BitsAllocated": 12}, {"Rows": 0}])
+def test_bits_that_do_not_begin_at_the_lowest_and_odd_sizes_are_refused(change):
+    ds = plain()
+    for keyword, value in change.items():
+        setattr(ds, keyword, value)
+    with pytest.raises(RefusedError, match="no usable image size or number of bits"):
         clean(ds, ())

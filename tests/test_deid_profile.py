@@ -10,8 +10,8 @@ from medimg.deid import DeidOptions
 from medimg.deid.dicomfile import RULES, RefusedError
 from medimg.deid.options import LETTERS, Key
 from medimg.deid.profile import (
+    ACTIONS,
     Treatment,
-    _actions,
     action_for,
     is_standard,
     kept_tags,
@@ -34,7 +34,8 @@ def test_the_table_is_the_librarys():
     assert action_for(Tag(0x0010, 0x0010)) == "empty"
     assert action_for(Tag(0x0008, 0x103E)) == "delete"
     assert action_for(Tag(0x0028, 0x0010)) == ""
-    assert set(_actions().values()) | {""} == set(RULES["actions"])  # what each comes to is known
+    names = {action.__name__ for action in ACTIONS.values()}
+    assert names | {""} == set(RULES["actions"])  # what each comes to is known
     ds = plain()
     ds.add_new(0x60023000, "OW", b"Lindwurm")  # repeating group
     assert 0x60023000 not in treated(ds)
@@ -317,8 +318,8 @@ def test_device_texts_kept_by_option_are_counted_as_unaccounted():
     ds = planted()
     treatment = Treatment(KEY, DeidOptions(retain_device=True), days=400)
     treatment.run(ds)
-    assert treatment.counts["unaccounted"] == {"StationName": 8, "DeviceSerialNumber": 9}
-    assert Treatment(KEY, DeidOptions(), days=400).counts["unaccounted"] == {}
+    assert treatment.unaccounted == {"StationName": 8, "DeviceSerialNumber": 9}
+    assert Treatment(KEY, DeidOptions(), days=400).unaccounted == {}
 
 
 @pytest.mark.parametrize("text", ["YBR_FULL_422", "DERIVED", "CHEST", "GDCM", "GE MEDICAL SYSTEMS"])

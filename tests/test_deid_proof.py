@@ -26,7 +26,8 @@ def test_an_adversary_finds_nothing(tmp_path):
     assert {case.place: case.found for case in every if case.found} == {}
     assert [case.place for case in every if case.same_pixels is False] == []
     refused = {case.place: case.status for case in every if case.status != "written"}
-    assert set(refused) <= {"table's tail"}
+    ends = {"after the deflated data", "after the big-endian data"}
+    assert set(refused) <= {"table's tail"} | ends
 
 
 def test_the_same_files_with_nothing_hidden_raise_no_alarm(tmp_path):
@@ -40,7 +41,7 @@ def test_the_adversary_sees_what_it_hides(tmp_path):
         adversary_deid.search(
             case, {"raw bytes": case.path.read_bytes(), "file name": case.path.name.encode()}
         )
-        assert case.found or case.syntax == adversary_deid.DeflatedExplicitVRLittleEndian
+        assert case.found or case.place == "after the deflated data"
 
 
 def private(ds, name):
@@ -80,7 +81,7 @@ def test_a_name_that_survives_fails_the_run(tmp_path, monkeypatch, place, way):
         return write(dataset)
 
     monkeypatch.setattr(dicomfile, "write", leaky)
-    with pytest.raises(DeidentifyError, match="found in 1 copies"):
+    with pytest.raises(DeidentifyError, match="FOUND in 1 copies"):
         deidentify(tmp_path / "in", tmp_path / "out", options=OPTIONS, progress=False)
     assert not list((tmp_path / "out").rglob("*.dcm"))
 
@@ -147,31 +148,34 @@ def test_the_root_of_new_uids_is_no_date(tmp_path):
     assert verifier.names("1990022508315712")
 
 
-def test_a_number_that_equals_a_kept_time_or_a_shifted_date_is_no_alarm(tmp_path, monkeypatch):
+def test_a_number_that_equals_a_shifted_date_is_no_alarm(tmp_path, monkeypatch):
     monkeypatch.setattr("medimg.deid.options.Key.days", lambda self, identity: 1)
     ds = plain()
-    ds.StudyTime = "101113"
-    private(ds, ["101113", "20210913"])  # the second is the study date, moved by a day
+    private(ds, "20210913")  # the study date, moved by a day
     save(ds, tmp_path / "in" / "a.dcm")
     options = DeidOptions(secret="s", retain_dates=True)
     report = deidentify(tmp_path / "in", tmp_path / "out", options=options, progress=False)
-    assert set(report.accepted["reason"]) >= {
-        "a time of day that an option keeps",
-        "a shifted date that equals another original date",
-    }
+    assert "a shifted date that equals another original date" in set(report.accepted["reason"])
+
+
+def test_a_private_text_that_equals_a_time_of_day_that_stays_is_no_alarm(tmp_path):
+    ds = plain()
+    ds.StudyTime = "101113"
+    private(ds, "101113")
+    save(ds, tmp_path / "in" / "a.dcm")
+    options = DeidOptions(secret="s", retain_dates=True)
+    assert deidentify(tmp_path / "in", tmp_path / "out", options=options, progress=False).ok
 
 
 @pytest.mark.parametrize("dates", [False, True])
-def test_private_dates_and_times_are_searched_in_every_spelling(dates):
+def test_private_dates_are_searched_in_every_spelling(dates):
     ds = plain()
     block = ds.private_block(0x0019, "ACME", create=True)
     block.add_new(1, "DA", "20190304")
-    block.add_new(2, "TM", "171113")
     inventory = Inventory(DeidOptions(secret="s", retain_dates=dates))
     inventory.add(ds, days=1)
     verifier = Verifier(inventory)
     assert verifier.names("seen on 4.3.2019")
-    assert verifier.names("at 17:11:13")
 
 
 def test_fixed_vocabularies_are_no_identifiers(tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from deid_files import COLUMNS, PLANTED, ROOT, ROWS, everything_under, plain, planted, save, spelled
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.uid import RLELossless
 
 from medimg.deid import Box, DeidOptions, deidentify, dicomfile, run
@@ -147,12 +149,12 @@ def test_a_link_to_the_input_is_refused(folder, tmp_path):
 def test_an_output_folder_with_other_files_is_refused(folder, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(DeidentifyError, match="holds files from elsewhere"):
+    with pytest.raises(DeidentifyError, match="move it away"):
         go(folder, tmp_path / "out")
     (tmp_path / "out" / "mine.txt").unlink()
     go(folder, tmp_path / "out")
     (tmp_path / "out" / "mine.txt").write_text("x", encoding="utf-8")
-    with pytest.raises(DeidentifyError, match="holds files from elsewhere"):
+    with pytest.raises(DeidentifyError, match="move it away"):
         go(folder, tmp_path / "out")
 
 
@@ -172,7 +174,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(folder, tmp_pat
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1
     monkeypatch.setattr(dicomfile, "write", write)
     report = go(folder, tmp_path / "out")
-    assert sorted(report.files["status"]) == ["kept", "written", "written"]
+    assert list(report.files["status"]) == ["written"] * 3
     images = [
         {p.relative_to(d).as_posix(): p.read_bytes() for p in d.rglob("*.dcm")}
         for d in (tmp_path / "whole", tmp_path / "out")
@@ -180,14 +182,13 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_stopped(folder, tmp_pat
     assert images[0] == images[1]
 
 
-def test_a_torn_last_row_and_a_half_written_file_do_no_harm(folder, tmp_path):
+def test_half_of_a_file_that_a_killed_run_left_does_no_harm(folder, tmp_path):
     go(folder, tmp_path / "out")
-    with open(tmp_path / "out.private" / "files.csv", "a", encoding="utf-8") as file:
-        file.write('4,"torn')
-    (tmp_path / "out.private" / ".part.x1").write_bytes(b"half of Grunwald")
-    report = go(folder, tmp_path / "out")
-    assert list(report.files["status"]) == ["kept"] * 3
-    assert not (tmp_path / "out.private" / ".part.x1").exists()
+    (tmp_path / "out.private" / "files.csv").write_bytes(b'4,"torn')
+    (tmp_path / "out.private" / "part").write_bytes(b"half of Grunwald")
+    assert list(go(folder, tmp_path / "out").files["status"]) == ["written"] * 3
+    private = sorted(path.name for path in (tmp_path / "out.private").iterdir())
+    assert private == ["files.csv", "lock"]
 
 
 def test_what_this_program_did_not_write_stays(folder, tmp_path):
@@ -196,9 +197,18 @@ def test_what_this_program_did_not_write_stays(folder, tmp_path):
     for path in mine:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine", encoding="utf-8")
-    next(folder.iterdir()).unlink()
     go(folder, tmp_path / "out")
     assert [path.read_text(encoding="utf-8") for path in mine] == ["mine"] * 3
+    assert len(outputs(tmp_path / "out")) == 3
+
+
+def test_a_file_that_is_refused_now_loses_its_earlier_copy(folder, tmp_path):
+    go(folder, tmp_path / "out")
+    victim = next(folder.iterdir())
+    ds = dcmread(victim)
+    ds.PixelData = ds.PixelData[:-20]
+    ds.save_as(victim)
+    assert sorted(go(folder, tmp_path / "out").files["status"]) == ["refused"] + ["written"] * 2
     assert len(outputs(tmp_path / "out")) == 2
 
 
@@ -209,7 +219,7 @@ def test_a_link_in_the_output_is_refused(folder, tmp_path):
     patient.rename(elsewhere)
     patient.symlink_to(elsewhere)
     before = everything_under(elsewhere)
-    with pytest.raises(DeidentifyError, match="files from elsewhere"):
+    with pytest.raises(DeidentifyError, match="move it away"):
         go(folder, tmp_path / "out")
     assert everything_under(elsewhere) == before
 
@@ -229,20 +239,20 @@ def test_a_second_run_at_once_is_refused(folder, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_nothing_half(folder, tmp_path, monkeypatch):
-    write = run.atomic_write
+    sync = os.fsync
 
-    def full(path, mode="wb"):
-        if path.name == "part" and len(list((tmp_path / "out").rglob("*.dcm"))) == 1:
-            raise OSError(28, "No space left on device", str(path))
-        return write(path, mode)
+    def full(handle):
+        if len(list((tmp_path / "out").rglob("*.dcm"))) == 1:
+            raise OSError(28, "No space left on device")
+        sync(handle)
 
-    monkeypatch.setattr(run, "atomic_write", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         go(folder, tmp_path / "out")
     (whole,) = outputs(tmp_path / "out")
     assert whole.pixel_array.shape == (ROWS, COLUMNS)
     monkeypatch.undo()
-    assert sorted(go(folder, tmp_path / "out").files["status"]) == ["kept", "written", "written"]
+    assert list(go(folder, tmp_path / "out").files["status"]) == ["written"] * 3
 
 
 def test_folders_that_cannot_be_entered_are_counted_and_named(folder, tmp_path, monkeypatch):
@@ -259,7 +269,7 @@ def test_folders_that_cannot_be_entered_are_counted_and_named(folder, tmp_path, 
     report = go(folder, tmp_path / "out")
     assert sorted(report.files.loc[report.files["status"] == "refused", "reason"]) == [
         "is a folder that cannot be opened",
-        "is a link to a folder, which is not followed",
+        "is no file, or a link to a folder",
     ]
     with open(tmp_path / "out.private" / "files.csv", encoding="utf-8") as file:
         named = {row["input"] for row in csv.DictReader(file) if row["status"] == "refused"}
@@ -286,37 +296,35 @@ def test_a_name_and_a_date_of_birth_stand_for_a_person_without_an_id(tmp_path):
     assert len({ds.PatientID for ds in outputs(tmp_path / "out")}) == 1
 
 
-@pytest.mark.parametrize("size", [1 << 29])
-def test_a_deflated_bomb_is_refused_at_once(tmp_path, size):
-    import zlib
-
-    ds = plain()
-    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
-    path = save(ds, tmp_path / "in" / "a.dcm")
-    head = path.read_bytes()
-    head = head[: 144 + int.from_bytes(head[140:144], "little")]
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    data = b"".join(packer.compress(b"\0" * (1 << 24)) for _ in range(size >> 24)) + packer.flush()
-    path.write_bytes(head + data)
-    report = go(tmp_path / "in", tmp_path / "out")
-    assert report.files["reason"].tolist() == ["holds deflated data that are too large to inflate"]
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("image_dfl.dcm", "is deflated"), ("MR_small_bigendian.dcm", "is in big-endian order")],
+)
+def test_deflated_and_big_endian_files_are_refused_with_the_way_out(tmp_path, name, why):
+    (tmp_path / "in").mkdir()
+    shutil.copy(get_testdata_file(name), tmp_path / "in")
+    (reason,) = go(tmp_path / "in", tmp_path / "out").files["reason"]
+    assert reason == f"{why}; write it in Explicit VR Little Endian (dcmconv +te) first"
 
 
 def test_a_changed_output_and_changed_options_are_done_again(folder, tmp_path):
     go(folder, tmp_path / "out")
     victim = next((tmp_path / "out").rglob("*.dcm"))
+    whole = victim.read_bytes()
     victim.write_bytes(b"tampered")
-    assert sorted(go(folder, tmp_path / "out").files["status"]) == ["kept", "kept", "written"]
-    again = go(folder, tmp_path / "out", DeidOptions(secret="test secret", retain_device=True))
-    assert list(again.files["status"]) == ["written"] * 3
+    go(folder, tmp_path / "out")
+    assert victim.read_bytes() == whole
+    go(folder, tmp_path / "out", DeidOptions(secret="test secret", retain_device=True))
     assert outputs(tmp_path / "out")[0].StationName == "LINDWURM"
 
 
-def test_an_output_whose_input_is_gone_goes(folder, tmp_path):
+def test_an_output_whose_input_is_gone_is_named_and_stays(folder, tmp_path):
     go(folder, tmp_path / "out")
+    before = everything_under(tmp_path / "out")
     next(folder.iterdir()).unlink()
-    go(folder, tmp_path / "out")
-    assert len(outputs(tmp_path / "out")) == 2
+    with pytest.raises(DeidentifyError, match="no copy that this input and secret give"):
+        go(folder, tmp_path / "out")
+    assert everything_under(tmp_path / "out") == before
 
 
 def test_the_drawn_secret_is_kept_private_and_another_is_refused(folder, tmp_path):
@@ -324,7 +332,7 @@ def test_the_drawn_secret_is_kept_private_and_another_is_refused(folder, tmp_pat
     assert (tmp_path / "out.private" / "secret.key").stat().st_mode & 0o077 == 0
     second = go(folder, tmp_path / "out", DeidOptions())
     assert first.files["output"].tolist() == second.files["output"].tolist()
-    with pytest.raises(DeidentifyError, match="another secret"):
+    with pytest.raises(DeidentifyError, match="this input and secret"):
         go(folder, tmp_path / "out")
 
 
@@ -344,8 +352,8 @@ def test_bad_files_are_refused_by_reason_and_not_copied(folder, tmp_path):
     assert sorted(refused["reason"]) == [
         "has truncated pixel data",
         "is an encapsulated document, which cannot be cleaned",
-        "is not a DICOM object (neither a SOP class nor an image size)",
-        "is not a DICOM object (neither a SOP class nor an image size)",
+        "is cut short, or no DICOM object (no SOP class and instance UIDs)",
+        "is cut short, or no DICOM object (no SOP class and instance UIDs)",
     ]
     assert len(outputs(tmp_path / "out")) == 3
     crosswalk = (tmp_path / "out.private" / "files.csv").read_text(encoding="utf-8")
@@ -364,18 +372,18 @@ def test_a_leak_fails_loudly_after_the_report_and_is_not_written(tmp_path, monke
             dataset.ImageComments = "seen by Dr. Fernandez"
 
     monkeypatch.setattr(run.Treatment, "run", leaky)
-    with pytest.raises(DeidentifyError, match="found in 1 copies"):
+    with pytest.raises(DeidentifyError, match="FOUND in 1 copies"):
         go(folder, tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["ok"] is False
     assert "IDENTIFIERS FOUND in 1 copies, not written" in report["summary"]
     found = {(row["kind"], row["element"], row["count"]) for row in report["leaks"]}
-    assert ("other person's name", "ImageComments", 1) in found
+    assert ("name", "ImageComments", 1) in found
     by_number = {row["number"]: row for row in report["hipaa"]}
     assert (by_number[1]["found"] > 0, by_number[1]["settled"]) == (True, "no")
     assert len(outputs(tmp_path / "out")) == 2
     monkeypatch.undo()
-    assert sorted(go(folder, tmp_path / "out").files["status"]) == ["kept", "kept", "written"]
+    assert list(go(folder, tmp_path / "out").files["status"]) == ["written"] * 3
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-16-le", "utf-16-be"])
@@ -387,18 +395,19 @@ def test_a_name_inside_the_pixels_is_a_leak(tmp_path, encoding):
     raw[20 : 20 + len(name)] = name
     ds.PixelData = bytes(raw)
     save(ds, tmp_path / "in" / "a.dcm")
-    with pytest.raises(DeidentifyError, match="found in 1 copies"):
+    with pytest.raises(DeidentifyError, match="FOUND in 1 copies"):
         go(tmp_path / "in", tmp_path / "out")
     leaks = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["leaks"]
-    assert {(leak["kind"], leak["element"]) for leak in leaks} == {("patient name", "all bytes")}
+    assert {(leak["kind"], leak["element"]) for leak in leaks} == {("name", "all bytes")}
 
 
 def test_bytes_after_the_last_frame_are_cut(tmp_path):
     ds = plain()
     ds.PixelData = ds.PixelData + b"Grunwald, Zoe   "
     save(ds, tmp_path / "in" / "a.dcm")
-    report = go(tmp_path / "in", tmp_path / "out")
-    assert report.files["pixels"].tolist() == [["bytes after the last frame cut"]]
+    go(tmp_path / "in", tmp_path / "out")
+    (written,) = outputs(tmp_path / "out")
+    assert written.PixelData == plain().PixelData
 
 
 def test_neither_report_nor_log_nor_warning_nor_repr_quotes_a_value(
@@ -428,11 +437,8 @@ def test_the_report_covers_the_18_identifiers(folder, tmp_path):
     assert counted["Device identifiers and serial numbers"] == 2  # LINDWURM, SN-4477-X
     reasons = report.look_at.set_index("reason")["files"]
     assert reasons["text: not excluded (Burned In Annotation absent)"] == 3
-    assert reasons["overlays removed"] == 3
     saved = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert [row["number"] for row in saved["hipaa"]] == list(range(1, 19))
-    with pytest.raises(ValueError, match=r"\.json or \.html"):
-        report.save(tmp_path / "report.txt")
 
 
 def test_a_picture_that_may_show_text_leaves_names_to_a_person(tmp_path):
@@ -467,7 +473,7 @@ def test_a_box_is_blanked_where_the_rule_says(tmp_path, compressed):
         ds.compress(RLELossless)
     save(ds, tmp_path / "in" / "a.dcm")
     boxes = (Box(1, 3, 2, 7), Box(0, 6, 0, 10, where=(("Modality", "US"),)))
-    report = go(tmp_path / "in", tmp_path / "out", DeidOptions(blank=boxes, secret="s"))
+    go(tmp_path / "in", tmp_path / "out", DeidOptions(blank=boxes, secret="s"))
     expected = original.copy()
     expected[1:3, 2:7] = 100  # the darkest stored value of the image
     (written,) = outputs(tmp_path / "out")
@@ -475,8 +481,6 @@ def test_a_box_is_blanked_where_the_rule_says(tmp_path, compressed):
     assert not written.file_meta.TransferSyntaxUID.is_compressed
     assert [c.CodeValue for c in written.DeidentificationMethodCodeSequence] == ["113100", "113101"]
     assert (written.BurnedInAnnotation, written.PatientIdentityRemoved) == ("NO", "YES")
-    said = ["run lengths written uncompressed", "box blanked, written uncompressed"]
-    assert report.files["pixels"].tolist() == [said if compressed else ["box blanked"]]
 
 
 def test_a_box_in_colour_and_in_monochrome1(tmp_path, rng):
@@ -512,7 +516,7 @@ def test_overlay_bits_in_the_pixels_are_cleared(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "1:2", "3:1,0:4", "0:a,0:4", "0:1,0:4@Modality"])
 def test_a_box_that_makes_no_sense(text):
-    with pytest.raises(DeidentifyError, match="box"):
+    with pytest.raises(DeidentifyError, match=r"[Bb]ox"):
         Box.parse(text)
 
 

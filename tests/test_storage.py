@@ -3,6 +3,7 @@
 import csv
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_windows_waits_until_the_old_file_is_let_go(tmp_path, monkeypatch, syste
     with monkeypatch.context() as patch:
         patch.setattr(storage.os, "name", system)
         try:
-            storage._replace(str(tmp_path / "new"), tmp_path / "old")
+            storage._replace(tmp_path / "new", tmp_path / "old")
         except PermissionError:
             assert system == "posix"
     assert len(asked) == tries
@@ -80,11 +81,12 @@ def test_windows_gives_up_on_a_file_that_is_never_let_go(tmp_path, monkeypatch):
     def held(*_):
         raise PermissionError(13, "in use")
 
+    new, old = Path("new"), Path("old")  # of this system
     with monkeypatch.context() as patch:
         patch.setattr(storage.os, "replace", held)
         patch.setattr(storage.os, "name", "nt")
         with pytest.raises(PermissionError):
-            storage._replace("new", "old", patience=0.0)
+            storage._replace(new, old, patience=0.0)
 
 
 def test_sha256_of_a_known_text(tmp_path):

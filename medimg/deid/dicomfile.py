@@ -1,12 +1,9 @@
 """Read and write DICOM files without a word about what is in them."""
 
-from __future__ import annotations
-
 import logging
 import os
 import tomllib
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files as package_files
@@ -15,14 +12,14 @@ from typing import Any
 
 import pydicom
 from pydicom import DataElement, Dataset, uid
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
-from pydicom.tag import BaseTag
 
 PathLike = str | os.PathLike[str]
 PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-DEFLATED = uid.DeflatedExplicitVRLittleEndian
-LIMIT = 1 << 27  # bytes that an inflated data set, or a decoded frame, may take
+LIMIT = 1 << 27  # bytes that a value read from the disk, or a decoded frame, may take
+CONVERT = "write it in Explicit VR Little Endian (dcmconv +te) first"
 
 
 class RefusedError(Exception):
@@ -33,11 +30,6 @@ def refuse_if(holds: object, why: str) -> None:
     """Raise RefusedError when something holds."""
     if holds:
         raise RefusedError(why)
-
-
-def first(reasons: dict[str, Any]) -> str:
-    """Return the first reason that holds; "" when none does."""
-    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 @contextmanager
@@ -71,74 +63,54 @@ def quietly() -> Iterator[None]:
         logger.disabled = before
 
 
-def read(source: PathLike | BytesIO) -> Dataset:
-    """Read a file; large values of a file on the disk stay there until they are asked for.
+def read(path: PathLike) -> Dataset:
+    """Read a file; large values stay on the disk until they are asked for.
 
     Raises
     ------
     RefusedError
-        When the bytes are not a DICOM object, or inflate to more than `LIMIT`.
+        When the bytes are not a DICOM object, or are deflated or in big-endian order.
     """
     with refusing("cannot be parsed as DICOM"):
-        in_memory = isinstance(source, BytesIO) or _is_deflated(source)
-        dataset = pydicom.dcmread(source, force=True, defer_size=None if in_memory else 65536)
-        if not len(dataset):  # pydicom gave up, perhaps in the pixels
-            head = pydicom.dcmread(source, force=True, stop_before_pixels=True)
-            refuse_if("SOPClassUID" in head, "has pixel data that end early: the file is cut short")
-    no_object = "SOPClassUID" not in dataset and not {"Rows", "Columns"} <= set(dataset.dir())
-    refuse_if(no_object, "is not a DICOM object (neither a SOP class nor an image size)")
+        with open(path, "rb") as file:
+            read_preamble(file, True)
+            syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
+        refuse_if(syntax == uid.DeflatedExplicitVRLittleEndian, f"is deflated; {CONVERT}")
+        dataset = pydicom.dcmread(path, force=True, defer_size=65536)
+    whole = dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID")
+    refuse_if(not whole, "is cut short, or no DICOM object (no SOP class and instance UIDs)")
+    implicit, little = dataset.original_encoding
+    refuse_if(not little, f"is in big-endian order; {CONVERT}")
+    raw = [one for one in dataset._dict.values() if isinstance(one, RawDataElement)]
+    for one in raw:
+        if one.value is None and one.length > LIMIT and one.tag not in PIXELS:
+            del dataset[one.tag]  # or bytes after the last element, read as one
+    plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+    dataset.file_meta.setdefault("TransferSyntaxUID", plain)
     return dataset
 
 
-def element_of(dataset: Dataset, tag: BaseTag, most: int = LIMIT) -> DataElement | None:
-    """Return an element; None when it cannot be parsed, or more than ``most`` bytes are on disk."""
-    raw = dataset._dict.get(tag)  # `get_item` would read it from the disk
-    try:
-        left = getattr(raw, "value", b"") is None and getattr(raw, "length", 0) > most
-        return None if left else dataset[tag]
-    except Exception:  # pydicom raises whatever it stumbled on
-        return None
-
-
-def elements(dataset: Dataset, most: int = LIMIT) -> Iterator[tuple[Dataset, DataElement]]:
-    """Yield all elements that can be parsed, with their data sets: meta information, items too."""
+def elements(dataset: Dataset) -> Iterator[tuple[Dataset, DataElement]]:
+    """Yield all elements but pixels, with their data sets: meta information and items too."""
     if "file_meta" in vars(dataset):
         yield from elements(dataset.file_meta)
-    for tag in list(dataset.keys()):
-        element = element_of(dataset, tag, most)
-        if element is not None and element.VR == "SQ":
+    for element in (dataset[tag] for tag in list(dataset.keys()) if tag not in PIXELS):
+        if element.VR == "SQ":
             for item in element.value:
-                yield from elements(item, most)
-        elif element is not None:
+                yield from elements(item)
+        else:
             yield dataset, element
 
 
-def _is_deflated(path: PathLike) -> bool:
-    """Whether a data set is deflated; refuse one that is not whole, or too large."""
-    with open(path, "rb") as file:
-        read_preamble(file, True)
-        if _read_file_meta_info(file).get("TransferSyntaxUID") != DEFLATED:
-            return False
-        stream = zlib.decompressobj(-15)
-        stream.decompress(file.read(), LIMIT)
-    refuse_if(stream.unconsumed_tail, "holds deflated data that are too large to inflate")
-    refuse_if(not stream.eof, "holds deflated data that end early")
-    return True
-
-
 def write(dataset: Dataset) -> bytes:
-    """Return the bytes of a file, not deflated, with a fresh preamble and file meta information.
+    """Return the bytes of a file with a fresh preamble and file meta information.
 
     The old ones may name the sender (Source Application Entity Title, private information).
     """
-    implicit, little = dataset.original_encoding
-    plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
-    plain = uid.ImplicitVRLittleEndian if implicit else plain
-    syntax = dataset.file_meta.get("TransferSyntaxUID", plain)
+    syntax = dataset.file_meta.TransferSyntaxUID
     dataset.file_meta, dataset.preamble = FileMetaDataset(), b"\0" * 128
-    dataset.file_meta.TransferSyntaxUID = plain if syntax == DEFLATED else syntax
+    dataset.file_meta.TransferSyntaxUID = syntax
     dataset.file_meta.ImplementationClassUID = uid.PYDICOM_IMPLEMENTATION_UID
-    whole = bool(dataset.get("SOPClassUID") and dataset.get("SOPInstanceUID"))
     buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=whole)
+    dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import hmac
 import re
 import uuid
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 
 from pydicom import Dataset
 
@@ -17,6 +17,7 @@ from medimg.errors import DeidentifyError
 # No vowel and no digit, so that no pseudonym can spell a name or look like a number or a date.
 LETTERS = "bcdfghjklmnpqrstvwxz"
 BOX = re.compile(r"(\d+):(\d+),(\d+):(\d+)(?:@((?:[^,=]+=[^,=]*,?)*))?")
+RULE = re.compile(r"\s*([^,=]+?)\s*=\s*([^,=]*?)\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class Box:
     def __post_init__(self) -> None:
         if not (0 <= self.row0 < self.row1 and 0 <= self.col0 < self.col1):
             raise DeidentifyError(
-                f"The box rows {self.row0}:{self.row1}, columns {self.col0}:{self.col1} holds no "
-                "pixel; give 0 <= row0 < row1 and 0 <= col0 < col1."
+                f"{self} holds no pixel; give 0 <= row0 < row1, 0 <= col0 < col1."
             )
 
     @classmethod
@@ -63,21 +63,14 @@ class Box:
         """Read ``"row0:row1,col0:col1"``, if wanted with ``@Keyword=pattern,...``."""
         match = BOX.fullmatch(text)
         if match is None:
-            example = "0:40,0:640@Modality=US"
-            raise DeidentifyError(
-                f'The box "{text}" cannot be read; write for example "{example}".'
-            )
-        rules = (rule.split("=") for rule in (match[5] or "").split(",") if rule)
-        where = tuple((key.strip(), pattern.strip()) for key, pattern in rules)
+            raise DeidentifyError(f'The box "{text}" is not like 0:40,0:640@Modality=US.')
         row0, row1, col0, col1 = map(int, match.groups()[:4])
-        return cls(row0, row1, col0, col1, where)
+        return cls(row0, row1, col0, col1, tuple(RULE.findall(match[5] or "")))
 
     def picks(self, dataset: Dataset) -> bool:
         """Whether the rule picks this file."""
-        return all(
-            fnmatch.fnmatch(str(dataset.get(keyword, "")).lower(), pattern.lower())
-            for keyword, pattern in self.where
-        )
+        pairs = [(str(dataset.get(word, "")).lower(), rule.lower()) for word, rule in self.where]
+        return all(fnmatch(value, rule) for value, rule in pairs)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,8 @@ random, and keeps everything outside the table. So this module walks every level
 outside the table it keeps numbers, and texts made of the standard's own words; the rest goes.
 """
 
-from __future__ import annotations
-
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,36 +25,35 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr._snomed_dict import mapping
 from pydicom.tag import BaseTag
 
-from medimg.deid.dicomfile import PIXELS, RULES, element_of, first, package_text, refuse_if
+from medimg.deid.dicomfile import PIXELS, RULES, package_text, refuse_if
 from medimg.deid.options import DeidOptions, Key
 
 DATES = frozenset({"DA", "DT", "TM"})
 SHORT = frozenset({"CS", "LO", "SH"})
 TEXTS = SHORT | {"AE", "AS", "LT", "PN", "ST", "UC", "UR", "UT"}
 NUMBERS = frozenset({"AT", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"})
-CODES, BIRTH = frozenset(RULES["elements"]["codes"]), frozenset(RULES["elements"]["birth"])
+CODES, BIRTH, UNSTATED = (frozenset(RULES["elements"][x]) for x in ("codes", "birth", "unstated"))
+ACTIONS = library.initialize_actions(RULES["edition"])
 TABLES = {int(table, 16): describes for table, describes in RULES["tables"].items()}
 # What the keyword of an element holds whose text points to one person or thing.
 POINTING = re.compile(RULES["elements"]["pointing"])
-DAY = re.compile(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)")
+DAY = re.compile(r"(\d{4})[.-]?(0[1-9]|1[0-2])[.-]?(\d\d)")
 TIME = re.compile(r"\d{0,6}(\.\d{1,6})?([+-]\d{4})?\s*")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 AGE = re.compile(r"\D*0*(\d{1,3})\s*(?:([dwmy])\w*)?\W*", re.IGNORECASE)
 SMALL = re.compile(r"[0-8]?\d|[a-z]{1,2}|[a-z]\d{1,2}[a-z]?")  # beside words of the standard
-BY_TABLE = "elements emptied, replaced or removed by the table"
-BY_OPTION = "elements kept by an option"
+MEANINGS: dict[tuple[str, str], str] = {
+    (scheme, code): meaning for scheme, names in dict[str, Any](concepts).items()
+    for name in names.values() for code, (meaning, _) in name.items()
+}  # fmt: skip
+KEPT_UIDS = frozenset(UID_dictionary) | {""}
 DUMMIES = {**RULES["dummies"], "OB": b"Anonymized", "UN": b"Anonymized"}
-
-
-@cache
-def _actions() -> dict[tuple[int, ...], str]:
-    actions = library.initialize_actions(RULES["edition"])
-    return {tag: action.__name__ for tag, action in actions.items()}
 
 
 def action_for(tag: BaseTag) -> str:
     """Return the name of the Basic Profile's action; "" when the table does not hold the tag."""
-    return _actions().get((tag.group, tag.element), "")
+    action = ACTIONS.get((tag.group, tag.element))
+    return action.__name__ if action else ""
 
 
 @cache
@@ -114,25 +111,26 @@ def capped(text: str) -> str:
 def values_of(element: DataElement) -> list[str]:
     """Return the values of an element as texts."""
     values = element.value if element.VM > 1 else [element.value]
-    return ["" if one is None else str(one) for one in values]
+    texts = [one.decode("latin-1") if isinstance(one, bytes) else one for one in values]
+    return ["" if one is None else str(one) for one in texts]
 
 
 @dataclass
 class Treatment:
-    """What one file's data set is treated with, and counts of what was done.
+    """What one file's data set is treated with.
 
     ``names`` tells whether a text holds a known identifier: no element may keep such a text.
-    ``counts["done"]`` counts elements, ``counts["unaccounted"]`` the bytes of those that were kept
-    although their value is neither a number nor made of the standard's words.
+    ``unaccounted`` counts the bytes of elements that were kept although their value is neither a
+    number nor made of the standard's words.
     """
 
     key: Key
     options: DeidOptions
     days: int
     names: Callable[[str], bool] = lambda text: False
-    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    unaccounted: Counter[str] = field(default_factory=Counter)
 
-    def run(self, dataset: Dataset, *, top: bool = True, dummies: bool = False) -> None:
+    def run(self, dataset: Dataset, *, top: bool = True) -> None:
         """Treat every element of a data set, items of sequences included.
 
         Parameters
@@ -141,92 +139,72 @@ class Treatment:
             Changed in place.
         top : bool
             Whether it is the file's own data set, the only one that may hold pixels.
-        dummies : bool
-            Replace every text and number, as in a sequence that the table marks D.
         """
-        meaning = "" if dummies else known_code(dataset)
+        meaning = known_code(dataset)
         for tag in list(dataset.keys()):
-            done, stays = _never(tag, top=top), False
-            if not done and (tag in PIXELS or (meaning and tag in CODES)):
-                continue
-            if not done and (element := element_of(dataset, tag)) is not None:
-                action = "replace" if dummies else action_for(tag)
-                done, stays = self._treat(dataset, element, action)
-            elif not done:
-                done = "unreadable or too large elements removed"
+            stays = not _never(tag, top=top)
+            if stays and not (tag in PIXELS or (meaning and tag in CODES)):
+                stays = self._treat(dataset, dataset[tag], action_for(tag))
             if not stays:
                 del dataset[tag]
-            self.counts["done"].update([done] if done else [])
         if meaning and not is_standard(str(dataset.get("CodeMeaning", ""))):
             dataset.CodeMeaning = meaning
 
-    def _treat(self, dataset: Dataset, element: DataElement, action: str) -> tuple[str, bool]:
-        """Change an element in place; return what was done, and whether it stays."""
+    def _treat(self, dataset: Dataset, element: DataElement, action: str) -> bool:
+        """Change an element in place; return whether it stays."""
         kept, vr = element.tag in kept_tags(self.options), element.VR
         outcome = RULES["actions"][action][vr == "SQ"]
-        if outcome in ("items", "dummies") or (kept and vr == "SQ"):
+        if outcome == "items" or (kept and vr == "SQ"):
             for item in element.value:
-                self.run(item, top=False, dummies=outcome == "dummies" and not kept)
-            return BY_OPTION * kept, True
-        if kept:
-            return self._keep(element)
+                self.run(item, top=False)
+            return True
+        values = values_of(element)
+        if kept and element.keyword == "PatientAge":
+            element.value = capped("\\".join(values))
+            return True
+        if kept or not (action or vr in DATES or vr == "UI"):
+            return self._beyond(dataset, element)
         if vr == "UI" and action != "delete":
-            values = values_of(element)
-            new = [one if one in UID_dictionary else one and self.key.uid(one) for one in values]
-            element.value = new
-            return "UIDs replaced" * (new != values), True
+            element.value = [one if one in KEPT_UIDS else self.key.uid(one) for one in values]
+            return True
         if vr in DATES and self.options.retain_dates and element.tag not in BIRTH:
-            values, clock = values_of(element), vr == "TM"
             times = [one if TIME.fullmatch(one) else "" for one in values]
-            element.value = times if clock else [shift(one, self.days) for one in values]
-            return "dates shifted" * (not clock), True
-        if not action and vr not in DATES:
-            return self._outside(dataset, element)
+            element.value = times if vr == "TM" else [shift(one, self.days) for one in values]
+            return True
         dummy = outcome == "dummy" and vr in DUMMIES
         element.value = DUMMIES[vr] if dummy else element.empty_value
-        done = "dates and times removed" if vr in DATES else BY_TABLE
-        return done, dummy or outcome == "empty" or element.tag == 0x00400555  # of type 2
+        return dummy or outcome == "empty" or element.tag == 0x00400555  # of type 2
 
-    def _outside(self, dataset: Dataset, element: DataElement) -> tuple[str, bool]:
-        """Keep an element that the table does not name only when its value is accounted for."""
+    def _beyond(self, dataset: Dataset, element: DataElement) -> bool:
+        """Keep what an option keeps or the table does not name only when it is accounted for."""
         values, code = values_of(element), element.tag in CODES
+        named = element.VR not in NUMBERS and any(map(self.names, values))
+        device = element.tag in kept_tags(DeidOptions(retain_device=True))  # all in the table
         if element.tag in TABLES:
             _refuse_longer(element, dataset.get(TABLES[element.tag]))
-        elif element.tag in RULES["elements"]["unstated"]:
-            self.counts["unaccounted"][element.keyword] += len(element.value)
-        elif not accounted(element) or self._names(element):
+        elif element.tag in UNSTATED:
+            self.unaccounted[element.keyword] += len(element.value or b"")
+        elif device and not named:
+            self.unaccounted[element.keyword] += sum(len(x) for x in values if not is_standard(x))
+        elif named or not accounted(element):
             placed = element.VR == "CS" and len(values) > 1  # the place of each has a meaning
             others = [one if is_standard(one) else "OTHER" for one in values]
-            element.value = "REMOVED" if code else others if placed else None
-            return "elements beyond the table removed or replaced", code or placed
-        return "", True
-
-    def _names(self, element: DataElement) -> bool:
-        return element.VR not in NUMBERS and any(map(self.names, values_of(element)))
-
-    def _keep(self, element: DataElement) -> tuple[str, bool]:
-        """Keep an element by an option: ages capped, characteristics checked, devices as is."""
-        texts, device = values_of(element), element.keyword in RULES["keep"]["retain_device"]
-        if element.keyword == "PatientAge":
-            element.value = capped("\\".join(texts))
-        elif self._names(element) or not (device or accounted(element)):
-            element.value = None
-        elif not all(map(is_standard, texts)):
-            self.counts["unaccounted"][element.keyword] += sum(map(len, texts))
-        return BY_OPTION, True
+            if code or placed:
+                element.value = "REMOVED" if code else others
+            return code or placed
+        return True
 
 
-def _never(tag: BaseTag, *, top: bool) -> str:
-    """Return why an element is removed unseen; "" when it is not."""
+def _never(tag: BaseTag, *, top: bool) -> bool:
+    """Whether an element is removed unseen.
+
+    Private and unknown ones, overlays and curves, group lengths, commands and padding, icons,
+    profiles, signatures, waveforms, and pixels below the file's own data set.
+    """
+    unknown = tag.is_private or not dictionary_has_tag(tag) or tag.group >> 8 in (0x50, 0x60)
     padding = tag.element == 0 or tag.group < 8 or tag == 0xFFFCFFFC
     unseen = tag in RULES["elements"]["never"] or (tag in PIXELS and not top)
-    return first({
-        "private elements removed": tag.is_private,
-        "unknown elements removed": not dictionary_has_tag(tag),
-        "overlay and curve elements removed": tag.group >> 8 in (0x50, 0x60),
-        "group lengths, commands and padding removed": padding,
-        "icons, profiles, signatures and waveforms removed": unseen,
-    })  # fmt: skip
+    return unknown or padding or unseen
 
 
 def accounted(element: DataElement) -> bool:
@@ -259,13 +237,7 @@ def known_code(dataset: Dataset) -> str:
     scheme, value = (str(dataset.get(k, "")) for k in ("CodingSchemeDesignator", "CodeValue"))
     if scheme in ("SRT", "SNM3", "99SDM"):
         scheme, value = "SCT", mapping["SRT"].get(value, "")
-    return _meanings(scheme).get(value, "")
-
-
-@cache
-def _meanings(scheme: str) -> dict[str, str]:
-    found: Any = concepts.get(scheme, {}).values()
-    return {code: meaning for entry in found for code, (meaning, _) in entry.items()}
+    return MEANINGS.get((scheme, value), "")
 
 
 def shift(value: str, days: int) -> str:
@@ -296,7 +268,7 @@ def stamp(dataset: Dataset, *, pseudonym: str, codes: tuple[str, ...]) -> None:
     dataset.DeidentificationMethod = RULES["method"]
     dataset.DeidentificationMethodCodeSequence = items = [Dataset() for _ in codes]
     for item, code in zip(items, codes, strict=True):
-        item.CodeValue, item.CodingSchemeDesignator = code, "DCM"
-        item.CodeMeaning = RULES["meanings"][code]
+        meaning = RULES["meanings"][code]
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", meaning
     modified = "113107" in codes
     dataset.LongitudinalTemporalInformationModified = "MODIFIED" if modified else "REMOVED"
