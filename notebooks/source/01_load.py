@@ -278,7 +278,7 @@ widgets.window_explorer(chest, centre=40, width=400)
 hounsfield = 2 * 532 - 1024
 # solution: end
 exercises.check("01-hounsfield", hounsfield)
-# exercises.hint("01-hounsfield")  # take away the first # for a hint
+# exercises.hint("01-hounsfield")  # remove the first # to see a hint
 
 # %% [markdown]
 # ### Exercise: write a window
@@ -297,7 +297,7 @@ def to_grey(values, centre, width):
 
 
 exercises.check("01-window", to_grey)
-# exercises.hint("01-window")  # take away the first # for a hint
+# exercises.hint("01-window")  # remove the first # to see a hint
 
 # %% [markdown]
 # ### A radiograph is the shadow of a CT
@@ -519,7 +519,7 @@ dicom.save_as(repaired)
 # blank: repaired = ...  # change entries of `dicom`, save it, and give the path
 # solution: end
 exercises.check("01-repair", repaired, original=film["path"])
-# exercises.hint("01-repair")  # take away the first # for a hint
+# exercises.hint("01-repair")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Split by patient
@@ -571,7 +571,7 @@ mine = studies.assign(split=studies["patient_id"].map(dict(zip(people, names, st
 # blank: mine = ...  # the table, with the split of each image's patient
 # solution: end
 exercises.check("01-split", mine, studies=studies)
-# exercises.hint("01-split")  # take away the first # for a hint
+# exercises.hint("01-split")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## The leakage lab
@@ -780,7 +780,7 @@ display(Markdown(
 shortcuts = ["a", "c", "d"]
 # solution: end
 exercises.check("01-shortcuts", shortcuts)
-# exercises.hint("01-shortcuts")  # take away the first # for a hint
+# exercises.hint("01-shortcuts")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Key points

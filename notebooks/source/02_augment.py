@@ -164,7 +164,7 @@ plots.show(fig, alt="One image turned a little, magnified, re-exposed, its contr
 plausible = ["a", "b", "d"]
 # solution: end
 exercises.check("02-plausible", plausible)
-# exercises.hint("02-plausible")  # take away the first # for a hint
+# exercises.hint("02-plausible")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## What the network sees
@@ -348,7 +348,7 @@ tried = cross_validated(copies(mine))
 # blank: tried = ...  # cross-validate with the copies that it makes
 # solution: end
 exercises.check("02-recipe", tried, recipe=mine, results=results)
-# exercises.hint("02-recipe")  # take away the first # for a hint
+# exercises.hint("02-recipe")  # remove the first # to see a hint
 
 # %% [markdown]
 # Next we ask what happens on images that differ from these.
@@ -415,7 +415,7 @@ too_good = cross_validated(x[None], judged=x)
 # blank: too_good = ...  # the result on these images
 # solution: end
 exercises.check("02-corners", [tilted, too_good], films=films, honest=results["none"])
-# exercises.hint("02-corners")  # take away the first # for a hint
+# exercises.hint("02-corners")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Key points

@@ -96,7 +96,7 @@ lazy = [accuracy, 0 / positives, 1.0]
 # blank: lazy = ...  # [accuracy, sensitivity, specificity]
 # solution: end
 exercises.check("03-dummy", lazy, positives=positives, images=images)
-# exercises.hint("03-dummy")  # take away the first # for a hint
+# exercises.hint("03-dummy")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## The simplest model that learns
@@ -348,7 +348,7 @@ network = models.build_model("efficientnet_lite0", dropout=0.0)
 hasty = training.fit(network, train, val, settings=replace(bare, learning_rate=3e-3))
 # solution: end
 exercises.check("03-rate", hasty, slow=theirs)
-# exercises.hint("03-rate")  # take away the first # for a hint
+# exercises.hint("03-rate")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Which parts to train, and how fast?
@@ -559,7 +559,7 @@ def balanced(counts):
 
 
 exercises.check("03-weights", balanced)
-# exercises.hint("03-weights")  # take away the first # for a hint
+# exercises.hint("03-weights")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Watch early stopping
@@ -634,7 +634,7 @@ plots.show(figure, alt="The training loss falls; the validation loss stops falli
 # blank: ax = ...
 # solution: end
 exercises.check("03-curves", ax, history=watched.history, kept=stopped.best_epoch)
-# exercises.hint("03-curves")  # take away the first # for a hint
+# exercises.hint("03-curves")  # remove the first # to see a hint
 
 # %% [markdown]
 # ### Exercise: write the rule
@@ -658,7 +658,7 @@ def kept_epoch(losses, patience):
 
 
 exercises.check("03-stop", kept_epoch)
-# exercises.hint("03-stop")  # take away the first # for a hint
+# exercises.hint("03-stop")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Use the test set, once
