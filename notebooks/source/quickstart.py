@@ -105,7 +105,7 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except where dise
 # of the heart or diaphragm next to it may disappear. Some kinds show a fine network of lines instead. The
 # signs can be faint. (The marked area is large: it includes changes that nobody could see.)
 #
-# A radiograph alone does not settle the diagnosis. Other diseases cause opacities too, and a normal
+# A radiograph alone is not enough for a diagnosis. Other diseases cause opacities too, and a normal
 # radiograph does not exclude pneumonia. In one study, radiographs showed opacities in fewer than half of
 # the patients whose CT showed them ([Self 2013](https://doi.org/10.1016/j.ajem.2012.08.041)).
 # Radiologists also use symptoms, lateral views, and earlier images.
@@ -302,7 +302,7 @@ ax = plots.plot_confusion(evaluation)
 plots.show(ax.figure, alt="Confusion matrix: true class by row, predicted class by column.")
 
 # %% [markdown]
-# In each box, the per cent are of its *row*. The four counts answer a clinician's questions:
+# The percentage in each box is a share of its *row*. The four counts answer a clinician's questions:
 #
 # - **Sensitivity** (recall): of the people with pneumonia, what share did we find?
 # - **Specificity**: of the people without pneumonia, what share did we correctly call normal?
@@ -328,7 +328,7 @@ evaluation.table.loc[names, ["value", "low", "high", "method"]].round(2)
 #
 # Another network was tested on 200 people, one image per person. It called 72 of the 80 people with
 # pneumonia positive. It also called 30 of the 120 people without pneumonia positive. What is its
-# **positive predictive value** (PPV), as a fraction with two decimals?
+# **positive predictive value** (PPV), as a number between 0 and 1 with two decimals?
 
 # %% tags=["exercise"]
 true_positives, with_pneumonia = 72, 80
