@@ -362,8 +362,7 @@ plots.show(fig, alt="Two heads through one window, then each scaled by its own p
 # ## Normalising and resizing
 #
 # A network needs all images in one size and one range. The range is easy: `read_image` returns 0 to 1,
-# and our networks *normalise* it themselves (notebook 3).
-# Resizing can go wrong in three ways.
+# and our networks *normalise* it themselves (notebook 3). Resizing can go wrong in three ways.
 #
 # ### The shape: aspect ratio
 #
@@ -401,7 +400,7 @@ plots.plot_image(averaged, title="average of 4 x 4", ax=axes[1])
 plots.show(fig, alt="Skipping leaves jagged edges and broken vessels; averaging is smoother.")
 
 # %% [markdown]
-# Skipping throws away 15 of 16 pixels: vessels break, edges become stairs, and noise stays. This is
+# Skipping loses 15 of 16 pixels: vessels break, edges become stairs, and noise stays. This is
 # *aliasing*. The library averages the area that each new pixel covers.
 #
 # ### What is lost at 224 pixels
@@ -452,7 +451,7 @@ display(Markdown(
 #
 # So 224 pixels are enough for the *outline* of pneumonias like these. They are *not* enough for thin
 # lines between lung lobules, the shape of a small nodule, a hairline fracture, or the edge of a
-# collapsed lung. Clinical images have some 2,500 pixels. Choosing the size is a medical decision.
+# collapsed lung. Clinical images have about 2,500 pixels per side. Choosing the size is a medical decision.
 #
 # ## A folder as it really arrives
 #
@@ -501,7 +500,7 @@ for name in ["BitsStored", "RescaleSlope", "RescaleIntercept", "WindowCenter", "
 # %% [markdown]
 # ### Exercise: repair a file
 #
-# Compare `export.dcm` with the PNG, which is right, and its header with the first one above. Change the two
+# Compare `export.dcm` with the PNG, which is right, and its header with the first header above. Change the two
 # entries, and write a copy with `dicom.save_as(repaired)`, where `repaired` is its path, such as
 # `folder / "repaired.dcm"`.
 

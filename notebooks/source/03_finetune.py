@@ -309,8 +309,7 @@ mine = pd.DataFrame(rows, index=pd.RangeIndex(1, 3, name="epoch"))
 mine.round(3)
 
 # %% [markdown]
-# This is a complete training. A network that always answers 50 % has a loss of about
-# 0.69. A loss can even rise at first: the head starts from random weights, and its errors disturb the whole
+# This is a complete training. A network that always answers 50 % has a loss of about 0.69. A loss can even rise at first: the head starts from random weights, and its errors disturb the whole
 # network.
 #
 # Without its extra features, `training.fit` should have the same loss after one epoch. (We allow a
