@@ -56,7 +56,8 @@ EXERCISES = (
         right="Compare `again.history` with the table above: that difference is chance alone. "
         "A smaller difference between two methods says nothing.",
         hints=(
-            "Copy the cell that trains, and give the results new names.",
+            "Copy the lines that build and train the network (`model = ...` and `result = ...`), and "
+            "give both results new names.",
             "`training.fit(network, train, val, settings=replace(settings, seed=1))` trains a "
             "`network`; build a new one first, with `models.build_model`.",
         ),
@@ -84,9 +85,10 @@ EXERCISES = (
         right="It finds nine of ten people with pneumonia, but nearly a third of its positive "
         "results are false alarms.",
         hints=(
-            "Divide by the number of people whom the network calls positive. Above the line go "
-            "those of them who have pneumonia.",
+            "PPV is a share. First count all people whom the network calls positive. How many of these "
+            "have pneumonia?",
             "The people called positive are the true positives and the false positives together.",
+            "Divide the true positives by all people called positive.",
         ),
         mistakes=(
             Mistake(
@@ -120,11 +122,13 @@ EXERCISES = (
             and all(test.labels[_rows(shown, test)] == 0)
             and _shown_scores(shown, test, scores) == _normal(test, scores)[-4:]
         ),
-        right="Ask of each image what could look like an opacity: a rib, a fold, a dark exposure?",
+        right="Ask of each image: what in it could look like an opacity?",
         hints=(
             "`np.flatnonzero(test.labels == 0)` gives the places of the normal images.",
             "`np.argsort(x)[-4:]` gives the places of the four largest numbers in `x`.",
             "Sort the scores of the normal images only, then look up their places.",
+            "If `normal` holds the places of the normal images, `test_scores.y_score[normal]` holds their "
+            "scores, and `normal[x]` turns a place among the normal images, `x`, into a place among all.",
         ),
         mistakes=(
             Mistake(

@@ -93,7 +93,7 @@ EXERCISES = (
         expected=lambda: 2 * 532 - 1024,
         right="Soft tissue, such as muscle, or blood without contrast agent.",
         hints=(
-            "The modality step is a straight line.",
+            "The modality step is a straight line: value = slope x stored number + intercept.",
             "Multiply by the slope first, then add the intercept (which is negative here).",
         ),
         mistakes=(
@@ -119,7 +119,7 @@ EXERCISES = (
         right="Every image viewer does this when you change the window.",
         hints=(
             "Where is the lower edge? Half a width below the centre.",
-            "Subtract the lower edge, divide by the width, and limit the result to 0 to 1.",
+            "Subtract the lower edge, divide by the width, and limit the result to the range from 0 to 1.",
             "`np.clip(x, 0, 1)` limits numbers to the range from 0 to 1.",
         ),
         mistakes=(
@@ -128,8 +128,8 @@ EXERCISES = (
                 like=_unclipped,
             ),
             Mistake(
-                "Your window is twice as wide: the width is the whole window, half of it lies on "
-                "each side of the centre.",
+                "Your window is twice as wide as it should be. The width is the whole window: half of it "
+                "lies on each side of the centre.",
                 like=_twice_as_wide,
             ),
             Mistake(
@@ -160,6 +160,7 @@ EXERCISES = (
             "`PhotometricInterpretation` decides what is bright. The rescale intercept and the window "
             "have to fit each other.",
             "An intercept of -1024 belongs to a CT. On this radiograph it was 0.",
+            '`dicom.RescaleIntercept = "0"` changes one entry. The other one is MONOCHROME1 or MONOCHROME2.',
         ),
         mistakes=(
             Mistake(
@@ -167,7 +168,7 @@ EXERCISES = (
                 when=lambda value, original: value.shape != images.read_image(original).shape,
             ),
             Mistake(
-                "Now everything has one grey. Look again at slope, intercept and window.",
+                "Now all pixels have one grey. Look again at slope, intercept and window.",
                 when=lambda value: bool(np.ptp(value) == 0),
             ),
             Mistake(
@@ -194,19 +195,20 @@ EXERCISES = (
         ),
         right="No patient is in two splits. `split_by_patient` also keeps the mix of classes.",
         hints=(
-            "Deal out patients, not images: make a list of the patients first, each once.",
+            "Split patients, not images: make a list of the patients first, each once.",
             '`rng.permutation(studies["patient_id"].unique())` shuffles them.',
-            "Give the first 60 % of the shuffled patients the word train, the next 20 % val, and so "
-            "on; then look each image's patient up.",
+            "Give the first 60 % of the shuffled patients the word train, the next 20 % val, and the rest "
+            "test. Write this into a dictionary: patient to word.",
+            '`mine = studies.assign(split=studies["patient_id"].map(d))`, where `d` is your dictionary.',
         ),
         mistakes=(
             Mistake(
-                "Images are missing, there twice, or have another patient. Change only the column "
-                "`split`.",
+                "Images are missing, or are there twice, or have another patient. Change only the "
+                "column `split`.",
                 when=lambda value, studies: not _whole(value, studies),
             ),
             Mistake(
-                "Some patients are in two splits: you dealt out images. Deal out patients.",
+                "Some patients are in two splits: you split images. Split patients.",
                 when=lambda value: _torn(value),
             ),
             Mistake(
@@ -222,10 +224,10 @@ EXERCISES = (
     ),
     Exercise(
         name="01-shortcuts",
-        question="In which data sets could a network tell the label without the disease?",
+        question="In which data sets could a network predict the label without the disease?",
         kind=Choices("a", "b", "c", "d"),
         expected=lambda: {"a", "c", "d"},
-        right="Position and machine, compression, age: each can tell the label. Only b is fair.",
+        right="Position and machine, compression, age: each can reveal the label. Only b is fair.",
         hints=(
             "For each set ask: what else differs between people with and without disease?",
             "What changes a file changes its pixels too: compression, for instance.",

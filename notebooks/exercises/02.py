@@ -57,7 +57,8 @@ EXERCISES = (
         right="A mirrored left hand looks like a right hand, so here the flip is plausible. "
         "Plausibility depends on the image, not on the operation.",
         hints=(
-            "For each change, ask: could this image have been taken, and is its label still right?",
+            "For each change, ask two questions: could somebody have taken this image? Is its label still "
+            "right?",
             "What does a left hand look like when it is mirrored?",
         ),
         mistakes=(
@@ -90,7 +91,7 @@ EXERCISES = (
         right='Is it a gain? `metrics.auc_difference(tried, results["none"])` gives the interval. '
         "It is your fifth comparison.",
         hints=(
-            "Look at the table above: which changes could really have happened?",
+            "Look at the table of changes: which ones could really have happened?",
             "`replace(Augment.none(), contrast=0.3)` changes the contrast and nothing else.",
             "`cross_validated(copies(mine))` trains with the copies that `mine` makes.",
         ),
@@ -100,7 +101,7 @@ EXERCISES = (
                 when=lambda value, recipe: recipe.flip > 0,
             ),
             Mistake(
-                "No technician would let that pass: keep the rotation below 25 degrees, the zoom "
+                "Nobody would accept such an image: keep the rotation below 25 degrees, the zoom "
                 "between 0.7 and 1.4, and the shift below 0.2.",
                 when=lambda value, recipe: not _plausible(recipe),
             ),
@@ -127,7 +128,9 @@ EXERCISES = (
         "AUC shows it.",
         hints=(
             "Begin with `tilted = films.images.copy()`, and change some rows of the copy.",
-            "`np.flatnonzero(films.labels == 1)` gives the rows of the images with pneumonia.",
+            "`np.flatnonzero(films.labels == 1)` gives the numbers of the images with pneumonia. Loop "
+            "over them: `for row in ...`.",
+            "In the loop: `tilted[row] = rotate(films.images[row], 15, reshape=False)`.",
             "`x = training.extract_features(model, tilted)` comes before `cross_validated`.",
         ),
         mistakes=(
@@ -147,7 +150,7 @@ EXERCISES = (
             ),
             Mistake(
                 "The images are right, but the model never met them: extract the features of the "
-                "rotated images, and give them as copies and as `judged`.",
+                "rotated images, and give them to `cross_validated` twice, as copies and as `judged`.",
                 when=lambda value, honest: _wins(value[1]) <= max(_wins(honest), 0.9),
             ),
         ),

@@ -114,14 +114,14 @@ EXERCISES = (
         expected=lambda value, positives, images: _near(value, positives, images, (0, 1)),
         right="A high accuracy, and no pneumonia found: never report accuracy alone.",
         hints=(
-            "For which images is the rule right?",
+            "For which images is the rule right? Divide their number by the number of all images.",
             "Sensitivity: of the images with pneumonia, how many does the rule call positive?",
             "Specificity: of the images without pneumonia, how many does the rule call normal?",
         ),
         mistakes=(
             Mistake(
-                "The last two are the wrong way round: *sensitivity* is about images with pneumonia, "
-                "*specificity* about images without.",
+                "The last two are the wrong way round. *Sensitivity* is about images with pneumonia, "
+                "*specificity* is about images without.",
                 when=lambda value, positives, images: _near(value, positives, images, (1, 0)),
             ),
             Mistake(
@@ -179,7 +179,7 @@ EXERCISES = (
         expected=_balanced,
         right="Weight times count is the same for each class, and the mean weight of an image is 1.",
         hints=(
-            "Loop over the counts and compute one number for each.",
+            "Begin with an empty list. Loop over the counts, compute one number for each, and append it.",
             "`sum(counts)` is the number of images, `len(counts)` the number of classes.",
         ),
         mistakes=(
@@ -216,9 +216,10 @@ EXERCISES = (
             and _marked(ax, kept)
             and _named(ax)
         ),
-        right="Read it from left to right: where do the two curves part?",
+        right="Read it from left to right: from which epoch on do the two curves go different ways?",
         hints=(
-            "`watched.history` has a row for each epoch; its index is the epoch's number.",
+            "Begin with `figure, ax = plt.subplots()`. `watched.history` has a row for each epoch; its "
+            "index is the epoch's number.",
             '`ax.plot(watched.history.index, watched.history["val_loss"], label="validation")` '
             "draws one curve.",
             "`ax.axvline(x)` draws a vertical line; `ax.set(xlabel=..., ylabel=...)` names the axes.",
@@ -235,7 +236,7 @@ EXERCISES = (
                 ),
             ),
             Mistake(
-                "The vertical line at the epoch that was kept is missing, or elsewhere.",
+                "The vertical line at the epoch that was kept is missing, or is in another place.",
                 when=lambda value, kept: not _marked(value, kept),
             ),
             Mistake(
@@ -258,7 +259,7 @@ EXERCISES = (
             tolerance=0.0,
         ),
         expected=_kept,
-        right="It may miss a better epoch later: that is the price of stopping early.",
+        right="Early stopping may miss a better epoch that comes later. In return it saves time.",
         hints=(
             "Keep two things as you go through the list: the best epoch and the current epoch.",
             "`enumerate(losses, start=1)` gives the epoch and its loss.",

@@ -10,7 +10,7 @@
 # - resize an image and know what is lost;
 # - find broken files and copies before you train;
 # - split a data set by patient, and measure leakage;
-# - test whether labels can be told *without* looking at the disease.
+# - test whether labels can be predicted *without* looking at the disease.
 #
 # **You need first:** [the quickstart](/quickstart.ipynb); Python up to functions.
 #
@@ -36,19 +36,16 @@ from medimg import datasets, exercises, images, metrics, models, plots, training
 # ## What a radiograph is
 #
 # X-rays leave a tube, cross the patient and reach a detector. Bone absorbs many of them, water and
-# muscle fewer, air hardly any. So a radiograph is a *shadow*: after a logarithm, and apart from
-# scattered rays, each pixel adds up the absorption along one ray. By convention, strong absorption is
-# shown bright. Lungs, full of air, are dark; the heart, full of blood, is bright.
-#
-# A digital system sets the brightness itself; too low an exposure shows as noise, not as a different
-# brightness.
+# muscle fewer, air almost none. So a radiograph is a *shadow*: apart from scattered rays, each pixel
+# (as a logarithm) adds up the absorption along one ray. By convention, strong absorption is shown
+# bright. Lungs, full of air, are dark; the heart, full of blood, is bright.
 #
 # The first half of this notebook always uses the course's sample. The second half, on splits and
-# shortcuts, uses the data set that you chose.
+# shortcuts, uses the data set that you chose with `MEDIMG_DATASET`.
 
 # %% tags=["nbval-check-output"]
 sample = datasets.load("sample")
-sample = sample[~sample["burned_in"]]  # films with text in the picture come up in notebook 6
+sample = sample[~sample["burned_in"]]  # films with text in the picture: see notebook 6
 plain = sample[(sample["photometric"] == "MONOCHROME2") & (sample["window"] == "linear")]
 plain = plain.sort_values("bits", ascending=False, kind="stable")  # most levels of grey first
 film = plain[plain["label"] == "normal"].iloc[0]
@@ -60,8 +57,9 @@ plots.show(ax.figure, alt="A chest radiograph: two dark lungs, a bright heart be
 #
 # ## What is in the file
 #
-# A DICOM file has a *header* and *pixels*. Each entry of the header has a tag (two numbers) and a
-# name. With the library pydicom we print the entries that decide how to read the pixels.
+# Each entry of a DICOM header has a tag (two numbers) and a name. With the library pydicom we print the
+# entries that decide how to read the pixels. You can read an entry as `dicom.Modality`, and change it with
+# `dicom.Modality = "CR"`.
 
 # %% tags=["nbval-check-output"]
 dicom = pydicom.dcmread(film["dicom_path"])
@@ -102,9 +100,9 @@ np.testing.assert_allclose(images.read_values(film["dicom_path"]), values)
 #
 # ### Step 2: the window
 #
-# A window has a centre and a width. Values below it become black, values above it white. Those inside
-# are spread evenly over the greys. The small corrections (half a level, and width minus one) are in
-# the DICOM standard.
+# A window has a centre and a width. Half of the width lies on each side of the centre. Values below the
+# window become black, values above it white. Those inside are spread evenly over the greys. The small
+# corrections (half a level, and width minus one) are in the DICOM standard.
 
 # %%
 centre, width = float(dicom.WindowCenter), float(dicom.WindowWidth)
@@ -127,7 +125,7 @@ fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.6), layout="constrained")
 titles = ["first window", "second window", "header ignored"]
 for ax, picture, title in zip(axes, shown, titles, strict=True):
     plots.plot_image(picture, title=title, ax=ax)
-plots.show(fig, alt="One image three times: the narrower the window, the starker the contrast.")
+plots.show(fig, alt="One image three times: a narrower window gives more contrast.")
 
 # %% [markdown]
 # The patient is the same, but a network sees a different contrast. Choose one way, and use it
@@ -136,7 +134,7 @@ plots.show(fig, alt="One image three times: the narrower the window, the starker
 # ### Step 2 again, as a table
 #
 # Some manufacturers give a **VOI LUT** instead of a window: a table with the grey level of each value.
-# It can be a curve. Reading it is simple indexing. (A third kind, the *sigmoid*, is a window with soft
+# We look up each value at its place in the table. (A third kind, the *sigmoid*, is a window with soft
 # edges.)
 
 # %%
@@ -158,7 +156,7 @@ np.testing.assert_allclose(images.read_image(odd["dicom_path"]), 1 - looked_up, 
 fig, axes = plt.subplots(1, 2, figsize=(6, 3.2), layout="constrained")
 plots.plot_image(looked_up, title="polarity forgotten", ax=axes[0])
 plots.plot_image(1 - looked_up, title="as it should be", ax=axes[1])
-plots.show(fig, alt="A negative with white lungs, and the image as it is meant, with dark lungs.")
+plots.show(fig, alt="An inverted image with white lungs, and the right one, with dark lungs.")
 
 # %% [markdown]
 # A person sees at once that the left picture is inverted. A network does not. If one hospital sends
@@ -181,8 +179,8 @@ print("grey levels in the PNG file:  ", len(np.unique(from_png)))
 
 # %% [markdown]
 # To the eye, yes: no pixel differs by more than one of 255 steps, and noise hides the steps. But the
-# PNG has far fewer grey levels. We take twenty of its steps, divide each into four narrow bars, and
-# count the pixels in each bar.
+# PNG has far fewer grey levels. We divide each of twenty steps into four narrow bars, and count the
+# pixels in each bar.
 
 # %% tags=["nbval-check-output"]
 step = 1 / 255  # from one grey of the PNG to the next
@@ -223,8 +221,8 @@ print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max
 
 # %% [markdown]
 # Which values occur in one slice? Air, water and soft tissues have nearly the same values in every
-# hospital; bone and contrast agent also depend on the tube voltage. (Counts are on a logarithmic
-# scale.)
+# hospital; bone and contrast agent also depend on the tube voltage. (On the vertical axis, each number is
+# ten times the one below it.)
 
 # %% tags=["nbval-check-output"]
 chest = hu[len(hu) // 2]
@@ -261,8 +259,8 @@ plots.show(fig, alt="One slice: vessels in the lung window, heart in the next, b
 # in the **bone** window, which keeps the detail of bright bone. A **brain** window, only 80 HU wide,
 # separates grey from white matter.
 #
-# Now move the window yourself. Find one that shows the lungs *and* the heart, and see what it costs.
-# (Without a kernel you see only the first picture.)
+# Now move the window. Find one that shows the lungs *and* the heart, and see what is lost.
+# (On a web page nothing moves.)
 
 # %% tags=["nbval-check-output"]
 widgets.window_explorer(chest, centre=40, width=400)
@@ -278,7 +276,7 @@ widgets.window_explorer(chest, centre=40, width=400)
 hounsfield = 2 * 532 - 1024
 # solution: end
 exercises.check("01-hounsfield", hounsfield)
-# exercises.hint("01-hounsfield")  # take away the first # for a hint
+# exercises.hint("01-hounsfield")  # remove the first # to see a hint
 
 # %% [markdown]
 # ### Exercise: write a window
@@ -297,7 +295,7 @@ def to_grey(values, centre, width):
 
 
 exercises.check("01-window", to_grey)
-# exercises.hint("01-window")  # take away the first # for a hint
+# exercises.hint("01-window")  # remove the first # to see a hint
 
 # %% [markdown]
 # ### A radiograph is the shadow of a CT
@@ -320,21 +318,18 @@ plots.show(
 )
 
 # %% [markdown]
-# Ribs lie over lung, and heart over spine. What CT keeps apart, a radiograph adds up. So a radiograph
-# has **no** Hounsfield units, and a faint pneumonia can be hidden.
-#
-# **A normal radiograph does not exclude pneumonia.** In one study in emergency departments,
-# radiographs showed opacities in only 43.5 % of the adults whose CT showed them ([Self et al.
-# 2013](https://doi.org/10.1016/j.ajem.2012.08.041)). Radiologists also use lateral views and earlier
-# images; our networks see one frontal image.
+# Ribs lie over lung, and heart over spine. What CT shows separately, a radiograph adds up. So a
+# radiograph has **no** Hounsfield units, and a faint pneumonia can be hidden. **A normal radiograph does
+# not exclude pneumonia** (in one study, radiographs showed opacities in only 43.5 % of the adults [whose
+# CT showed them](https://doi.org/10.1016/j.ajem.2012.08.041)).
 #
 # ## MR: numbers without a unit
 #
 # Magnetic resonance measures how hydrogen behaves in a magnetic field. The values of the usual
 # *weighted* images depend on scanner, coil and settings, and have no unit. (Quantitative maps, such as
-# T1 in milliseconds, have one.) From each slice without a lesion we take the median of its brighter
-# half, which is mostly brain. (Heads and brightness are simulated; different slice heights add to the
-# spread.)
+# T1 in milliseconds, have one.) From each slice without a lesion we take the median (the middle value)
+# of its brighter half, which is mostly brain. (Heads and brightness are simulated; different slice
+# heights add to the spread.)
 
 # %% tags=["nbval-check-output"]
 mr = datasets.load("sample_mr")
@@ -367,8 +362,7 @@ plots.show(fig, alt="Two heads through one window, then each scaled by its own p
 # ## Normalising and resizing
 #
 # A network needs all images in one size and one range. The range is easy: `read_image` returns 0 to 1,
-# and our networks subtract the mean and divide by the standard deviation that their pretraining used.
-# Resizing can go wrong in three ways.
+# and our networks *normalise* it themselves (notebook 3). Resizing can go wrong in three ways.
 #
 # ### The shape: aspect ratio
 #
@@ -387,7 +381,7 @@ plots.show(fig, alt=f"Stretching changes width against height by a factor of {ch
 
 # %% [markdown]
 # Stretching distorts the chest. Padding keeps the shape and adds black bars. If people with pneumonia
-# were imaged lying down, on wider images, the *bars* tell the label. Choose one way, and check it with
+# were imaged lying down, on wider images, the *bars* reveal the label. Choose one way, and check it with
 # the audit below.
 #
 # ### The grid: interpolation
@@ -406,7 +400,7 @@ plots.plot_image(averaged, title="average of 4 x 4", ax=axes[1])
 plots.show(fig, alt="Skipping leaves jagged edges and broken vessels; averaging is smoother.")
 
 # %% [markdown]
-# Skipping throws away 15 of 16 pixels: vessels break, edges become stairs, and noise stays. This is
+# Skipping loses 15 of 16 pixels: vessels break, edges become stairs, and noise stays. This is
 # *aliasing*. The library averages the area that each new pixel covers.
 #
 # ### What is lost at 224 pixels
@@ -451,18 +445,18 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# The sample's pneumonias are extensive, often in both lungs. Its masks are also generous: they hold
+# The sample's pneumonias are extensive, often in both lungs. Its masks are also large: they include
 # every place where disease weakens the rays by more than about 4 %, more than a reader would see. A
-# real pneumonia may be a patch of 20 to 50 mm.
+# real pneumonia may be an area of 20 to 50 mm.
 #
 # So 224 pixels are enough for the *outline* of pneumonias like these. They are *not* enough for thin
 # lines between lung lobules, the shape of a small nodule, a hairline fracture, or the edge of a
-# collapsed lung. Clinical images have some 2,500 pixels. Choosing the size is a medical decision.
+# collapsed lung. Clinical images have about 2,500 pixels per side. Choosing the size is a medical decision.
 #
 # ## A folder as it really arrives
 #
 # Real folders hold broken downloads, renamed copies and forgotten notes. We make such a folder: three
-# good images, a copy, a file cut in half, and a text file named like an image.
+# good images, a copy, half of a file, and a text file named like an image.
 
 # %%
 folder = Path(tempfile.mkdtemp())
@@ -485,8 +479,8 @@ for _, row in found[~found["readable"]].iterrows():
 shutil.rmtree(folder)
 
 # %% [markdown]
-# The scan trusts content, not names: it finds the copy by its pixels, and says what is wrong with each
-# bad file. A broken file stops you. A copy is worse: it can make your result look too good.
+# The scan reads content, not names: it finds the copy by its pixels, and says what is wrong with each
+# bad file. A broken file stops your program. A copy is worse: your result can look too good.
 #
 # A file can be readable and still wrong. `export.dcm` holds the first radiograph of this notebook, after
 # somebody edited **two** entries of its header.
@@ -506,8 +500,9 @@ for name in ["BitsStored", "RescaleSlope", "RescaleIntercept", "WindowCenter", "
 # %% [markdown]
 # ### Exercise: repair a file
 #
-# Compare the image of `export.dcm` and its header with the PNG, which is right. Then write a repaired copy,
-# and submit its path.
+# Compare `export.dcm` with the PNG, which is right, and its header with the first header above. Change the two
+# entries, and write a copy with `dicom.save_as(repaired)`, where `repaired` is its path, such as
+# `folder / "repaired.dcm"`.
 
 # %% tags=["exercise"]
 dicom = pydicom.dcmread(folder / "export.dcm")
@@ -519,7 +514,7 @@ dicom.save_as(repaired)
 # blank: repaired = ...  # change entries of `dicom`, save it, and give the path
 # solution: end
 exercises.check("01-repair", repaired, original=film["path"])
-# exercises.hint("01-repair")  # take away the first # for a hint
+# exercises.hint("01-repair")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Split by patient
@@ -557,9 +552,9 @@ display(Markdown(
 # ### Exercise: write a split
 #
 # Write a split yourself, without the library: about 60 % of the **patients** in *train*, 20 % in *val*,
-# 20 % in *test*, by chance, and all images of a patient in one split. Submit the table `studies` with
-# your words in its column `split`. (`studies["patient_id"].map(d)` looks each patient up in a
-# dictionary `d`.)
+# 20 % in *test*, by chance, and all images of a patient in one split. If a dictionary `d` says which word
+# each patient gets, `studies["patient_id"].map(d)` gives each image its patient's word, and
+# `studies.assign(split=...)` is the table with these words.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -571,13 +566,13 @@ mine = studies.assign(split=studies["patient_id"].map(dict(zip(people, names, st
 # blank: mine = ...  # the table, with the split of each image's patient
 # solution: end
 exercises.check("01-split", mine, studies=studies)
-# exercises.hint("01-split")  # take away the first # for a hint
+# exercises.hint("01-split")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## The leakage lab
 #
 # When information about the test reaches the training, we speak of **data leakage**. We measure it.
-# From a large data set we keep patients with several images. Copies are the worst case, so we *plant*
+# From a large data set we keep patients with several images. Copies are the worst case, so we *add*
 # one of every image: moved by a few pixels and a little darker.
 
 # %%
@@ -592,8 +587,8 @@ lab
 
 # %% [markdown]
 # A pretrained network turns each image into 1,280 numbers, its *features* (see the
-# [quickstart](/quickstart.ipynb)). Images that look alike have features that point in a similar
-# direction. `alike` holds the similarity of every image to every other.
+# [quickstart](/quickstart.ipynb)). Images that look alike have similar features. `alike` holds the
+# similarity of every image to every other: 1 is the same, 0 unrelated.
 
 # %%
 model = models.build_model("efficientnet_lite0")
@@ -609,8 +604,8 @@ ids = np.array([*lab.ids, *(f"{name} copy" for name in lab.ids)])
 #
 # Our first model only asks: is the most similar training image positive or negative?
 #
-# We also remove the disease: **we toss a coin for each patient** and call heads sick. Nothing in the
-# images can tell this label. An honest test must give an AUC of about 0.5.
+# And the label is not a disease: **we toss a coin for each patient**; heads means "sick". Nothing in
+# the images can show this label. An honest test must give an AUC of about 0.5.
 
 # %%
 def recognise(rows, units, rng):
@@ -625,10 +620,9 @@ def recognise(rows, units, rng):
 
 
 # %% [markdown]
-# `coin` holds the toss of each patient, `sick` that of each image's patient. `test` marks the images
-# of a third of the units. `near` is the table of similarities. The score of a test image is its
-# similarity to the nearest *sick* training image, minus that to the nearest healthy one. Only `units`
-# differs: image names, or patient names. We repeat each a hundred times, without and with copies.
+# `units` says what we split: images, or patients. `test` marks the images of a third of them. The score
+# of a test image is its similarity to the most similar *sick* training image, minus that to the most
+# similar healthy one. We repeat each way a hundred times, without and with copies.
 
 # %%
 everything, originals = np.arange(len(ids)), np.arange(len(lab))
@@ -662,16 +656,16 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# Dots are means; lines hold 95 % of the draws. By patient, the AUC stays around 0.5, with or without
-# copies. By image and with copies, the model "diagnoses" coin tosses: it recognises the patient.
-# Without copies, the leak may be too small to see. That depends on how many test patients also have
-# images in training, and on how alike these are.
+# Dots are means; lines hold 95 of the 100 repetitions ("draws"). By patient, the AUC stays around 0.5,
+# with or without copies. By image and with copies, the model "diagnoses" coin tosses: it recognises the
+# patient. Without copies, the leak may be too small to see. That depends on how many test patients also
+# have images in training, and on how similar these are.
 #
 # ### A model as people use it
 #
-# Now we use the true labels and a logistic regression on the features. Each image is scored by a model
-# that was trained without it (cross-validation, five parts, three times, scores averaged), once with
-# parts of images and once with parts of patients.
+# Now we use the true labels and a logistic regression on the features. In **cross-validation** we divide
+# the data into five parts; a model trained on four of them scores the fifth. We divide once by image and
+# once by patient (each three times, and average the scores).
 
 # %%
 def cross_validated(rows, units):
@@ -699,12 +693,12 @@ for extra in ("", ",\nwith copies"):
     ))  # fmt: skip
 
 # %% [markdown]
-# The intervals count patients, not images (DeLong's method, notebook 4), so planted copies do not make
-# them narrower. If the interval of the inflation includes zero, that does not prove the leak harmless:
-# there may be too few images. The inflation is small where the honest AUC is already near 1, and can
-# be large elsewhere. The score itself never shows a leak.
+# *Inflation* is how much too high the AUC by image is. The intervals count patients, not images (DeLong's
+# method, notebook 4), so copies do not make them narrower. If the interval of the inflation includes
+# zero, the leak may still do harm: there may be too few images to see it. The inflation is small where
+# the honest AUC is already near 1. The score itself never shows a leak.
 #
-# > **Common mistake.** Patches of one image, slices of one CT, frames of one video, augmented copies
+# > **Common mistake.** Pieces of one image, slices of one CT, frames of one video, augmented copies
 # > made *before* the split: all are several images of one patient.
 #
 # ## The shortcut audit
@@ -713,9 +707,9 @@ for extra in ("", ",\nwith copies"):
 # the label and is not the disease. The cause is often a *confounder*, linked to both disease and
 # image: patients in a serious condition are imaged in bed, with another machine.
 #
-# So ask before you train: can the label be told from what is *not* disease? `audit_shortcuts` tries
-# the file size, 18 global numbers (mean, standard deviation, histogram), strips along the border, each
-# header field and each other column, with patients kept apart.
+# So ask before you train: can the label be predicted from what is *not* disease? `audit_shortcuts`
+# tries the file size, 18 numbers about the whole image (such as its mean brightness), strips along the
+# border, each header field and each other column, split by patient.
 
 # %%
 audited = datasets.subsample(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
@@ -723,10 +717,10 @@ audit = datasets.audit_shortcuts(audited)
 audit.head(8).round(2)
 
 # %% [markdown]
-# We compare with the chest radiographs of Kermany and colleagues, used in many courses. Their values come
-# from the published training folder (5,216 images, 224 by 224 pixels), patients kept apart. Random
-# forests (many decision trees that vote) used the 18 global numbers, or strips of 8 pixels along the top
-# and left edges; the third value uses the JPEG file's size.
+# Each row is one shortcut, with the AUC of a model that uses only this. We compare with the chest
+# radiographs of Kermany and colleagues, used in many courses. Their values come from the published
+# training folder (5,216 images, 224 by 224 pixels), split by patient: from the file's size, the 18 numbers
+# ("global statistics"), and strips of 8 pixels along the top and left edges.
 
 # %% tags=["hide-input"]
 famous = {"file size": 0.900, "global statistics": 0.965, "border strips": 0.971}
@@ -754,17 +748,17 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
-# Two cautions. If you test many shortcuts, some will look important by chance: compare their count
+# Two warnings. If you test many shortcuts, some will look important by chance. Compare their number
 # with what chance gives, and look at the size of the AUC, not only at its interval. And a shortcut is
 # not always an error: disease itself changes the mean brightness a little, and sick people *are* more
-# often imaged lying down. The audit tells you what a good score might be made of.
+# often imaged lying down. The audit shows where a good score may come from.
 #
 # To measure the Kermany set yourself, download it ([how](/README.md#real-images)) and start Jupyter
 # with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
 #
 # ### Exercise: which of these has a shortcut?
 #
-# In which of four data sets could a network tell the label **without** the disease? Give a list, such
+# In which of four data sets could a network predict the label **without** the disease? Give a list, such
 # as `["a", "b"]`.
 #
 # - **a** People with disease were imaged lying in intensive care with a portable machine, healthy
@@ -780,7 +774,7 @@ display(Markdown(
 shortcuts = ["a", "c", "d"]
 # solution: end
 exercises.check("01-shortcuts", shortcuts)
-# exercises.hint("01-shortcuts")  # take away the first # for a hint
+# exercises.hint("01-shortcuts")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Key points
@@ -788,7 +782,7 @@ exercises.check("01-shortcuts", shortcuts)
 # - Stored numbers become an image in three steps: modality, window or table, polarity.
 # - A PNG keeps one window, 256 grey levels and no header.
 # - CT has Hounsfield units. Radiographs and weighted MR images have no unit.
-# - Average when you make images smaller, and compare a pixel with the size of what you look for.
+# - To make images smaller, average. Compare the size of a pixel with what you look for.
 # - Scan a folder for bad files and copies before you train.
 # - Split by patient. With copies, a model can seem to diagnose coin tosses, and the score alone does not
 #   show it.

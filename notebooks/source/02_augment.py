@@ -45,9 +45,8 @@ from medimg.augment import Augment, augment
 rng = np.random.default_rng(0)
 
 # %% [markdown]
-# We load the images as in the quickstart; in the code they are called `films`. If you chose a large
-# data set, we take a part of it, so that the notebook stays quick. The sample stays whole. A size of
-# 128 pixels is enough here.
+# We load the images as in the quickstart; in the code they are called `films`. From a large data set we
+# take only a part, to save time. The sample is used whole. A size of 128 pixels is enough here.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.subsample(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
@@ -60,20 +59,22 @@ print(f"{len(films)} images of {films.images.shape[1]} x {films.images.shape[2]}
 #
 # How does a program rotate an image by 15 degrees? It works backwards. It goes through the pixels of
 # the *new* image and asks for each one: "where in the old image did you come from?" To answer, it
-# rotates the coordinates of the new pixel *back*. So a rotation is a small matrix that rotates
-# coordinates.
+# rotates the coordinates of the new pixel *back*. So a rotation is a small table of numbers, a *matrix*,
+# that rotates coordinates. Its numbers are the sine and the cosine of the angle. (If you have forgotten
+# these, simply continue: you will not need them again.)
 
 # %% tags=["nbval-check-output"]
 angle = math.radians(15)
 back = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0],
-                     [math.sin(angle), math.cos(angle), 0.0]])  # (2, 3): turn, and shift by 0
+                     [math.sin(angle), math.cos(angle), 0.0]])  # 2 rows, 3 columns
 print(back.numpy().round(3))
 
 # %% [markdown]
 # Each row of the matrix gives one old coordinate: the first row *x*, the second row *y*. The third
-# column would shift the image. From the matrix, PyTorch makes a grid of old coordinates and reads the
-# grey levels there. Between pixels it interpolates. Outside the image there is nothing to read, so it
-# fills in black.
+# column would shift the image; here it is 0. From the matrix, PyTorch makes a grid of old coordinates and
+# reads the grey levels there. Between pixels it interpolates. Outside the image there is nothing to read,
+# so these pixels become black. (PyTorch wants images as a block of four dimensions: images, channels, rows,
+# columns. One grey image has the shape `(1, 1, 128, 128)`.)
 
 # %% tags=["nbval-check-output"]
 film = torch.from_numpy(films.images[:1, None] / 255).float()  # (1, 1, 128, 128)
@@ -89,11 +90,12 @@ plots.show(fig, alt="An image, and the same image turned by 15 degrees, with bla
 # from such corners. If we rotated only the images *with pneumonia*, black corners would mean
 # pneumonia, and we would have built a shortcut. So augmentation must never depend on the label.
 #
-# `medimg.augment` does the same for a batch, with its own random angle for each image. It works in two
-# steps, and we take them one by one. `draw_parameters` draws the random numbers (here an angle of up
-# to 15 degrees), and `apply` changes the images. The drawn parameters contain the matrix, so we can
-# repeat the rotation by hand and compare. `assert_close` stops with an error if the two results
-# differ.
+# `medimg.augment` does the same for a *batch* (a group of images), with a different random angle for each
+# image. It works in two steps. First, `draw_parameters` draws random numbers, as in a lottery: here an
+# angle of up to 15 degrees. Then `apply` changes the images. The drawn parameters contain the matrix, so we
+# can repeat the rotation by hand and compare. `assert_close` stops with an error if the two results
+# differ. (`Augment.none()` is a recipe that changes nothing, and `replace` returns a copy of it with a
+# rotation.)
 
 # %% tags=["nbval-check-output"]
 from medimg.augment import apply, draw_parameters
@@ -107,9 +109,9 @@ turned = math.degrees(math.asin(-float(drawn.matrix[0, 0, 1])))
 print(f"drew a rotation of {turned:+.1f} degrees")
 
 # %% [markdown]
-# Notice two habits. First, *drawing* the numbers is separate from *applying* them. So you can look at
+# Notice two things. First, *drawing* the numbers is separate from *applying* them. So you can look at
 # the numbers later, see what was done to an image, and repeat it. Second, the random numbers come from
-# a generator with a fixed seed, so every run draws the same ones.
+# a generator with a fixed seed (its starting number), so every run draws the same ones.
 #
 # ## What could have happened?
 #
@@ -124,24 +126,24 @@ views = [augment(film, replace(Augment.none(), **c), generator=torch.Generator()
 views.append(torch.rot90(film, 1, (2, 3)))  # a quarter turn
 fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), columns=3,
                       titles=[*changes, "90° of rotation"])
-plots.show(fig, alt="One image turned a little, magnified, re-exposed, its contrast changed, "
-           "mirrored, and lying on its side.", colours=128)
+plots.show(fig, alt="One image turned a little, magnified, of another brightness, of another "
+           "contrast, mirrored, and turned by 90 degrees.", colours=128)
 
 # %% [markdown]
 # | change | could it have happened? | why |
 # |---|---|---|
 # | a few degrees of rotation | yes | patients lean, or lie at an angle in bed |
-# | a little zoom or shift | yes | distance from the tube, body size, collimation |
+# | a little zoom or shift | yes | distance from the tube, body size, collimation (where the beam is cut off) |
 # | brightness, contrast | yes | each manufacturer's processing; the display window |
 # | blur, noise | yes | movement blurs; a low dose gives noise |
-# | left-right flip | **hardly** | the heart points left; mirrored, it looks like *situs inversus*, which about one person in ten thousand has, and the L/R marker is mirrored too |
+# | left-right flip | **almost never** | the heart points left; mirrored, it looks like *situs inversus*, which about one person in ten thousand has, and the L/R marker is mirrored too |
 # | upside down, 90° | no, or a mistake in storage | someone would turn such an image before reading it |
-# | stretched in one direction only | no | the pixels of the detector are square (but see below) |
+# | stretched in one direction only | no | the pixels of the detector are square (but read on) |
 #
-# **Brightness is not exposure.** On screen-film, a low exposure makes the film too light. A digital
-# system adjusts the brightness itself, so a low exposure shows mainly as noise, and a higher one often
-# looks normal. Therefore our brightness and contrast changes imitate processing, and our noise
-# imitates a low dose.
+# **Brightness is not exposure.** On film, a low exposure makes the image too light. A digital system
+# adjusts the brightness itself. There, a low exposure appears mainly as noise (grain), and a high one often
+# looks normal. So our changes of brightness and contrast imitate image processing, and our noise imitates a
+# low dose.
 #
 # **We do stretch images** that are not square, when we resize them for the network (see
 # [notebook 1](/notebooks/01_load.ipynb)). This does not depend on the label, but it does change shapes.
@@ -164,14 +166,15 @@ plots.show(fig, alt="One image turned a little, magnified, re-exposed, its contr
 plausible = ["a", "b", "d"]
 # solution: end
 exercises.check("02-plausible", plausible)
-# exercises.hint("02-plausible")  # take away the first # for a hint
+# exercises.hint("02-plausible")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## What the network sees
 #
-# In training, all changes act together, and new numbers are drawn for each image in each epoch. Before
-# you train with a setting, look at a batch of changed images. If *you* can no longer see what the
-# label says, the network learns from a wrong label.
+# In training, all changes act together, and new numbers are drawn for each image in each epoch (each pass
+# through the training images). Before you train with a setting, look at a batch of changed images. If
+# *you* can no longer see the disease, then the label is no longer right, and the network learns something
+# wrong.
 
 # %% tags=["nbval-check-output", "hide-input"]
 four = torch.from_numpy(films.images[:4, None] / 255).float()  # (4, 1, 128, 128)
@@ -182,28 +185,30 @@ for number, settings in enumerate((usual, strong)):
 titles = ["as it is"] * 4 + ["usual"] * 4 + ["strong"] * 4
 fig = plots.plot_grid(torch.cat(rows)[:, 0].numpy(), titles=titles, columns=4)
 plots.show(fig, alt="Four images as they are, after the usual augmentation, and after the strong "
-           "one, which also blurs, adds noise and blanks borders.", colours=128)
+           "one, which also blurs, adds noise and makes some borders black.", colours=128)
 
 # %% [markdown]
 # The usual setting is gentle. The strong setting imitates another hospital: other processing, other
-# framing, and noise. It sometimes blanks a strip at a border, so that the network cannot rely on a
-# marker or on the edge of the collimation. Neither setting flips.
+# framing, and noise. It sometimes makes a strip at a border black, so that the network cannot rely on a
+# marker or on the edge of the collimation. Neither of them flips images.
 #
-# Check the bottom row against our condition. If an image has become almost white, or its lesion was
-# pushed over the edge, nobody could read it any more. A strong setting usually makes a few such
-# images. If there are many, make it weaker.
+# Look at the bottom row with our condition in mind. If an image has become almost white, or its lesion is
+# now outside the picture, nobody could read it any more. A strong setting usually makes a few such images.
+# If there are many, make it weaker.
 #
 # ## One by one, or a whole batch at once?
 #
 # Many programs change images one by one, in Python. Changing the whole batch in a few large operations
-# does the same work with less overhead. On a GPU, the work is also done on the device where the batch
-# already is. We time both ways on 64 images. Only the ratio matters, and it differs between computers.
+# does the same work with fewer commands, which saves time. On a graphics card (GPU), the batch is already
+# on this device, and the work is done there. We measure the time of both ways on 64 images. Only the ratio
+# matters, and it differs between computers. (`seconds` runs a task three times and returns the shortest
+# time. `lambda:` turns the expression after it into a task that can be run later.)
 #
 # <details><summary>Going further: the same changes in torchvision</summary>
 #
 # Many programs use `torchvision.transforms.v2`. It has these changes too: `RandomAffine` (rotation,
 # zoom, shift and shear), `RandomHorizontalFlip`, `ColorJitter` (brightness and contrast),
-# `GaussianBlur`, `GaussianNoise` and `RandomErasing` (blank areas). `Compose` joins them into one
+# `GaussianBlur`, `GaussianNoise` and `RandomErasing` (erased areas). `Compose` joins them into one
 # step. Usually they change each image alone, when it is loaded. If you give them a whole batch, most
 # of them draw *one* set of numbers for it, so that every image gets the same rotation. Check an
 # example before you copy it: many include a flip, which is harmless for everyday photographs.
@@ -234,14 +239,14 @@ display(Markdown(f"On this machine the batch takes **{one_by_one / together:.1f}
 # ## Does it help? Measure it
 #
 # "Augmentation helps" is an assumption until you measure it, and a small test set cannot measure it
-# well. So we use a design that gets the most out of few patients: **cross-validation by patient**. We
-# divide the patients into five parts, with all images of a patient in the same part. A model trained
-# on four parts scores the images of the fifth. In this way every image gets an out-of-fold score, from
-# a model that never saw its patient.
+# well. So we use a design that learns as much as possible from few patients: **cross-validation by
+# patient**. We divide the patients into five parts, with all images of a patient in the same part. A model
+# trained on four parts scores the images of the fifth. We do this five times, so that each part is the
+# fifth once. Then every image has an *out-of-fold* score: a score from a model that never saw its patient.
 #
-# To save time, the pretrained network stays frozen: its weights do not change. It turns each image
-# into 1,280 features, and we train only a linear model on them. For training, each image gives three
-# changed copies. For evaluation, the images stay *unchanged*.
+# To save time, the pretrained network stays *frozen*: its weights do not change. It turns each image
+# into 1,280 features, and we train only a small model on them, a logistic regression. For training, each
+# image gives three changed copies. For evaluation, the images stay *unchanged*.
 
 # %%
 model = models.build_model("efficientnet_lite0")
@@ -257,8 +262,9 @@ def copies(settings, count=3, seed=1):
 
 
 # %% [markdown]
-# We compare four recipes: no augmentation; the usual one; the usual one *with flips*; and a wild one
-# that no hospital could produce (any rotation, and a flip with probability one half).
+# We compare four recipes: no augmentation (`none`); the usual one; the usual one *with flips*; and a `wild`
+# one that no hospital could produce (any rotation). With the last two, about half of the copies are
+# flipped.
 
 # %%
 recipes = {
@@ -274,7 +280,8 @@ features["none"] = np.repeat(plain[None], 3, axis=0)  # as many rows as the othe
 # %% [markdown]
 # Here is the cross-validation itself. `part` says in which of the five parts each image is, by its
 # *patient*. For each part, we train a logistic regression on the images of the other patients, and on
-# the changed copies of these images. Then it scores the images of this part.
+# the changed copies of these images. Then it scores the images of this part. (`copied` holds the features
+# of the copies to learn from, `judged` those of the images to score.)
 
 # %%
 patients = np.unique(films.patients)
@@ -306,10 +313,11 @@ text = ", ".join(f"{name} {value:.2f}" for name, value in aucs.items())
 plots.show(fig, alt=f"The AUC of each recipe with its 95 % interval: {text}.")
 
 # %% [markdown]
-# Each line is a 95 % interval. If two intervals overlap, can the recipes still differ? Yes. All
-# recipes were evaluated on the *same* images, so much of the uncertainty is common to all of them. The
-# right question is about the **difference**. DeLong's method gives an interval for the difference of
-# two AUCs that were measured on the same patients.
+# Each dot is an AUC, and each line is its 95 % interval. If two intervals overlap, can the recipes still
+# differ? Yes. All recipes were evaluated on the *same* images. If these images happen to be difficult, they
+# are difficult for every recipe. So the right question is about the **difference** between two recipes.
+# DeLong's method gives an interval for the difference of two AUCs that were measured on the same patients.
+# If zero lies inside this interval, the difference may be chance alone.
 
 # %% tags=["headline", "hide-input"]
 lines = []
@@ -325,20 +333,30 @@ display(Markdown("| against none | gain in AUC | 95 % interval | |\n|---|---|---
 # Read the last column with care:
 #
 # - *Undecided* does not mean "no effect". With so few patients, a small effect cannot be seen.
-# - *Better* does not mean "for the reason that I expected". If even the wild recipe gains,
-#   plausibility is not the reason. A linear model with 1,280 features and so few images may profit
-#   from *any* copies, because they hide what is special about a single image. Copies also mean more
-#   rows, and at the same C more rows weaken the regularisation a little.
-# - We made three comparisons. Even if no recipe had any effect, at least one of the three would come
-#   out "better" or "worse" by chance in up to one of seven such experiments.
-# - The intervals do not include the chance in the choice of *training* images. So do not trust a gain
-#   whose interval is only just above zero.
+# - *Better* does not mean "for the reason that I expected". If even the wild recipe improves the AUC, the
+#   reason is not that its changes are plausible. A model with 1,280 features and so few images may profit
+#   from *any* copies, because they hide what is special about a single image. Copies also give the model
+#   more rows to learn from. It is then a little freer to follow the training images (the *regularisation*
+#   of notebook 3 is weaker).
+# - We made three comparisons, and each can be wrong by chance in about 5 % of experiments. So even if no
+#   recipe had any effect, up to one experiment in seven would call at least one recipe "better" or "worse".
+# - The intervals do not include one kind of chance: with other *training* images, the models would be
+#   different. So do not trust a gain whose interval is only just above zero.
 #
 # ### Exercise: your own recipe
 #
 # Make a recipe of your own with `replace(Augment.none(), ...)`: at least one change that could really
-# happen to a chest radiograph, and none that could not. Compute the features of its copies,
-# cross-validate, and submit the result. Before you run it, say what you expect.
+# happen to a chest radiograph, and none that could not. These are some of the settings, each with the
+# number that the usual recipe has (0 means "no such change"):
+#
+# - `rotate=10`: by up to 10 degrees; `zoom=(0.9, 1.1)`: from 0.9 to 1.1 times the size;
+# - `shift=0.05`: by up to 5 % of the width or height;
+# - `brightness=0.1`, `contrast=0.1`: by up to a tenth;
+# - `noise=0`, `blur=0`: try 0.02 for noise, and 1 for blur;
+# - `flip=0`: the share of images that are flipped.
+#
+# `copies(mine)` computes the features of the copies that the recipe `mine` makes. Give these to
+# `cross_validated`, and call the result `tried`. Before you run the cell, say what you expect.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -348,14 +366,14 @@ tried = cross_validated(copies(mine))
 # blank: tried = ...  # cross-validate with the copies that it makes
 # solution: end
 exercises.check("02-recipe", tried, recipe=mine, results=results)
-# exercises.hint("02-recipe")  # take away the first # for a hint
+# exercises.hint("02-recipe")  # remove the first # to see a hint
 
 # %% [markdown]
 # Next we ask what happens on images that differ from these.
 #
 # ## Where augmentation is most useful: another hospital
 #
-# On images from your own hospital ("at home"), there may be little to gain. Images from another
+# On images from your own hospital ("at home"), augmentation may improve little. Images from another
 # hospital ("elsewhere") are positioned, framed and processed differently: a *domain shift*. We imitate
 # this. We change the images that are *evaluated* (once, with a fixed seed) more strongly than the
 # usual augmentation does, and evaluate again.
@@ -378,29 +396,33 @@ display(Markdown(
     f"{gain.high:+.3f})."))
 
 # %% [markdown]
-# This test is too easy for the augmentation: we made the other hospital with much the same changes as
+# This test is too easy for the augmentation: we made the other hospital with almost the same changes as
 # the training copies. A real hospital differs in ways that nobody has imitated. So treat a gain here
 # as a best case.
 #
-# If a recipe does *better* elsewhere than at home, do not look for a reason. Where the intervals
-# overlap widely, chance is enough to explain it.
+# If a recipe does *better* elsewhere than at home, do not look for a reason. If the intervals overlap a
+# lot, chance is enough to explain it.
 #
 # Look at the last two rows too. If recipes that no hospital could produce do as well as the usual one,
-# the table shows that *some* variety helps, not that plausible variety helps more. This test could not
-# punish a flip, because hardly any data set has images with the heart on the other side. We leave the
-# flip out because of what we know about patients, not because of this AUC.
+# the table shows that *some* variety helps, not that plausible variety helps more. This test cannot show
+# any harm of a flip, because almost no data set has images with the heart on the other side. We do not flip
+# because of what we know about patients, not because of this AUC.
 #
-# > **Common mistakes.** Augmentation is for training. A test set with augmentation measures something
-# > else: here we used one on purpose, to ask about another hospital, and we said so. Also, all copies
-# > of an image must stay on the same side of the split. A copy of a training image in the test set is
-# > data leakage.
+# > **Common mistakes.** Augmentation is for training. If you also change the test images, you measure
+# > something else. (Here we did it on purpose, to ask about another hospital, and we said so.) Also, all
+# > copies of an image must stay on the same side of the split. A copy of a training image in the test set
+# > is data leakage.
 #
 # ### Exercise: break the rule
 #
-# A change must never depend on the label. See why: rotate **only the images with pneumonia** by 15
-# degrees (`scipy.ndimage.rotate(image, 15, reshape=False)` leaves black corners), extract the features
-# of all images, and cross-validate with them alone: `cross_validated(x[None], judged=x)`. Submit the
-# images and the result, as a list of two.
+# A change must never depend on the label. See what happens if it does:
+#
+# 1. Make a copy of the images, `films.images.copy()`, and call it `tilted`.
+# 2. In this copy, rotate **only the images with pneumonia** (label 1 in `films.labels`) by 15 degrees.
+#    `rotate(image, 15, reshape=False)` returns one rotated image, with black corners.
+# 3. Compute the features of all these images: `x = training.extract_features(model, tilted)`.
+# 4. Cross-validate with them: `too_good = cross_validated(x[None], judged=x)`. (`x[None]` says that there is
+#    one changed copy of each image. `judged=x` says that the changed images are scored, too.)
 
 # %% tags=["exercise"]
 from scipy.ndimage import rotate
@@ -415,7 +437,7 @@ too_good = cross_validated(x[None], judged=x)
 # blank: too_good = ...  # the result on these images
 # solution: end
 exercises.check("02-corners", [tilted, too_good], films=films, honest=results["none"])
-# exercises.hint("02-corners")  # take away the first # for a hint
+# exercises.hint("02-corners")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Key points
@@ -423,7 +445,7 @@ exercises.check("02-corners", [tilted, too_good], films=films, honest=results["n
 # - Change an image only in ways that could really happen, and never in a way that depends on its
 #   label.
 # - Look at a batch of changed images before you train on it.
-# - A flip puts the heart on the wrong side. It may even raise a score, but hardly any patient looks
+# - A flip puts the heart on the wrong side. It may even raise a score, but almost no patient looks
 #   like that. Use it where left and right do not matter.
 # - Measure the *difference*, with an interval, and keep all images of a patient together. Expect the
 #   gain mainly on images from elsewhere.

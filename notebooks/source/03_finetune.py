@@ -67,9 +67,9 @@ counts.loc[["train", "val", "test"], list(classes)]
 # %% [markdown]
 # ## Start with a dummy
 #
-# Is an accuracy of 70 % good? That depends on what a trivial method reaches. scikit-learn's dummy looks
-# at no image and always predicts the most frequent class of the training set. Every model should beat
-# this *baseline*.
+# Is an accuracy of 70 % good? That depends on what the simplest method reaches. scikit-learn's dummy does
+# not look at the images. It always predicts the most frequent class of the training set. Every model should
+# be better than this *baseline*.
 
 # %% tags=["nbval-check-output"]
 dummy = DummyClassifier(strategy="most_frequent")
@@ -86,7 +86,8 @@ display(Markdown(f"Without looking at a pixel, the dummy is right on **{dummy_ac
 # ### Exercise: the lazy clinic
 #
 # In a clinic, 12 of 400 chest radiographs show pneumonia. A rule calls every image normal. Give its
-# **accuracy**, **sensitivity** and **specificity**, as a list of three fractions, in this order.
+# **accuracy** (share of correct answers), **sensitivity** and **specificity**, as a list of three fractions,
+# in this order.
 
 # %% tags=["exercise"]
 positives, images = 12, 400
@@ -96,7 +97,7 @@ lazy = [accuracy, 0 / positives, 1.0]
 # blank: lazy = ...  # [accuracy, sensitivity, specificity]
 # solution: end
 exercises.check("03-dummy", lazy, positives=positives, images=images)
-# exercises.hint("03-dummy")  # take away the first # for a hint
+# exercises.hint("03-dummy")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## The simplest model that learns
@@ -106,8 +107,9 @@ exercises.check("03-dummy", lazy, positives=positives, images=images)
 # 1,280 numbers, its *features*. It has never seen a radiograph, but all images have edges and textures.
 #
 # A pretrained network needs input that is *normalised* as in its own training: minus a mean, divided by
-# a standard deviation. Often these are ImageNet's (for red 0.485 and 0.229); for this network both are
-# 0.5. Our networks do this themselves. In torchvision it is `transforms.v2.Normalize`.
+# a standard deviation (how far the values typically are from the mean). Often these are ImageNet's (for red
+# 0.485 and 0.229); for this network both are 0.5. Our networks do this themselves. In torchvision it is
+# `transforms.v2.Normalize`.
 
 # %% tags=["nbval-check-output"]
 backbone = models.build_model("efficientnet_lite0")
@@ -118,9 +120,9 @@ print(f"{features.shape[0]} images, {features.shape[1]} features each")
 print(f"{sum(weights_in.values()):,} weights in the network, {weights_in['head']:,} in its head")
 
 # %% [markdown]
-# On these features we fit a **logistic regression**: each feature gets a weight, and the weighted sum
+# On these features we fit a **logistic regression**. Each feature is multiplied by a weight, and the sum
 # says how strongly the image suggests pneumonia. There are far more features than images, so the model
-# could fit every training image by chance. *Regularisation* limits this by keeping the weights small. In
+# could fit every training image by chance. *Regularisation* limits this: it keeps the weights small. In
 # scikit-learn, a smaller `C` means more of it.
 
 # %% tags=["nbval-check-output"]
@@ -139,9 +141,9 @@ print("training.linear_probe gives the same as scikit-learn by hand")
 # The scaling, too, was fitted on the training images only. A mean over all images would contain
 # information about the validation images.
 #
-# `linear_probe` returns weights for the unscaled features: exactly what the head of a network contains.
-# *Softmax* turns the two logits of an image into two scores that sum to one. We keep the one for
-# pneumonia.
+# `linear_probe` returns weights for the unscaled features: exactly what the head of a network contains. It
+# gives each image two numbers, its *logits*: one per class. *Softmax* turns them into two scores that sum to
+# one. We keep the one for pneumonia.
 
 # %%
 scores = training.probabilities(logits)
@@ -153,10 +155,10 @@ display(Markdown(f"Logistic regression on frozen features: AUC **{probe_auc:.2f}
 # %% [markdown]
 # ## What is pretraining worth?
 #
-# We can measure it: the same network with weights from ImageNet and with random weights, and the same
-# logistic regression on top. We **cross-validate** by patient, as in
-# [notebook 2](/notebooks/02_augment.ipynb). `training.patient_folds` splits the images into five parts,
-# with each patient in only one. Each part is scored by a model that was trained on the other four.
+# We compare the same network with weights from ImageNet and with random weights. On the features of both
+# we fit the same logistic regression. We **cross-validate** by patient, as in
+# [notebook 2](/notebooks/02_augment.ipynb): `training.patient_folds` makes five parts, and each part is
+# scored by a model that was trained on the other four.
 
 # %%
 folds = training.patient_folds(learn.labels, learn.patients)  # five pairs: rows to learn, to judge
@@ -189,11 +191,12 @@ gain = metrics.auc_difference(pretrained, from_random)
 verdict = "a gain" if gain.low > 0 else "a loss" if gain.high < 0 else "undecided here"
 display(Markdown(
     f"Features from ImageNet: AUC **{metrics.auc(pretrained):.2f}**. From random "
-    f"weights: {metrics.auc(from_random):.2f}. Difference {gain:+.2f} on {len(learn)} images: **{verdict}**."))
+    f"weights: {metrics.auc(from_random):.2f}. Difference {gain:+.2f} on {len(learn)} images: "
+    f"**{verdict}**."))
 
 # %% [markdown]
 # Published results differ. Raghu et al. (2019) found that pretraining on ImageNet made training faster
-# but hardly improved the final performance on two large medical data sets. Mustafa et al. (2021) found
+# but improved the final result very little on two large medical data sets. Mustafa et al. (2021) found
 # clear benefits, but only with much larger networks and more pretraining data. Measure it on your data.
 #
 # ## The training loop, in full
@@ -203,7 +206,7 @@ display(Markdown(
 # 1. Reset the gradients of the previous step.
 # 2. *Forward*: the network scores a few images (a **batch**).
 # 3. Compute the **loss**: how wrong are the scores? Ours is cross-entropy, minus the logarithm of the
-#    probability given to the true class. It is large when the network is confident and wrong.
+#    probability given to the true class: about 0.1 for 90 %, 0.7 for 50 %, 2.3 for 10 %.
 # 4. *Backward*: compute the **gradient**, which says how the loss changes with each weight.
 # 5. Clip the gradients, so that one unusual image cannot change the weights too much.
 # 6. Move each weight a little against its gradient. The **learning rate** says how far.
@@ -227,12 +230,11 @@ def step(model, optimizer, images, labels):
 
 # %% [markdown]
 # The `with` line chooses ordinary 32-bit numbers, so that the comparison below works on every computer.
-# `training.fit` uses faster 16-bit numbers where it can; the environment variable `MEDIMG_PRECISION`
-# overrides this.
+# `training.fit` uses faster 16-bit numbers where it can.
 #
 # Two loops surround the step. The inner loop goes once through all training images, batch by batch, in
-# random order: an **epoch**. The outer loop repeats it. With the library's shuffle, our loop and the
-# library get the same batches.
+# random order: an **epoch**. The outer loop repeats it. (We use the library's own random order, for the
+# comparison below.)
 
 # %% tags=["nbval-check-output"]
 def batches_of(epoch, size=16):
@@ -262,11 +264,11 @@ def train_epoch(model, optimizer, epoch):
 
 
 # %% [markdown]
-# A network has two *modes*. Forgetting to switch is another common bug. In training mode, *dropout* sets
-# some features to zero at random, and a *batch norm* scales the numbers passing through it by the mean
-# and standard deviation of the current batch. In evaluation mode, dropout does nothing, and a batch norm
-# uses stored values (here from ImageNet). Small batches give noisy values, so we keep all batch norms in
-# evaluation mode.
+# A network has two *modes*, and many bugs come from the wrong one. In training mode, *dropout* sets some
+# features to zero at random, and a *batch norm* normalises the numbers inside the network by the mean and
+# standard deviation of the current batch. In evaluation mode, dropout does nothing, and a batch norm uses
+# stored values (here from ImageNet). In small batches these values vary a lot, so we keep all batch norms
+# in evaluation mode.
 
 # %%
 def to_training_mode(model):
@@ -307,12 +309,11 @@ mine = pd.DataFrame(rows, index=pd.RangeIndex(1, 3, name="epoch"))
 mine.round(3)
 
 # %% [markdown]
-# This is a complete training. For comparison, a network that always answers 50 % has a loss of
-# -log(0.5), about 0.69. A loss can even rise at first: the head starts from random weights, and its
-# errors disturb the whole network.
+# This is a complete training. A network that always answers 50 % has a loss of about 0.69. A loss can even rise at first: the head starts from random weights, and its errors disturb the whole
+# network.
 #
-# With its extra features off, `training.fit` should have the same loss after one epoch. We allow a
-# difference of one in a thousand, because adding in another order rounds differently.
+# Without its extra features, `training.fit` should have the same loss after one epoch. (We allow a
+# difference of 0.1 %, for rounding.)
 
 # %% tags=["nbval-check-output"]
 bare = training.FitSettings(
@@ -331,15 +332,16 @@ print("after one epoch, the loop by hand and training.fit have the same training
 # The extra features are:
 #
 # - a *schedule*: the learning rate rises at first and falls towards the end;
-# - *weight decay*: pulls the weights gently towards zero;
+# - *weight decay*: each step makes the weights a little smaller;
 # - *label smoothing*: the target for the true class is 97.5 % instead of 100 %;
 # - a moving *average* of the weights, more stable than the last ones;
 # - *augmentation*, from notebook 2.
 #
 # ### Exercise: a hundred times faster
 #
-# Train another new network with the settings `bare` and **one** change: a learning rate that is a hundred
-# times higher. First predict what will happen to the validation loss. Submit what `training.fit` returns.
+# Train a new network with the settings `bare` and **one** change: a learning rate that is a hundred times
+# higher (3e-5 means 0.00003). First predict what will happen to the validation loss. Call what `training.fit`
+# returns `hasty`.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -348,7 +350,7 @@ network = models.build_model("efficientnet_lite0", dropout=0.0)
 hasty = training.fit(network, train, val, settings=replace(bare, learning_rate=3e-3))
 # solution: end
 exercises.check("03-rate", hasty, slow=theirs)
-# exercises.hint("03-rate")  # take away the first # for a hint
+# exercises.hint("03-rate")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Which parts to train, and how fast?
@@ -358,13 +360,13 @@ exercises.check("03-rate", hasty, slow=theirs)
 #
 # - **frozen**: train only the head, not the backbone;
 # - **head, then all**: train the head first, then everything at a low rate;
-# - **gradual**: unfreeze the network stage by stage, from the head downwards;
+# - **gradual**: begin with the head, and add one stage after another;
 # - **discriminative**: train early stages (edges, textures) at a lower rate than late ones;
 # - **all**: train everything at one rate.
 #
-# `training.plan` says which part is trained in which epoch, at what multiple of the learning rate. Each
-# strategy has one column per epoch, each part of the network one row, from the head down to the input.
-# An empty cell is frozen.
+# `training.plan` says which part is trained in which epoch, and by what number its learning rate is
+# multiplied. Each strategy has one column per epoch, each part of the network one row, from the head down
+# to the input. Empty means frozen.
 
 # %% tags=["nbval-check-output"]
 names, stages = ["head_then_all", "gradual", "discriminative", "all"], list(backbone.stages())
@@ -372,12 +374,10 @@ rates = pd.concat({name: training.plan(name, stages, epochs=3).T for name in nam
 rates[::-1].map(lambda rate: f"{rate:.2g}" if rate else "")
 
 # %% [markdown]
-# (The 10 in the first column applies only if the head is trained in steps. Our recipe solves it
-# exactly.)
-#
 # We compare some strategies over a few epochs, with settings from `training.recipe`. For *frozen*,
-# `training.fit_head` solves the head exactly, like the logistic regression above, but with class weights
-# and another `C`. The table calls this epoch 1. *Head, then all* begins in the same way.
+# `training.fit_head` computes the head exactly, like the logistic regression above, but with class weights
+# and another `C`. The table calls this epoch 1. *Head, then all* begins in the same way. (So the 10 in the
+# first column is not used here.)
 
 # %%
 base = replace(training.recipe(len(train)), strategy="head_then_all", epochs=3,
@@ -409,12 +409,12 @@ display(Markdown(
     f"them. *{chosen}* has the lowest validation loss, so we continue with it."))
 
 # %% [markdown]
-# *Frozen* costs almost nothing, so try it first. A slower strategy has to be worth its time.
+# *Frozen* costs almost no time, so try it first.
 #
 # A ranking from a few images and one seed is not reliable: another seed may reverse it. With thousands
-# of images and more epochs, training everything usually wins; with dozens it often does not. We fixed
-# our rule, the lowest validation loss, in advance, and follow it. With few images the AUC moves in
-# jumps; the loss responds to every change of a score.
+# of images and more epochs, training everything usually wins; with dozens it often does not. We chose
+# our rule, the lowest validation loss, in advance, and follow it. With few images the AUC changes in
+# jumps; the loss does not.
 
 # %% [markdown]
 # ## Another family: ResNet
@@ -451,7 +451,7 @@ display(Markdown(f"ResNet-18 from random weights, two epochs: AUC {scratch_auc:.
 # ## When the disease is rare
 #
 # In most clinics few radiographs show the disease (*class imbalance*). We imitate this: from the images
-# that we *train* on, we remove pneumonias until one is left for every six normal images.
+# that we *train* on, we remove images with pneumonia until one is left for every six normal images.
 
 # %% tags=["nbval-check-output"]
 standard = torch.from_numpy(StandardScaler().fit_transform(features)).float()  # (N, 1280)
@@ -477,8 +477,8 @@ display(Markdown(f"Of all the images, {learn.labels.mean():.0%} show pneumonia; 
 #   one tenth. Use that instead of one half. (The code shifts the scores instead, so the table can use
 #   one half for all remedies.)
 #
-# We try them on a head on the frozen features. All images form one batch, and a penalty keeps the
-# weights small. The optimizer, L-BFGS, repeats the step until the problem is solved.
+# We train a head on the frozen features with each remedy. All images form one batch, and a penalty keeps
+# the weights small. The optimizer, L-BFGS, repeats the step until the loss no longer falls.
 
 # %%
 def train_head(inputs, truth, loss_of):
@@ -531,10 +531,10 @@ display(Markdown(head + "\n".join(lines)))
 # - With *nothing*, the model tends to answer "normal": few false alarms, many missed pneumonias. Focal
 #   loss does not know which class is rare.
 # - *Class weights* and the *sampler* are similar: counting an image six times is nearly the same as
-#   showing it six times. With more features than images, the few pneumonias are soon fitted and then
-#   have little influence.
+#   showing it six times. With more features than images, the model soon gets the few pneumonias right.
+#   Then they have little influence, whatever their weight.
 # - The *lower threshold* has exactly the AUC of *nothing*, because the order within a part does not
-#   change. It only exchanges missed pneumonias for false alarms.
+#   change. You miss fewer pneumonias and have more false alarms.
 #
 # Which one should you use? You can set a threshold after training, from what a missed case and a false
 # alarm cost ([notebook 4](/notebooks/04_evaluate.ipynb)). Weights and samplers help to *train* a whole
@@ -559,7 +559,7 @@ def balanced(counts):
 
 
 exercises.check("03-weights", balanced)
-# exercises.hint("03-weights")  # take away the first # for a hint
+# exercises.hint("03-weights")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Watch early stopping
@@ -618,9 +618,9 @@ display(Markdown(
 #
 # ### Exercise: draw the learning curves
 #
-# Draw the curves of the long run (`watched.history`) with matplotlib: both losses against the epoch, with
-# names in a legend and on the axes, and a vertical line at the epoch that was kept by the patience of
-# three (`stopped.best_epoch`). Submit the axes.
+# Draw the curves of the long run with matplotlib: the columns `train_loss` and `val_loss` of
+# `watched.history` against the epoch, with a legend and names on the axes. Add a vertical line at the epoch
+# that was kept with a patience of three (`stopped.best_epoch`). Call the axes `ax`.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -634,15 +634,15 @@ plots.show(figure, alt="The training loss falls; the validation loss stops falli
 # blank: ax = ...
 # solution: end
 exercises.check("03-curves", ax, history=watched.history, kept=stopped.best_epoch)
-# exercises.hint("03-curves")  # take away the first # for a hint
+# exercises.hint("03-curves")  # remove the first # to see a hint
 
 # %% [markdown]
 # ### Exercise: write the rule
 #
-# Write a function that takes the validation loss after each epoch, and the patience. It returns the
+# Write a function that takes a list of validation losses, one per epoch, and the patience. It returns the
 # epoch **whose weights are kept**, counted from 1. Training ends at the end of the list, or when the
-# loss has not fallen below its best value for `patience` epochs in a row. The rule does not see later
-# losses. A loss equal to the best is not an improvement.
+# loss has not fallen below its best value for `patience` epochs in a row. Later losses do not count. A loss
+# equal to the best is not an improvement.
 
 # %% tags=["exercise"]
 def kept_epoch(losses, patience):
@@ -658,7 +658,7 @@ def kept_epoch(losses, patience):
 
 
 exercises.check("03-stop", kept_epoch)
-# exercises.hint("03-stop")  # take away the first # for a hint
+# exercises.hint("03-stop")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Use the test set, once
@@ -680,7 +680,7 @@ display(Markdown(
 
 # %% [markdown]
 # If the validation AUC in the table of strategies is higher than this test AUC, that is no surprise: we
-# chose the model on it. If both intervals are wide, do not name a winner.
+# chose the model on the validation images.
 #
 # ## Save everything the model needs
 #
@@ -713,7 +713,7 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # MEDIMG_DATASET=pneumoniamnist jupyter lab
 # ```
 #
-# Or train on the whole set without a notebook (the README gives measured times):
+# Or train on the whole set without a notebook:
 #
 # ```bash
 # python -m medimg fit --data pneumoniamnist --out runs/pneumonia
@@ -721,21 +721,19 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # ```
 #
 # Expect a high AUC with a narrow interval, and be careful with it.
-# [Notebook 1](/notebooks/01_load.ipynb) shows that in the original version of this set, much besides the
-# lungs reveals the label. And physicians gave the labels from the radiograph, but a normal radiograph
-# does not exclude pneumonia. In adult emergency patients, radiographs missed more than half of the lung
-# opacities that CT showed ([Self et al. 2013](https://doi.org/10.1016/j.ajem.2012.08.041)).
+# [Notebook 1](/notebooks/01_load.ipynb) shows that in the original version of this set, not only the
+# lungs reveal the label. And physicians gave the labels from the radiograph, but a normal radiograph
+# does not exclude pneumonia.
 
 # %% [markdown]
 # ## Key points
 #
-# - First a dummy, then logistic regression on frozen features, then a network. Each has to beat the
-#   last.
+# - First a dummy, then logistic regression on frozen features, then a network. Each has to be better than
+#   the one before.
 # - Training is a step of six parts, inside two loops.
 # - Start from pretrained weights and measure what they bring. Train the head first. Keep batch norms
 #   fixed when batches are small.
-# - Class weights, sampler and threshold mostly exchange one kind of error for the other. Use one of
-#   them.
+# - Class weights, sampler and threshold mostly exchange one kind of error for the other. Use only one.
 # - Stop early and keep the best epoch. Validation scores are then a little too good.
 # - A difference without an interval, from one seed and a few images, is not a result.
 #

@@ -11,7 +11,8 @@
 # - compare where the network looked with where the disease is.
 #
 # **You need first:** some Python (loops, functions, a little NumPy). No GPU, no download, no medical
-# knowledge. Linked terms lead to the [glossary](/notebooks/glossary.md).
+# knowledge. You need not understand every line of code: read the text, run the cell, look at the result.
+# Linked terms lead to the [glossary](/notebooks/glossary.md).
 #
 # {{contract}}
 #
@@ -20,15 +21,16 @@
 # %% [markdown]
 # ## 1. The data
 #
-# The course includes 100 *simulated* chest radiographs. A program projected X-rays through one real
-# chest CT, deformed a little differently for each simulated person. In some of these people, pneumonia
-# was added in one or both lungs, so we know exactly where the disease is. "Normal" means only that none
-# was added. The owners of the CT de-identified and published it.
+# The course includes 100 *simulated* chest radiographs. A program started from one real chest CT. It
+# changed the shape of this chest a little for each simulated person, and computed the radiograph. In some
+# of these people it added pneumonia in one or both lungs, so we know exactly where the disease is.
+# "Normal" means only that none was added. The owners of the CT de-identified and published it.
 #
 # The code also runs on real radiographs: set `MEDIMG_DATASET` ([how](/README.md#real-images)).
 #
-# First come the imports and a random generator. Its seed makes the random numbers the same in every run;
-# the scores of trained networks may still differ a little between processors. (`replace` copies settings
+# First come the imports and a generator of random numbers. It starts from a fixed number, its *seed*, so
+# the random numbers are the same in every run. The scores of trained networks may still differ a little
+# between computers. (`torch` is PyTorch, the library that trains the networks. `replace` copies settings
 # and changes some of them.)
 
 # %%
@@ -44,9 +46,9 @@ from medimg import augment, datasets, exercises, explain, images, metrics, model
 rng = np.random.default_rng(7)
 
 # %% [markdown]
-# `datasets.load` returns a *study table*: one row per image, with its file, its label, and the
-# **patient**. `datasets.subsample` limits the number of images in each split; our small sample stays
-# complete.
+# `datasets.load` returns a *study table*: one row per image, with its file, its **label** (the right
+# answer), and the **patient**. The *split* says what the image is used for (section 3).
+# `datasets.subsample` limits the number of images in each split; our small sample stays complete.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load()
@@ -57,18 +59,19 @@ studies[["image_id", "label", "split", "patient_id"]].head(4)
 # ## 2. Look at one file
 #
 # Hospitals exchange images as DICOM files. Each has a *header* (who, when, which machine, how to display
-# the image) and *pixels*. Here is part of one header.
+# the image) and *pixels*. Here is part of one header. (The name is invented. In the code, a `film` is a
+# radiograph.)
 
 # %% tags=["nbval-check-output"]
 sample = datasets.load("sample")
-film = sample.sort_values("severity").iloc[-1]  # the gravest pneumonia of the sample
+film = sample.sort_values("severity").iloc[-1]  # the most severe pneumonia of the sample
 header = images.read_header(film["dicom_path"])
 for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "Columns",
              "BitsStored", "PhotometricInterpretation"]:
     print(f"{name:26} {header.get(name)}")
 
 # %% [markdown]
-# - *Modality* DX is digital radiography.
+# - *PatientAge* 030Y is 30 years. *Modality* DX is digital radiography.
 # - *ViewPosition* is the direction of the X-rays: PA is from back to front, AP from front to back (often
 #   in bed).
 # - *BitsStored* gives the number of grey levels that fit in the file: 10 bits are 1,024 levels, 12 bits
@@ -78,6 +81,9 @@ for name in ["PatientName", "PatientAge", "Modality", "ViewPosition", "Rows", "C
 #
 # `images.read_image` follows the DICOM standard and returns numbers from 0 (black) to 1 (white). Air
 # appears dark; bone, the heart, and *fluid in a lung* appear bright.
+#
+# A second file, the *mask*, marks the pixels where disease was added. Below, the right picture darkens all
+# other pixels.
 
 # %% tags=["nbval-check-output"]
 image = images.read_image(film["dicom_path"])
@@ -95,11 +101,11 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except where dise
 # *The patient's right side is on your left*, as if the patient were facing you.
 #
 # The lungs are dark because they are full of air. In pneumonia, fluid and cells usually fill small air
-# spaces, so a part of the lung looks whiter (an *opacity*). Its vessels fade, and the border of the
-# heart or diaphragm next to it may disappear. Some kinds show a fine network of lines instead. The signs
-# can be faint. (The marked area is generous: it includes changes too small to see.)
+# spaces, so a part of the lung looks whiter (an *opacity*). Its vessels are harder to see, and the border
+# of the heart or diaphragm next to it may disappear. Some kinds show a fine network of lines instead. The
+# signs can be faint. (The marked area is large: it includes changes that nobody could see.)
 #
-# A radiograph alone does not settle the diagnosis. Other diseases cause opacities too, and a normal
+# A radiograph alone is not enough for a diagnosis. Other diseases cause opacities too, and a normal
 # radiograph does not exclude pneumonia. In one study, radiographs showed opacities in fewer than half of
 # the patients whose CT showed them ([Self 2013](https://doi.org/10.1016/j.ajem.2012.08.041)).
 # Radiologists also use symptoms, lateral views, and earlier images.
@@ -124,16 +130,17 @@ fig = plots.plot_grid(squares, titles=list(shown["title"]), columns=4)
 plots.show(fig, alt="Two rows of chest radiographs: normal above, pneumonia below.", colours=128)
 
 # %% [markdown]
-# Could you tell the rows apart without the titles? In our sample the titles also give the strength of
-# the disease, from *subtle* to *gross*. Strength is not visibility: a subtle opacity may be easy to see,
-# and a stronger one may lie behind the heart or the diaphragm.
+# Could you say which row is which without the titles? In our sample the titles also give the strength of
+# the disease, from *subtle* (slight) to *gross* (very strong). But strong is not the same as easy to see.
+# A subtle opacity may be clear, and a stronger one may lie behind the heart or the diaphragm.
 #
 # ### Three splits, and each patient in only one
 #
-# The network learns from the **training images**. We make decisions (when to stop, which threshold) on
-# the **validation images** and use the **test images** once, at the end. Two images of the same person
-# look alike. If one is in training and the other in the test set, the network can score well because it
-# recognises the *person*. So we split by patient, never by image.
+# We divide the images into three *splits*. The network learns from the **training images** (*train*). We
+# make decisions, such as when to stop training, on the **validation images** (*val*). We use the **test
+# images** once, at the end. Two images of the same person look alike. If one is in training and the other
+# in the test set, the network can get a good result because it recognises the *person*. So we split by
+# patient, never by image.
 
 # %% tags=["nbval-check-output"]
 classes = datasets.class_names(studies)
@@ -159,14 +166,16 @@ train, val, test = (data.subset(split) for split in ("train", "val", "test"))
 train
 
 # %% [markdown]
-# We have few images. **Augmentation** changes each a little in every pass: its angle, size, brightness
-# and contrast. Such differences also come from the patient's position and from image processing. (In
-# digital radiography, software adjusts the brightness, and a low exposure appears as noise.)
+# We have few images. **Augmentation** changes each image a little every time the network sees it: its
+# angle, size, brightness and contrast. Such differences also come from the patient's position and from
+# image processing. (In digital radiography, software adjusts the brightness, and a low exposure appears as
+# noise.)
 #
 # Use a change only if it could occur in a real image and keeps the diagnosis. A left-right flip would
 # put the heart on the wrong side, so it is off by default.
 
 # %% tags=["nbval-check-output"]
+# PyTorch wants arrays of (images, channels, rows, columns); grey has one channel.
 film_batch = torch.from_numpy(train.images[:1, None] / 255).float()  # (1, 1, 224, 224)
 changes = {"rotation": {"rotate": 15}, "zoom": {"zoom": (1.2, 1.3)}, "flip": {"flip": 1.0},
            "brightness": {"brightness": 0.3}, "contrast": {"contrast": 0.6}}
@@ -176,28 +185,34 @@ for change in changes.values():
     views.append(augment.augment(film_batch, settings, generator=torch.Generator().manual_seed(3)))
 fig = plots.plot_grid(torch.cat(views)[:, 0].numpy(), titles=["the image", *changes], columns=3)
 plots.show(fig, alt="One image, and five copies of it: rotated, magnified, mirrored, brighter or "
-           "darker, flatter or starker. Only the mirrored one could not be this patient.",
+           "darker, less or more contrast. Only the mirrored one could not be this patient.",
            colours=128)
 
 # %% [markdown]
 # ## 5. Fine-tune a pretrained network
 #
-# Training from random weights usually needs many thousands of images. We have a few dozen, so we start
-# from an **EfficientNet** that has learned edges, textures and shapes from 1.3 million photographs
-# (ImageNet). We train in two stages:
+# A network is a long formula. It contains millions of numbers, its *weights*, and it computes in steps,
+# its *layers*. Training changes the weights until the answers are mostly right. If the weights are random
+# at first, this usually needs many thousands of images. We have far fewer. So we start from an
+# **EfficientNet** that has learned edges, textures and shapes from 1.3 million photographs (ImageNet). We
+# train in two stages:
 #
-# 1. **The head.** The network turns an image into 1,280 numbers (its *features*). We fit only the last
+# 1. **The head.** The network turns an image into 1,280 numbers (its *features*). We train only the last
 #    layer, the *head*, which combines these numbers into a score.
-# 2. **The whole network.** Then we train all layers, in small steps, so that little is forgotten. After
-#    every pass through the training images (an *epoch*) we evaluate the network on the validation
-#    images. *Early stopping* keeps the best epoch and, in longer training, stops when several epochs
-#    bring no improvement.
+# 2. **The whole network.** Then we train all layers, in small steps, so that the network keeps most of
+#    what it has learned. An *epoch* is one pass through all training images. After each epoch we evaluate
+#    the network on the validation images. *Early stopping* keeps the best epoch and, in longer training,
+#    stops when several epochs bring no improvement.
 #
 # *Class weights* make an error on the smaller class count more. Otherwise the network could do well by
 # choosing the larger class too often.
 #
-# The table has one row per epoch. The *loss* says how wrong the network is: smaller is better. Epoch 1,
-# the head, has no training loss: it is fitted directly, as a logistic regression.
+# `training.recipe` suggests settings for this number of images; we change three of them.
+#
+# The table has one row per epoch. The *loss* says how wrong the network is: smaller is better. `val_auc`
+# says how well it separates the two classes in the validation images: 1 is perfect, 0.5 is guessing
+# (more in section 6). Epoch 1, the head, has no training loss: it is computed directly, as a logistic
+# regression.
 
 # %%
 model = models.build_model("efficientnet_lite0", classes=classes)
@@ -217,13 +232,14 @@ plots.show(ax.figure, alt="Loss on training and validation images, and the valid
 # the network is memorising the training images (*overfitting*).
 #
 # We keep the epoch with the lowest *validation loss*, even if another has a higher AUC: with so few
-# images, the AUC changes in jumps. If the second stage brings no gain, we keep epoch 1.
+# images, the AUC changes in jumps. If the second stage brings no improvement, we keep epoch 1.
 #
 # ### Exercise: train again
 #
 # How much of this is chance? Train a second, new network with **one** setting changed: the `seed`, which
-# decides the order of the images and how each is augmented. Then compare both tables. `replace(settings,
-# seed=1)` changes one setting.
+# decides the order of the images and how each is augmented. `replace(settings, seed=1)` returns the
+# settings with another seed. Then compare the table of the new training, `again.history`, with the table
+# above.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -238,9 +254,10 @@ exercises.check("00-again", again, first=result)
 # ## 6. Evaluate it as a clinician would
 #
 # The network gives each image a score between 0 and 1. To call an image positive (pneumonia), we need a
-# **threshold**. Chosen on the test images, it would make the result look too good, so we use the
-# validation images. To miss few, it must find at least nine of ten images with pneumonia. With fewer
-# than ten such images, this means all of them, and the threshold may be far below 0.5.
+# **threshold**: from this score on, we say "pneumonia". If we chose it on the test images, the result would
+# look too good, so we choose it on the validation images. We want to miss few cases, so our rule is: find
+# at least nine of ten images with pneumonia. With fewer than ten such images, this means all of them, and
+# the threshold may be far below 0.5.
 
 # %%
 val_scores = training.predict(result.model, val)
@@ -250,13 +267,16 @@ evaluation = metrics.evaluate(test_scores, threshold=threshold)
 print(threshold)
 
 # %% [markdown]
-# Only now do we use the test images. The **ROC curve** shows the result of every possible threshold: the
-# share of people with pneumonia that we find (higher is better) against the share of people without
-# pneumonia that we call positive (further left is better).
+# Now, for the first time, we use the scores of the test images. The **ROC curve** has a point for every
+# possible threshold:
+#
+# - how high it is: the share of people with pneumonia whom we find (*sensitivity*; higher is better);
+# - how far right it is: the share of people without pneumonia whom we call positive (*1 - specificity*, the
+#   false alarms; further left is better).
 #
 # The area under the curve is the **AUC**. Take one person with pneumonia and one without, at random: the
-# AUC is the probability that the first has the higher score. The dot is our threshold; its bars are the
-# intervals of both shares.
+# AUC is the probability that the first has the higher score. The dot is our threshold. The lines through
+# it are the 95 % intervals of both shares, explained below the figure.
 
 # %% tags=["headline", "hide-input"]
 auc = evaluation["auc"]
@@ -269,40 +289,46 @@ display(Markdown(
     f"is {'wide, because the test set is small' if wide else 'narrow'}."))
 
 # %% [markdown]
-# The interval shows how much the result could change with a different group of similar patients. It does
-# not cover another hospital. Never report a small study without it.
+# The interval shows how much the result could change with a different group of similar patients. If we
+# repeated the study many times, about 95 of 100 such intervals would contain the true value. The interval
+# says nothing about another hospital. Never report a small study without it.
 #
-# With the threshold, each test image falls into one of four boxes.
+# With the threshold, each test image belongs to one of four boxes. A **true positive** has pneumonia and is
+# called positive. A **false positive** (false alarm) has no pneumonia and is called positive. A **false
+# negative** has pneumonia and is missed. A **true negative** has none and is called normal.
 
 # %% tags=["nbval-check-output"]
 ax = plots.plot_confusion(evaluation)
-plots.show(ax.figure, alt="Confusion matrix: true class by row, called class by column.")
+plots.show(ax.figure, alt="Confusion matrix: true class by row, predicted class by column.")
 
 # %% [markdown]
-# These four counts answer a clinician's questions:
+# The percentage in each box is a share of its *row*. The four counts answer a clinician's questions:
 #
 # - **Sensitivity** (recall): of the people with pneumonia, what share did we find?
 # - **Specificity**: of the people without pneumonia, what share did we correctly call normal?
 # - **PPV** (precision): of those called positive, what share has pneumonia?
 # - **NPV**: of those called negative, what share has no pneumonia?
+#
+# PPV and NPV are short for positive and negative *predictive value*. *Accuracy* is the share of all images
+# that were called correctly.
 
 # %%
 names = ["sensitivity", "specificity", "ppv", "npv", "accuracy", "auc"]
 evaluation.table.loc[names, ["value", "low", "high", "method"]].round(2)
 
 # %% [markdown]
-# (We count images, so a patient with two counts twice. The intervals allow for that through the
-# *effective size* and, for the AUC, *Obuchowski*'s method. Skip these for now.)
+# (*Method* names the formula of the interval; you can skip it for now. We count images, so a patient with
+# two images counts twice, and the intervals take this into account.)
 #
-# PPV and NPV hold *only* where pneumonia is as common as in this test set. If one person in a hundred
+# PPV and NPV are valid *only* where pneumonia is as common as in this test set. If one person in a hundred
 # has it, most positive results are false alarms unless the specificity is extremely high. Notebook
 # [4](/notebooks/04_evaluate.ipynb) lets you vary this.
 #
 # ### Exercise: read a confusion matrix
 #
 # Another network was tested on 200 people, one image per person. It called 72 of the 80 people with
-# pneumonia positive, and 30 of the 120 without. What is its **positive predictive value**, to two
-# decimals?
+# pneumonia positive. It also called 30 of the 120 people without pneumonia positive. What is its
+# **positive predictive value** (PPV), as a number between 0 and 1 with two decimals?
 
 # %% tags=["exercise"]
 true_positives, with_pneumonia = 72, 80
@@ -316,9 +342,12 @@ exercises.check("00-ppv", ppv)
 # %% [markdown]
 # ### Exercise: look at the false alarms
 #
-# Counts hide what was wrong. Draw the **four normal test images with the highest scores** with
-# `plots.plot_grid`, with the score above each. `test.images`, `test.labels` (0 is normal) and
-# `test_scores.y_score` have one entry per test image, in the same order. What do you see?
+# Counts do not show *why* an answer was wrong. Draw the **four normal test images with the highest scores**
+# with `plots.plot_grid`, with the score above each. `test.images`, `test.labels` (0 is normal) and
+# `test_scores.y_score` have one entry per test image, in the same order. Two functions of NumPy help:
+# `np.flatnonzero(x)` returns the places where `x` is true, and `np.argsort(x)` the places from the smallest
+# to the largest number. A list of places in square brackets, `x[places]`, picks these entries. What do you
+# see?
 
 # %% tags=["exercise"]
 # solution: begin
@@ -336,8 +365,8 @@ exercises.check("00-alarms", figure, test=test, scores=test_scores.y_score)
 # ## 7. Where did the network look?
 #
 # A good score can have a bad reason, such as a marker that only one hospital uses. **Grad-CAM**
-# estimates which parts of an image raised the pneumonia score. We apply it to test images with
-# pneumonia.
+# estimates which parts of an image raised the pneumonia score, and draws them as a coloured layer: from
+# purple (a little) to bright yellow (most). We apply it to test images with pneumonia.
 
 # %%
 ill = np.flatnonzero(test.labels == 1)[:4]
@@ -353,10 +382,11 @@ plots.show(fig, alt="Above: test images with pneumonia, and their scores. Below:
 
 # %% [markdown]
 # The white line surrounds the places where the map reaches at least half of its maximum. The dashed line
-# is the true lesion, if known. If the bright region lies inside it, the map agrees with the place of the
-# disease. If it lies elsewhere (an edge, a letter, an arm), ask why, even if the answer was correct.
+# surrounds the true lesion, if known. If the white line lies inside the dashed one, the map agrees with the
+# place of the disease. If it lies elsewhere (an edge, a letter, an arm), ask why, even if the answer was
+# correct.
 #
-# Our outlines are generous, even for subtle lesions, so a map can fall inside by chance. They may cover
+# Our outlines are large, even for subtle lesions, so a map can be inside by chance. They may cover
 # the heart or the upper abdomen, because the lungs extend behind both. A heat map is a *hint*, not a
 # proof. Notebook [5](/notebooks/05_explain.ipynb) tests such maps and shows one that looks right for the
 # wrong reason.
@@ -377,8 +407,8 @@ display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: calle
 # %% [markdown]
 # ## 9. What this model must not be used for
 #
-# - **Not for any patient.** This is a lesson, not a medical device. Nobody has validated or cleared it
-#   ([notebook 6](/notebooks/06_ethics.ipynb) explains what that would take).
+# - **Not for any patient.** This is a lesson, not a medical device. Nobody has validated or approved it
+#   ([notebook 6](/notebooks/06_ethics.ipynb) explains what would be necessary).
 # - **Not as evidence about real pneumonia.** The sample is simulated. A score here does not show that
 #   the method works in a hospital.
 # - **Not in another population.** A network often performs worse at another hospital. Neither its score

@@ -108,7 +108,7 @@ EXAMPLES = {
         "context": {"studies": STUDIES},
         "right": [split(), split((17, 7, 6), seed=3)],
         "wrong": [
-            (split(by="image_id"), "dealt out images"),
+            (split(by="image_id"), "you split images"),
             (split((24, 3, 3)), "about 60, 20 and 20"),
             (split(seed=None), "order of the table"),
             (split().head(50), "Images are missing"),
