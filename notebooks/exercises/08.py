@@ -179,7 +179,7 @@ EXERCISES = (
                 when=lambda value, colour: not np.array_equal(value.ids, colour.ids),
             ),
             Mistake(
-                "The network does not have five outputs: give `build_model` the classes.",
+                "There are not five outputs: give `build_model` the classes.",
                 when=lambda value, colour: value.y_score.shape != colour.y_score.shape,
             ),
         ),
