@@ -306,7 +306,7 @@ EXERCISES = (
                 "The primary measure of the protocol has no interval in the report.",
                 when=_fails("primary"),
             ),
-            Mistake("The report does not know the patients.", when=_fails("patients")),
+            Mistake("The report has no patient identifiers, so it counts images.", when=_fails("patients")),
             Mistake(
                 "The protocol promised subgroups that the report does not have. Give "
                 "`write_report` the table `studies`.",

@@ -94,6 +94,8 @@ ratio = small.hours["train"] / large.hours["train"]
 print(f"training time, small against large images: {ratio:.2f}")
 
 # %% [markdown]
+# Half: each image has a quarter of the pixels, and there are twice as many.
+#
 # ## 3. What a second process brings
 #
 # `torchrun` starts the same program several times. Each process takes its part of every batch, and after

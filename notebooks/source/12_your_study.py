@@ -274,7 +274,7 @@ display(self_check(folder, sealed).map({True: "yes", False: "not yet"}).to_frame
 # | errors | looked at, and described without guessing reasons |
 # | limits | what the study cannot show stands where the result stands |
 #
-# Instructors find a longer one in [their pages](/notebooks/instructor/rubric.md).
+# Instructors find one for a longer project in [their pages](/notebooks/instructor/rubric.md).
 #
 # ## Key points
 #
