@@ -154,7 +154,7 @@ display(report.table.loc[rows, ["value", "low", "high", "method"]].round(2))
 #
 # A programme needs a decision. The probabilities of grades 2, 3 and 4 add up to the score for
 # *referable*. Choose its threshold on the **validation** images: here, one that finds at least 85 % of
-# the referable eyes. (IDx-DR, a system described in section 6, had to exceed 85 % of people.)
+# the referable eyes. (IDx-DR, in section 6, had to find more than 85 %, by person.)
 
 # %%
 refer = {name: p.at_least(2) for name, p in (("val", validated), ("test", tested))}
@@ -225,8 +225,8 @@ for prevalence in (0.50, 0.10, 0.05):
 
 # %% [markdown]
 # In 2018, IDx-DR was authorised in the United States to refer people without a doctor reading the images.
-# In its trial, of people with no known retinopathy, 23.8 % had a referable eye; sensitivity was 87.2 %
-# and specificity 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 %
+# Its trial took people without known retinopathy; 23.8 % had a referable eye. Sensitivity was 87.2 % and
+# specificity 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 %
 # have it, about half of the referrals would be false alarms. (An NPV of 1.00 above means only that none
 # of our few people was missed.)
 #

@@ -26,7 +26,7 @@
 # days off work.
 #
 # A fracture may be a line one pixel wide. And a study has several views, because a break can be invisible
-# in one, or at first in all, as are some 15 % of breaks of the scaphoid, a small bone of the wrist
+# in one, or at first in all, as are about 15 % of breaks of the scaphoid, a small bone of the wrist
 # ([source](https://doi.org/10.1302/2633-1462.52.BJO-2023-0119.R1)).
 
 # %%

@@ -97,9 +97,9 @@ exercises.check("12-protocol", protocol, folder=folder, studies=studies)
 # %% [markdown]
 # ## 3. Audit before you train
 #
-# Two questions, from notebook [1](/notebooks/01_load.ipynb). Is any patient in two splits? Can the label be
-# predicted without looking at the disease, from the header, the border or the size of the file? A shortcut that you know of is a limit to report. One that you do not
-# know of is a false result.
+# Two questions, from notebook [1](/notebooks/01_load.ipynb). Is any patient in two splits? Can the
+# label be predicted without looking at the disease, from the header, the border or the size of the
+# file? A shortcut that you know of is a limit to report. One that you do not know of is a false result.
 #
 # ### Exercise: audit
 #
