@@ -10,7 +10,7 @@ from builder.layout import BuildError, Layout
 HEAD = """\
 # Quiz
 
-Four to six questions a notebook, about five to eight minutes each time: before the notebook to see
+Four to six questions per notebook, about five to eight minutes each time: before the notebook to see
 what is known, or after it. Let everyone choose first (on the [sheet without answers](quiz-sheet.md)),
 then open the answers and talk about the wrong ones: each has its own reply. Made from `quiz.yaml` by
 `python notebooks/build.py --quiz`.

@@ -83,7 +83,7 @@ EXERCISES = (
     ),
     Exercise(
         name="07-split",
-        question="Is each slice in the test set, if about a fifth of the patients are?",
+        question="Which slices are in the test set, if about a fifth of the patients are?",
         kind=Split(),
         expected=lambda patients: np.asarray(patients),
         right="Nobody is on both sides. Draw patients, never slices.",
@@ -96,7 +96,7 @@ EXERCISES = (
                     when=lambda value, patients: len(value) != len(patients)),
             Mistake("Some patients are on both sides: draw patients instead of slices.",
                     when=lambda value, patients: bool(_on_both(list(patients), value.tolist()))),
-            Mistake("Nobody is on both sides, but the test set has not about a fifth of the patients.",
+            Mistake("Nobody is on both sides, but about a fifth of the patients should be in the test set.",
                     when=lambda value, patients: not 0.1 <= _share(value, patients) <= 0.3),
         ),
     ),

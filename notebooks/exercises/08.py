@@ -161,16 +161,16 @@ EXERCISES = (
             and grey.y_score.shape == colour.y_score.shape
             and not _equal(grey, colour)
         ),
-        right="Compare both with `metrics.evaluate(in_grey, ordinal=True)` and the table in section 4. "
-        "Do the intervals overlap?",
+        right="`metrics.evaluate(in_grey, ordinal=True)` gives the row to set beside section 4. "
+        "Overlapping intervals settle nothing: both networks read the same eyes.",
         hints=(
             "Four steps: `datasets.decode`, `models.build_model`, `training.fit_head`, "
             "`training.predict`. Copy those from above.",
-            "`channels=1` belongs in two of them.",
+            "`channels=1` belongs in two of them: `decode` and `build_model`.",
         ),
         mistakes=(
             Mistake(
-                "These are the predictions in colour. `channels=1` belongs into `decode` *and* into "
+                "These are the predictions in colour. `channels=1` belongs in `decode` *and* in "
                 "`build_model`.",
                 when=lambda value, colour: _equal(value, colour),
             ),
@@ -179,7 +179,7 @@ EXERCISES = (
                 when=lambda value, colour: not np.array_equal(value.ids, colour.ids),
             ),
             Mistake(
-                "The network has not five outputs: give `build_model` the classes.",
+                "There are not five outputs: give `build_model` the classes.",
                 when=lambda value, colour: value.y_score.shape != colour.y_score.shape,
             ),
         ),

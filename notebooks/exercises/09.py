@@ -61,7 +61,7 @@ EXERCISES = (
                     like=_of_all),
             Mistake("That is the number of copies. Divide it by the number of test images.",
                     when=lambda value, table: value > 1 and abs(value - _count(table)) < 0.5),
-            Mistake("That is the share of the images that are no copies.",
+            Mistake("That is the share of the images that are not copies.",
                     like=lambda table: 1 - _share(table)),
             Mistake("That is the share of the training images. Ask it of the test images.",
                     like=lambda table: _share(table, "train")),

@@ -27,7 +27,7 @@ def _image(answer: Any) -> Image:
     if answer.dtype != np.uint8 or answer.ndim != 2:
         raise Problem("Give one image: an array of uint8, (rows, columns).")
     if not answer.std():
-        raise Problem("Nothing is left in this image: it has one grey.")
+        raise Problem("Nothing is left in this image: it is one grey throughout.")
     return answer
 
 

@@ -41,7 +41,7 @@ EXERCISES = (
         question="Which are needed before images of patients go to a cloud?",
         kind=Choices("a", "b", "c", "d"),
         expected=lambda: frozenset("acd"),
-        right="Permission, less identity, and the right place. Encryption comes with all three.",
+        right="Permission, de-identification and the right place. Encryption comes on top of all three.",
         hints=(
             "Which of them would your data protection officer ask about?",
             "One of the four only makes the computation faster.",
@@ -51,7 +51,7 @@ EXERCISES = (
                     when=lambda value: "b" in value),
             Mistake("Without (a) the provider may not hold the images, encrypted or not.",
                     when=lambda value: "a" not in value),
-            Mistake("Without (c) every copy, log and mistake concerns a person by name.",
+            Mistake("Without (c) every copy, log and mistake concerns a person who can be named.",
                     when=lambda value: "c" not in value),
             Mistake("Without (d) the images may lie where your agreement does not reach.",
                     when=lambda value: "d" not in value),

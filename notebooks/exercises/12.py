@@ -143,7 +143,7 @@ EXERCISES = (
         ),
         right="From now on it stands. If something has to change, say so in the report, and why.",
         hints=(
-            "Begin with the question: of whom, what is asked, and who says what is true?",
+            "Begin with the question: which patients, which finding, and who says what is true?",
             "`primary` is one measure, such as `\"auc\"`; `subgroups` is a list of columns of "
             "`studies`.",
             "`seal(protocol)` writes the file. Seal again after each change that you make now.",
@@ -170,13 +170,13 @@ EXERCISES = (
     ),
     Exercise(
         name="12-audit",
-        question="How many patients are torn apart, and which shortcuts tell the label?",
+        question="How many patients are in more than one split, and which shortcuts predict the label?",
         kind=Made("a list of two: the count and the table", look=_audit),
         expected=lambda pair, studies: (
             pair[0] == _torn(studies) and pair[1]["n"].max() <= _kept(studies)
         ),
-        right="Note the most telling shortcut and its interval: it belongs in the limits. Some of "
-        "so many look telling by chance.",
+        right="Note the strongest shortcut and its interval: it belongs in the limits. If you test "
+        "many, some look important by chance.",
         hints=(
             "`studies.groupby(\"patient_id\")[\"split\"].nunique()` counts each patient's splits.",
             "`studies[studies[\"split\"] != \"test\"]` leaves the test images out.",
@@ -306,7 +306,7 @@ EXERCISES = (
                 "The primary measure of the protocol has no interval in the report.",
                 when=_fails("primary"),
             ),
-            Mistake("The report does not know the patients.", when=_fails("patients")),
+            Mistake("The report has no patient identifiers, so it counts images.", when=_fails("patients")),
             Mistake(
                 "The protocol promised subgroups that the report does not have. Give "
                 "`write_report` the table `studies`.",

@@ -19,15 +19,16 @@
 # %% [markdown]
 # ## 1. The clinical question
 #
-# An MR of the head, with contrast agent, shows a mass, or seems to. **Is there a tumour, and of which
-# kind?** The three kinds here differ in what follows:
+# An MR of the head, made after a contrast agent was injected, shows a mass, or seems to. **Is there a
+# tumour, and of which kind?** The three kinds here differ in what follows:
 #
 # - a **glioma** grows within the brain. The exact diagnosis needs tissue: the WHO classification of 2021
 #   combines microscopy with molecular markers ([Louis et al.,
 #   2021](https://doi.org/10.1093/neuonc/noab106));
 # - a **meningioma** grows from the coverings of the brain. It is often diagnosed from images alone, and
 #   about 80 % are benign (grade 1, [LaBella et al., 2024](https://doi.org/10.1038/s41597-024-03350-9));
-# - a **pituitary tumour** grows at the base of the skull, below the crossing of the optic nerves.
+# - a **pituitary tumour** grows at the base of the skull, below the crossing of the optic nerves, and
+#   can harm vision ([Lithgow et al., 2019](https://doi.org/10.1530/EJE-19-0349)).
 #
 # So errors have unequal costs. A glioma called *no tumour* loses time; called *meningioma*, it may be
 # watched instead of operated on. *No tumour* called *glioma* frightens a person and leads to another
@@ -88,7 +89,7 @@ plots.show(plots.plot_grid(pictures, columns=4, titles=list(studies["label"].ilo
 #
 # **Several slices of one patient.** Neighbouring slices are nearly the same picture.
 #
-# **No unit.** The stored numbers depend on coil, sequence and scanner software.
+# **No unit.** The stored numbers depend on the scanner, its settings and its software.
 #
 # **The level of the slice.** Pituitary tumours lie at one level. If other classes come from higher up, a
 # network needs only the level. In our sample all classes have slices at the same levels.
@@ -121,7 +122,7 @@ print("slices, rows, columns:", volume.shape, "mm:", [f"{step:.2f}" for step in 
 picked = (volume[::3] / np.percentile(volume, 99.5)).clip(0, 1)
 plots.show(plots.plot_grid(list(picked), columns=4,
                            titles=[f"{place:.0f} mm" for place in dicom.places[::3]]),
-           alt="Seven slices from the base of the brain to the vertex, in their order.")
+           alt="Seven slices from the base of the brain to the top of the head, in their order.")
 
 # %% [markdown]
 # ## 4. Numbers without a unit
@@ -154,10 +155,10 @@ for name, pixels in (("as stored", data.images), ("per volume", even)):
     print(f"{name}: typical tissue from {min(levels):.0f} to {max(levels):.0f}")
 
 # %% [markdown]
-# Now the experiment. Another scanner stores the same heads with numbers 0.4 times as large. (Real
-# scanners also differ in contrast; no factor repairs that.) We train on one and test on the other, always
-# on other patients. The model is a logistic regression on 64 principal components of a pretrained
-# network's features.
+# Another scanner stores the same heads with numbers 0.4 times as large. (Real scanners also differ in
+# contrast; no factor repairs that.) We train on one and test on the other, always on other patients. The
+# model is a logistic regression on 64 principal components of a pretrained network's features. (Intervals
+# from cross-validation are a little too narrow.)
 
 # %%
 net = models.build_model("efficientnet_lite0")
@@ -243,9 +244,8 @@ print("random labels, by slice, far above guessing:", luck["by slice"].low > cha
 print("random labels, by patient, no better than guessing:", luck["by patient"].low < chance)
 
 # %% [markdown]
-# By slice, a model "diagnoses" random labels. It recognises the **person**: skull, folds and tumour are
-# those of other slices, whose label it knows. By patient this is impossible, and the accuracy is that of
-# guessing.
+# By slice, a model "diagnoses" random labels. It recognises the **person**: skull, brain and tumour are
+# those of other slices, whose label it knows. By patient it cannot, and the accuracy is that of guessing.
 #
 # On real MR of Alzheimer's and Parkinson's disease, a split by slice raised accuracy by 29 to 55 points;
 # with random labels it gave 96 %, and a split by subject 50 % ([Yagis et al.,
@@ -254,8 +254,7 @@ print("random labels, by patient, no better than guessing:", luck["by patient"].
 # ### Exercise: a split that does not leak
 #
 # Write the test that finds such a leak. `patients` has the patient of each slice; `in_test` says whether
-# the slice is in the test set. Return how many patients have slices on both sides: 0 means that no
-# patient identifier does.
+# the slice is in the test set. Return how many patients have slices on both sides.
 
 # %% tags=["exercise"]
 def leaked(patients, in_test):
@@ -304,7 +303,8 @@ each.set_index("class")[["metric", "value", "low", "high"]].round(2)
 
 # %% [markdown]
 # Read the rows first: of the patients with a glioma, how many were called *no tumour*? Then the column
-# *notumor*: it holds all missed tumours. Each class has few patients, so the intervals are wide.
+# *notumor*: below its first cell, it holds all missed tumours. Each class has few patients, so the
+# intervals are wide.
 #
 # ## 7. Where did it look?
 #
@@ -332,7 +332,7 @@ else:
 
 # %% [markdown]
 # In our sample this class has a high AUC (section 6), yet the hottest point is mostly off the tumour. One
-# cell of the map covers 32 pixels, more than the tumour, and the network's features were never trained on
+# cell of the map is 32 pixels wide, about as wide as the tumour, and the features were not trained on
 # heads. So the map neither supports nor refutes the result. An experiment can: remove the tumour, or
 # change the scanner, and see whether the answer changes ([notebook 5](/notebooks/05_explain.ipynb)).
 #
@@ -369,7 +369,8 @@ print("tied: higher than before: ", sources.iloc[1].value > sources.iloc[0].valu
 print("turned round: far lower:  ", sources.iloc[2].value < sources.iloc[1].value - 0.2)
 
 # %% [markdown]
-# No split by patient helps against that: see [notebook 10](/notebooks/10_covid.ipynb).
+# The rise lies within the intervals; the fall does not. No split by patient helps against that: see
+# [notebook 10](/notebooks/10_covid.ipynb).
 #
 # ### Exercise: which result do you believe?
 #
@@ -393,11 +394,12 @@ exercises.check("07-designs", leaky)
 #
 # - **A scan is more than one slice.** Here somebody chose slices that show the tumour. In use most slices
 #   show none, and their mean would hide a small tumour.
-# - **Other findings.** Metastases (the most common brain tumours in adults), abscesses and bleeding have
-#   no class here, so each gets a wrong one.
+# - **Other findings.** Metastases (tumours spread from elsewhere, the most common in the brain, [Johnson
+#   et al., 1996](https://pubmed.ncbi.nlm.nih.gov/8823767/)), abscesses and bleeding have no class here, so
+#   each gets a wrong one.
 # - **Tissue decides.** For a glioma the treatment depends on markers that no class here names.
-# - **Evidence.** A review of 83 studies found accuracies of 91.63 to 100 % for these three tumours ([Xie
-#   et al., 2022](https://doi.org/10.3390/diagnostics12081850)). Ask how each was split.
+# - **Evidence.** In a review, 26 articles report accuracies of 91.63 to 100 % for these three tumours
+#   ([Xie et al., 2022](https://doi.org/10.3390/diagnostics12081850)). Ask how each was split.
 #
 # **Our sample can show** what a split, a scale and a source do to a result: we know that nothing else
 # differs. **It cannot show** how well tumours are told apart in patients: one average brain lies under

@@ -33,11 +33,16 @@
 # | 1 | mild | microaneurysms only: small red dots |
 # | 2 | moderate | more than microaneurysms, less than grade 3 |
 # | 3 | severe | over 20 haemorrhages in each quadrant, or beaded veins in two, or abnormal small vessels in one |
-# | 4 | proliferative | new vessels, or bleeding in front of the retina or into the vitreous |
+# | 4 | proliferative | new vessels, or bleeding in front of the retina or into the vitreous, the gel behind the lens |
 #
-# *Referable* means grade 2 or more. (Macular oedema, a swelling at the centre of the retina, counts too;
-# our sample has none.) The two errors have different costs. A missed grade 4 can cost the sight of an
-# eye. A needless referral costs a morning, and an appointment that somebody else needed.
+# *Referable* means grade 2 or more. One guideline sends grade 2 within three to six months, grades 3 and
+# 4 at once ([table](https://pmc.ncbi.nlm.nih.gov/articles/PMC7942107/table/T4)). **Macular oedema**, a
+# swelling at the centre of the retina, is referable too; our sample does not grade it. A flat photograph
+# cannot show thickness, so programmes refer yellow deposits near the centre instead. In one
+# [audit](https://iovs.arvojournals.org/article.aspx?articleid=2640397) half of those eyes had no fluid.
+#
+# A missed grade 4 can cost the sight of an eye. A needless referral costs a morning, and an appointment
+# that somebody else needed.
 
 # %%
 import numpy as np
@@ -56,8 +61,7 @@ dataset = datasets.choose("sample_retina", "idrid", "retinamnist")
 # It shows how to work with colour, grades and pairs of eyes, not how well a network reads real eyes. For
 # real ones, run `python -m medimg fetch idrid` (or `retinamnist`) and start Jupyter with
 # `MEDIMG_DATASET=idrid`; they come without patients, quality and masks, so the exercise on both eyes
-# needs the sample. For your own, in folders named by grade: `python -m medimg fit --data FOLDER --ordinal
-# --channels 3 --keep-aspect`.
+# needs the sample.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load(dataset)
@@ -82,8 +86,8 @@ plots.show(fig, alt="One photograph of each grade, from clear to many haemorrhag
 # **Two eyes of one person.** They look alike and often have the same grade. Both must be in the same
 # split, and they count as one patient in every interval.
 #
-# **Image quality.** Some photographs are too hazy to read (cataract, small pupil). A programme cannot
-# ignore them: an eye that cannot be graded has not been screened.
+# **Image quality.** Some photographs are too hazy to read (cataract, small pupil). An eye that cannot be
+# graded has not been screened.
 
 # %% tags=["nbval-check-output"]
 data = datasets.decode(studies, size=192, channels=3, keep_aspect=True)
@@ -150,7 +154,7 @@ display(report.table.loc[rows, ["value", "low", "high", "method"]].round(2))
 #
 # A programme needs a decision. The probabilities of grades 2, 3 and 4 add up to the score for
 # *referable*. Choose its threshold on the **validation** images: here, one that finds at least 85 % of
-# the referable eyes, the goal that IDx-DR had to exceed.
+# the referable eyes. (IDx-DR, in section 6, had to find more than 85 %, by person.)
 
 # %%
 refer = {name: p.at_least(2) for name, p in (("val", validated), ("test", tested))}
@@ -212,7 +216,7 @@ exercises.check("08-eyes", ax, studies=studies, scored=refer["test"])
 #
 # In our sample more than a third of the eyes are referable; in IDRiD, real photographs, 63 %. In
 # screening it is lower: by section 1, between 6 and 22 %. Sensitivity and specificity may carry over, if
-# the patients are alike. PPV does not.
+# the patients are alike: a set full of grade 4 is easier than a clinic full of grade 2. PPV does not.
 
 # %%
 for prevalence in (0.50, 0.10, 0.05):
@@ -221,10 +225,10 @@ for prevalence in (0.50, 0.10, 0.05):
 
 # %% [markdown]
 # In 2018, IDx-DR was authorised in the United States to refer people without a doctor reading the images.
-# In its trial 23.8 % of the people had more than mild retinopathy; sensitivity was 87.2 % and specificity
-# 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 % have it, about
-# half of the referrals would be false alarms. (An NPV of 1.00 above means only that none of our few
-# people was missed.)
+# Its trial took people without known retinopathy; 23.8 % had a referable eye. Sensitivity was 87.2 % and
+# specificity 90.7 % ([Abràmoff et al., 2018](https://doi.org/10.1038/s41746-018-0040-6)). Where 10 %
+# have it, about half of the referrals would be false alarms. (An NPV of 1.00 above means only that none
+# of our few people was missed.)
 #
 # ### Exercise: how much does the colour tell?
 #
@@ -256,27 +260,28 @@ masks = (datasets.decode_masks(studies, size=192, keep_aspect=True) if "mask_pat
 sick = np.flatnonzero((test.labels >= 3) & (masks.any(axis=(1, 2)) | ~masks.any()))[:3]
 heat = explain.explain(model, test.images[sick], method="gradcam", target="4")
 fig = plots.plot_map_grid(test.images[sick], {"Grad-CAM": heat}, masks=masks[sick])
-plots.show(fig, alt="Grad-CAM for grade 4 on three eyes with severe disease: coarse warm areas, "
+plots.show(fig, alt="Grad-CAM for grade 4 on three eyes of grade 3 or 4: a coarse warm area or none, "
            "with the outlines of many small lesions.")
 
 # %% [markdown]
-# The lesions are a few pixels wide, and one cell of the map covers 32 pixels. A warm area says "somewhere
-# here" at best. Where a map is empty, no place spoke for grade 4.
+# The lesions are a few pixels wide, and one cell of the map is 32 pixels wide. A warm area says
+# "somewhere here" at best. Where a map is empty, no place spoke for grade 4.
 #
 # ## 8. What stands in the way of use
 #
 # - **Evidence on people, not images.** The IDx-DR trial fixed its goals beforehand (sensitivity
-#   above 85 %, specificity above 82.5 %), enrolled 900 people in primary care, and counted images
-#   that could not be graded (imageability 96.1 %). The reference was a reading centre with
-#   wide-field stereo photographs and OCT.
+#   above 85 %, specificity above 82.5 %) and enrolled 900 people in primary care. The reference
+#   was a reading centre with wide-field stereo photographs and OCT, a scan that shows thickness.
+# - **Ungradable eyes.** In that trial 96.1 % could be graded. Elsewhere, of 875 patients, 10.5 % gave
+#   no photograph through an undilated pupil, and 26.1 % one that IDx-DR could not analyse
+#   ([Hunfeld et al., 2026](https://doi.org/10.1038/s41598-026-36970-9)).
 # - **Grades are opinions.** Graders differ, and the reference changes the result
 #   ([Krause et al., 2018](https://doi.org/10.1016/j.ophtha.2018.01.034)).
 # - **Other cameras, other people.** Seven systems were run on 311,604 photographs of 23,724
 #   veterans: sensitivity ranged from 51.0 to 85.9 %
 #   ([Lee et al., 2021](https://doi.org/10.2337/dc20-1877)).
 # - **The clinic itself.** In eleven clinics in Thailand, conditions there, and not only the algorithm,
-#   decided how well the system worked and what it meant for nurses and patients ([Beede et al.,
-#   2020](https://doi.org/10.1145/3313831.3376718)).
+#   decided how well the system worked ([Beede et al., 2020](https://doi.org/10.1145/3313831.3376718)).
 # - **Our sample** has invented lesions on invented eyes. A good result here tests the code.
 #
 # ## Key points

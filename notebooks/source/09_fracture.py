@@ -26,7 +26,8 @@
 # days off work.
 #
 # A fracture may be a line one pixel wide. And a study has several views, because a break can be invisible
-# in one, or (scaphoid) at first in all.
+# in one, or at first in all, as are about 15 % of breaks of the scaphoid, a small bone of the wrist
+# ([source](https://doi.org/10.1302/2633-1462.52.BJO-2023-0119.R1)).
 
 # %%
 import shutil
@@ -47,8 +48,9 @@ wanted = datasets.choose("sample_fracture", "fracatlas")  # for section 9
 # ## 2. The data and their traps
 #
 # `sample_fracture` has simulated radiographs of wrists and lower legs, drawn by formulas. Half of the
-# studies have a fracture: displaced, or a hairline that stays in place. Sections 2 to 8 always use it,
-# because they need each fracture's kind and place. Section 9 asks what can be asked of real images.
+# studies have a fracture: displaced (the ends have moved), or a hairline (they have not). Views are
+# frontal, lateral (from the side) and oblique (in between). Sections 2 to 8 always use this set, because
+# they need each fracture's kind and place.
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load("sample_fracture")
@@ -142,9 +144,9 @@ print("at 448 pixels, more of the displaced than of the hairline:",
 #
 # ## 4. What the table tells without an image
 #
-# Before you praise the network, ask what the columns alone can tell: body part, view, number of views,
-# cast, metal. None of them is a fracture; cast and metal are often known only from the image. The same
-# logistic regression gets these, and no pixel.
+# What can the columns alone tell: body part, view, number of views, cast, metal? None of them is a
+# fracture; cast and metal are often known only from the image. The same logistic regression gets these,
+# and no pixel.
 
 # %%
 columns = ["body_part", "view", "views", "cast", "metal"]
@@ -158,8 +160,8 @@ table.map("{:.2f}".format)
 print("the columns alone beat chance:", table["columns alone"].low > 0.5)
 
 # %% [markdown]
-# Wrists break more often than legs, a third view is taken when the first two raise a suspicion, and a
-# cast or a plate means that somebody has already treated the patient. A network sees the cast, too.
+# Here, wrists are broken more often than legs, a third view is taken when the first two raise a suspicion,
+# and a cast or a plate means that somebody has already treated the patient. A network sees the cast, too.
 #
 # ### Exercise: known before or known after?
 #
@@ -200,8 +202,8 @@ print("the image still better than guessing:", left["image"].low > 0.5)
 
 # %% [markdown]
 # Badgeley and colleagues did this with 17,587 real hip radiographs. Their network reached an AUC of 0.78;
-# matched for patient variables 0.67; matched for the acquisition too, 0.52 (0.46 to 0.58), which is
-# chance. It told the scanner model with an AUC of 1.00 ([Badgeley et al.,
+# matched for patient variables 0.67; matched for the acquisition (how the image was made) too, 0.52 (0.46
+# to 0.58), which is chance. It told the scanner model with an AUC of 1.00 ([Badgeley et al.,
 # 2019](https://doi.org/10.1038/s41746-019-0105-1)). Matching belongs to the test, not to the training. It
 # left out half of our fractures, most with a cast or metal: part of the fall may be case mix.
 #
@@ -220,8 +222,7 @@ pd.DataFrame({name: {"scores": len(each), "AUC": f"{metrics.auc(each):.2f}"}
 # %% [markdown]
 # Which rule is better depends on the errors. The maximum finds what one view alone shows, but every
 # further view is another chance of a false alarm: studies with three views score higher for no reason in
-# the bone. Choose the rule on validation data, then the threshold **for that rule**. On the command line,
-# `--by patient` does this for patients.
+# the bone. Choose the rule on validation data, then the threshold **for that rule**.
 #
 # ## 7. Test images that are training images
 #
@@ -242,7 +243,7 @@ copied = datasets.load(public)
 print(datasets.summary(copied))
 
 # %% [markdown]
-# The summary says so. `decode`, and so every training, refuses such a set:
+# `decode`, and so every training, refuses such a set:
 
 # %% tags=["nbval-check-output"]
 try:
@@ -266,7 +267,7 @@ exercises.check("09-copies", share, table=copied)
 # exercises.hint("09-copies")  # remove the first # to see a hint
 
 # %% [markdown]
-# Equal bytes are the easy case. An image that was saved again or cropped has other bytes; only patient
+# Equal bytes are the easy case. An image saved again or cropped has other bytes; only patient
 # identifiers, or a search for similar images, would find it.
 #
 # ## 8. Where did it look?
@@ -290,19 +291,19 @@ order = largest[~pd.Index(of_study).duplicated()][:3]  # one view per study
 titles = list(studies["kind"][target].iloc[order])
 plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order]},
                                masks=masks[order], titles=titles),
-           alt="Three fractures with their outline; the maps show a few spots away from the break.")
+           alt="Three fractures with their outline; small spots of the maps lie away from the break.")
 
 # %% [markdown]
 # Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32 pixels
 # wide: it can say "this part of the limb" at best. With so few patients, even no hit leaves a wide
-# interval. Look at what a miss marks.
+# interval.
 #
 # ## 9. Real images
 #
 # `python -m medimg fetch fracatlas` brings about 4,000 real radiographs (338 MB). Start Jupyter with
 # `MEDIMG_DATASET=fracatlas` (and `MEDIMG_DATA`, if they lie elsewhere), and the next cell asks the
-# question of section 4 of all of them, and that of section 3 of 300. A single draw of 300 images is weak
-# evidence: another draw can rank the sizes differently. The set names no patients, so scores may be too
+# question of section 4 of all of them, and that of section 3 of 300. A draw of 300 images is weak
+# evidence: another can rank the sizes differently. The set names no patients, so scores may be too
 # high, and intervals are too narrow. Without the set, the cell prints nothing.
 
 # %% tags=["hide-input"]
@@ -332,11 +333,13 @@ if wanted == "fracatlas":
 # - **The label.** In MURA, 40,561 images of arms and hands, metal and worn joints are *abnormal*, too.
 #   Its baseline reached an AUC of 0.929 ([Rajpurkar et al., 2017](https://arxiv.org/abs/1712.06957)).
 #   That is not a score for fractures.
-# - **The reader.** OsteoDetect was authorised in 2018 for adult wrists, as a help for clinicians. Alone
-#   it reached sensitivity 0.921 and specificity 0.902. With it, 24 readers found 0.803 of the fractures
-#   instead of 0.747 ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
-# - **Our sample** is drawn by formulas. It shows what resolution, views, columns and copies do to a
-#   result, not how well a network reads patients.
+# - **The reader.** OsteoDetect was authorised in 2018 to help clinicians find breaks of the distal radius
+#   (the forearm bone, at the wrist) in adults. Alone it reached sensitivity 0.921 and specificity 0.902.
+#   With it, 24 readers found 0.803 of the fractures instead of 0.747
+#   ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
+# - **Our sample** is drawn by formulas, without children's growth plates, old breaks or second fractures.
+#   It shows what resolution, views, columns and copies do to a result, not how well a network reads
+#   patients.
 #
 # ## Key points
 #

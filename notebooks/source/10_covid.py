@@ -21,8 +21,9 @@
 #
 # A patient with fever and cough has a chest radiograph. **Is this COVID-19, another pneumonia, or
 # neither?** A missed case may infect a ward. A false alarm puts somebody among patients who do have
-# COVID-19, and may delay the right treatment. The reference standard is a laboratory test (PCR), so a
-# network would have to add something to it. A normal radiograph does not exclude COVID-19: in one study,
+# COVID-19, and may delay the right treatment. The reference standard is a laboratory test (PCR), which
+# itself misses some infections ([Kucirka et al., 2020](https://doi.org/10.7326/M20-1495)); a network
+# would have to add something to it. A normal radiograph does not exclude COVID-19: in one study,
 # radiographs found 55 % of the patients in the first two days of symptoms and 79 % after eleven
 # ([Stephanie et al., 2020](https://doi.org/10.1148/ryct.2020200337)).
 #
@@ -83,10 +84,11 @@ largest = studies[studies["distractor"].eq("none")].groupby("label")["area"].idx
 films = [display_at(place, film, 0) for film in data.images[largest] for place in DISPLAY]
 titles = [f"{label}, {place}" for label in largest.index for place in DISPLAY]
 plots.show(plots.plot_grid(films, columns=3, titles=titles),
-           alt="Hazy flanks, clear lungs, one dense lobe; sharper as north, darker as south.")
+           alt="Faint hazy patches; clear lungs; one lung mostly white; each sharper as north, "
+               "darker as south.")
 
 # %% [markdown]
-# These are the most extensive cases; most are fainter. The display says nothing about the patient, and a
+# These are the most extensive cases. The display says nothing about the patient, and a
 # doctor reads all three alike. We now show every image as each hospital would, and extract features with
 # a pretrained network.
 
@@ -172,8 +174,9 @@ print("AUC at west, dial at 1 below dial at 0: ", high.loc[1, "west"] < value.lo
 
 # %% [markdown]
 # The patients did not change. The tighter the tie, the better the internal result, and the worse the
-# model elsewhere. Nobody who sees only the internal result can tell. (Intervals from cross-validation are
-# a little too narrow: [notebook 4](/notebooks/04_evaluate.ipynb).)
+# model elsewhere. The internal AUC alone cannot show it. (Up to 0.5 the intervals overlap: read the ends
+# of the curves. The places between are one random draw, by image. Intervals from cross-validation are a
+# little too narrow: [notebook 4](/notebooks/04_evaluate.ipynb).)
 #
 # ### Exercise: turn the dial
 #
@@ -191,9 +194,8 @@ exercises.check("10-dial", both, curve=curve, turn=turn)
 # ## 5. Why one external hospital is not enough
 #
 # Suppose another hospital, *east*, examines suspected cases on a mobile unit like *north*'s, and
-# everybody else on one like *south*'s. It is external, and tied in the same way. We also turn the tie
-# round. The patients are those of *west* each time: only a simulation can image the same people three
-# times.
+# everybody else on a fixed one like *south*'s. It is external, and tied in the same way. We also turn the
+# tie round. The patients are those of *west* each time, which only a simulation can do.
 
 # %%
 confounded = recipe.fit(look(by_label)[home], covid[home])
@@ -283,8 +285,8 @@ target = shown["north"][row]
 #
 # Change only the **display** of `target`, until the network misses it (`score_of` below 0.5). A doctor
 # must still see the same: as a rough stand-in, the result needs a correlation of at least 0.7 with
-# `target`. `data.images[row]` is the image before any display. You may change contrast, sharpness, noise,
-# border and marker, or draw something new.
+# `target`. `data.images[row]` is the image before any display. Change contrast, sharpness, noise, border
+# or marker, or draw something new.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -299,9 +301,9 @@ exercises.check("10-hide", hidden, target=target, score_of=score_of)
 #
 # `python -m medimg fetch covidgr` and `python -m medimg fetch covid-hannover` bring images from two
 # hospitals; the second has only patients with COVID-19. Start Jupyter with `MEDIMG_DATASET=covidgr`, and
-# the next cell asks three questions of them. (It does the same with `MEDIMG_DATASET=covid` if
-# `MEDIMG_DATA` holds images from several sources and a `studies.csv` with the columns `path`, `label`,
-# `patient_id` and `source`.) Without these it prints nothing.
+# the next cell asks three questions of them. (Or `MEDIMG_DATASET=covid`, if `MEDIMG_DATA` holds images
+# from several sources and a `studies.csv` with `path`, `label`, `patient_id` and `source`.) Otherwise it
+# prints nothing.
 
 # %% tags=["hide-input"]
 if real != "sample_covid":
@@ -334,7 +336,7 @@ if real != "sample_covid":
 #   ([the audit of notebook 1](/notebooks/01_load.ipynb)).
 # - **Choose external sites that differ**, and say in what: machine, display, case mix.
 # - **Test by experiment**: change the display of an image and see whether the answer changes.
-# - **Avoid "Frankenstein" sets**, as Roberts and colleagues call sets assembled from other sets: the same
+# - **Avoid "Frankenstein" sets**, as Roberts and colleagues call sets made from other sets: the same
 #   image can come twice. They also found children as controls: the label was then the age.
 #
 # ## 10. What stands in the way of use

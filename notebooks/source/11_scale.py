@@ -41,9 +41,9 @@ from medimg.commands.launch import bill, passes
 # %% [markdown]
 # ## 2. How time grows
 #
-# Training has two parts. **Decoding** reads each file once and makes it small. **Passes** then send each
-# image through the network, again in every epoch. We time both on parts of the sample, twice as many
-# images each time.
+# Training has two parts. **Decoding** reads each file once and makes the image small. **Passes** then send
+# each image through the network, again in every epoch. We time both on parts of the sample, with twice as
+# many images each time. (With few images, fixed costs make each one look expensive: read the last rows.)
 
 # %%
 studies = datasets.load("sample").query("split == 'train'")
@@ -69,14 +69,19 @@ per_image.round(1).add_suffix(", ms per image")
 # (section 4). So a small run predicts a large one, here within a fifth: `benchmarks/throughput.py` measures
 # 300 images and holds the rule against runs of up to 3,000.
 #
-# Pixels count as images do: twice the side is four times the pixels, and four times the time. And one
-# image passes many times. This is the recipe of notebook 3, for a set of 10,000:
+# Pixels count as images do: twice the side is four times the pixels, and about four times the time. And
+# one image passes many times. This is what `python -m medimg fit` does with 10,000 images, of which 7,000
+# are for training:
 
 # %% tags=["nbval-check-output"]
 forward, backward = passes(10_000)
 print(f"forward only: {forward:,.0f} images; forward and backward: {backward:,.0f} images")
 
 # %% [markdown]
+# Forward: the training images once, for the head; the validation images after each of seven epochs; then
+# validation and test images in four variants each. Backward: the training images in six epochs, the early
+# ones with smaller images, so they count for less.
+#
 # The backward pass, which computes gradients, makes an image three to seven times as expensive on our two
 # processors, and fine-tuning repeats it in every epoch. A frozen network needs each image once, forward.
 #
@@ -89,11 +94,13 @@ ratio = small.hours["train"] / large.hours["train"]
 print(f"training time, small against large images: {ratio:.2f}")
 
 # %% [markdown]
+# Half: each image has a quarter of the pixels, and there are twice as many.
+#
 # ## 3. What a second process brings
 #
 # `torchrun` starts the same program several times. Each process takes its part of every batch, and after
-# each step all average their gradients, so that all networks stay equal. Nothing in the program changes,
-# and the learner of notebook 3 would not notice. We fit the sample with one process and with two.
+# each step all average their gradients, so that all networks stay equal. The command is the same: `fit`
+# sees that it is one of several. We fit the sample with one process and with two.
 
 # %%
 def fitted(processes, out):
@@ -114,11 +121,10 @@ for n, (seconds, loss) in runs.items():
     print(f"{n} process(es): {seconds:.0f} s, validation loss {loss:.2f}")
 
 # %% [markdown]
-# Within a run all copies are equal. Each process draws its own dropout, so the two runs differ. Time
-# is another matter.
-# Starting Python and reading the images is not divided,
-# and here it is most of the work, so two processes may even be slower. On a large set with one core or one
-# GPU for each process, the passes are divided nearly evenly. **More machines pay when the passes dominate.**
+# Within a run all copies are equal. Each process draws its own dropout, so the two losses differ. The time
+# need not fall: starting Python and reading the images is not divided, and here it is most of the work,
+# so two processes may even be slower. On a large set with one core or one GPU for each process, the passes
+# are divided nearly evenly. **More machines pay when the passes dominate.**
 #
 # ## 4. Images that do not fit into memory
 #
@@ -138,8 +144,9 @@ print("the same images:", np.array_equal(mapped.images, in_memory.images))
 #
 # ## 5. The bill for four published sets
 #
-# `bill` does the arithmetic of section 2 with a table of speeds and a table of prices. Each row of these
-# has its day and source, and prices change, so look at the day. The speeds of GPUs are published figures
+# Four public sets of chest radiographs, from 5,856 images to 377,110; the second number below is the size
+# of their files in megapixels. `bill` does the arithmetic of section 2 with a table of speeds and a table of
+# prices. Each row has its day and source: prices change. The speeds of GPUs are published figures
 # for a similar card, scaled down. Those of processors come from a newer Xeon than this machine has; on an
 # older one NIH would be cheaper with the GPUs. So measure your own before you trust an hour.
 
@@ -221,7 +228,7 @@ print(request["CheckpointConfig"]["S3Uri"])
 #
 # | question | what answers it |
 # |---|---|
-# | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)) |
+# | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)); under the GDPR, a contract by [Article 28](https://gdprhub.eu/index.php?title=Article_28_GDPR) |
 # | Must they be recognisable? | usually not: `medimg deidentify` first ([notebook 6](/notebooks/06_ethics.ipynb)); `launch` sends files as they are |
 # | Where do they lie? | in the region of the bucket; choose the one that your agreement names |
 # | Who can read them? | the people whom your administrator allows; `launch` refuses a bucket that may be made public |
@@ -252,10 +259,11 @@ exercises.check("11-cloud", needed)
 # %% [markdown]
 # ## 9. What goes back to the radiologist
 #
-# A score in a notebook helps nobody. A reading room shows DICOM, so a result goes back as DICOM, and
-# says what it is not. A **structured report** holds the score, the threshold and how it was chosen, the
-# intended use, and the program with its version. A **secondary capture** holds the picture of a heat map.
-# Both name the image that they belong to.
+# A score in a notebook helps nobody. Radiologists read on the screens of the hospital's image archive
+# (PACS), which shows DICOM. So a result goes back as DICOM, and says what it is not. A **structured
+# report** holds the score, the threshold and how it was chosen, the intended use, and the program with its
+# version. A **secondary capture** is a picture that no scanner made: here, of a heat map. Both name the
+# image that they belong to.
 #
 # The reader changes, too. In a study 27 radiologists read 50 mammograms beside suggestions that were said
 # to come from an AI. Where these were wrong, the radiologists' accuracy fell sharply, at every level of

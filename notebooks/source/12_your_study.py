@@ -72,6 +72,10 @@ def seal(protocol):
 # standard), `intended_use` (who would do what with the result), `primary` (one measure), `threshold_rule`
 # (and on which images), `subgroups` (a list of columns, such as `["sex", "view"]`), `success` (which
 # result, interval included, would count as one), `limits` (what this study cannot show).
+#
+# Is your goal within reach? The sample's test split has 31 images, so an interval will be wide. For a
+# real study, compute the number of patients first ([notebook
+# 6](/notebooks/06_ethics.ipynb)).
 
 # %% tags=["exercise"]
 # solution: begin
@@ -93,9 +97,9 @@ exercises.check("12-protocol", protocol, folder=folder, studies=studies)
 # %% [markdown]
 # ## 3. Audit before you train
 #
-# Two questions, from notebook [1](/notebooks/01_load.ipynb). Is any patient in two splits? Can the label be
-# told without looking at the disease? A shortcut that you know of is a limit to report. One that you do not
-# know of is a false result.
+# Two questions, from notebook [1](/notebooks/01_load.ipynb). Is any patient in two splits? Can the
+# label be predicted without looking at the disease, from the header, the border or the size of the
+# file? A shortcut that you know of is a limit to report. One that you do not know of is a false result.
 #
 # ### Exercise: audit
 #
@@ -191,9 +195,10 @@ exercises.check("12-errors", figure, report=report, data=data)
 # ## 7. Report
 #
 # The report needs what no program can compute: what the model is for, who must not use it, and what is not
-# known. `reports.model_card` puts your words beside the numbers, and `reports.checklist` goes through the
-# items of TRIPOD+AI ([Collins et al., 2024](https://doi.org/10.1136/bmj-2023-078378)) and says which are
-# still open. Nobody can check what is not reported.
+# known. `reports.model_card` puts your words beside the numbers. TRIPOD+AI is the list of what a paper on a
+# clinical prediction model must report ([Collins et al., 2024](https://doi.org/10.1136/bmj-2023-078378));
+# `reports.checklist` goes through its items and says which are still open. Nobody can check what is not
+# reported.
 #
 # Before you hand it in, check it as a reviewer would. `self_check` reads only the files in your folder.
 
@@ -260,21 +265,21 @@ display(self_check(folder, sealed).map({True: "yes", False: "not yet"}).to_frame
 #
 # | | what earns two points |
 # |---|---|
-# | question | population, index test, reference standard and intended use are named |
+# | question | population, index test (here: the network), reference standard and intended use are named |
 # | protocol | sealed before training; every later change is listed with its reason |
 # | data | patients and images counted; exclusions, shortcuts and missing groups reported |
 # | method | another person could repeat it from the report alone |
 # | result | the primary measure first, with its interval; threshold from validation images |
-# | subgroups | those of the protocol, with counts, and a word on those too small to say |
+# | subgroups | those of the protocol, with counts; groups too small for a conclusion are named as such |
 # | errors | looked at, and described without guessing reasons |
 # | limits | what the study cannot show stands where the result stands |
 #
-# Instructors find a longer one in [their pages](/notebooks/instructor/rubric.md).
+# Instructors find one for a longer project in [their pages](/notebooks/instructor/rubric.md).
 #
 # ## Key points
 #
 # - Decide what you will measure before you can know the result, and prove it.
-# - Audit first: no model repairs a set that gives its labels away.
+# - Audit first: no model repairs a set whose labels can be told without the disease.
 # - Thresholds come from validation images; the test images are used once.
 # - Report a result with its interval, its patients, its subgroups and its limits.
 # - A missed goal, reported, is a result. A moved goal is none.

@@ -33,7 +33,7 @@ EXAMPLES = {
         "right": [np.isin(PATIENTS, ["g3", "g7"]), np.isin(PATIENTS, ["g0"]).tolist()],
         "wrong": [
             (np.arange(30) < 7, "Some patients are on both sides"),
-            (np.zeros(30, bool), "not about a fifth"),
+            (np.zeros(30, bool), "about a fifth of the patients should"),
             (np.zeros(8, bool), "one value for each slice"),
             (["g3", "g7"], "one True or False per slice"),
         ],

@@ -29,7 +29,7 @@ EXAMPLES = {
         "wrong": [
             (0.3, "share among all images"),
             (3, "the number of copies"),
-            (0.4, "images that are no copies"),
+            (0.4, "images that are not copies"),
             (0.5, "share of the training images"),
         ],
     },

@@ -141,7 +141,7 @@ EXAMPLES = {
             (checked("sealed"), "sealed before"),
             (checked("threshold"), "not from validation"),
             (checked("primary"), "has no interval"),
-            (checked("patients"), "does not know the patients"),
+            (checked("patients"), "no patient identifiers"),
             (checked("subgroups"), "promised subgroups"),
             (checked("limits"), "does not state the limits"),
             (True, "the result of"),
