@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -687,6 +688,18 @@ def test_without_its_speed_everything_is_the_same_to_rounding(films, monkeypatch
     slow = outcome()
     for one, other in zip(quick, slow, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's allocator")
+def test_freed_memory_is_used_again_without_asking_the_system():
+    """A layer's output of 40 MB has 10,000 pages; each costs a visit to the system, or none."""
+    import resource
+
+    speed.place(make_net(), torch.device("cpu"), Precision())
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(10_000_000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000
 
 
 # --- cross-validation
