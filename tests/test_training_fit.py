@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from machine import needs_bfloat16
+from machine import Small, needs_bfloat16
 from torch import nn
 from tqdm import tqdm
 
@@ -91,11 +91,10 @@ def make_films(count=48, *, seed=0, contrast=60):
 def make_net(head="linear", classes=2):
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        backbone = nn.Sequential()
-        stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
-        backbone.add_module("stem", stem)
-        last = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU())
-        backbone.add_module("stage1", last)
+        backbone = Small(
+            nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU()),
+            nn.Sequential(nn.Conv2d(8, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU()),
+        )
         make = LinearHead if head == "linear" else AttentionHead
         half = (0.5, 0.5, 0.5)
         return MedicalNet(backbone, make(12, classes), name="small", mean=half, std=half)
@@ -560,8 +559,8 @@ def test_a_head_is_judged_on_the_features_as_they_are(films, head):
     train, val = films
     model = make_net(head)
     with torch.no_grad():
-        model.backbone.stage1[1].weight.mul_(8)
-    model.backbone.stage1[2] = nn.Identity()  # no ReLU: negative features, too
+        model.backbone.stages[0][1].weight.mul_(8)
+    model.backbone.stages[0][2] = nn.Identity()  # no ReLU: negative features, too
     settings = replace(QUICK, strategy="head", epochs=1, ema=0.0, label_smoothing=0.0)
     result = fit(model, train, val, settings=settings)
     found = validation_metrics(predict_logits(model, val.images), val.labels)
