@@ -139,7 +139,7 @@ def _trained(
                 "--strategy frozen solves the head at once, without epochs; leave out --epochs"
             )
         given: dict[str, Any] = {"C": settings.C, "class_weights": settings.class_weights}
-        solved = training.fit_head(model, train, val, cache=out, **given)
+        solved = training.fit_head(model, train, val, **given)
         return replace(solved, settings=solved.settings | {"tta": settings.tta})
     strategy = "head" if strategy == "frozen" else strategy
     settings = replace(settings, strategy=strategy, epochs=args.epochs or settings.epochs)
