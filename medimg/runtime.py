@@ -107,8 +107,7 @@ def _pick(device: torch.device, asked: str) -> Precision:
 def _fastest(device: torch.device) -> str:
     """Name the precision that a device says it multiplies fastest."""
     if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-        return "bfloat16" if native else "float16"
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: they may be gone
     able = any(getattr(torch.cpu, name, bool)() for name in probes)
     return "bfloat16" if able else "float32"
@@ -129,7 +128,8 @@ def _failure(device: torch.device, dtype: torch.dtype | None) -> str:
                 weight = torch.ones(8, 8 // groups, 3, 3, device=device, dtype=dtype)
                 torch.conv2d(images, weight, padding=1, groups=groups).sum().backward()  # type: ignore[no-untyped-call]
                 if mkldnn:  # conv2d goes round what oneDNN lacks, slowly and in silence
-                    torch.mkldnn_convolution(images.detach(), weight, None, *[[1, 1]] * 3, groups)
+                    one = [1, 1]  # padding, stride, dilation
+                    torch.mkldnn_convolution(images.detach(), weight, None, one, one, one, groups)
     except RuntimeError as error:
         return str(error).strip().partition("\n")[0]
     return ""

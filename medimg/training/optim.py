@@ -118,7 +118,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "loss": ("cross_entropy", "focal"), "sampler": ("balanced", None),
     "monitor": ("auc", "loss", "last"),
 }  # fmt: skip
-_RANGES: dict[str, tuple[type, float, float]] = {  # type, least, and what it stays below
+_RANGES: dict[str, tuple[Any, float, float]] = {  # type, least, and what it stays below
     "epochs": (int, 1, math.inf), "batch_size": (int, 1, math.inf), "patience": (int, 1, math.inf),
     "seed": (int, 0, 2**32), "ema": (float, 0, 1), "label_smoothing": (float, 0, 1),
     "warmup": (float, 0, 1), "learning_rate": (float, 0, math.inf),
@@ -228,7 +228,7 @@ class FitSettings:
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
         for name, (kind, least, below) in _RANGES.items():
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             for number in value if name == "sizes" else (value,):
                 if not isinstance(number, int | kind) or not least <= number < below:
                     raise TrainingError(
