@@ -264,7 +264,8 @@ class _Run:
 
     def solve(self) -> None:
         """Give the head its first weights: a regularised logistic regression."""
-        weights = self.settings.sampler or self.settings.class_weights  # both weigh the classes
+        # Drawing every class equally often weighs the classes, too.
+        weights = self.settings.sampler or self.settings.class_weights
         probe = linear_probe(
             extract_features(self.model, self.train.images), self.train.labels, C=self.settings.C,
             num_classes=self.model.num_classes, class_weights=weights,

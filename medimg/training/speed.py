@@ -35,7 +35,7 @@ def _keep_freed_memory() -> None:
     By default it hands large blocks back to the system, and every layer then waits for each of its
     4 KB pages to be fetched and zeroed anew: a quarter of the time of prediction and of training.
     """
-    with suppress(TypeError, AttributeError):  # Windows, macOS and musl have no mallopt
+    with suppress(TypeError, AttributeError, OSError):  # only glibc has mallopt
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-4, 0)  # M_MMAP_MAX: large blocks are cut from the heap, too
         mallopt(-1, 2**29)  # M_TRIM_THRESHOLD: free bytes at its end that the heap keeps
