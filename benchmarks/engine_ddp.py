@@ -1,4 +1,4 @@
-"""One process and two under torchrun: the same samples seen, the same evaluation metrics.
+"""One process and two under torchrun: the same network, the same evaluation metrics.
 
 The same weights must be judged alike to the last digit. Trained weights agree as far as rounding
 lets them: half a batch sums in another order than a whole one, and AdamW's first steps turn the
@@ -46,7 +46,7 @@ def child(args) -> None:
         )
         result = training.fit(model, train, val, settings=settings, out_dir=args.out)
         if runtime.is_main():
-            history = result.history.drop(columns=["seconds", "images_per_second"])
+            history = result.history.drop(columns="seconds")
             found = {
                 "processes": runtime.world()[1],
                 "judged": judged,
@@ -78,9 +78,8 @@ def main() -> None:
             )
             found = json.loads((Path(out) / "found.json").read_text(encoding="utf-8"))
         results.append(found)
-        seen = [row["images"] for row in found["history"] if row["images"]]
         last = found["history"][-1]
-        print(f"{processes} processes: samples seen {seen}, files {found['files']}")
+        print(f"{processes} processes: files {found['files']}")
         print(f"   same weights judged: {found['judged']}")
         print(f"   after training: val_auc {last['val_auc']:.6f}, val_loss {last['val_loss']:.6f}")
     one, two = results

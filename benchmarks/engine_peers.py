@@ -90,7 +90,7 @@ def bare_step(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
     torch.manual_seed(seed)
     model: Any = models.build_model(seed=seed)
     precision: Precision = pick_precision(torch.device("cpu"))
-    model = model.to(memory_format=precision.memory_format)
+    model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     images, labels = torch.rand(batch, 1, size, size), torch.randint(0, 2, (batch,))
 

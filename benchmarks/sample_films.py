@@ -71,11 +71,10 @@ def kermany(root: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, list[
     return np.stack(images), np.array(labels), patients
 
 
-def features(images: np.ndarray, cache: Path) -> np.ndarray:
+def features(images: np.ndarray) -> np.ndarray:
     """Return frozen EfficientNet-Lite0 features (N, 1280)."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-    cache.mkdir(parents=True, exist_ok=True)
-    return np.asarray(extract_features(build_model("efficientnet_lite0"), images, cache=cache))
+    return extract_features(build_model("efficientnet_lite0"), images)
 
 
 def classifier(strength: float = 0.001):

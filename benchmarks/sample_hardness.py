@@ -43,7 +43,7 @@ def main() -> None:
             committed(name)
         return
     studies = simulated(given.cache, "adult", given.films, size=240, seed=given.seed)
-    known = features(pixels(studies), given.cache)
+    known = features(pixels(studies))
     ill = (studies["label"] == "pneumonia").to_numpy().astype(int)
     patients = studies["patient_id"].to_numpy()
     rng = np.random.default_rng(0)

@@ -65,10 +65,10 @@ def main() -> None:
     studies = simulated(given.cache, "child", given.films, size=224, seed=given.seed)
     if given.table:
         to_fit(studies.head(given.first or len(studies)), given.table)
-    known = features(pixels(studies), given.cache)
+    known = features(pixels(studies))
     ill = (studies["label"] == "pneumonia").to_numpy().astype(int)
     images, truth, _ = kermany(given.real)
-    real = features(images, given.cache)
+    real = features(images)
     rng = np.random.default_rng(0)
     print(f"simulated films   AUC on {len(truth)} real films (three draws), by strength of penalty")
     print("                  " + "".join(f"C = {c:<14g}" for c in PENALTIES))

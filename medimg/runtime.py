@@ -1,14 +1,12 @@
 """Where to compute, at which precision, from which seed, and beside how many other processes."""
 
-from __future__ import annotations
-
 import functools
 import logging
 import os
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -22,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Precision:
-    """The number type of the forward pass and the layout of images in memory.
+    """The number type of the forward pass.
 
     Attributes
     ----------
@@ -30,24 +28,10 @@ class Precision:
         ``"float32"``, ``"bfloat16"`` or ``"float16"``.
     dtype : torch.dtype or None
         What autocast converts to; None means no autocast.
-    channels_last : bool
-        Whether the channels of a pixel lie side by side, which convolutions on CPUs and tensor
-        cores read fastest.
     """
 
     name: str = "float32"
     dtype: torch.dtype | None = None
-    channels_last: bool = True
-
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """The layout as torch names it."""
-        return torch.channels_last if self.channels_last else torch.contiguous_format
-
-    @property
-    def needs_scaler(self) -> bool:
-        """Whether gradients must be scaled so that small ones do not vanish (float16 only)."""
-        return self.dtype is torch.float16
 
 
 def pick_device() -> torch.device:
@@ -94,17 +78,21 @@ def pick_precision(device: torch.device) -> Precision:
 
     Examples
     --------
-    >>> pick_precision(torch.device("cpu")).channels_last
+    >>> pick_precision(torch.device("cpu")).name in {"float32", "bfloat16"}
     True
     """
-    asked = os.environ.get("MEDIMG_PRECISION", "").strip().lower() or "auto"
+    return _pick(device, os.environ.get("MEDIMG_PRECISION", "").strip().lower() or "auto")
+
+
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@functools.cache
+def _pick(device: torch.device, asked: str) -> Precision:
     if asked not in ("auto", *_DTYPES):
-        raise PrecisionError(
-            f"MEDIMG_PRECISION is {os.environ['MEDIMG_PRECISION']!r}; expected auto, "
-            f"{', '.join(_DTYPES)}: set one of these, or unset it"
-        )
+        raise PrecisionError(f"MEDIMG_PRECISION is {asked!r}; set auto or {', '.join(_DTYPES)}")
     name = _fastest(device) if asked == "auto" else asked
-    failure = _failure(device, name)
+    failure = _failure(device, _DTYPES[name])
     if failure and asked != "auto":
         raise PrecisionError(
             f"MEDIMG_PRECISION is {asked}, but {device} cannot compute a convolution in it "
@@ -112,35 +100,24 @@ def pick_precision(device: torch.device) -> Precision:
         )
     reason = f" (a convolution in {name} failed: {failure})" if failure else ""
     chosen = "float32" if failure else name
-    _say_once(f"computing on {device} in {chosen}, channels last{reason}")
+    log.info("computing on %s in %s%s", device, chosen, reason)
     return Precision(chosen, _DTYPES[chosen])
-
-
-_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def _fastest(device: torch.device) -> str:
     """Name the precision that a device says it multiplies fastest."""
     if device.type == "cuda":
-        native = torch.cuda.get_device_capability(device) >= (8, 0)
-        return "bfloat16" if native else "float16"
-    return "bfloat16" if device.type == "cpu" and _cpu_claims_bfloat16() else "float32"
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: they may be gone
+    able = any(getattr(torch.cpu, name, bool)() for name in probes)
+    return "bfloat16" if able else "float32"
 
 
-def _cpu_claims_bfloat16() -> bool:
-    """Ask torch whether this CPU has bfloat16 dot products (the names are private: tolerate)."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    found = (getattr(torch.cpu, name, None) for name in probes)
-    return any(bool(probe()) for probe in found if probe is not None)
-
-
-@functools.cache
-def _failure(device: torch.device, name: str) -> str:
+def _failure(device: torch.device, dtype: torch.dtype | None) -> str:
     """Return why small convolutions in a precision fail on a device, or nothing if they work.
 
     A CPU may claim bfloat16 while oneDNN, which computes the convolutions, refuses it.
     """
-    dtype = _DTYPES[name]
     if dtype is None:
         return ""
     mkldnn = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -149,19 +126,13 @@ def _failure(device: torch.device, name: str) -> str:
             for groups in (1, 8):  # ordinary and depthwise
                 images = torch.ones(2, 8, 8, 8, device=device, dtype=dtype, requires_grad=True)
                 weight = torch.ones(8, 8 // groups, 3, 3, device=device, dtype=dtype)
-                result = torch.conv2d(images, weight.requires_grad_(), padding=1, groups=groups)
-                torch.autograd.grad(result.sum(), (images, weight))
+                torch.conv2d(images, weight, padding=1, groups=groups).sum().backward()  # type: ignore[no-untyped-call]
                 if mkldnn:  # conv2d goes round what oneDNN lacks, slowly and in silence
-                    plain, one = (images.detach(), weight.detach(), None), [1, 1]
-                    torch.mkldnn_convolution(*plain, one, one, one, groups)
-    except (RuntimeError, NotImplementedError) as error:
+                    one = [1, 1]  # padding, stride, dilation
+                    torch.mkldnn_convolution(images.detach(), weight, None, one, one, one, groups)
+    except RuntimeError as error:
         return str(error).strip().partition("\n")[0]
     return ""
-
-
-@functools.cache
-def _say_once(message: str) -> None:
-    log.info(message)
 
 
 @contextmanager
@@ -258,16 +229,14 @@ def check_processes() -> int:
     TrainingError
         When a variable of torchrun is not a whole number, or is missing.
     """
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
-        if not os.environ.get(name, "1").isdecimal():
-            raise TrainingError(
-                f"the environment variable {name} is {os.environ[name]!r}; torchrun sets it to a "
-                "whole number: unset it, or start with torchrun"
-            )
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size > 1 and "RANK" not in os.environ:
-        raise TrainingError("WORLD_SIZE is set and RANK is not; start with torchrun, or unset it")
-    return size
+    names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    given = {name: os.environ[name] for name in names if name in os.environ}
+    size = given.get("WORLD_SIZE", "1")
+    if not all(map(str.isdecimal, given.values())) or (size != "1" and "RANK" not in given):
+        raise TrainingError(
+            f"{given} is not what torchrun sets, whole numbers: unset these, or start with torchrun"
+        )
+    return int(size)
 
 
 @contextmanager
@@ -310,8 +279,6 @@ def versions() -> dict[str, str]:
     """
     found = {"python": platform.python_version()}
     for package in ("medimg", "numpy", "torch", "torchvision", "timm"):
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found

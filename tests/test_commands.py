@@ -381,7 +381,7 @@ def test_a_model_file_that_is_not_one_is_one_line(tmp_path, fitted, capsys):
     fake.write_text("not weights", encoding="utf-8")
     (tmp_path / "model.json").write_bytes((fitted / "model.json").read_bytes())
     assert main(["predict", "--model", str(fake), "a.png"]) == 2
-    assert "not a safetensors file" in capsys.readouterr().err
+    assert "cannot be read safely as a dictionary of tensors" in capsys.readouterr().err
     assert main(["predict", "--model", str(tmp_path / "none"), "a.png"]) == 2
     assert "no model at" in capsys.readouterr().err
 

@@ -6,7 +6,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import distributed
@@ -21,7 +20,7 @@ def test_alone_everything_is_itself():
     assert world() == (0, 1)
     assert is_main()
     rows = torch.arange(6.0).view(3, 2)
-    assert gather_rows(rows, 3) is rows
+    assert torch.equal(gather_rows(rows), rows)
     with process_group():
         assert not distributed.is_initialized()
 
@@ -29,7 +28,10 @@ def test_alone_everything_is_itself():
 @pytest.mark.parametrize("value", ["abc", "-1", "", "2.0"])
 def test_a_world_size_that_is_no_number_gives_one_error(monkeypatch, value):
     monkeypatch.setenv("WORLD_SIZE", value)
-    with pytest.raises(TrainingError, match=r"WORLD_SIZE is .*unset it"), process_group():
+    with (
+        pytest.raises(TrainingError, match=r"WORLD_SIZE.* is not what torchrun sets"),
+        process_group(),
+    ):
         pass
 
 
@@ -84,11 +86,11 @@ def test_rows_are_gathered_with_a_second_process_played(one_process_group, monke
     monkeypatch.setitem(gather_rows.__globals__, "world", lambda: (0, 2))
 
     def gather(parts, mine):
-        parts[:] = [mine, np.array([[1.0], [3.0]], np.float32)]  # rows 1 and 3 of five
+        parts[:] = [mine, torch.tensor([[3.0], [4.0]])]  # the last two rows of five
 
     monkeypatch.setattr(distributed, "all_gather_object", gather)
-    mine = torch.tensor([[0.0], [2.0], [4.0]])
-    assert gather_rows(mine, 5).flatten().tolist() == [0, 1, 2, 3, 4]
+    mine = torch.tensor([[0.0], [1.0], [2.0]])
+    assert gather_rows(mine).flatten().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_two_processes_train_the_network_of_one(tmp_path):
@@ -110,14 +112,13 @@ def test_two_processes_train_the_network_of_one(tmp_path):
                 net.head.dropout.p = 0.0
                 settings = replace(QUICK, strategy="all", epochs=2, freeze_norms=True,
                                    class_weights="balanced")
-                result = fit(net, make_films(37), make_films(23, seed=1), settings=settings,
+                fit(net, make_films(37), make_films(23, seed=1), settings=settings,
                              out_dir=out)
                 learns = make_net()  # its batch norms see other images in each process
                 settings = replace(settings, freeze_norms=False)
                 fit(learns, make_films(37), make_films(23, seed=1), settings=settings)
                 torch.save(dict(learns.named_buffers()), out / f"rank{{world()[0]}}.pt")
                 if is_main():
-                    result.history.to_json(out / "history.json")
                     torch.save(net.state_dict(), out / "weights.pt")
             """
         ),
@@ -138,8 +139,6 @@ def test_two_processes_train_the_network_of_one(tmp_path):
         )
         weights = torch.load(out / "weights.pt", weights_only=True)
         found.append(weights)
-        history = (out / "history.json").read_text(encoding="utf-8")
-        assert '"images":{"1":37,"2":37}' in history
     first, second = (torch.load(tmp_path / "2" / f"rank{rank}.pt") for rank in (0, 1))
     assert first.keys() == second.keys() != set()
     for key, tensor in first.items():  # both judge by the same running statistics

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -17,13 +18,13 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from machine import needs_bfloat16
+from machine import Small, needs_bfloat16
 from torch import nn
 from tqdm import tqdm
 
 from medimg import progress
 from medimg.augment import Augment
-from medimg.errors import TrainingError
+from medimg.errors import ModelError, TrainingError
 from medimg.models import AttentionHead, LinearHead, build_model
 from medimg.models.network import MedicalNet
 from medimg.runtime import Precision
@@ -90,11 +91,10 @@ def make_films(count=48, *, seed=0, contrast=60):
 def make_net(head="linear", classes=2):
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        backbone = nn.Sequential()
-        stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU())
-        backbone.add_module("stem", stem)
-        last = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU())
-        backbone.add_module("stage1", last)
+        backbone = Small(
+            nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU()),
+            nn.Sequential(nn.Conv2d(8, 12, 3, stride=2), nn.BatchNorm2d(12), nn.ReLU()),
+        )
         make = LinearHead if head == "linear" else AttentionHead
         half = (0.5, 0.5, 0.5)
         return MedicalNet(backbone, make(12, classes), name="small", mean=half, std=half)
@@ -408,11 +408,7 @@ def test_damaged_checkpoints_each_give_one_error(films, tmp_path):
     torch.save(short, buffer)
     bad = [b"", b"no checkpoint", whole[:1000], whole[:-1000], buffer.getvalue()]
     bad += [saved(progress={"wait": 1, "what": 2}), saved(model={}), saved(optimizer=None)]
-    bad += [
-        saved(signature=None),
-        saved(average={}),
-        saved(progress=content["progress"] | {"epoch": 9}),
-    ]
+    bad += [saved(signature=None), saved(average={})]
     for damaged in bad:
         path.write_bytes(damaged)
         with pytest.raises(TrainingError, match="is damaged; delete it to start anew"):
@@ -428,7 +424,9 @@ def test_loss_that_is_not_a_number_names_the_images(films):
     with torch.no_grad():
         model.head.linear.bias[0] = torch.nan
     settings = replace(QUICK, strategy="all")
-    with pytest.raises(TrainingError, match=r"epoch 1, step 0, at images film\d+.*and others"):
+    with pytest.raises(
+        TrainingError, match=r"epoch 1, step 0, at images film\d+, film.*rate below 0.01"
+    ):
         fit(model, train, val, settings=settings)
 
 
@@ -466,7 +464,7 @@ def test_a_grey_network_refuses_colour(films):
         lambda: extract_features(make_net(), colour),
         lambda: fit(make_net(), replace(films[0], images=colour)),
     ):
-        with pytest.raises(TrainingError, match=r"in colour .*build it with channels=3"):
+        with pytest.raises(ModelError, match=r"takes images .*build with channels=3 for colour"):
             act()
 
 
@@ -495,15 +493,6 @@ def test_an_output_that_is_not_a_number_is_no_prediction(films):
         model.head.linear.bias[1] = torch.nan
     with pytest.raises(TrainingError, match="not a finite number for 24 of 24 images"):
         predict(model, films[1])
-
-
-def test_out_of_memory_in_a_step_says_the_batch_size(films, monkeypatch):
-    def greedy(*_, **__):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 1 TB")
-
-    monkeypatch.setattr(sys.modules["medimg.training.fit"]._Run, "train_epoch", greedy)
-    with pytest.raises(TrainingError, match="batch_size=8"):
-        fit(make_net(), *films, settings=replace(QUICK, strategy="all"))
 
 
 # --- inference and features
@@ -559,8 +548,8 @@ def test_a_head_is_judged_on_the_features_as_they_are(films, head):
     train, val = films
     model = make_net(head)
     with torch.no_grad():
-        model.backbone.stage1[1].weight.mul_(8)
-    model.backbone.stage1[2] = nn.Identity()  # no ReLU: negative features, too
+        model.backbone.stages[0][1].weight.mul_(8)
+    model.backbone.stages[0][2] = nn.Identity()  # no ReLU: negative features, too
     settings = replace(QUICK, strategy="head", epochs=1, ema=0.0, label_smoothing=0.0)
     result = fit(model, train, val, settings=settings)
     found = validation_metrics(predict_logits(model, val.images), val.labels)
@@ -598,43 +587,8 @@ def test_scores_and_features_refuse_what_they_cannot_take(films):
             probabilities(np.zeros((1, 2)), temperature=temperature)
     with pytest.raises(TrainingError, match=r"shape \(3,\); expected \(N, K\)"):
         probabilities(np.zeros(3))
-    with pytest.raises(TrainingError, match="kind is 'foo'; choose 'pooled' or 'map'"):
+    with pytest.raises(TrainingError, match="output is 'foo'; choose one of logits, pooled, map"):
         extract_features(make_net(), films[0].images, kind="foo")
-
-
-def test_features_are_cached_by_images_and_weights(films, tmp_path, monkeypatch):
-    model, images = make_net(), films[0].images
-    first = extract_features(model, images, cache=tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setitem(extract_features.__globals__, "run_model", None)  # a second pass would fail
-        np.testing.assert_array_equal(extract_features(model, images, cache=tmp_path), first)
-    with torch.no_grad():
-        model.backbone.stem[0].weight[0, 0, 0, 0] += 1
-    assert not np.array_equal(extract_features(model, images, cache=tmp_path), first)
-    assert extract_features(model, images, kind="map", cache=tmp_path).shape == (48, 12, 4, 5)
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-def test_a_damaged_feature_cache_is_made_again(films, tmp_path, caplog):
-    model, images = make_net(), films[0].images
-    first = extract_features(model, images, cache=tmp_path)
-    (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
-    pickled = io.BytesIO()
-    np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
-    for damaged in (
-        b"",
-        b"x" * 50,
-        whole[:200],
-        whole[:-4],
-        whole[:60] + whole[70:],
-        pickled.getvalue(),
-    ):
-        path.write_bytes(damaged)
-        caplog.clear()
-        np.testing.assert_array_equal(extract_features(model, images, cache=tmp_path), first)
-        assert "is damaged" in caplog.text
-        assert path.read_bytes() == whole
 
 
 def test_the_fingerprint_of_a_large_set_sees_every_image():
@@ -679,7 +633,7 @@ def test_without_its_speed_everything_is_the_same_to_rounding(films, monkeypatch
         for trick, plain in {
             "autocast": lambda *_: contextlib.nullcontext(),
             "fold": lambda model, device, _: copy.deepcopy(model).eval().to(device),
-            "place": lambda model, device, _: model.to(device),
+            "place": lambda model, device: model.to(device),
         }.items():
             if hasattr(module, trick):
                 monkeypatch.setattr(module, trick, plain)
@@ -687,6 +641,18 @@ def test_without_its_speed_everything_is_the_same_to_rounding(films, monkeypatch
     slow = outcome()
     for one, other in zip(quick, slow, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's allocator")
+def test_freed_memory_is_used_again_without_asking_the_system():
+    """A layer's output of 40 MB has 10,000 pages; each costs a visit to the system, or none."""
+    import resource
+
+    speed.place(make_net(), torch.device("cpu"))
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.zeros(10_000_000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000
 
 
 # --- cross-validation
@@ -730,5 +696,3 @@ def test_cross_validation_needs_patients_enough():
     films = make_films(6)
     with pytest.raises(TrainingError, match="folds=3 or fewer"):
         patient_folds(films.labels, films.patients)
-    with pytest.raises(TrainingError, match="2 or more"):
-        patient_folds(films.labels, films.patients, folds=1)

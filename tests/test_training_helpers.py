@@ -28,7 +28,7 @@ from medimg.training import (
     recipe,
     validation_metrics,
 )
-from medimg.training.data import Batches, epoch_order, fingerprint, split_batches
+from medimg.training.data import epoch_order, fingerprint, make_batch, split_batches
 from medimg.training.optim import (
     class_weights,
     make_average,
@@ -37,7 +37,6 @@ from medimg.training.optim import (
     set_rates,
     set_trainable,
 )
-from medimg.training.predict import memory_advice
 
 
 class Net(nn.Module):
@@ -66,13 +65,9 @@ class Net(nn.Module):
         {"sizes": (160,)},
         {"learning_rate": -1.0},
         {"learning_rate": math.nan},
-        {"class_weights": "even"},
-        {"class_weights": (1.0, -1.0)},
-        {"class_weights": 3},
         {"epochs": 2.5},
         {"batch_size": "16"},
         {"learning_rate": "fast"},
-        {"sizes": 0.7},
         {"sizes": ("small", 1.0)},
         {"monitor": "f1"},
         {"strategy": "frozen"},
@@ -87,10 +82,13 @@ def test_settings_refuse_values_out_of_range(wrong):
         FitSettings(**wrong)
 
 
-def test_settings_take_lists_and_numbers_of_numpy():
-    settings = FitSettings(sizes=[0.7, 1.0], class_weights=[1, 2], epochs=np.int64(3))
-    assert settings == FitSettings(sizes=(0.7, 1.0), class_weights=(1, 2), epochs=3)
-    assert json.loads(json.dumps(settings.to_json()))["epochs"] == 3
+def test_settings_that_json_cannot_hold_are_refused():
+    with pytest.raises(
+        TrainingError, match=r"epochs is np.int64\(3\); give int from 1 to below inf"
+    ):
+        FitSettings(epochs=np.int64(3))
+    settings = FitSettings(sizes=[0.7, 1.0], class_weights=[1, 2], C=np.float64(0.1))
+    assert json.loads(json.dumps(settings.to_json()))["C"] == 0.1
 
 
 def test_settings_to_json_holds_no_tuple():
@@ -106,8 +104,6 @@ def test_recipe_grows_with_the_set():
     assert recipe(5000).tta
     assert not recipe(499).tta
     assert recipe(70, seed=3).seed == 3
-    with pytest.raises(TrainingError, match="at least 2"):
-        recipe(1)
 
 
 # --- strategies
@@ -134,7 +130,7 @@ def test_discriminative_rates_fall_by_1_6_a_stage():
 
 def test_unknown_strategy_names_the_known():
     with pytest.raises(TrainingError, match="head_then_all"):
-        plan("magic", ["a"], epochs=1)
+        FitSettings(strategy="magic")
     assert set(STRATEGIES) == {"head", "head_then_all", "gradual", "discriminative", "all"}
 
 
@@ -264,18 +260,18 @@ def test_balanced_weights_match_the_formula():
     torch.testing.assert_close(weights, torch.tensor([4 / 9, 4 / 3, 4 / 3]))
     assert class_weights(np.array([0, 1]), 2, None) is None
     assert class_weights(np.array([0, 1]), 2, (1.0, 2.0)).tolist() == [1.0, 2.0]
-    with pytest.raises(TrainingError, match="3 numbers for 2 classes"):
-        class_weights(np.array([0, 1]), 2, (1.0, 2.0, 3.0))
+    for wrong in ((1.0, 2.0, 3.0), (1.0, -1.0), (1.0, math.nan), "ev", "even", [1.0, "2"]):
+        with pytest.raises(TrainingError, match="give 'balanced', or 2 numbers above 0"):
+            class_weights(np.array([0, 1]), 2, wrong)
 
 
 def test_batches_scale_and_resize(rng):
     images = rng.integers(0, 256, (3, 8, 12)).astype(np.uint8)
-    batches = Batches(images, torch.device("cpu"))
-    batch = batches(np.array([2, 0]))
+    cpu = torch.device("cpu")
+    batch = make_batch(images, np.array([2, 0]), cpu)
     assert batch.shape == (2, 1, 8, 12)
     np.testing.assert_array_equal(batch[0, 0].numpy(), images[2].astype(np.float32) / 255)
-    flat = Batches(np.full((2, 8, 8), 51, np.uint8), torch.device("cpu"))
-    small = flat(np.array([1]), size=4)
+    small = make_batch(np.full((2, 8, 8), 51, np.uint8), np.array([1]), cpu, size=4)
     torch.testing.assert_close(small, torch.full((1, 1, 4, 4), 0.2))
 
 
@@ -300,9 +296,9 @@ def test_what_cannot_be_trained_on_is_named():
     good = _set(np.zeros((2, 4, 5), np.uint8), [0, 1])
     net = SimpleNamespace(num_classes=2, classes=("class 0", "class 1"), channels=1)
     check_trainable(net, good)
-    with pytest.raises(TrainingError, match="class 'normal'"):
+    with pytest.raises(TrainingError, match="the 2 training images are of fewer"):
         check_trainable(net, _set(good.images, [0, 0]))
-    with pytest.raises(TrainingError, match="all 0 training images"):
+    with pytest.raises(TrainingError, match="the 0 training images"):
         check_trainable(net, _set(good.images[:0], np.zeros(0, int), patients=()))
     with pytest.raises(TrainingError, match=r"classes=\['a', 'b', 'c'\]"):
         check_trainable(net, _set(good.images, [0, 2], ("a", "b", "c")))
@@ -389,20 +385,8 @@ def test_probe_weighs_the_classes_as_scikit_learn_does(rng, weights):
     probe = linear_probe(features, labels, C=1.0, class_weights=weights)
     margin = np.diff(probe.logits(features), axis=1)[:, 0]
     np.testing.assert_allclose(margin, reference.decision_function(features), atol=1e-4)
-    with pytest.raises(TrainingError, match="3 numbers for 2 classes"):
+    with pytest.raises(TrainingError, match="2 numbers above 0"):
         linear_probe(features, labels, class_weights=(1.0, 2.0, 3.0))
-
-
-# --- memory
-
-
-def test_out_of_memory_says_what_to_try():
-    with pytest.raises(TrainingError, match="batch_size=8"), memory_advice(16):
-        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-    with pytest.raises(TrainingError, match="smaller images"), memory_advice(1):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-    with pytest.raises(RuntimeError, match="other"), memory_advice(16):
-        raise RuntimeError("other")
 
 
 def test_replace_keeps_checking():

@@ -79,7 +79,7 @@ def _trained(
         if args.epochs is not None:
             raise TrainingError("--strategy frozen works without epochs; leave out --epochs")
         given: dict[str, Any] = {"C": settings.C, "class_weights": settings.class_weights}
-        solved = training.fit_head(model, train, val, cache=args.out, **given)
+        solved = training.fit_head(model, train, val, **given)
         return replace(solved, settings=solved.settings | {"tta": settings.tta})
     settings = replace(settings, strategy=strategy, epochs=args.epochs or settings.epochs)
     return training.fit(model, train, val, settings=settings, out_dir=args.out, resume=args.resume)

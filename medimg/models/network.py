@@ -1,7 +1,5 @@
 """One shape for every network: normalise, backbone, head."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -89,7 +87,7 @@ class MedicalNet(nn.Module):
     Parameters
     ----------
     backbone : nn.Module
-        A timm network, or a Sequential of named stages that ends in a feature map (B, C, h, w).
+        A timm network, or one with its methods and parts.
     head : LinearHead or AttentionHead
         From features to logits.
     name : str
@@ -135,18 +133,16 @@ class MedicalNet(nn.Module):
         images refuses colour ones.
         """
         if images.ndim != 4 or images.shape[1] not in (1, self.channels):
-            wanted = "(B, 1, H, W)" if self.channels == 1 else "(B, 1, H, W) or (B, 3, H, W)"
             raise ModelError(
-                f"{self.name} takes images {wanted} in [0, 1], got {tuple(images.shape)}; add the "
-                "missing axis, or build the network with channels=3 for colour"
+                f"{self.name} takes images (B, {self.channels}, H, W) in [0, 1], got "
+                f"{tuple(images.shape)}; add the missing axis, or build with channels=3 for colour"
             )
         return (images - self.mean) / self.std
 
     def _trunk(self, images: Tensor) -> Tensor:
-        # A timm network ends in features of every place; called as a whole, it would pool them.
-        run = getattr(self.backbone, "forward_features", self.backbone)
         some = images if len(images) else images.new_zeros(1, *images.shape[1:])
-        return cast(Tensor, run(self.normalize(some)))[: len(images)]  # transformers need an image
+        trunk = self.backbone.forward_features(self.normalize(some))
+        return cast(Tensor, trunk)[: len(images)]  # transformers need an image
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) -> (B, C, h, w), before pooling."""
@@ -159,10 +155,7 @@ class MedicalNet(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) -> (B, C) pooled features (a transformer's class token)."""
-        trunk = self._trunk(images)
-        if isinstance(self.backbone, nn.Sequential):
-            return trunk.mean(dim=(2, 3))
-        return cast(Tensor, self.backbone.forward_head(trunk, pre_logits=True))
+        return cast(Tensor, self.backbone.forward_head(self._trunk(images), pre_logits=True))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) in [0, 1] -> (B, K) logits."""
@@ -198,8 +191,6 @@ def unnamed(count: int) -> tuple[str, ...]:
 
 def _parts(whole: Any) -> list[list[nn.Module]]:
     """Return what learns in the stem and in each stage, in the order of the data."""
-    if isinstance(whole, nn.Sequential):
-        return [[part] for part in whole]
     if hasattr(whole, "features"):  # DenseNet
         f = whole.features
         blocks = [f.denseblock1, f.denseblock2, f.denseblock3, f.denseblock4]

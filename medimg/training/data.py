@@ -1,7 +1,5 @@
 """From image sets to batches on the device: what is refused, order, folds by patient."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +12,6 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 from torch.nn import functional
 
-from medimg.augment import check_images
 from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
@@ -41,21 +38,18 @@ def check_trainable(
     Raises
     ------
     TrainingError
-        For images that the network cannot take, one class only, classes that the model was not
-        built with, two sets of different sizes or classes, or a patient who is in both.
+        For one class only, classes that the model was not built with, two sets of different sizes
+        or classes, or a patient who is in both.
     """
-    check_channels(model, train.images)
     named, classes = model.classes != unnamed(model.num_classes), tuple(train.classes)
     if len(classes) != model.num_classes or (named and model.classes != classes):
         raise TrainingError(
             f"the network tells {', '.join(model.classes)} apart, and the training images are of "
             f"the classes {', '.join(classes)}; build it with classes={list(classes)}"
         )
-    if len(present := np.unique(train.labels)) < 2:
+    if len(np.unique(train.labels)) < 2:
         raise TrainingError(
-            f"all {len(train)} training images are of class "
-            f"{', '.join(classes[k] for k in present)!r}; training needs images of at least two "
-            "classes"
+            f"the {len(train)} training images are of fewer than two classes; add images of another"
         )
     if val is None:
         return
@@ -67,13 +61,12 @@ def check_trainable(
     if tuple(val.classes) != classes:
         raise TrainingError(
             f"the training classes are {', '.join(classes)} and the validation classes "
-            f"{', '.join(val.classes)}, so that one number means two things; decode both from "
-            "one table, or give decode() the classes"
+            f"{', '.join(val.classes)}; decode both from one table, or give decode() the classes"
         )
-    if len(np.unique(val.labels)) < (needed := 2 if monitor == "auc" else 1):
+    if len(np.unique(val.labels)) < (2 if monitor == "auc" else 1):
         raise TrainingError(
-            f"the {len(val)} validation images are of fewer than {needed} classes, too few for "
-            f"monitor={monitor!r}; add images of another class or give monitor='loss'"
+            f"the {len(val)} validation images are of too few classes for monitor={monitor!r}; "
+            "add images of another class or give monitor='loss'"
         )
     both = np.intersect1d(np.asarray(train.patients, str), np.asarray(val.patients, str))
     if len(both):
@@ -81,21 +74,6 @@ def check_trainable(
             f"patient {str(both[0])!r} is in the training and in the validation set "
             f"({len(both)} in all), so validation would not be of unseen patients; split with "
             "split_by_patient"
-        )
-
-
-def check_channels(model: MedicalNet, images: NDArray[Any]) -> None:
-    """Refuse images that are not uint8 (N, H, W), or (N, H, W, 3) for three channels.
-
-    Raises
-    ------
-    TrainingError
-        When they are something else.
-    """
-    if check_images(images).ndim == 4 and getattr(model, "channels", 3) == 1:
-        raise TrainingError(
-            f"the images are in colour {images.shape}, and the network is for grey ones; build it "
-            "with channels=3, or decode in grey"
         )
 
 
@@ -193,8 +171,6 @@ def patient_folds(
     >>> [judge.tolist() for _, judge in patient_folds(labels, patients, folds=2)]
     [[1, 2], [0, 3]]
     """
-    if folds < 2:
-        raise TrainingError(f"folds is {folds}; give 2 or more")
     pairs = pd.DataFrame({"label": labels, "patient": patients})
     fewest = int(pairs.groupby("label")["patient"].nunique().min())
     if fewest < folds:
@@ -242,37 +218,33 @@ def cross_validate(
     return found[np.argsort(judged)]
 
 
-class Batches:
-    """Rows of an array as float batches on a device.
-
-    On a GPU with room the whole uint8 array is put there once; otherwise each batch is copied, so
-    that a memory-mapped array never has to fit.
+def make_batch(
+    array: NDArray[Any], rows: Rows, device: torch.device, *, size: int | None = None
+) -> Tensor:
+    """Put rows of an array on a device, so that a memory-mapped array never has to fit.
 
     Parameters
     ----------
     array : ndarray
         uint8 images (N, H, W) or (N, H, W, 3), or floating features (N, ...).
+    rows : ndarray
+        int64 (B,).
     device : torch.device
-        Where batches go.
+        Where the batch goes.
+    size : int, optional
+        Width to which images are resized.
+
+    Returns
+    -------
+    Tensor
+        float32 (B, 1 or 3, H, W) in [0, 1] of images, float32 (B, ...) of features.
     """
-
-    def __init__(self, array: NDArray[Any], device: torch.device) -> None:
-        self.array, self.device = array, device
-        self.resident: Tensor | None = None
-        if device.type == "cuda" and array.nbytes < torch.cuda.mem_get_info(device)[0] // 4:
-            self.resident = torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-    def __call__(self, rows: Rows, *, size: int | None = None) -> Tensor:
-        """Return float32 (B, 1 or 3, H, W) in [0, 1] of images, float32 (B, ...) of features."""
-        if self.resident is not None:
-            batch = self.resident[torch.from_numpy(rows).to(self.device)]
-        else:
-            batch = torch.from_numpy(self.array[rows]).to(self.device)
-        if batch.dtype != torch.uint8:
-            return batch.float()
-        batch = batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()
-        batch = batch.float() / 255  # (B, 1 or 3, H, W)
-        if size is not None:
-            height = round(size * batch.shape[-2] / batch.shape[-1])
-            batch = functional.interpolate(batch, (height, size), mode="bilinear", antialias=True)
-        return batch
+    batch = torch.from_numpy(array[rows]).to(device)
+    if batch.dtype != torch.uint8:
+        return batch.float()
+    batch = batch[:, None] if batch.ndim == 3 else batch.permute(0, 3, 1, 2).contiguous()
+    batch = batch.float() / 255
+    if size is not None:
+        height = round(size * batch.shape[-2] / batch.shape[-1])
+        batch = functional.interpolate(batch, (height, size), mode="bilinear", antialias=True)
+    return batch

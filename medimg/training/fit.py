@@ -3,9 +3,6 @@
 Or solve its head alone, which needs none of them.
 """
 
-from __future__ import annotations
-
-import hashlib
 import io
 import logging
 import os
@@ -28,19 +25,11 @@ from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.models import MedicalNet
 from medimg.progress import tqdm
-from medimg.runtime import Precision, is_main, mix, pick_device, pick_precision, seeded, world
+from medimg.runtime import is_main, mix, pick_device, pick_precision, seeded, world
 from medimg.storage import atomic_write
-from medimg.training import optim
-from medimg.training.data import Batches, check_trainable, epoch_order, fingerprint, split_batches
+from medimg.training import data, optim
 from medimg.training.optim import FitSettings, recipe
-from medimg.training.predict import (
-    extract_features,
-    gather_rows,
-    linear_probe,
-    memory_advice,
-    run_model,
-    validation_metrics,
-)
+from medimg.training.predict import extract_features, linear_probe, run_model, validation_metrics
 from medimg.training.speed import autocast, place
 
 log = logging.getLogger(__name__)
@@ -94,7 +83,7 @@ def fit(
     settings : FitSettings, optional
         By default `recipe` for as many images.
     out_dir : path, optional
-        Where ``checkpoint.pt`` and cached features go; without it nothing is written.
+        Where ``checkpoint.pt`` goes; without it nothing is written.
     resume : bool
         Continue from ``out_dir/checkpoint.pt`` if it exists. On a CPU the result is bit for bit
         that of an uninterrupted run.
@@ -108,31 +97,28 @@ def fit(
     Raises
     ------
     TrainingError
-        For data that cannot be trained on, a loss that is not a number, too little memory, or a
-        checkpoint that is damaged or belongs to another run.
+        For data that cannot be trained on, a loss that is not a number, or a checkpoint that is
+        damaged or belongs to another run.
     """
     settings = recipe(len(train)) if settings is None else settings
-    check_trainable(model, train, val, monitor=settings.monitor)
+    data.check_trainable(model, train, val, monitor=settings.monitor)
     if resume and out_dir is None:
         raise TrainingError("resume=True needs the out_dir of the run to continue")
     model.classes = tuple(train.classes)
-    with memory_advice(settings.batch_size):
-        run = _Run(model, train, val, settings, None if out_dir is None else Path(out_dir))
-        if resume:
-            run.restore()
-        done, hidden = run.steps_before(len(run.history) + 1), None if is_main() else True
-        with tqdm(total=run.total_steps, initial=done, desc="fit", disable=hidden) as bar:
-            while not run.finished():
-                row = run.one_epoch(bar)
-                run.remember(row)
-                bar.set_postfix({k: f"{row[k]:.4f}" for k in ("val_auc", "val_loss") if k in row})
-                log.info("epoch %d: %s", row["epoch"], row)
-                if is_main():
-                    run.save()
-                    if on_epoch is not None:
-                        on_epoch(_table(run.history))
-            bar.total = bar.n  # a bar that stopped early is not unfinished
-            bar.refresh()
+    run = _Run(model, train, val, settings, None if out_dir is None else Path(out_dir))
+    if resume:
+        run.restore()
+    done, hidden = run.steps_before(len(run.history) + 1), None if is_main() else True
+    with tqdm(total=run.total_steps, initial=done, desc="fit", disable=hidden) as bar:
+        while not run.finished():
+            row = run.one_epoch(bar)
+            run.remember(row)
+            log.info("epoch %d: %s", row["epoch"], row)
+            if is_main():
+                run.save()
+                if on_epoch is not None:
+                    on_epoch(_table(run.history))
+        bar.total = bar.n  # a bar that stopped early is not unfinished
     run.part.load_state_dict(run.best_weights)
     return FitResult(
         model.eval(), _table(run.history), best_epoch=run.best_epoch,
@@ -142,7 +128,7 @@ def fit(
 
 def fit_head(
     model: MedicalNet, train: ImageSet, val: ImageSet | None = None, *, C: float = 0.01,
-    class_weights: optim.ClassWeights = None, cache: str | os.PathLike[str] | None = None,
+    class_weights: optim.ClassWeights = None,
 ) -> FitResult:  # fmt: skip
     """Solve a linear head: a regularised logistic regression on the features of the backbone.
 
@@ -161,8 +147,6 @@ def fit_head(
         Inverse strength of regularisation, as in scikit-learn: smaller keeps the weights smaller.
     class_weights : "balanced", sequence of float or None
         Weight of each class in the loss.
-    cache : path, optional
-        A folder that keeps the features.
 
     Returns
     -------
@@ -177,27 +161,29 @@ def fit_head(
     start = time.perf_counter()
     if model.head.wants_map:
         raise TrainingError(
-            "an attention head cannot be solved exactly; train it with "
-            "fit(..., settings=FitSettings(strategy='head'))"
+            "an attention head has no solution; train it with FitSettings(strategy='head')"
         )
-    check_trainable(model, train, val)
+    data.check_trainable(model, train, val)
     model.classes = tuple(train.classes)
-    place(model, pick_device(), pick_precision(pick_device()))
+    place(model, pick_device())
     row: dict[str, Any] = {"epoch": 1}
     given: dict[str, Any] = {"C": C, "class_weights": class_weights}
-    for name, part in (("train", train), ("val", val)):
-        if part is None:
-            continue
-        features = extract_features(model, part.images, cache=cache)
-        if name == "train":
-            probe = linear_probe(features, part.labels, num_classes=model.num_classes, **given)
-            probe.load_into(model.head)
-        logits = run_model(model.head, np.asarray(features), precision=Precision())
-        found = validation_metrics(logits, part.labels)
-        row |= {f"{name}_{key}": value for key, value in found.items()}
+    features = extract_features(model, train.images)
+    probe = linear_probe(features, train.labels, num_classes=model.num_classes, **given)
+    probe.load_into(model.head)
+    row |= _judged("train", probe.logits(features), train)
+    if val is not None:
+        row |= _judged("val", probe.logits(extract_features(model, val.images)), val)
     row["seconds"] = time.perf_counter() - start
-    data, settings = fingerprint(train.images, train.labels), {"strategy": "frozen"} | given
-    return FitResult(model.eval(), _table([row]), best_epoch=1, fingerprint=data, settings=settings)
+    return FitResult(
+        model.eval(), _table([row]), best_epoch=1, settings={"strategy": "frozen"} | given,
+        fingerprint=data.fingerprint(train.images, train.labels),
+    )  # fmt: skip
+
+
+def _judged(name: str, logits: NDArray[np.float32], part: ImageSet) -> dict[str, float]:
+    found = validation_metrics(logits, part.labels)
+    return {f"{name}_{key}": value for key, value in found.items()}
 
 
 def _table(history: list[dict[str, Any]]) -> pd.DataFrame:
@@ -215,10 +201,10 @@ class _Run:
         self.settings, self.folder = settings, folder
         self.device = pick_device()
         self.precision = pick_precision(self.device)
-        place(model, self.device, self.precision)
+        place(model, self.device)
         self.alone = settings.strategy == "head"
         self.part: nn.Module = model.head if self.alone else model
-        self.batches = Batches(self._inputs(train), self.device)
+        self.inputs = self._inputs(train)
         self.val_inputs: Any = None if val is None else self._inputs(val)
 
         self.plan = optim.plan(settings.strategy, list(model.stages()), epochs=settings.epochs)
@@ -228,19 +214,19 @@ class _Run:
         self.total_steps = self.steps_before(settings.epochs + 1)
         self.optimizer = optim.make_optimizer(model, weight_decay=settings.weight_decay)
         self.average = optim.make_average(self.part, settings.ema) if settings.ema else None
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.needs_scaler)
+        float16 = self.precision.dtype is torch.float16  # small gradients would vanish
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=float16)
         weights = optim.class_weights(train.labels, model.num_classes, settings.class_weights)
-        self.weights = None if weights is None else weights.to(self.device)
+        weights = None if weights is None else weights.to(self.device)
         smoothing = settings.label_smoothing
-        self.loss = optim.make_loss(settings.loss, weights=self.weights, smoothing=smoothing)
+        self.loss = optim.make_loss(settings.loss, weights=weights, smoothing=smoothing)
 
         self.history: list[dict[str, Any]] = []  # a row per epoch
         self.best_epoch, self.best_weights = 0, dict[str, Tensor]()
-        shapes = repr([(key, tuple(value.shape)) for key, value in model.state_dict().items()])
         self.signature = {  # what must agree between a checkpoint and the run that continues it
-            "model": f"{model.name} {hashlib.sha256(shapes.encode()).hexdigest()[:8]}",
-            "data": fingerprint(train.images, train.labels),
-            "validation data": "" if val is None else fingerprint(val.images, val.labels),
+            "model": f"{model.name}, {type(model.head).__name__}",
+            "data": data.fingerprint(train.images, train.labels),
+            "validation data": "" if val is None else data.fingerprint(val.images, val.labels),
             **settings.to_json(),
         }
 
@@ -249,13 +235,13 @@ class _Run:
         if not self.alone:
             return part.images
         kind = "map" if self.model.head.wants_map else "pooled"
-        return extract_features(self.model, part.images, kind=kind, cache=self.folder)
+        return extract_features(self.model, part.images, kind=kind)
 
     def _rows(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the rows of each batch of an epoch."""
         seed, sampler = self.settings.seed, self.settings.sampler
-        order = epoch_order(self.train.labels, epoch, seed=seed, sampler=sampler)
-        return split_batches(order, self.settings.batch_size)
+        order = data.epoch_order(self.train.labels, epoch, seed=seed, sampler=sampler)
+        return data.split_batches(order, self.settings.batch_size)
 
     def steps_before(self, epoch: int) -> int:
         """Return how many steps are done when an epoch begins."""
@@ -273,23 +259,21 @@ class _Run:
         if epoch <= self.solved:
             self.solve()
         else:
-            row["train_loss"], row["images"] = self.train_epoch(epoch, bar)
-            row["images_per_second"] = row["images"] / (time.perf_counter() - start)
+            row["train_loss"] = self.train_epoch(epoch, bar)
         return row | self.validate() | {"seconds": time.perf_counter() - start}
 
     def solve(self) -> None:
         """Give the head its first weights: a regularised logistic regression."""
-        labels, count, weights = self.train.labels, self.model.num_classes, self.weights
-        if self.settings.sampler == "balanced":  # which weighs the classes, too
-            even: Any = optim.class_weights(labels, count, "balanced")
-            weights = even if weights is None else even * weights.cpu()
-        each = None if weights is None else weights.tolist()
-        given: dict[str, Any] = {"num_classes": count, "C": self.settings.C, "class_weights": each}
-        features = extract_features(self.model, self.train.images, cache=self.folder)
-        linear_probe(features, labels, **given).load_into(self.model.head)
+        # Drawing every class equally often weighs the classes, too.
+        weights = self.settings.sampler or self.settings.class_weights
+        probe = linear_probe(
+            extract_features(self.model, self.train.images), self.train.labels, C=self.settings.C,
+            num_classes=self.model.num_classes, class_weights=weights,
+        )  # fmt: skip
+        probe.load_into(self.model.head)
 
-    def train_epoch(self, epoch: int, bar: Any) -> tuple[float, int]:
-        """Train on every row once; return the mean loss and the number of images.
+    def train_epoch(self, epoch: int, bar: Any) -> float:
+        """Train on every row once; return the mean loss.
 
         Several processes take equal shares of each batch; one process takes all of it.
         """
@@ -306,12 +290,11 @@ class _Run:
                 mine = np.array_split(np.arange(len(whole)), processes)[rank]
                 rows = whole[mine]
                 labels = torch.from_numpy(self.train.labels[rows]).to(self.device)  # (B,)
-                images = self.batches(rows, size=size)  # (B, 1 or 3, H, W) in [0, 1]
+                images = data.make_batch(self.inputs, rows, self.device, size=size)
                 if not self.alone:  # features are no pictures
                     drawn = draw_parameters(len(whole), settings.augment, generator=generator)
                     images = apply(images, drawn.part(int(mine[0]), int(mine[-1]) + 1))
-                kind, warmup = settings.schedule, settings.warmup
-                share = optim.schedule(step, self.total_steps, kind, warmup)
+                share = optim.schedule(step, self.total_steps, settings.schedule, settings.warmup)
                 optim.set_rates(self.optimizer, rates, settings.learning_rate * share)
 
                 self.optimizer.zero_grad(set_to_none=True)
@@ -327,13 +310,19 @@ class _Run:
 
                 total += float(losses.detach().sum())
                 if not np.isfinite(total):
-                    self._name_images(rows[~torch.isfinite(losses).cpu().numpy()], epoch, step)
+                    bad = self.train.ids[rows[~torch.isfinite(losses).cpu().numpy()]]
+                    raise TrainingError(
+                        f"the loss is not a number in epoch {epoch}, step {step}, at images "
+                        f"{', '.join(map(str, bad[:5]))}; look at these images, or give a "
+                        f"learning_rate below {settings.learning_rate:g}"
+                    )
                 if self.average is not None:
                     self.average.update_parameters(self.part)
                 bar.update()
-        images_seen = sum(map(len, batches))
-        totals = gather_rows(torch.tensor([total], dtype=torch.float64), processes)
-        return float(totals.sum()) / images_seen, images_seen
+        everywhere = torch.tensor(total, dtype=torch.float64, device=self.device)
+        if processes > 1:
+            distributed.all_reduce(everywhere)
+        return float(everywhere) / sum(map(len, batches))
 
     def _size(self, epoch: int) -> int | None:
         """Return the side to train at, in steps of 8 pixels; None is the images' own."""
@@ -342,16 +331,7 @@ class _Run:
         side = round(share * self.train.images.shape[2] / 8) * 8
         return None if share == 1 or self.alone else max(8, side)
 
-    def _name_images(self, bad: NDArray[np.int64], epoch: int, step: int) -> None:
-        """Stop at a loss that is not a number, and name the images that have it."""
-        named = ", ".join(str(self.train.ids[row]) for row in bad[:5])
-        raise TrainingError(
-            f"the loss is not a number in epoch {epoch}, step {step}, at images {named}"
-            f"{' and others' if len(bad) > 5 else ''}; look at these images, or give a "
-            f"learning_rate below {self.settings.learning_rate:g}"
-        )
-
-    def _judged(self) -> nn.Module:
+    def _best(self) -> nn.Module:
         """Return what is validated and kept: the average, as soon as there is one."""
         if self.average is None or not int(self.average.n_averaged):
             return self.part
@@ -359,15 +339,14 @@ class _Run:
 
     def validate(self) -> dict[str, float]:
         """Return the validation metrics."""
-        judged = self._judged()
+        judged = self._best()
         # All processes judge by the first one's running statistics.
         for buffer in (*judged.buffers(), *self.part.buffers()) if world()[1] > 1 else ():
             distributed.broadcast(buffer, 0)
         if self.val is None:
             return {}
         logits = run_model(judged, self.val_inputs, shared=True, precision=self.precision)
-        found = validation_metrics(logits, self.val.labels)
-        return {f"val_{name}": value for name, value in found.items()}
+        return _judged("val", logits, self.val)
 
     def remember(self, row: dict[str, Any]) -> None:
         """Early stopping: keep the weights if they are the best so far.
@@ -380,7 +359,7 @@ class _Run:
             best = self.history[self.best_epoch - 1][watched]
             if not sign * row[watched] > sign * best + self.settings.min_delta:
                 return
-        state = self._judged().state_dict()
+        state = self._best().state_dict()
         self.best_epoch = row["epoch"]
         self.best_weights = {key: tensor.clone() for key, tensor in state.items()}
 
@@ -398,8 +377,8 @@ class _Run:
         if self.folder is None:
             return
         progress = {
-            "epoch": len(self.history), "history": self.history,
-            "best_epoch": self.best_epoch, "best_weights": self.best_weights,
+            "history": self.history, "best_epoch": self.best_epoch,
+            "best_weights": self.best_weights,
         }  # fmt: skip
         content = {name: part.state_dict() for name, part in self._parts().items()}
         buffer = io.BytesIO()  # written by torch itself, a full disk would be a RuntimeError
@@ -428,8 +407,6 @@ class _Run:
             progress = content["progress"]
             self.history, self.best_epoch = progress["history"], progress["best_epoch"]
             self.best_weights = progress["best_weights"]
-            if len(self.history) != progress["epoch"]:
-                raise ValueError("its history has another length")
         except Exception as error:  # a damaged file can raise almost anything
             raise TrainingError(
                 f"{path} is not a checkpoint of this version of the library, or is damaged; "

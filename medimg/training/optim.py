@@ -1,14 +1,10 @@
 """What decides a training run: what trains when and how fast, settings, recipe, and the loss."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -81,12 +77,9 @@ def all_at_once(epochs: int, stages: int) -> Rates:
 
 
 STRATEGIES: dict[str, Callable[[int, int], Rates]] = {
-    "head": head_alone,
-    "head_then_all": head_then_all,
-    "gradual": gradual,
-    "discriminative": discriminative,
-    "all": all_at_once,
-}
+    "head": head_alone, "head_then_all": head_then_all, "gradual": gradual,
+    "discriminative": discriminative, "all": all_at_once,
+}  # fmt: skip
 
 
 def plan(strategy: str, stages: Sequence[str], *, epochs: int) -> pd.DataFrame:
@@ -106,11 +99,6 @@ def plan(strategy: str, stages: Sequence[str], *, epochs: int) -> pd.DataFrame:
     DataFrame
         One row per epoch (index ``epoch``, from 1), one column per stage and ``head``; 0 is frozen.
 
-    Raises
-    ------
-    TrainingError
-        When the strategy is unknown.
-
     Examples
     --------
     >>> plan("head_then_all", ["stem", "stage1"], epochs=3)
@@ -120,33 +108,23 @@ def plan(strategy: str, stages: Sequence[str], *, epochs: int) -> pd.DataFrame:
     2       1.0     1.0   1.0
     3       1.0     1.0   1.0
     """
-    if strategy not in STRATEGIES:
-        raise TrainingError(
-            f"no strategy is called {strategy!r}; choose one of {', '.join(STRATEGIES)}"
-        )
     rates = STRATEGIES[strategy](epochs, len(stages))
     index = pd.RangeIndex(1, epochs + 1, name="epoch")
     return pd.DataFrame(rates, index=index, columns=[*stages, "head"])
 
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
-    "strategy": tuple(STRATEGIES),
-    "schedule": ("cosine", "constant"),
-    "loss": ("cross_entropy", "focal"),
-    "sampler": ("balanced", None),
+    "strategy": tuple(STRATEGIES), "schedule": ("cosine", "constant"),
+    "loss": ("cross_entropy", "focal"), "sampler": ("balanced", None),
     "monitor": ("auc", "loss", "last"),
-}
-_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
-    (("epochs", "batch_size", "patience"), lambda v: index(v) >= 1, "a whole number, 1 or more"),
-    (("seed",), lambda v: 0 <= index(v) < 2**32, "a whole number from 0 to 4294967295"),
-    (("ema", "label_smoothing", "warmup"), lambda v: 0 <= v < 1, "a number, 0 up to below 1"),
-    (("learning_rate", "weight_decay", "min_delta", "C"), lambda v: 0 <= v < math.inf,
-     "a finite number, 0 or more"),
-    (("sizes",), lambda v: isinstance(v, tuple) and all(0 < share <= 1 for share in v),
-     "a tuple of shares of the side above 0 up to 1"),
-    (("class_weights",), lambda v: v in (None, "balanced") or all(0 < w < math.inf for w in v),
-     "'balanced', a number above 0 for each class, or None"),
-)  # fmt: skip
+}  # fmt: skip
+_RANGES: dict[str, tuple[Any, float, float]] = {  # type, least, and what it stays below
+    "epochs": (int, 1, math.inf), "batch_size": (int, 1, math.inf), "patience": (int, 1, math.inf),
+    "seed": (int, 0, 2**32), "ema": (float, 0, 1), "label_smoothing": (float, 0, 1),
+    "warmup": (float, 0, 1), "learning_rate": (float, 0, math.inf),
+    "weight_decay": (float, 0, math.inf), "min_delta": (float, 0, math.inf),
+    "C": (float, 0, math.inf), "sizes": (float, 0.1, 1.001),
+}  # fmt: skip
 FEW = 150
 """Below so many training images, solve the head (`fit_head`) instead of training the network.
 
@@ -246,20 +224,16 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():  # what a checkpoint and a card can hold
-            plain = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
-            plain = tuple(plain) if isinstance(plain, list) else plain
-            object.__setattr__(self, name, plain)  # the class is frozen
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
-        for names, holds, expected in _RULES:
-            for name in names:
-                value = getattr(self, name)
-                with suppress(TypeError):  # not a number at all
-                    if holds(value):
-                        continue
-                raise TrainingError(f"{name} is {value!r}; give {expected}")
+        for name, (kind, least, below) in _RANGES.items():
+            value: Any = getattr(self, name)
+            for number in value if name == "sizes" else (value,):
+                if not isinstance(number, int | kind) or not least <= number < below:
+                    raise TrainingError(
+                        f"{name} is {value!r}; give {kind.__name__} from {least} to below {below}"
+                    )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and numbers, for a sidecar or a checkpoint."""
@@ -280,18 +254,11 @@ def recipe(count: int, *, seed: int = 0) -> FitSettings:
     -------
     FitSettings
 
-    Raises
-    ------
-    TrainingError
-        When ``count`` is below 2.
-
     Examples
     --------
     >>> recipe(70).freeze_norms, recipe(5000).augment == Augment.harsh()
     (True, True)
     """
-    if count < 2:
-        raise TrainingError(f"{count} training images cannot train a network; give at least 2")
     both = FitSettings(learning_rate=1e-4, freeze_norms=True, seed=seed)
     if count < 500:
         return replace(both, epochs=10, batch_size=16, monitor="loss", min_delta=0.0, C=0.01)
@@ -450,9 +417,11 @@ def class_weights(labels: NDArray[Any], classes: int, how: ClassWeights) -> Tens
     """
     if how is None:
         return None
-    if isinstance(how, str):
+    if isinstance(how, str) and how == "balanced":
         counts = np.bincount(labels, minlength=classes)
         how = tuple(len(labels) / (classes * np.maximum(counts, 1)))
-    if len(how) != classes:
-        raise TrainingError(f"class_weights has {len(how)} numbers for {classes} classes")
+    if len(how) != classes or not all(isinstance(w, int | float) and w > 0 for w in how):
+        raise TrainingError(
+            f"class_weights is {how!r}; give 'balanced', or {classes} numbers above 0"
+        )
     return torch.tensor(how, dtype=torch.float32)

@@ -1,15 +1,7 @@
 """Run a network over many images: logits, probabilities, features, and the head solved on them."""
 
-from __future__ import annotations
-
-import hashlib
-import logging
 import math
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,19 +12,16 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
-from medimg.augment import apply, fixed_view
+from medimg.augment import apply, check_images, fixed_view
 from medimg.datasets import ImageSet
 from medimg.errors import TrainingError
 from medimg.metrics import Predictions
 from medimg.models import MedicalNet
 from medimg.progress import tqdm
 from medimg.runtime import Precision, is_main, pick_device, pick_precision, world
-from medimg.storage import atomic_write
 from medimg.training import optim
-from medimg.training.data import Batches, check_channels, fingerprint
+from medimg.training.data import make_batch
 from medimg.training.speed import autocast, fold
-
-log = logging.getLogger(__name__)
 
 BATCH = {"cpu": 8, "cuda": 64}  # no more than what a CPU's caches hold; a GPU wants to be filled
 VIEWS = ((0.0, 1.0), (0.0, 1.1), (-6.0, 1.05), (6.0, 1.05))  # (degrees, zoom); the first is plain
@@ -71,7 +60,7 @@ def run_model(
     Raises
     ------
     TrainingError
-        When the network cannot take these images, or memory runs out.
+        When the network cannot take these images.
 
     Examples
     --------
@@ -83,72 +72,45 @@ def run_model(
         raise TrainingError(f"output is {output!r}; choose one of {', '.join(names)}")
     pictures = images.dtype == np.uint8  # features are no pictures: not in [0, 1], no views
     if pictures:
-        check_channels(cast("MedicalNet", model), images)
+        check_images(images)
     device = pick_device()
     precision, batch_size = precision or pick_precision(device), batch_size or BATCH[device.type]
     call = getattr(fold(model, device, precision), names[output])
-    batches, views = Batches(images, device), VIEWS if tta and pictures else VIEWS[:1]
+    views = VIEWS if tta and pictures else VIEWS[:1]
     rank, processes = world() if shared else (0, 1)
-    rows = np.arange(rank, len(images), processes)
+    rows = np.array_split(np.arange(len(images)), processes)[rank]
     found: list[Tensor] = []
     starts = range(0, max(1, len(rows)), batch_size)  # of no images one empty batch: (0, K)
-    with memory_advice(batch_size):
-        bar = tqdm(starts, desc=output, leave=False, delay=2) if is_main() else starts
-        for start in bar:
-            batch = batches(rows[start : start + batch_size])  # (B, 1 or 3, H, W), or features
-            total = torch.zeros(())
-            for degrees, zoom in views:
-                view = fixed_view(len(batch), degrees=degrees, zoom=zoom)
-                seen = apply(batch, view) if pictures else batch
-                with autocast(device, precision):
-                    total = total + call(seen).float().cpu() / len(views)
-            found.append(total)
-    whole = gather_rows(torch.cat(found), len(images)) if shared else torch.cat(found)
+    for start in tqdm(starts, desc=output, leave=False, delay=2) if is_main() else starts:
+        batch = make_batch(images, rows[start : start + batch_size], device)
+        total = torch.zeros(())
+        for degrees, zoom in views:
+            view = fixed_view(len(batch), degrees=degrees, zoom=zoom)
+            seen = apply(batch, view) if pictures else batch
+            with autocast(device, precision):
+                total = total + call(seen).float().cpu() / len(views)
+        found.append(total)
+    whole = gather_rows(torch.cat(found)) if shared else torch.cat(found)
     return np.ascontiguousarray(whole.numpy())  # feature maps come channels last
 
 
-def gather_rows(local: Tensor, total: int) -> Tensor:
-    """Put together rows that were dealt out as ``rows[rank::processes]``, each exactly once.
+def gather_rows(local: Tensor) -> Tensor:
+    """Put together the rows of all processes, in the order of the processes.
 
     Parameters
     ----------
     local : Tensor
-        (about total / processes, ...) of this process, on the CPU.
-    total : int
-        Rows of all processes together.
+        (n, ...) of this process, on the CPU.
 
     Returns
     -------
     Tensor
-        (total, ...) in the original order, the same in every process.
+        (N, ...), the same in every process.
     """
-    if (size := world()[1]) == 1:
-        return local
-    parts: list[Any] = [None] * size
-    distributed.all_gather_object(parts, local.numpy())
-    whole = torch.empty((total, *local.shape[1:]), dtype=local.dtype)
-    for rank, part in enumerate(parts):
-        whole[rank::size] = torch.from_numpy(part)
-    return whole
-
-
-@contextmanager
-def memory_advice(batch_size: int) -> Iterator[None]:
-    """Turn an out-of-memory error of the block into one that says the batch size to try.
-
-    Raises
-    ------
-    TrainingError
-        Instead of torch's error.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:  # torch's own is a RuntimeError
-        words = ("out of memory", "can't allocate memory")
-        if not isinstance(error, MemoryError) and not any(w in str(error).lower() for w in words):
-            raise
-        way_out = f"try batch_size={batch_size // 2}" if batch_size > 1 else "decode smaller images"
-        raise TrainingError(f"out of memory at batch_size={batch_size}; {way_out}") from error
+    parts: list[Any] = [local] * world()[1]
+    if len(parts) > 1:
+        distributed.all_gather_object(parts, local)
+    return torch.cat(parts)
 
 
 def predict_logits(
@@ -176,7 +138,7 @@ def predict_logits(
     Raises
     ------
     TrainingError
-        When the network cannot take these images, memory runs out, or an output is not a number.
+        When the network cannot take these images, or an output is not a number.
     """
     logits = run_model(model, images, batch_size=batch_size, tta=tta)
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
@@ -288,13 +250,11 @@ def validation_metrics(
         kept = kept[1:]
     each = [roc_auc_score(labels == k, ranks[:, k]) for k in kept]
     auc = float(np.mean(each)) if each else math.nan
-    accuracy = float((wide.argmax(dim=1).numpy() == labels).mean())
-    return {"loss": loss, "auc": auc, "accuracy": accuracy}
+    return {"loss": loss, "auc": auc, "accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
 
 def extract_features(
-    model: MedicalNet, images: NDArray[np.uint8], *, kind: str = "pooled",
-    cache: str | os.PathLike[str] | None = None, batch_size: int | None = None,
+    model: MedicalNet, images: NDArray[np.uint8], *, kind: str = "pooled"
 ) -> NDArray[np.float32]:  # fmt: skip
     """Run the backbone once over all images.
 
@@ -306,51 +266,18 @@ def extract_features(
         uint8 (N, H, W) or (N, H, W, 3).
     kind : {"pooled", "map"}
         Pooled features (N, C), or feature maps (N, C, h, w) for an attention head.
-    cache : path, optional
-        A folder; features of the same images and weights are read back from it. A damaged file is
-        computed again.
-    batch_size : int, optional
-        Images at once; by default what suits the device.
 
     Returns
     -------
     ndarray
-        float32, memory-mapped when read from the cache.
+        float32.
 
     Raises
     ------
     TrainingError
         When the kind is unknown, or the network cannot take these images.
     """
-    if kind not in ("pooled", "map"):
-        raise TrainingError(f"kind is {kind!r}; choose 'pooled' or 'map'")
-    path, precision = None, pick_precision(pick_device())
-    if cache is not None:
-        weights = [t.numpy(force=True) for t in model.backbone.state_dict().values()]
-        sums = [fingerprint(array) for array in (images, *map(np.atleast_1d, weights))]
-        made_of = hashlib.sha256(repr((sums, kind, precision.name)).encode())
-        path = Path(cache) / f"features-{made_of.hexdigest()[:16]}.npy"
-        if (kept := _kept_features(path, len(images))) is not None:
-            return kept
-    features = run_model(model, images, output=kind, batch_size=batch_size, shared=True)
-    if path is not None and is_main():
-        with atomic_write(path) as file:
-            np.save(file, features)
-    return features
-
-
-def _kept_features(path: Path, count: int) -> NDArray[np.float32] | None:
-    """Return the features in a cache file; None when there is none, or it is damaged."""
-    try:
-        features: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        if features.dtype != np.float32 or len(features) != count:
-            raise ValueError(f"it holds {features.dtype} {features.shape}")
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError, EOFError, TypeError, SyntaxError) as error:
-        log.warning("%s is damaged (%s), so the features are computed again", path, error)
-        return None
-    return cast("NDArray[np.float32]", features)
+    return run_model(model, images, output=kind, shared=True)
 
 
 @dataclass(frozen=True)

@@ -299,7 +299,7 @@ def val_loss(model):
 
 # %%
 model = models.build_model("efficientnet_lite0", dropout=0.0)
-model.to(device, memory_format=precision.memory_format)
+model.to(device, memory_format=torch.channels_last)
 optimizer = torch.optim.AdamW(model.parameters(), lr=3e-5, weight_decay=0.0)
 rows = []
 for epoch in (1, 2):
