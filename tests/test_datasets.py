@@ -599,6 +599,7 @@ def test_a_killed_decode_goes_on_where_it_was(long_table, tmp_path, monkeypatch)
 
 def test_several_processes_decode_a_large_set(long_table, tmp_path, monkeypatch):
     monkeypatch.setattr("medimg.datasets.arrays.cpu_count", lambda: 2)
+    monkeypatch.setattr("medimg.datasets.arrays._BLOCK", 4)
     counted = _count_decoded(monkeypatch)  # does not reach the other processes
     studies = pd.read_csv(long_table)
     found = datasets.decode(studies, size=16, cache=tmp_path / "c", allow_duplicates=True).images
@@ -609,6 +610,7 @@ def test_several_processes_decode_a_large_set(long_table, tmp_path, monkeypatch)
 
 def test_an_image_that_no_process_can_read_is_named(long_table, folder, tmp_path, monkeypatch):
     monkeypatch.setattr("medimg.datasets.arrays.cpu_count", lambda: 2)
+    monkeypatch.setattr("medimg.datasets.arrays._BLOCK", 4)
     (folder / "normal" / "p3_0.png").write_bytes(b"not a picture")
     with pytest.raises(ImageReadError, match="p3_0"):
         datasets.decode(pd.read_csv(long_table), size=16, cache=tmp_path / "c",

@@ -1,7 +1,5 @@
 """What a study table must hold, and one summary of what is in it, left out of it, and odd."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -23,12 +21,12 @@ def note(studies: pd.DataFrame, *texts: str) -> pd.DataFrame:
     return studies
 
 
-def text_of(values: pd.Series[Any]) -> pd.Series[str]:
+def text_of(values: "pd.Series[Any]") -> "pd.Series[str]":
     """Return values as stripped strings, "" for missing ones."""
     return values.astype(object).where(values.notna(), "").astype(str).str.strip()
 
 
-def plain_labels(labels: pd.Series[Any]) -> pd.Series[str]:
+def plain_labels(labels: "pd.Series[Any]") -> "pd.Series[str]":
     """Return labels as stripped text; whole numbers without decimals, "1.0" as "1"."""
     text = text_of(labels)
     whole = text.str.fullmatch(r"[+-]?\d+(\.0*)?").all()
@@ -150,18 +148,15 @@ class Summary:
 
     def __str__(self) -> str:
         order = "grades, lowest first" if self.ordinal else "classes"
-        known, rows = self.patients_known, [["images (patients)", *self.classes]]
-        for split, counts in self.images.items():
-            people = self.patients[split]
-            cells = [f"{n} ({people[c]})" if known else f"{n}" for c, n in counts.items()]
-            rows.append([split or "no split yet", *cells])
-        rows[0][0] = rows[0][0] if known else "images"
-        width = max(map(len, (*self.classes, "123456 (12345)"))) + 2
+        counts, known = pd.DataFrame(self.images).astype(str), self.patients_known
+        if known:
+            counts += " (" + pd.DataFrame(self.patients).astype(str) + ")"
+        table = counts.T.rename({"": "no split yet"})
         return "\n".join([
             f"{order}: {', '.join(self.classes)}",
             f"healthy: {self.healthy or '?'} ({self.why})",
-            *(f"{row[0]:19}" + "".join(f"{cell:>{width}}" for cell in row[1:]) for row in rows),
-            *([] if self.patients_known else ["patients: not known; each image counted as one"]),
+            table.rename_axis(columns="images (patients)" if known else "images").to_string(),
+            *([] if known else ["patients: not known; each image counted as one"]),
             *(f"note: {text}" for text in self.notes),
             *(f"look at this: {text}" for text in self.suspicious),
         ])  # fmt: skip
@@ -279,6 +274,3 @@ def _suspicious(studies: pd.DataFrame, images: dict[str, dict[str, int]]) -> Ite
             yield f"{split} has no image of {', '.join(lacking)}"
     if any(images) and "test" not in images:
         yield "there is no test split"
-    kinds = studies["label"].nunique()
-    if kinds > max(20, len(studies) // 2):
-        yield f"{kinds} classes in {len(studies)} images: is this the label?"
