@@ -54,15 +54,20 @@ _CLASSES = {"breastmnist": ["malignant", "normal_or_benign"]} | {
 }
 
 
-def default_folder() -> Path:
-    """Return the folder for downloads in the user's cache.
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """Return where real data lie: ``root``, else ``MEDIMG_DATA``, else the user's cache folder.
+
+    Parameters
+    ----------
+    root : path-like, optional
+        A folder that goes before what the environment says.
 
     Returns
     -------
     Path
-        It need not exist.
+        The folder; it need not exist.
     """
-    return Path(pooch.os_cache("medimg"))
+    return Path(root or os.environ.get("MEDIMG_DATA") or pooch.os_cache("medimg")).expanduser()
 
 
 def about(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.D
     if not args.allow_duplicates and (args.data or default is None):
         datasets.check_duplicates(studies)
     found = datasets.summary(studies)
-    text = json.dumps(found.to_dict()) if args.json else str(found)
+    text = json.dumps(asdict(found)) if args.json else str(found)
     print("\n".join(map(visible, text.splitlines())))
     return studies
 

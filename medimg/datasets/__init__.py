@@ -10,16 +10,10 @@ and explanation work on.
 from medimg.datasets.arrays import ImageSet, decode, decode_file, decode_masks
 from medimg.datasets.audit import audit_shortcuts
 from medimg.datasets.checks import Summary, check_duplicates, check_studies, patients_known, summary
-from medimg.datasets.layouts import (
-    choose,
-    data_root,
-    from_folder,
-    load,
-    split_by_patient,
-    subsample,
-)
+from medimg.datasets.layouts import choose, from_folder, load, split_by_patient, subsample
 from medimg.datasets.names import class_names
 from medimg.datasets.tables import from_csv
+from medimg.sources import data_root
 
 __all__ = [
     "ImageSet", "Summary", "audit_shortcuts", "check_duplicates", "check_studies", "choose",

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 
-from medimg.datasets.checks import COLUMNS, check_duplicates, patients_known, require
-from medimg.datasets.names import class_names, is_ordinal, spelling
+from medimg.datasets.checks import COLUMNS, check_duplicates, patients_known
+from medimg.datasets.names import class_names, is_ordinal, require
 from medimg.errors import StudyTableError
 from medimg.images import read_image, resize
 from medimg.progress import tqdm
@@ -50,8 +50,8 @@ class ImageSet:
     Raises
     ------
     StudyTableError
-        If the arrays differ in length, the images are not uint8 of such a shape, a label is not in
-        0 .. K-1, or a class is named twice.
+        If the arrays differ in length, the images are not uint8 of such a shape, or a label is not
+        in 0 .. K-1.
     """
 
     images: Images
@@ -73,8 +73,6 @@ class ImageSet:
             raise StudyTableError(f"{what}; expected uint8 (N, H, W) or RGB, one row per image.")
         if labels.dtype.kind not in "iu" or not set(np.unique(labels)) <= set(range(k)):
             raise StudyTableError(f"labels must be whole numbers from 0 to {k - 1}, the classes.")
-        if len(set(map(spelling, self.classes))) < k:
-            raise StudyTableError(f"a class is named twice: {', '.join(self.classes)}.")
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
 
     def __len__(self) -> int:
@@ -83,9 +81,8 @@ class ImageSet:
     def __repr__(self) -> str:
         counts = np.bincount(self.labels, minlength=len(self.classes))
         mix = ", ".join(f"{n} {name}" for n, name in zip(counts, self.classes, strict=True))
-        height, width = self.images.shape[1:3]
-        kind = "RGB images" if self.channels == 3 else "images"
-        return f"ImageSet({len(self)} {kind} of {height} x {width}: {mix})"
+        size = " x ".join(map(str, self.images.shape[1:]))
+        return f"ImageSet({len(self)} images of {size}: {mix})"
 
     @property
     def channels(self) -> int:
@@ -175,11 +172,7 @@ def decode(
     """
     _check_square(size, channels)
     require(studies, COLUMNS)
-    classes = class_names(studies) if classes is None else tuple(classes)
-    labels = studies["label"].astype(str)
-    codes = labels.map({name: k for k, name in enumerate(classes)})
-    for label in labels[codes.isna()]:
-        raise StudyTableError(f"the label '{label}' is none of the classes {', '.join(classes)}.")
+    names = class_names(studies, classes=classes)
     paths = studies["path"].astype(str).tolist()
     for path in (path for path in paths if not os.path.isfile(path)):
         raise StudyTableError(f"{path}: no such file, though the study table names it.")
@@ -195,11 +188,11 @@ def decode(
             images[row : row + _BLOCK] = block
     else:
         images = _cached(Path(cache), shape, files, how, progress)
+    ids, patients, splits = studies[["image_id", "patient_id", "split"]].to_numpy(dtype=str).T
+    labels = studies["label"].astype(str).map(names.index).to_numpy(np.int64)
     return ImageSet(
-        images, codes.to_numpy().astype(np.int64), studies["image_id"].to_numpy(dtype=str),
-        studies["patient_id"].to_numpy(dtype=str), studies["split"].to_numpy(dtype=str), classes,
-        ordinal=is_ordinal(classes), patients_known=patients_known(studies),
-    )  # fmt: skip
+        images, labels, ids, patients, splits, names, is_ordinal(names), patients_known(studies)
+    )
 
 
 def decode_file(
@@ -272,8 +265,7 @@ def decode_masks(
     ImageReadError
         If a mask cannot be read.
     """
-    if "mask_path" not in studies:
-        raise StudyTableError("the table has no column 'mask_path'; the sample's tables have one.")
+    require(studies, ["mask_path"])
     masks = np.zeros((len(studies), size, size), bool)
     for row, path in enumerate(studies["mask_path"]):
         if pd.notna(path) and path:

@@ -19,8 +19,8 @@ from scipy import stats
 from sklearn import ensemble, model_selection, preprocessing
 from sklearn.tree import DecisionTreeClassifier
 
-from medimg.datasets.checks import COLUMNS, require, text_of
-from medimg.datasets.names import WORDS, healthy_class, plain, ranked
+from medimg.datasets.checks import COLUMNS, text_of
+from medimg.datasets.names import WORDS, healthy_class, plain, ranked, require
 from medimg.errors import StudyTableError
 from medimg.images import read_header, read_image, resize
 from medimg.metrics import Predictions, auc
@@ -127,8 +127,8 @@ def _left_out(
 
 def _columns(studies: pd.DataFrame) -> list[str]:
     """Return the columns that may be shortcuts, in the order of the table."""
-    names = map(str, studies)
-    return [c for c in names if c not in (*COLUMNS, "frame") and not c.endswith("_path")]
+    other = (*COLUMNS, "frame")
+    return [c for c in map(str, studies) if c not in other and not c.endswith("_path")]
 
 
 def _shortcuts(studies: pd.DataFrame) -> dict[str, Array]:
