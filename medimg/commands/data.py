@@ -27,7 +27,7 @@ def fetch(args: argparse.Namespace) -> None:
         print("It is there already, and laid out as expected.")
         return
     print(sources.about(args.name), flush=True)  # before the download begins
-    folder = sources.fetch(args.name, root, size=args.size)
+    folder = sources.fetch(args.name, root)
     left_out = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8")).get("left_out", [])
     told = f"; left out: {len(left_out)} files, see SOURCE.json there" if left_out else ""
     here = f" MEDIMG_DATA={root}" if args.root else ""

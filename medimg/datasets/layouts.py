@@ -16,7 +16,7 @@ from medimg.datasets.checks import SPLITS, check_studies, note
 from medimg.datasets.names import WORDS, class_names, healthy_class, ranked, require, split_word
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
-from medimg.sources import data_root, unpack_npz
+from medimg.sources import data_root, unpack
 from medimg.storage import equal_files, sha256, walk_files
 
 PathLike = str | os.PathLike[str]
@@ -50,7 +50,7 @@ def choose(sample: str, *fitting: str) -> str:
     """
     wanted = os.environ.get("MEDIMG_DATASET") or sample
     fits = wanted in (sample, *fitting)
-    if not fits:
+    if not fits and not wanted.startswith("sample"):
         told = "MEDIMG_DATASET=%s does not fit this notebook, which can work on %s; it uses %s."
         logging.getLogger(__name__).warning(told, wanted, " or ".join(fitting), sample)
     return wanted if fits else sample
@@ -117,14 +117,14 @@ def load(
     if of_folder or ((columns or image_dir) and (name in SETS.index or path.is_dir())):
         what = "a patient pattern is for a folder, columns and an image folder are for a CSV table"
         raise StudyTableError(f"{name}: {what}; leave out what does not fit.")
-    finding, notes = {"positive": positive, "uncertain": uncertain}, []
+    finding = {"positive": positive, "uncertain": uncertain}
     if name in SETS.index:
         path = _find(name, data_root(root))
     elif path.is_file() and path.suffix.lower() == ".npz":
-        path = unpack_npz(path, data_root(root) / f"{path.stem}-{sha256(path)[:12]}")
-        notes = [f"unpacked to {path}"]
+        folder = data_root(root) / f"{path.stem}-{sha256(path)[:12]}"
+        path = unpack([path], folder, path.stem.partition("_")[0]) / "studies.csv"
     if path.is_dir():
-        studies = note(from_folder(path, patient_pattern=patient_pattern), *notes)
+        studies = from_folder(path, patient_pattern=patient_pattern)
         studies = check_studies(tables.choose_finding(studies, **finding, name=name), name=name)
     elif path.is_file():
         studies = tables.from_csv(path, columns=columns, image_dir=image_dir, **finding)
