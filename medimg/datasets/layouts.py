@@ -129,8 +129,8 @@ def load(
     elif path.is_file():
         studies = tables.from_csv(path, columns=columns, image_dir=image_dir, **finding)
     else:
-        what = f"neither a known data set ({', '.join(SETS.index)}) nor a folder or file"
-        raise StudyTableError(f"{name}: {what}.")
+        known = ", ".join(SETS.index)
+        raise StudyTableError(f"{name}: neither a known data set nor a folder or file ({known}).")
     if name in SETS.index and (studies["split"] == "train").all():
         studies["split"] = ""  # without the published test, all is split anew
     if classes:
