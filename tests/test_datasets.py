@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medimg import datasets
+from medimg import datasets, sources
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import ImageWarning, read_image
 
@@ -877,7 +877,7 @@ def test_load_by_environment(tmp_path, folder, monkeypatch):
     studies = datasets.load()
     assert set(studies["split"]) == {"train", "val", "test"}
     monkeypatch.setenv("MEDIMG_DATA", str(tmp_path))
-    assert datasets.data_root() == tmp_path
+    assert sources.data_root() == tmp_path
 
 
 def test_a_patient_pattern_counts_wherever_the_folder_is_named(tmp_path, folder, monkeypatch):

@@ -19,7 +19,7 @@ from medimg.tables import visible, write_table
 
 def fetch(args: argparse.Namespace) -> None:
     """Download a public data set, or say where to get one that needs an account."""
-    root = datasets.data_root(args.root)
+    root = sources.data_root(args.root)
     if args.name not in sources.SETS:
         url = SETS.loc[args.name, "url"]
         print(f"Get {args.name} from {url} and unpack it into {root}; then `--data {args.name}`.")

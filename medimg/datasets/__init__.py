@@ -13,10 +13,9 @@ from medimg.datasets.checks import Summary, check_duplicates, check_studies, pat
 from medimg.datasets.layouts import choose, from_folder, load, split_by_patient, subsample
 from medimg.datasets.names import class_names
 from medimg.datasets.tables import from_csv
-from medimg.sources import data_root
 
 __all__ = [
     "ImageSet", "Summary", "audit_shortcuts", "check_duplicates", "check_studies", "choose",
-    "class_names", "data_root", "decode", "decode_file", "decode_masks", "from_csv",
+    "class_names", "decode", "decode_file", "decode_masks", "from_csv",
     "from_folder", "load", "patients_known", "split_by_patient", "subsample", "summary",
 ]  # fmt: skip
