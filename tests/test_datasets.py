@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from zipfile import ZipFile
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from medimg import datasets
+from medimg import datasets, sources
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import ImageWarning, read_image
 
@@ -120,7 +119,7 @@ def test_two_files_of_one_name_keep_their_suffix(tmp_path, rng):
     [
         (lambda p: None, "no such folder"),
         (lambda p: p.mkdir(), "no class folders"),
-        (lambda p: (p / "normal").mkdir(parents=True), "class 'normal' has no images"),
+        (lambda p: (p / "normal").mkdir(parents=True), "no class folders"),
     ],
 )
 def test_from_folder_refuses(tmp_path, make, message):
@@ -151,17 +150,17 @@ def test_from_csv_makes_paths_absolute_and_fills_in(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no such file"),
-        ("", "not a CSV table"),
+        (None, "No such file"),
+        ("", "cannot be read as a CSV table"),
         ("path,name\na.png,b\n", "column 'label' is missing; found path, name"),
         ("path,label\n", "no rows"),
         ("path,label\na.png,\n", "'label' is empty in row 1"),
         ("image_id,path,label\na,a.png,n\na,b.png,n\n", "image_id 'a' stands in 2 rows"),
         ("path,label,split\na.png,n,external_test\n", "unknown split 'external_test'"),
-        ("path,label,split\na.png,n,train\nb.png,n,\n", "1 of 2 rows have no split, the first in"),
+        ("path,label,split\na.png,n,train\nb.png,n,\n", "1 of 2 rows have no split, as row 2"),
         ("path,label\na.png,n\n./a.png,n\n", "path '.*a.png' stands in 2 rows"),
         ("path,label\n,n\n", "'path' is empty in row 1"),
-        ("path,label\na,b,n\n", "its rows have more fields than its header line"),
+        ("path,label\na,b,n\n", "Expected 2 fields in line 2, saw 3"),
         ("path,label,split,patient_id\na,n,train,p7\nb,n,test,p7\n", "'p7' is in more than one"),
     ],
 )
@@ -243,8 +242,7 @@ def test_class_names_put_the_healthy_first(labels, expected, caplog):
         (["3Moderate", "0Normal", "4Severe", "1Doubtful", "2Mild"],
          ("0Normal", "1Doubtful", "2Mild", "3Moderate", "4Severe")),
         (["stage 10", "stage 9", "stage 1"], ("stage 1", "stage 9", "stage 10")),
-        (["Grade IV", "Grade I", "Grade III", "Grade II"],
-         ("Grade I", "Grade II", "Grade III", "Grade IV")),
+        (["KL-3", "KL-1", "KL-2"], ("KL-1", "KL-2", "KL-3")),
     ],
 )  # fmt: skip
 def test_grades_keep_their_order(labels, expected):
@@ -348,7 +346,7 @@ def test_subsample_takes_many_patients_before_a_second_image(rng):
 
 
 def test_subsample_refuses_a_split_that_is_not_there(rng):
-    with pytest.raises(StudyTableError, match="cannot take 3 images of split 'other'"):
+    with pytest.raises(StudyTableError, match="cannot take 3 of 0 images of split 'other'"):
         datasets.subsample(_table(), {"other": 3}, rng=rng)
 
 
@@ -385,7 +383,7 @@ def test_decode_takes_the_classes_as_given(folder):
     decoded = datasets.decode(studies, size=16, classes=names)
     assert decoded.classes == names
     assert decoded.labels.tolist() == [2] * 6 + [0] * 6
-    with pytest.raises(StudyTableError, match="'normal' is none of the classes pneumonia, effu"):
+    with pytest.raises(StudyTableError, match=r"'normal' is none of the classes given \(pneumonia"):
         datasets.decode(studies, size=16, classes=names[:2])
 
 
@@ -460,17 +458,21 @@ def test_a_damaged_cache_is_made_again(folder, tmp_path, damage):
 
 def test_a_full_disk_is_one_error_and_leaves_nothing(folder, tmp_path, monkeypatch):
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=3071))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
     monkeypatch.setattr("medimg.datasets.arrays.read_image", None)  # nothing is decoded
     with pytest.raises(StudyTableError, match=r"cache of 0 MB cannot be written there \(No space"):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_disk_that_fills_up_keeps_what_is_whole(folder, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_later_leaves_nothing(folder, tmp_path, monkeypatch):
+    """Where a system cannot reserve space, a full disk shows while the blocks are written."""
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
     monkeypatch.setattr("medimg.datasets.arrays._BLOCK", 4)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
     real, written = Path.open, []
 
     def fill_up(self, mode="r", **how):
@@ -479,14 +481,10 @@ def test_a_disk_that_fills_up_keeps_what_is_whole(folder, tmp_path, monkeypatch)
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(self, mode, **how)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", fill_up)
-        with pytest.raises(StudyTableError, match=r"cannot be written there \(No space"):
-            datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    counted = _count_decoded(monkeypatch)
-    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
-    assert len(counted) == 8
-    np.testing.assert_array_equal(found, datasets.decode(studies, size=16).images)
+    monkeypatch.setattr(Path, "open", fill_up)
+    with pytest.raises(StudyTableError, match=r"cannot be written there \(No space"):
+        datasets.decode(studies, size=16, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def _count_decoded(monkeypatch):
@@ -560,7 +558,7 @@ def slow(path, **how):
     return real(path, **how)
 
 real, arrays.decode_file, begun = arrays.decode_file, slow, []
-os.cpu_count = lambda: 1  # all in this process
+arrays.cpu_count = lambda: 1  # all in this process
 studies = pd.read_csv(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -588,7 +586,7 @@ def test_a_killed_decode_goes_on_where_it_was(long_table, tmp_path, monkeypatch)
     assert all(run.stdout.readline() for _ in range(1 + 200))  # it waits within its 13th block
     run.kill()
     run.communicate()
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # all in this process
+    monkeypatch.setattr("medimg.datasets.arrays.cpu_count", lambda: 1)  # all in this process
     counted = _count_decoded(monkeypatch)
     studies = pd.read_csv(long_table)
     found = datasets.decode(studies, size=16, cache=cache, allow_duplicates=True).images
@@ -599,7 +597,8 @@ def test_a_killed_decode_goes_on_where_it_was(long_table, tmp_path, monkeypatch)
 
 
 def test_several_processes_decode_a_large_set(long_table, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("medimg.datasets.arrays.cpu_count", lambda: 2)
+    monkeypatch.setattr("medimg.datasets.arrays._BLOCK", 4)
     counted = _count_decoded(monkeypatch)  # does not reach the other processes
     studies = pd.read_csv(long_table)
     found = datasets.decode(studies, size=16, cache=tmp_path / "c", allow_duplicates=True).images
@@ -609,12 +608,12 @@ def test_several_processes_decode_a_large_set(long_table, tmp_path, monkeypatch)
 
 
 def test_an_image_that_no_process_can_read_is_named(long_table, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("medimg.datasets.arrays.cpu_count", lambda: 2)
+    monkeypatch.setattr("medimg.datasets.arrays._BLOCK", 4)
     (folder / "normal" / "p3_0.png").write_bytes(b"not a picture")
     with pytest.raises(ImageReadError, match="p3_0"):
         datasets.decode(pd.read_csv(long_table), size=16, cache=tmp_path / "c",
                         allow_duplicates=True)  # fmt: skip
-    assert list((tmp_path / "c").iterdir()) == []
 
 
 def test_processes_of_torchrun_share_the_decoding(long_table, tmp_path):
@@ -645,12 +644,27 @@ def test_a_split_of_a_mapped_file_stays_mapped(folder, tmp_path):
     assert not np.shares_memory(decoded.subset(np.array([0, 2])).images, decoded.images)
 
 
-def test_an_interrupted_decode_leaves_no_cache(folder, tmp_path):
+def test_only_the_blocks_of_what_changed_are_decoded_again(folder, tmp_path, monkeypatch, rng):
+    """An image that cannot be read costs the blocks that are whole nothing."""
     studies = datasets.from_folder(folder, patient_pattern=r"(p\d+)_")
-    (folder / "normal" / "p3_0.png").write_bytes(b"not a picture")
-    with pytest.raises(ImageReadError, match="p3_0"):
+    monkeypatch.setattr("medimg.datasets.arrays._BLOCK", 4)
+    monkeypatch.setattr("medimg.datasets.arrays.cpu_count", lambda: 1)
+    last = Path(studies["path"].iloc[-1])
+    last.write_bytes(b"not a picture")
+    with pytest.raises(ImageReadError, match=last.stem):
         datasets.decode(studies, size=16, cache=tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    _png(last, rng)
+    counted = _count_decoded(monkeypatch)
+    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
+    assert counted == studies["path"].tolist()[-4:]
+    np.testing.assert_array_equal(found, datasets.decode(studies, size=16).images)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    counted.clear()
+    _png(Path(studies["path"][5]), rng)
+    found = datasets.decode(studies, size=16, cache=tmp_path / "cache").images
+    assert counted == studies["path"].tolist()[4:8]
+    np.testing.assert_array_equal(found, datasets.decode(studies, size=16).images)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_decode_keeps_colour_and_shape_when_asked(tmp_path):
@@ -666,7 +680,7 @@ def test_decode_keeps_colour_and_shape_when_asked(tmp_path):
     assert colour.images[0, 10, 10].tolist() == [200, 0, 40]
     assert colour.images[1, 10, 10].tolist() == [200, 200, 200]
     assert colour.images[0, 0, 0].tolist() == [0, 0, 0]  # padded
-    assert repr(colour) == "ImageSet(2 RGB images of 20 x 20: 1 normal, 1 ill)"
+    assert repr(colour) == "ImageSet(2 images of 20 x 20 x 3: 1 normal, 1 ill)"
     grey = datasets.decode(studies, size=20)
     assert grey.channels == 1
     assert grey.images[0, 0, 0] == grey.images[0, 10, 10] > 0
@@ -727,8 +741,6 @@ def test_volumes_are_decoded_by_their_axial_slice(tmp_path, rng):
         ({"labels": np.array([0, 2])}, "whole numbers from 0 to 1"),
         ({"labels": np.array([0, -1])}, "whole numbers from 0 to 1"),
         ({"labels": np.array([0.0, 1.0])}, "whole numbers from 0 to 1"),
-        ({"classes": ("n", "n")}, "named twice"),
-        ({"classes": ("Normal", "normal")}, "a class is named twice: Normal, normal"),
     ],
 )
 def test_an_image_set_is_checked_once_on_making(change, message):
@@ -751,18 +763,18 @@ def test_ordinal_and_healthy_belong_to_the_loaded_set(tmp_path, rng):
     assert data.subset("train").ordinal
     found = datasets.summary(studies)
     assert found.healthy == "0"
-    assert found.to_dict()["ordinal"] is True
+    assert found.ordinal
     assert str(found).startswith("grades, lowest first: 0, 1, 2, 10\nhealthy: 0 (the lowest grade)")
 
 
 def test_decode_refuses(tmp_path):
     with pytest.raises(StudyTableError, match=r"gone\.png: no such file"):
         datasets.decode(_table(path=[str(tmp_path / "gone.png")] * 4))
-    with pytest.raises(StudyTableError, match="size 4 is too small"):
+    with pytest.raises(StudyTableError, match=r"4 pixels .* cannot be made; give 8 to 4096"):
         datasets.decode(_table(), size=4)
-    with pytest.raises(StudyTableError, match="size 100000 is too large"):
+    with pytest.raises(StudyTableError, match="images of 100000 pixels"):
         datasets.decode(_table(), size=100_000)
-    with pytest.raises(StudyTableError, match="channels=2; give 1 for grey or 3"):
+    with pytest.raises(StudyTableError, match=r"2 channels cannot .*, and 1 \(grey\) or 3"):
         datasets.decode(_table(), channels=2)
 
 
@@ -774,7 +786,7 @@ def test_decode_masks(tmp_path):
     masks = datasets.decode_masks(studies, size=16)
     np.testing.assert_array_equal(masks[1], mask > 0)
     assert masks.sum() == 18
-    with pytest.raises(StudyTableError, match="no column 'mask_path'"):
+    with pytest.raises(StudyTableError, match=r"missing column\(s\) mask_path"):
         datasets.decode_masks(_table())
 
 
@@ -851,7 +863,7 @@ def test_a_set_without_val_takes_it_from_train_by_patient(tmp_path, rng):
     [
         ("kermany", "get it from https://data.mendeley.com"),
         ("brain-mri", "get it from https://www.kaggle.com"),
-        ("pneumoniamnist", "fetch pneumoniamnist --size 224"),
+        ("pneumoniamnist", "fetch pneumoniamnist` first"),
         ("chexpert", "neither a known data set nor a folder"),
     ],
 )
@@ -865,7 +877,7 @@ def test_load_by_environment(tmp_path, folder, monkeypatch):
     studies = datasets.load()
     assert set(studies["split"]) == {"train", "val", "test"}
     monkeypatch.setenv("MEDIMG_DATA", str(tmp_path))
-    assert datasets.data_root() == tmp_path
+    assert sources.data_root() == tmp_path
 
 
 def test_a_patient_pattern_counts_wherever_the_folder_is_named(tmp_path, folder, monkeypatch):
@@ -875,7 +887,7 @@ def test_a_patient_pattern_counts_wherever_the_folder_is_named(tmp_path, folder,
     monkeypatch.delenv("MEDIMG_DATASET")
     (tmp_path / "t.csv").write_text("path,label\na.png,n\n", encoding="utf-8")
     for name in (None, "sample_ct", "kermany", tmp_path / "t.csv"):
-        with pytest.raises(StudyTableError, match="a patient pattern is for the file names of"):
+        with pytest.raises(StudyTableError, match="a patient pattern is for a folder"):
             datasets.load(name, patient_pattern="x")
     with pytest.raises(StudyTableError, match="neither a known data set"):
         datasets.load("nowhere", patient_pattern="x")

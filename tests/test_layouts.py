@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -226,9 +227,16 @@ def test_a_folder_too_low_says_so(tmp_path):
         datasets.from_folder(tmp_path)
 
 
-def test_images_beside_the_class_folders_are_counted(tmp_path):
+def test_images_beside_the_class_folders_are_refused(tmp_path):
     _png(tmp_path / "normal" / "1.png", tmp_path / "ill" / "1.png", tmp_path / "cover.png")
-    assert "1 images lie directly in" in _notes(datasets.from_folder(tmp_path))
+    with pytest.raises(StudyTableError, match=r"cover\.png: 1 of 3 images, .* do not lie in"):
+        datasets.from_folder(tmp_path)
+
+
+def test_a_class_folder_without_a_file_is_noted(tmp_path):
+    _png(tmp_path / "normal" / "1.png", tmp_path / "ill" / "1.png")
+    (tmp_path / "other").mkdir()
+    assert "1 folders without a file (other)" in _notes(datasets.from_folder(tmp_path))
 
 
 def test_mura_labels_stand_in_the_study_folder(tmp_path):
@@ -309,7 +317,7 @@ def _closed(monkeypatch, name):
     monkeypatch.setattr(os, "scandir", scandir)
 
 
-def test_unreadable_folders_are_counted_and_named(tmp_path, monkeypatch):
+def test_unreadable_folders_are_named(tmp_path, monkeypatch):
     for label in ("normal", "ill"):
         for n in range(4):
             _png(tmp_path / label / f"{n}.png", tmp_path / label / "closed" / f"{n}.png")
@@ -317,11 +325,8 @@ def test_unreadable_folders_are_counted_and_named(tmp_path, monkeypatch):
     found = storage.walk_files(tmp_path)
     assert len(found.files) == 8
     assert [(p.name, why) for p, why in found.unreadable] == [("closed", "Permission denied")] * 2
-    studies = datasets.load(tmp_path)
-    assert "2 folders could not be read" in _notes(studies)
-    _closed(monkeypatch, "ill")
     with pytest.raises(
-        StudyTableError, match=r"ill: the folder could not be read \(Permission den"
+        StudyTableError, match=r"closed: the folder could not be read \(Permission den"
     ):
         datasets.load(tmp_path)
 
@@ -353,8 +358,7 @@ def test_folders_1500_deep_are_walked(deep):
     assert len(found.folders) == 1500
     assert [p.name for p in found.files] == ["x.txt"]
     _png(deep / "normal" / "1.png")
-    with pytest.raises(StudyTableError, match="the class 'd' has no images"):
-        datasets.from_folder(deep)
+    assert "1 files that are not images (x.txt)" in _notes(datasets.from_folder(deep))
 
 
 def test_links_are_followed_once_and_circles_end(tmp_path):
@@ -485,16 +489,16 @@ def test_chexpert_asks_what_is_not_told(tmp_path):
     table = _chexpert(tmp_path / "c")
     with pytest.raises(
         StudyTableError,
-        match=r"found Path, Sex, .*, Edema, Pleural Effusion; choose one of No Finding, Edema, P",
+        match=r"found Path, Sex, .*, Edema, Pleural Effusion; .* or a finding \(--positive\)",
     ):
         datasets.load(table)
     with pytest.raises(
         StudyTableError,
-        match="5 of 30 labels are -1, which means uncertain; uncertain='None'; give",
+        match="5 of 30 labels are -1, which means uncertain; give --uncertain",
     ):
         datasets.load(table, positive="Edema")
     with pytest.raises(
-        StudyTableError, match="uncertain='maybe'; give ignore, positive or negative"
+        StudyTableError, match="uncertain; give --uncertain ignore, positive or negative"
     ):
         datasets.load(table, positive="Edema", uncertain="maybe")
 
@@ -533,7 +537,7 @@ def test_aptos_ids_without_suffix_or_folder(tmp_path):
     assert Path(studies["path"][3]) == tmp_path / "train_images" / "000000000003.png"
     assert datasets.class_names(studies, ordinal=True) == ("0", "1", "2", "3", "4")
     assert studies["image_id"][3] == "000000000003"
-    with pytest.raises(StudyTableError, match=r"or give the table .*train\.csv"):
+    with pytest.raises(StudyTableError, match=r"rename their folders .*, or give a CSV study"):
         datasets.load(tmp_path)
 
 
@@ -552,10 +556,10 @@ def test_isic_has_one_column_per_class(tmp_path):
 def test_mura_table_without_a_header_is_refused(tmp_path):
     _png(tmp_path / "MURA-v1.1" / "train" / "p" / "study1_positive" / "1.png")
     table = _csv(tmp_path, "MURA-v1.1/train/p/study1_positive/,1\n")
-    with pytest.raises(StudyTableError, match=r"found MURA-.*; write its header line"):
+    with pytest.raises(StudyTableError, match=r"found MURA-.*; name yours \(--path-column"):
         datasets.load(table)
     table = _csv(tmp_path, "path,label\nMURA-v1.1/train/p/study1_positive/,1\n")
-    with pytest.raises(StudyTableError, match="is a folder; write a file's path"):
+    with pytest.raises(StudyTableError, match=r"leads to .*; write the path of one file"):
         datasets.load(table)
 
 
@@ -570,13 +574,17 @@ def test_medmnist_archives(tmp_path, kind):
     np.savez(tmp_path / f"{kind}_28.npz", **arrays)
     studies = datasets.load(tmp_path / f"{kind}_28.npz", root=tmp_path / "kept")
     assert _counts(studies, "split") == {"train": 22, "val": 22, "test": 22}
-    names = datasets.class_names(studies)
-    data = datasets.decode(studies, size=28, channels=3 if kind == "retinamnist" else 1)
+    given = ("class_01", "class_00") if kind == "breastmnist" else None
+    if given:  # 0 is the disease there, which its file does not say
+        with pytest.raises(StudyTableError, match="neither of the classes 'class_00' and"):
+            datasets.class_names(studies)
+    channels = 3 if kind == "retinamnist" else 1
+    data = datasets.decode(studies, size=28, channels=channels, classes=given)
     row = studies.index[studies["path"].str.contains("val.*00003")][0]
     np.testing.assert_array_equal(data.images[row], arrays["val_images"][3])
     assert data.ordinal == (kind == "retinamnist")
-    assert names[0] == {"retinamnist": "0", "breastmnist": "normal_or_benign",
-                        "organamnist": "class_00"}[kind]  # fmt: skip
+    assert data.classes[0] == {"retinamnist": "0", "breastmnist": "class_01",
+                               "organamnist": "class_00"}[kind]  # fmt: skip
 
 
 def test_a_column_for_each_role_can_be_given(tmp_path):
@@ -597,8 +605,8 @@ def test_a_column_for_each_role_can_be_given(tmp_path):
         datasets.from_csv(table, columns={"path": "film"})
     with pytest.raises(StudyTableError, match="no column 'site'"):
         datasets.from_csv(table, columns={"site": "scan"})
-    with pytest.raises(StudyTableError, match="nowhere: no such folder; image_dir"):
-        datasets.from_csv(table, columns=columns, image_dir=tmp_path / "nowhere")
+    lost = datasets.from_csv(table, columns=columns, image_dir=tmp_path / "nowhere")
+    assert "8 files are not there, the first" in str(datasets.summary(lost))
     with pytest.raises(StudyTableError, match="columns and an image folder are for a CSV table"):
         datasets.load(tmp_path / "films", columns=columns)
 
@@ -665,7 +673,7 @@ def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
 
 def test_a_path_that_leads_to_two_files_is_refused(tmp_path):
     _png(tmp_path / "train" / "1.png", tmp_path / "test" / "1.png")
-    with pytest.raises(StudyTableError, match=r"'1\.png' in row 1 leads to .* and to "):
+    with pytest.raises(StudyTableError, match=r"'1\.png' leads to .* and to "):
         datasets.from_csv(_csv(tmp_path, "path,label\n1.png,normal\n"))
     studies = datasets.from_csv(_csv(tmp_path, "path,label\nval/1.png,normal\n"))
     assert "1 files are not there" in str(datasets.summary(studies))  # never train/1.png instead
@@ -715,7 +723,7 @@ def test_the_summary_says_what_is_there_and_what_lacks(tmp_path):
     assert found.suspicious[0].startswith("8 files are not there, the first ")
     lacking = datasets.summary(studies[studies["image_id"] != "i7"])
     assert "val has no image of ill" in lacking.suspicious
-    assert pd.Series(found.to_dict()).index.tolist()[:3] == ["classes", "healthy", "why"]
+    assert pd.Series(asdict(found)).index.tolist()[:3] == ["classes", "healthy", "why"]
 
 
 # --- the command line -----------------------------------------------------------------------
@@ -731,7 +739,7 @@ def test_the_command_line_reads_a_table_as_told_and_prints_its_summary(tmp_path,
     assert _counts(studies) == {"Effusion": 12, "no Effusion": 12}
     told = json.loads(capsys.readouterr().out)
     assert told["classes"] == ["no Effusion", "Effusion"]
-    assert told == json.loads(json.dumps(datasets.summary(studies).to_dict()))
+    assert told == json.loads(json.dumps(asdict(datasets.summary(studies))))
     columns = ["--path-column", "Image Index", "--label-column", "Follow-up #"]
     columns += ["--patient-column", "Patient ID", "--image-dir", tmp_path / "images_001"]
     studies = _studies_of("--data", table, *columns, "--classes", "1, 0")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -14,13 +15,13 @@ from medimg.tables import visible, write_table
 
 def fetch(args: argparse.Namespace) -> None:
     """Download a public data set, or say where to get one that needs an account."""
-    root = datasets.data_root(args.root)
+    root = sources.data_root(args.root)
     if args.name not in sources.SETS:
         datasets.load(args.name, root=root)  # or its error says where to get it
         print(f"{args.name} is there, and laid out as expected; use it with --data {args.name}.")
         return
     print(sources.about(args.name), flush=True)  # before the download begins
-    print(f"{sources.fetch(args.name, root, size=args.size)}; SOURCE.json there: what was left out")
+    print(f"{sources.fetch(args.name, root)}; SOURCE.json there: what was left out")
     print(f"Use it with --data {args.name}, or MEDIMG_DATASET={args.name}; MEDIMG_DATA={root}.")
 
 
@@ -61,6 +62,6 @@ def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.D
     if not args.allow_duplicates and (args.data or default is None):
         datasets.check_duplicates(studies)
     found = datasets.summary(studies)
-    text = json.dumps(found.to_dict()) if args.json else str(found)
+    text = json.dumps(asdict(found)) if args.json else str(found)
     print("\n".join(map(visible, text.splitlines())))
     return studies

@@ -1,35 +1,30 @@
 """Decode each image once, into one uint8 array that training works on, and keep it in a cache."""
 
-from __future__ import annotations
-
-import errno
 import hashlib
 import math
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
-from medimg.datasets.checks import COLUMNS, check_duplicates, patients_known, require
-from medimg.datasets.names import class_names, is_ordinal, spelling
-from medimg.errors import ImageReadError, StudyTableError
+from medimg.datasets.checks import COLUMNS, check_duplicates, patients_known
+from medimg.datasets.names import class_names, is_ordinal, require
+from medimg.errors import StudyTableError
 from medimg.images import read_image, resize
 from medimg.progress import tqdm
 from medimg.storage import sha256
 
 Images = npt.NDArray[np.uint8]
-Frames = list[int | None]  # which of each file, where one is chosen
+Files = list[tuple[str, int | None]]  # the path of each image, and which frame of that file
 Settings = dict[str, Any]
-_DECODER = 3  # raise when the same file would decode to other pixels, so that old caches go stale
+_DECODER = 4  # raise when the same file would decode to other pixels, so that old caches go stale
 _BLOCK = 16  # images that are decoded and summed together, and kept when the run is killed
 
 
@@ -55,8 +50,8 @@ class ImageSet:
     Raises
     ------
     StudyTableError
-        If the arrays differ in length, the images are not uint8 of such a shape, a label is not in
-        0 .. K-1, or a class is named twice.
+        If the arrays differ in length, the images are not uint8 of such a shape, or a label is not
+        in 0 .. K-1.
     """
 
     images: Images
@@ -78,8 +73,6 @@ class ImageSet:
             raise StudyTableError(f"{what}; expected uint8 (N, H, W) or RGB, one row per image.")
         if labels.dtype.kind not in "iu" or not set(np.unique(labels)) <= set(range(k)):
             raise StudyTableError(f"labels must be whole numbers from 0 to {k - 1}, the classes.")
-        if len(set(map(spelling, self.classes))) < k:
-            raise StudyTableError(f"a class is named twice: {', '.join(self.classes)}.")
         object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
 
     def __len__(self) -> int:
@@ -88,9 +81,8 @@ class ImageSet:
     def __repr__(self) -> str:
         counts = np.bincount(self.labels, minlength=len(self.classes))
         mix = ", ".join(f"{n} {name}" for n, name in zip(counts, self.classes, strict=True))
-        height, width = self.images.shape[1:3]
-        kind = "RGB images" if self.channels == 3 else "images"
-        return f"ImageSet({len(self)} {kind} of {height} x {width}: {mix})"
+        size = " x ".join(map(str, self.images.shape[1:]))
+        return f"ImageSet({len(self)} images of {size}: {mix})"
 
     @property
     def channels(self) -> int:
@@ -102,7 +94,7 @@ class ImageSet:
         """The patients as `metrics.Predictions` takes them: None where they are not known."""
         return self.patients if self.patients_known else None
 
-    def subset(self, rows: str | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> ImageSet:
+    def subset(self, rows: str | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
         """Return the images of one split, or those that a mask or indices choose.
 
         Parameters
@@ -151,10 +143,12 @@ def decode(
     stretch : bool
         Map each file's lowest to its highest value to 0 to 255, whatever window it names.
     cache : path-like, optional
-        A folder. The decoded array is kept there under a fingerprint of all bytes of the files,
-        and mapped into memory instead of read, so that a set larger than the memory can be used.
-        Several processes decode a large set, and a run that was killed goes on where it was.
-        Any file that changed makes a new array; what is damaged of one is decoded again.
+        A folder, which may be deleted at any time. The array is kept there in one file for this
+        table and these settings, and mapped into memory instead of read, so that a set larger
+        than the memory can be used. Several processes decode a large set. Each block of images
+        has a sum of all bytes of its files and of its pixels: a run that was killed, or met an
+        image that cannot be read, goes on where it was, and what changed or was damaged since is
+        decoded again in its place. If the disk is full, the file is removed.
     classes : sequence of str, optional
         The class names in their order, the healthy one first; by default `class_names` tells them
         from the labels.
@@ -178,30 +172,27 @@ def decode(
     """
     _check_square(size, channels)
     require(studies, COLUMNS)
-    classes = class_names(studies) if classes is None else tuple(classes)
-    labels = studies["label"].astype(str)
-    codes = labels.map({name: k for k, name in enumerate(classes)})
-    for label in labels[codes.isna()]:
-        raise StudyTableError(f"the label '{label}' is none of the classes {', '.join(classes)}.")
+    names = class_names(studies, classes=classes)
     paths = studies["path"].astype(str).tolist()
     for path in (path for path in paths if not os.path.isfile(path)):
         raise StudyTableError(f"{path}: no such file, though the study table names it.")
     if not allow_duplicates:
         check_duplicates(studies)
     frames = [None if pd.isna(n) else int(n) for n in studies.get("frame", [None] * len(paths))]
-    settings = {"size": size, "channels": channels, "keep_aspect": keep_aspect, "stretch": stretch}
-    shape = (size, size, 3)[: 2 if channels == 1 else 3]
+    files = list(zip(paths, frames, strict=True))
+    how = {"size": size, "channels": channels, "keep_aspect": keep_aspect, "stretch": stretch}
+    shape = (len(files), size, size, 3)[: 3 if channels == 1 else 4]
     if cache is None:
-        decoded = _decoded(paths, frames, settings, progress)
-        images: Images = np.fromiter(decoded, (np.uint8, shape), len(paths))
+        images: Images = np.empty(shape, np.uint8)
+        for row, block in _decoded(files, how, range(0, len(files), _BLOCK), progress):
+            images[row : row + _BLOCK] = block
     else:
-        file = Path(cache) / _file_name(paths, frames, settings)
-        images = _cached(file, (len(paths), *shape), paths, frames, settings, progress)
+        images = _cached(Path(cache), shape, files, how, progress)
+    ids, patients, splits = studies[["image_id", "patient_id", "split"]].to_numpy(dtype=str).T
+    labels = studies["label"].astype(str).map(names.index).to_numpy(np.int64)
     return ImageSet(
-        images, codes.to_numpy().astype(np.int64), studies["image_id"].to_numpy(dtype=str),
-        studies["patient_id"].to_numpy(dtype=str), studies["split"].to_numpy(dtype=str), classes,
-        ordinal=is_ordinal(classes), patients_known=patients_known(studies),
-    )  # fmt: skip
+        images, labels, ids, patients, splits, names, is_ordinal(names), patients_known(studies)
+    )
 
 
 def decode_file(
@@ -243,11 +234,9 @@ def decode_file(
 
 
 def _check_square(size: int, channels: int) -> None:
-    if not 8 <= size <= 4096:
-        wrong = "small" if size < 8 else "large"
-        raise StudyTableError(f"size {size} is too {wrong}: expected 8 to 4096 pixels.")
-    if channels not in (1, 3):
-        raise StudyTableError(f"channels={channels}; give 1 for grey or 3 for colour.")
+    if not 8 <= size <= 4096 or channels not in (1, 3):
+        what = f"images of {size} pixels with {channels} channels cannot be made"
+        raise StudyTableError(f"{what}; give 8 to 4096 pixels, and 1 (grey) or 3 (colour).")
 
 
 def decode_masks(
@@ -276,8 +265,7 @@ def decode_masks(
     ImageReadError
         If a mask cannot be read.
     """
-    if "mask_path" not in studies:
-        raise StudyTableError("the table has no column 'mask_path'; the sample's tables have one.")
+    require(studies, ["mask_path"])
     masks = np.zeros((len(studies), size, size), bool)
     for row, path in enumerate(studies["mask_path"]):
         if pd.notna(path) and path:
@@ -285,101 +273,78 @@ def decode_masks(
     return masks
 
 
-def _decoded(paths: list[str], frames: Frames, how: Settings, progress: bool) -> Iterator[Images]:
-    """Yield each image; threads help because the decoders release the interpreter lock."""
+def _decoded(
+    files: Files, how: Settings, rows: Sequence[int], progress: bool,
+    is_done: Callable[[int], bool] | None = None,
+) -> Iterator[tuple[int, Images]]:  # fmt: skip
+    """Decode the blocks that begin with these rows, unless they are done when their turn comes.
 
-    def one(path: str, frame: int | None) -> Images:
-        return decode_file(path, frame=frame, **how)
+    Threads begin at once, and pass warnings on. Processes, for many blocks of a cache, take seconds
+    to begin and are faster where decoding is Python's work, as with DICOM files.
+    """
+    workers = max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    many = is_done is not None and len(rows) > 64 * workers
+    jobs = (
+        delayed(_block)(files[row : row + _BLOCK], how, row)
+        for row in rows if is_done is None or not is_done(row)
+    )  # fmt: skip
+    pool = Parallel(workers, "loky" if many else "threading", return_as="generator", batch_size=1)
+    bar = {"unit": " images", "unit_scale": _BLOCK, "disable": not progress, "leave": False}
+    with closing(pool(jobs)) as run:  # after an error, nothing more is begun
+        yield from tqdm(run, "decoding", len(rows), delay=2, **bar)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        run: Any = pool.map(one, paths, frames)
-        with closing(run):  # after an error, nothing more is begun
-            yield from tqdm(run, "decoding", len(paths), disable=not progress, delay=2, leave=False)
 
-
-def _file_name(paths: list[str], frames: Frames, how: Settings) -> str:
-    """Return a name that changes with any byte of any file, their order, or the settings."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        facts = [_DECODER, how, frames, *pool.map(sha256, paths)]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:24] + ".u8"
+def _block(files: Files, how: Settings, row: int) -> tuple[int, Images]:
+    return row, np.stack([decode_file(path, frame=frame, **how) for path, frame in files])
 
 
 def _cached(
-    file: Path, shape: tuple[int, ...], paths: list[str], frames: Frames, how: Settings,
-    progress: bool,
-) -> Images:  # fmt: skip
-    """Return the array mapped from ``file``; first decode those of its blocks that are not whole.
+    folder: Path, shape: tuple[int, ...], files: Files, how: Settings, progress: bool
+) -> Images:
+    """Return the array mapped from its file, once all of its blocks are whole there.
 
-    Whole blocks of a run that was killed are used. Each process that torchrun started on this
-    machine begins in another place and leaves out what the others have done meanwhile.
+    Each process that torchrun started on this machine begins in another place and leaves out what
+    the others have done meanwhile.
     """
-    starts = range(0, len(paths), _BLOCK)
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    workers = max(1, (os.cpu_count() or 1) // ranks)
+    key = hashlib.sha256(repr((_DECODER, how, files)).encode()).hexdigest()
+    file, size = folder / f"{key[:24]}.u8", math.prod(shape)
+    starts, rank = range(0, len(files), _BLOCK), int(os.environ.get("LOCAL_RANK", "0"))
+    sources = [sha256(path) for path, _ in files]
     try:
-        _reserve(file, math.prod(shape) + 32 * len(starts))
-        left = [row for row in starts if not _is_whole(*_mapped(file, shape), row)]
-        turn = rank * len(left) // ranks
-        jobs = (
-            delayed(_fill)(
-                file, shape, row, paths[row : row + _BLOCK], frames[row : row + _BLOCK], how
-            )
-            for row in left[turn:] + left[:turn]
-        )
-        many = len(left) > 16 * workers  # fewer are decoded before a process has started
-        pool = Parallel(workers, return_as="generator", prefer=None if many else "threads")
-        bar = {"unit": " images", "unit_scale": _BLOCK, "disable": not progress or rank > 0}
-        with closing(pool(jobs)) as run:  # after an error, nothing more is begun
-            for _ in tqdm(run, "decoding", len(left), delay=2, leave=False, **bar):
-                pass
-        return _mapped(file, shape)[0]
-    except ImageReadError:
-        with suppress(OSError):
-            file.unlink()  # once that image is mended, the cache has another name
-        raise
+        _reserve(file, size + 32 * len(starts))
+        stored: Images = np.memmap(file, np.uint8, mode="r")
+        images, sums = stored[:size].reshape(shape), stored[size:].reshape(-1, 32)
+
+        def sum_of(row: int, block: Images) -> bytes:
+            read = "".join(sources[row : row + _BLOCK]).encode()
+            return hashlib.sha256(read + block.tobytes()).digest()
+
+        def is_whole(row: int) -> bool:
+            return bytes(sums[row // _BLOCK]) == sum_of(row, images[row : row + _BLOCK])
+
+        left = [row for row in starts if not is_whole(row)]
+        turn = rank * len(left) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        rows = left[turn:] + left[:turn]
+        for row, block in _decoded(files, how, rows, progress and not rank, is_whole):
+            with file.open("r+b") as stream:
+                stream.seek(row * math.prod(shape[1:]))
+                stream.write(block.data)
+                stream.seek(size + 32 * (row // _BLOCK))
+                stream.write(sum_of(row, block))
     except OSError as error:
-        if file.is_file() and not file.stat().st_size:
+        with suppress(OSError):
             file.unlink()
-        what = f"the cache of {math.prod(shape) / 1e6:.0f} MB cannot be written there"
-        raise StudyTableError(
-            f"{file.parent}: {what} ({error.strerror}); free some space or choose another folder."
-        ) from error
+        what = f"the cache of {size / 1e6:.0f} MB cannot be written there ({error.strerror})"
+        raise StudyTableError(f"{folder}: {what}; free some space or choose another.") from error
+    return images
 
 
 def _reserve(file: Path, size: int) -> None:
-    """Make a file of this size, its content unknown; a full disk shows before any decoding."""
-    if file.is_file() and file.stat().st_size == size:
-        return
+    """Give a file this size and the space that it needs, so that a full disk shows here."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(file.parent).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with file.open("ab") as stream:
+        if stream.tell() == size:
+            return
         stream.truncate(size)
-
-
-def _mapped(file: Path, shape: tuple[int, ...]) -> tuple[Images, Images]:
-    """Map the pixels of a cache, and the sums of its blocks, which stand behind them."""
-    stored: Images = np.memmap(file, np.uint8, mode="r")
-    pixels, sums = np.split(stored, [math.prod(shape)])
-    return pixels.reshape(shape), sums.reshape(-1, 32)
-
-
-def _is_whole(images: Images, sums: Images, row: int) -> bool:
-    """Return whether the block that begins with this row is what was written."""
-    found = hashlib.sha256(images[row : row + _BLOCK].data).digest()
-    return found == bytes(sums[row // _BLOCK])
-
-
-def _fill(
-    file: Path, shape: tuple[int, ...], row: int, paths: list[str], frames: Frames, how: Settings
-) -> None:
-    """Decode a block into its place, then its sum, unless another process was faster."""
-    if _is_whole(*_mapped(file, shape), row):
-        return
-    block = np.stack([decode_file(p, frame=n, **how) for p, n in zip(paths, frames, strict=True)])
-    with file.open("r+b") as stream:
-        stream.seek(row * math.prod(shape[1:]))
-        stream.write(block.data)
-        stream.seek(math.prod(shape) + 32 * (row // _BLOCK))
-        stream.write(hashlib.sha256(block.data).digest())
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)

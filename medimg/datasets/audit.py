@@ -7,9 +7,6 @@ from the others. Where they do, a network will learn them, and fail in the next 
 # scikit-learn has no types
 # mypy: disable-error-code="no-untyped-call"
 
-from __future__ import annotations
-
-import logging
 import os
 import re
 from collections.abc import Collection
@@ -22,14 +19,13 @@ from scipy import stats
 from sklearn import ensemble, model_selection, preprocessing
 from sklearn.tree import DecisionTreeClassifier
 
-from medimg.datasets.checks import COLUMNS, require, text_of
-from medimg.datasets.names import WORDS, healthy_class, plain, ranked
-from medimg.errors import ImageReadError, StudyTableError
+from medimg.datasets.checks import COLUMNS, text_of
+from medimg.datasets.names import WORDS, healthy_class, plain, ranked, require
+from medimg.errors import StudyTableError
 from medimg.images import read_header, read_image, resize
 from medimg.metrics import Predictions, auc
 from medimg.progress import tqdm
 
-log = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _SIDE, _STRIP = 224, 8
 _LABEL_WORD = re.compile("|".join(WORDS["label word"]), re.IGNORECASE)
@@ -47,10 +43,9 @@ def audit_shortcuts(
     Parameters
     ----------
     studies : DataFrame
-        A study table. With `dicom_path`, every header field is audited too. Left out by itself,
-        with a line in the log, is a column that describes the disease: one that is empty (or
-        "none", or 0) for all images of the healthy class, or that by its name or its values holds
-        the label and settles it.
+        A study table. With `dicom_path`, every header field is audited too. Left out by itself is
+        a column that describes the disease: one that is empty (or "none", or 0) for all images of
+        the healthy class, or that by its name or its values holds the label and settles it.
     exclude : collection of str
         Further columns to leave out.
     folds : int
@@ -95,8 +90,6 @@ def audit_shortcuts(
         what = f"folds={folds} cannot be: the smallest class has {fewest} patients"
         raise StudyTableError(f"{what}; choose 2 to {fewest} folds or add patients.")
     left_out = _left_out(studies, names, exclude)
-    for column, why in left_out.items():
-        log.info("column '%s' is not audited: %s", column, why)
     cut = model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = list(cut.split(labels, labels, patients))
     rows = []
@@ -134,30 +127,25 @@ def _left_out(
 
 def _columns(studies: pd.DataFrame) -> list[str]:
     """Return the columns that may be shortcuts, in the order of the table."""
-    names = map(str, studies)
-    return [c for c in names if c not in (*COLUMNS, "frame") and not c.endswith("_path")]
+    other = (*COLUMNS, "frame")
+    return [c for c in map(str, studies) if c not in other and not c.endswith("_path")]
 
 
 def _shortcuts(studies: pd.DataFrame) -> dict[str, Array]:
     """Return each shortcut's values by its name: (N, k) numbers or (N, 1) strings."""
     images = [_numbers(path) for path in tqdm(studies["path"], desc="audit", unit="image")]
     shapes, numbers, borders = (np.array(values, float) for values in zip(*images, strict=True))
-    found = {"file size": _sizes(studies["path"]), "image size": shapes,
-             "global statistics": numbers, "border strips": borders}  # fmt: skip
+    sizes = np.array([[os.path.getsize(path)] for path in studies["path"]], float)
+    found = {"file size": sizes, "image size": shapes, "global statistics": numbers,
+             "border strips": borders}  # fmt: skip
     columns = studies[_columns(studies)].add_prefix("column: ").reset_index(drop=True)
     if "dicom_path" in studies and studies["dicom_path"].astype(str).str.len().gt(0).all():
-        found["DICOM file size"] = _sizes(studies["dicom_path"])
-        headers = pd.DataFrame([_fields(path) for path in studies["dicom_path"]])
+        paths = studies["dicom_path"]
+        headers = pd.DataFrame([_fields(path) for path in paths])
+        found["DICOM file size"] = np.array([[os.path.getsize(path)] for path in paths], float)
         columns = headers.sort_index(axis=1).add_prefix("header: ").join(columns)
     telling = [name for name in columns if len(columns[name].drop_duplicates()) > 1]
     return found | {str(name): _column(columns[name]) for name in telling}
-
-
-def _sizes(paths: pd.Series[str]) -> Array:
-    """Return the bytes of each file, or name the one that is not there."""
-    for path in paths[~paths.map(os.path.isfile)]:
-        raise ImageReadError(f"{path}: there is no such file; correct the study table.")
-    return paths.map(os.path.getsize).to_numpy(float)[:, None]
 
 
 def _numbers(path: str) -> tuple[tuple[int, ...], Array, Array]:
@@ -177,7 +165,7 @@ def _fields(path: str) -> dict[str, str]:
     return {e.keyword or str(e.tag): str(e.value) for e in elements if e.keyword != "PixelData"}
 
 
-def _column(values: pd.Series[Any]) -> Array:
+def _column(values: "pd.Series[Any]") -> Array:
     """Return (N, 1) numbers where all values are, else (N, 1) strings."""
     numbers = pd.to_numeric(values, errors="coerce")
     is_text = numbers.isna().any() or pd.api.types.is_bool_dtype(values)

@@ -1,15 +1,15 @@
 """What a study table must hold, and one summary of what is in it, left out of it, and odd."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from medimg.datasets.names import healthy_class, is_ordinal, ranked, spelled_twice, split_word
+from medimg.datasets.names import healthy_class, is_ordinal, ranked, require, split_word
 from medimg.errors import StudyTableError
 from medimg.storage import equal_files
 
@@ -23,24 +23,16 @@ def note(studies: pd.DataFrame, *texts: str) -> pd.DataFrame:
     return studies
 
 
-def text_of(values: pd.Series[Any]) -> pd.Series[str]:
+def text_of(values: "pd.Series[Any]") -> "pd.Series[str]":
     """Return values as stripped strings, "" for missing ones."""
     return values.astype(object).where(values.notna(), "").astype(str).str.strip()
 
 
-def plain_labels(labels: pd.Series[Any]) -> pd.Series[str]:
+def plain_labels(labels: "pd.Series[Any]") -> "pd.Series[str]":
     """Return labels as stripped text; whole numbers without decimals, "1.0" as "1"."""
     text = text_of(labels)
     whole = text.str.fullmatch(r"[+-]?\d+(\.0*)?").all()
     return text.map(lambda value: str(int(value.partition(".")[0]))) if whole else text
-
-
-def require(studies: pd.DataFrame, columns: Iterable[str], name: str = "study table") -> None:
-    """Raise a StudyTableError that names the columns which a table lacks."""
-    missing = ", ".join(c for c in columns if c not in studies)
-    if missing:
-        needed = ", ".join(columns)
-        raise StudyTableError(f"{name}: missing column(s) {missing}; expected {needed}.")
 
 
 def check_studies(studies: pd.DataFrame, *, name: str = "study table") -> pd.DataFrame:
@@ -90,8 +82,7 @@ def _faults(studies: pd.DataFrame) -> Iterator[str]:
         yield f"unknown split '{word}'; expected train, val, test (training, valid, ...) or nothing"
     blank = words.index[words == ""] + 1
     if 0 < len(blank) < len(words):
-        some = f"{len(blank)} of {len(words)} rows have no split, the first in row {blank[0]}"
-        yield f"{some}; fill it in, or leave it blank in all rows to have them split by patient"
+        yield f"{len(blank)} of {len(words)} rows have no split, as row {blank[0]}; fill them in"
     files = studies["path"].map(os.path.abspath).map(os.path.normcase)
     frames = studies["frame"].astype(str) if "frame" in studies else ""
     for column, values in (("path", files + frames), ("image_id", studies["image_id"])):
@@ -104,9 +95,22 @@ def _faults(studies: pd.DataFrame) -> Iterator[str]:
         yield f"patient '{patient}' is in more than one split; put each in one, or split_by_patient"
 
 
+def spelling(label: str) -> str:
+    """Return what two spellings of one class share; a sign, as in HER2+ and HER2-, is kept."""
+    return re.sub(r"[\s_.]+|-(?=\w)", "", unicodedata.normalize("NFKC", label).casefold())
+
+
+def spelled_twice(labels: "pd.Series[str]") -> Iterator[str]:
+    """Yield a sentence on each class that is spelled in two ways, with how often each occurs."""
+    for _, several in labels.value_counts().groupby(spelling):
+        listed = ", ".join(f"'{s}' ({several[s]} images)" for s in sorted(several.index))
+        if len(several) > 1:
+            yield f"one class is spelled in {len(several)} ways: {listed}; give it one spelling"
+
+
 @dataclass(frozen=True)
 class Summary:
-    """What a study table holds. Printed, it is the text for people; `to_dict` is for programs.
+    """What a study table holds. Printed, it is a text for people.
 
     Attributes
     ----------
@@ -138,30 +142,17 @@ class Summary:
     notes: tuple[str, ...]
     suspicious: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as what JSON can hold.
-
-        Returns
-        -------
-        dict
-            One entry per field.
-        """
-        return asdict(self)
-
     def __str__(self) -> str:
         order = "grades, lowest first" if self.ordinal else "classes"
-        known, rows = self.patients_known, [["images (patients)", *self.classes]]
-        for split, counts in self.images.items():
-            people = self.patients[split]
-            cells = [f"{n} ({people[c]})" if known else f"{n}" for c, n in counts.items()]
-            rows.append([split or "no split yet", *cells])
-        rows[0][0] = rows[0][0] if known else "images"
-        width = max(map(len, (*self.classes, "123456 (12345)"))) + 2
+        counts, known = pd.DataFrame(self.images).astype(str), self.patients_known
+        if known:
+            counts += " (" + pd.DataFrame(self.patients).astype(str) + ")"
+        table = counts.T.rename({"": "no split yet"})
         return "\n".join([
             f"{order}: {', '.join(self.classes)}",
             f"healthy: {self.healthy or '?'} ({self.why})",
-            *(f"{row[0]:19}" + "".join(f"{cell:>{width}}" for cell in row[1:]) for row in rows),
-            *([] if self.patients_known else ["patients: not known; each image counted as one"]),
+            table.rename_axis(columns="images (patients)" if known else "images").to_string(),
+            *([] if known else ["patients: not known; each image counted as one"]),
             *(f"note: {text}" for text in self.notes),
             *(f"look at this: {text}" for text in self.suspicious),
         ])  # fmt: skip
@@ -243,24 +234,24 @@ def check_duplicates(studies: pd.DataFrame) -> None:
     StudyTableError
         It names the first two files, and says how many there are.
     """
-    bad = [group for group in _equal_images(studies) if _contradicts(group)]
+    _, bad = _copies(studies)
     if bad:
-        first = bad[0].drop_duplicates(_contradicts(bad[0]))[["path", "split", "label"]].iloc[:2]
-        listed = [f"{p} ({split or 'no split'}, {label})" for p, split, label in first.to_numpy()]
+        first = bad[0][["path", "split", "label"]].to_numpy()[:2]
+        listed = " and ".join(f"{p} ({split or 'no split'}, {label})" for p, split, label in first)
         what = f"{len(bad)} group(s) of equal files stand in two splits or have two labels"
         fix = "correct them, or go on with allow_duplicates=True (--allow-duplicates)"
-        raise StudyTableError(f"{what}: {' and '.join(listed)}; {fix}.")
+        raise StudyTableError(f"{what}: {listed}; {fix}.")
 
 
-def _equal_images(studies: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the rows of a table whose files hold the same bytes, one table per group."""
-    return [studies.iloc[rows] for rows in equal_files(studies["path"])]
+def _copies(studies: pd.DataFrame) -> tuple[int, list[pd.DataFrame]]:
+    """Return how many files repeat another, and of each that contradicts itself one row per kind.
 
-
-def _contradicts(group: pd.DataFrame) -> list[str]:
-    """Return in what the rows of one file differ."""
-    several = {c for c in ("split", "label", "frame") if c in group and len(set(group[c])) > 1}
-    return [] if "frame" in several else sorted(several, reverse=True)
+    Rows that show different frames of one file do not contradict each other.
+    """
+    groups = [studies.iloc[rows] for rows in equal_files(studies["path"])]
+    alike = [group for group in groups if "frame" not in group or group["frame"].nunique() < 2]
+    kinds = [group.drop_duplicates(["split", "label"]) for group in alike]
+    return sum(map(len, groups)) - len(groups), [rows for rows in kinds if len(rows) > 1]
 
 
 def _suspicious(studies: pd.DataFrame, images: dict[str, dict[str, int]]) -> Iterator[str]:
@@ -268,17 +259,13 @@ def _suspicious(studies: pd.DataFrame, images: dict[str, dict[str, int]]) -> Ite
     missing = studies.loc[~studies["path"].map(os.path.isfile), "path"]
     if len(missing):
         yield f"{len(missing)} files are not there, the first {missing.iloc[0]}"
-    groups = _equal_images(studies)
-    if groups:
-        bad = f"{sum(bool(_contradicts(group)) for group in groups)} groups"
-        copies = f"{sum(map(len, groups)) - len(groups)} files repeat another byte for byte"
-        yield f"{copies} ({bad} in two splits or with two labels)"
+    copies, bad = _copies(studies)
+    if copies:
+        what = f"{copies} files repeat another byte for byte"
+        yield f"{what} ({len(bad)} groups in two splits or with two labels)"
     for split in filter(None, images):
         lacking = sorted(name for name, count in images[split].items() if not count)
         if lacking:
             yield f"{split} has no image of {', '.join(lacking)}"
     if any(images) and "test" not in images:
         yield "there is no test split"
-    kinds = studies["label"].nunique()
-    if kinds > max(20, len(studies) // 2):
-        yield f"{kinds} classes in {len(studies)} images: is this the label?"

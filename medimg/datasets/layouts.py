@@ -1,7 +1,5 @@
 """The layouts in which data sets come: by name, as a folder of classes, or as a table."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -14,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from medimg.datasets import tables
-from medimg.datasets.checks import SPLITS, check_studies, note, require
-from medimg.datasets.names import WORDS, class_names, healthy_class, ranked, split_word
+from medimg.datasets.checks import SPLITS, check_studies, note
+from medimg.datasets.names import WORDS, class_names, healthy_class, ranked, require, split_word
 from medimg.errors import ImageReadError, StudyTableError
 from medimg.images import is_image_file, read_header
-from medimg.sources import default_folder, unpack_npz
+from medimg.sources import data_root, unpack
 from medimg.storage import equal_files, sha256, walk_files
 
 PathLike = str | os.PathLike[str]
@@ -27,24 +25,7 @@ PathLike = str | os.PathLike[str]
 SETS = pd.read_csv(Path(__file__).with_name("sets.csv"), index_col="name", keep_default_na=False)
 _SEED = 2018  # every reader of a set without published splits gets the same ones
 _PATIENT_FOLDER = r"(?i:(?:patient|pat|subject|sub|case|person|pt|brats|tcga)[^/]*\d|\d{3,})"
-_log = logging.getLogger(__name__)
 _EXPECTED = "expected ROOT/{split}/{class}/* or ROOT/{class}/*"
-
-
-def data_root(root: PathLike | None = None) -> Path:
-    """Return where real data lie: ``root``, else ``MEDIMG_DATA``, else the user's cache folder.
-
-    Parameters
-    ----------
-    root : path-like, optional
-        A folder that goes before what the environment says.
-
-    Returns
-    -------
-    Path
-        The folder; it need not exist.
-    """
-    return Path(root or os.environ.get("MEDIMG_DATA") or default_folder()).expanduser()
 
 
 def choose(sample: str, *fitting: str) -> str:
@@ -68,12 +49,11 @@ def choose(sample: str, *fitting: str) -> str:
     'sample_retina'
     """
     wanted = os.environ.get("MEDIMG_DATASET") or sample
-    if wanted in (sample, *fitting):
-        return wanted
-    if not wanted.startswith("sample"):
+    fits = wanted in (sample, *fitting)
+    if not fits and not wanted.startswith("sample"):
         told = "MEDIMG_DATASET=%s does not fit this notebook, which can work on %s; it uses %s."
-        _log.warning(told, wanted, " or ".join(fitting), sample)
-    return sample
+        logging.getLogger(__name__).warning(told, wanted, " or ".join(fitting), sample)
+    return wanted if fits else sample
 
 
 def load(
@@ -133,20 +113,18 @@ def load(
     """
     name = os.fspath(name or os.environ.get("MEDIMG_DATASET") or "sample")
     path = Path(name).expanduser()
-    if patient_pattern and (name in SETS.index or path.is_file()):
-        what = "a patient pattern is for the file names of a folder"
-        raise StudyTableError(f"{name}: {what}; leave it out (a table has a column of patients).")
-    if (columns or image_dir) and (name in SETS.index or path.is_dir()):
-        what = "columns and an image folder are for a CSV table"
-        raise StudyTableError(f"{name}: {what}; leave them out.")
-    finding, notes = {"positive": positive, "uncertain": uncertain}, []
+    of_folder = patient_pattern and (name in SETS.index or path.is_file())
+    if of_folder or ((columns or image_dir) and (name in SETS.index or path.is_dir())):
+        what = "a patient pattern is for a folder, columns and an image folder are for a CSV table"
+        raise StudyTableError(f"{name}: {what}; leave out what does not fit.")
+    finding = {"positive": positive, "uncertain": uncertain}
     if name in SETS.index:
         path = _find(name, data_root(root))
     elif path.is_file() and path.suffix.lower() == ".npz":
-        path = unpack_npz(path, data_root(root) / f"{path.stem}-{sha256(path)[:12]}")
-        notes = [f"unpacked to {path}"]
+        folder = data_root(root) / f"{path.stem}-{sha256(path)[:12]}"
+        path = unpack([path], folder, path.stem.partition("_")[0]) / "studies.csv"
     if path.is_dir():
-        studies = note(from_folder(path, patient_pattern=patient_pattern), *notes)
+        studies = from_folder(path, patient_pattern=patient_pattern)
         studies = check_studies(tables.choose_finding(studies, **finding, name=name), name=name)
     elif path.is_file():
         studies = tables.from_csv(path, columns=columns, image_dir=image_dir, **finding)
@@ -156,8 +134,7 @@ def load(
     if name in SETS.index and (studies["split"] == "train").all():
         studies["split"] = ""  # without the published test, all is split anew
     if classes:
-        studies.attrs["classes"] = [str(each).strip() for each in classes]
-        class_names(studies)  # every label must be among them
+        studies.attrs["classes"] = class_names(studies, classes=[*map(str.strip, classes)])
     return with_splits(studies)
 
 
@@ -220,38 +197,22 @@ def _images(root: Path) -> tuple[list[Path], list[str]]:
     """Return the images below a folder, relative to it, and notes on what else there is."""
     found = walk_files(root)
     for folder, why in found.unreadable:
-        if root in (folder, folder.parent):
-            raise StudyTableError(f"{folder}: the folder could not be read ({why}); permit it.")
+        raise StudyTableError(f"{folder}: the folder could not be read ({why}); permit or move it.")
     files = [path.relative_to(root) for path in found.files]
     masks = set(filter(tables.is_mask, files))
     images = [path for path in files if path not in masks
               and (tables.SUFFIX.search(path.name) or is_image_file(root / path))]  # fmt: skip
-    _check_classes(root, images, [path.relative_to(root) for path in found.folders])
+    if all(path.parent == Path() for path in images):
+        hint = "if this is a class folder, give the folder above"
+        raise StudyTableError(f"{root}: no class folders; {_EXPECTED}; {hint}, or a CSV table.")
+    full = {parent for path in found.files for parent in path.parents}
     left_out = {
         "masks left out": [path.parent.as_posix() for path in masks],
         "hidden files and folders left out": [path.name for path in found.hidden],
         "files that are not images": [path.name for path in {*files} - {*images} - masks],
-        "folders could not be read": [f"{path}: {why}" for path, why in found.unreadable],
+        "folders without a file": [path.name for path in found.folders if path not in full],
     }
     return images, [f"{len(n)} {what} ({_few(n)})" for what, n in left_out.items() if n]
-
-
-def _check_classes(root: Path, images: list[Path], folders: list[Path]) -> None:
-    """Refuse a folder without class folders, and class folders without images."""
-    full = {parent for image in images for parent in image.parents}
-    for folder in folders:
-        at_class_level = len(folder.parts) == 1 or split_word(folder.parent.name)
-        if at_class_level and folder not in full and not tables.is_mask(folder / "x"):
-            what = f"the class '{folder.name}' has no images; put some there or remove the folder"
-            raise StudyTableError(f"{root / folder}: {what}.")
-    if full <= {Path()}:
-        hint = f"if this is a class folder, give the folder above{_table_beside(root)}"
-        raise StudyTableError(f"{root}: no class folders; {_EXPECTED}; {hint}.")
-
-
-def _table_beside(root: Path) -> str:
-    """Return the advice to use the table of a folder, if there is one."""
-    return "".join(f"; or give the table {path}" for path in sorted(root.glob("*.csv"))[:1])
 
 
 def _few(names: Iterable[str]) -> str:
@@ -271,10 +232,6 @@ def _places(images: list[Path], root: Path, notes: list[str]) -> pd.DataFrame:
     if top.parts:
         notes.append(f"read from the folder {top}, which holds all the rest")
     paths = pd.Series({path.as_posix(): path.relative_to(top).as_posix() for path in images})
-    loose = ~paths.str.contains("/")
-    if loose.any():
-        notes.append(f"{loose.sum()} images lie directly in {root} and have no class: left out")
-        paths = paths[~loose]
     words = {part for path in images for part in path.parts[:-1] if split_word(part)}
     splits = "|".join(map(re.escape, sorted(words))) or "(?!)"
     for layout, pattern in WORDS["layout"].items():  # noqa: B007
@@ -289,7 +246,7 @@ def _places(images: list[Path], root: Path, notes: list[str]) -> pd.DataFrame:
     odd = told.index[told["label"].isna()]
     if len(odd):
         what = f"{len(odd)} of {len(told)} images, such as this, do not lie in {layout} folders"
-        fix = f"move them, or rename their folders to train, val or test{_table_beside(root)}"
+        fix = "move them, rename their folders to train, val or test, or give a CSV study table"
         raise StudyTableError(f"{root / odd[0]}: {what}; {fix}.")
     _check_level(told, root)
     told = told.assign(split=told["split"].fillna("").map(split_word))
@@ -308,7 +265,7 @@ def _check_level(told: pd.DataFrame, root: Path) -> None:
         raise StudyTableError(f"{root}: {what}, {fix}.")
 
 
-def _patients_by_name(paths: pd.Series[str], pattern: str) -> list[str]:
+def _patients_by_name(paths: "pd.Series[str]", pattern: str) -> list[str]:
     """Return the patient of each file: the pattern's first group, or else its whole match."""
     what = f"the patient pattern '{pattern}'"
     try:
@@ -333,8 +290,7 @@ def _patients(studies: pd.DataFrame, notes: list[str]) -> list[str]:
 def _patient_in_header(path: str) -> str:
     """Return the Patient ID of a DICOM file, whatever its name; "" for other files."""
     with suppress(ImageReadError):  # decode() will name the file and its fault
-        if not tables.PICTURE.search(path):
-            return str(read_header(path).get("PatientID", "")).strip()
+        return str(read_header(path).get("PatientID", "")).strip()
     return ""
 
 
@@ -445,9 +401,9 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
     try:
         dealt = split_by_patient(joined, rng=rng, fractions=fractions)["split"]
     except StudyTableError:
-        if not unsplit:
-            return studies  # equal files may be too many to keep together: `decode` names them
-        dealt = split_by_patient(learn, rng=rng, fractions=fractions)["split"]
+        if unsplit:
+            raise
+        return studies
     how = "no splits given: split by patient, 70 : 15 : 15" if unsplit else \
         "no val given: 15 % of the patients of train became val"  # fmt: skip
     return note(studies.assign(split=studies["split"].where(~part, dealt)), how)
@@ -486,8 +442,7 @@ def subsample(
     for split, size in sizes.items():
         rows = studies[studies["split"] == split]
         if size < 0 or rows.empty:
-            what = f"cannot take {size} images of split '{split}': the table has {len(rows)}"
-            raise StudyTableError(f"{what}; ask for a split that exists and for 0 or more images.")
+            raise StudyTableError(f"cannot take {size} of {len(rows)} images of split '{split}'.")
         classes = list(rows.groupby("label"))
         images = np.cumsum([1 if balanced else len(of_class) for _, of_class in classes])
         # Rounding cumulative shares makes the class counts sum to the size exactly.

@@ -2,18 +2,15 @@
 
 The words are rows of ``words.csv``, by kind: names of the ``healthy`` class, words that a name for
 it begins or ends with, and a ``prefix`` before another class's name that says so; each ``grade``, a
-pattern and its place on the ladder of severity, the first that fits; words for a ``split``, and the
-``filler`` that may stand beside them; names of columns in public tables, small and without blanks,
-the best first; the ``layout`` of folders, the most telling first; publishers' names for a file of a
-``patient``; and names of masks.
+pattern and its place on the ladder of severity, the first that fits, and words before a number by
+which grades are ``counted``; words for a ``split``, and the ``filler`` that may stand beside them;
+names of columns in public tables, small and without blanks, the best first; the ``layout`` of
+folders, the most telling first; publishers' names for a file of a ``patient``; names of masks.
 """
 
-from __future__ import annotations
-
 import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +22,7 @@ WORDS: dict[str, dict[str, str]] = defaultdict(dict)
 for _kind, _word, _means in _ROWS.to_numpy():
     WORDS[_kind][_word] = _means
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # NonTB, non-TB and NON_TB: non, tb
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+_NUMBER = re.compile(rf"(?:(?i:{'|'.join(WORDS['counted'])})[\W_]*)?([+-]?\d+(?:\.\d*)?)")
 
 
 def split_word(name: str) -> str:
@@ -45,11 +42,6 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).lower()
 
 
-def spelling(label: str) -> str:
-    """Return what two spellings of one class share; a sign, as in HER2+ and HER2-, is kept."""
-    return re.sub(r"[\s_.]+|-(?=\w)", "", unicodedata.normalize("NFKC", label).casefold())
-
-
 def natural(name: str) -> list[tuple[int, str]]:
     """Return a key that sorts 'stage 10' after 'stage 9'.
 
@@ -62,19 +54,21 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdecimal() else (-1, p.lower()) for p in parts] + [(-2, name)]
 
 
-def spelled_twice(labels: pd.Series[str]) -> Iterator[str]:
-    """Yield a sentence on each class that is spelled in two ways, with how often each occurs."""
-    for _, several in labels.value_counts().groupby(spelling):
-        listed = ", ".join(f"'{s}' ({several[s]} images)" for s in sorted(several.index))
-        if len(several) > 1:
-            yield f"one class is spelled in {len(several)} ways: {listed}; give it one spelling"
+def require(studies: pd.DataFrame, columns: Iterable[str], name: str = "study table") -> None:
+    """Raise a StudyTableError that names the columns which a table lacks."""
+    missing = ", ".join(c for c in columns if c not in studies)
+    if missing:
+        needed = ", ".join(columns)
+        raise StudyTableError(f"{name}: missing column(s) {missing}; expected {needed}.")
 
 
-def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[str, ...]:
+def class_names(
+    studies: pd.DataFrame, *, classes: Sequence[str] | None = None, ordinal: bool | None = None
+) -> tuple[str, ...]:
     """Return the labels of a study table, the healthy class first.
 
-    The order decides what "positive" means, so it must not depend on the alphabet. If
-    :func:`load` was given ``classes``, that is the order. Otherwise numbers and named grades
+    The order decides what "positive" means, so it must not depend on the alphabet. If ``classes``
+    are given, here or to :func:`load`, that is the order. Otherwise numbers and named grades
     (No_DR, Mild, Moderate, ...) rise. Of other names, one that the field uses for "nothing found"
     is first (normal, healthy, negative, control, ...), then those that say so with more words (no
     finding, non-COVID, not fractured, uninfected), then benign, then the others by name.
@@ -83,6 +77,8 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     ----------
     studies : DataFrame
         A study table; only ``label`` is looked at.
+    classes : sequence of str, optional
+        All classes in order, the healthy one first.
     ordinal : bool, optional
         True: the classes must be grades whose order is known.
 
@@ -94,8 +90,9 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     Raises
     ------
     StudyTableError
-        If the table has no labels, if it is not known which of two classes is the healthy one, or
-        if `ordinal` is asked of names whose order is not known.
+        If the table has no labels, if it is not known which of two classes is the healthy one, if
+        a label is none of the classes given, or if `ordinal` is asked of names whose order is not
+        known.
 
     Examples
     --------
@@ -104,9 +101,8 @@ def class_names(studies: pd.DataFrame, *, ordinal: bool | None = None) -> tuple[
     >>> class_names(pd.DataFrame({"label": ["Severe", "No_DR", "Mild", "Moderate"]}))
     ('No_DR', 'Mild', 'Moderate', 'Severe')
     """
-    if "label" not in studies:
-        raise StudyTableError("study table: missing column(s) label; expected one label per image.")
-    given = tuple(studies.attrs.get("classes", ()))
+    require(studies, ["label"])
+    given = tuple(classes or studies.attrs.get("classes", ()))
     names = given or ranked(studies["label"])
     twice = [name for name in given if given.count(name) > 1]
     for wrong in (*sorted({*studies["label"].astype(str)} - {*names}), *twice):
@@ -150,12 +146,9 @@ def healthy_class(names: Sequence[str]) -> str | None:
     >>> healthy_class(["COVID", "non-COVID"]), healthy_class(["buckle", "displaced"])
     ('non-COVID', None)
     """
-    order, rank, steps = ranked(names), ranks(names), _steps(names)
-    if len(order) == 2 and (steps or rank[order[0]] == rank[order[1]]):
-        told = (rank[order[0]] < 3 or not _NUMBER.fullmatch(order[0])) if steps else False
-    else:
-        told = any(rank[name] < 3 for name in order[:1])
-    return order[0] if told else None
+    rank = ranks(names)
+    best = [name for name in names if rank[name] == min(2, *rank.values())]
+    return best[0] if len(best) == 1 and best[0] == ranked(names)[0] else None
 
 
 def ranks(names: Iterable[str]) -> dict[str, int]:
@@ -172,14 +165,10 @@ def ranks(names: Iterable[str]) -> dict[str, int]:
 
 
 def _steps(names: Sequence[str]) -> dict[str, float]:
-    """Return the place of each grade where all names are grades, else nothing."""
-    if all(map(_NUMBER.fullmatch, names)):
-        return {name: float(name) for name in names}
-    words = {re.sub(r"[\d\W_]+|(IV|I{1,3}|V)$", "", name).lower() for name in names}
-    counted = len(words) == 1 and words <= WORDS["counted"].keys()
+    """Return the place of each grade where all names are numbers or words of severity, else {}."""
+    numbers = {name: found[1] for name in names if (found := _NUMBER.fullmatch(name))}
     rungs = {name: "0" if rank < 2 else _rung(name) for name, rank in ranks(names).items()}
-    numbered = counted or all(name[0].isdecimal() for name in names)
-    for steps in (rungs, {name: _numbered(name) for name in names if numbered}):
+    for steps in (numbers, rungs):
         known = {name: float(step) for name, step in steps.items() if step}
         if len(set(known.values())) == len(names) > 1:
             return known
@@ -190,10 +179,3 @@ def _rung(name: str) -> str:
     """Return the place of a word such as 'moderate' on the ladder of severity."""
     words = " ".join(word.lower() for word in _WORD.findall(name))
     return next((rung for word, rung in WORDS["grade"].items() if re.search(word, words)), "")
-
-
-def _numbered(name: str) -> str:
-    """Return the number of 'stage 2', 'Grade_III' or '2_moderate'."""
-    roman = re.search(r"(?<![A-Z])(IV|I{1,3}|V)$", name)
-    digits = re.search(r"^\d+|\d+$", name)
-    return WORDS["roman"][roman[0]] if roman else digits[0] if digits else ""

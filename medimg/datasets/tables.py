@@ -1,7 +1,5 @@
 """Study tables read from CSV, with whatever columns they have."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter
@@ -18,12 +16,12 @@ from medimg.errors import StudyTableError
 from medimg.storage import walk_files
 from medimg.tables import unguarded
 
-_PICTURE = r"png|jpe?g|tiff?|bmp|gif|webp|jp2|nii(\.gz)?"
-PICTURE = re.compile(rf"\.({_PICTURE})$", re.IGNORECASE)
-SUFFIX = re.compile(rf"\.({_PICTURE}|dcm|dicom|ima)$", re.IGNORECASE)
+SUFFIX = re.compile(
+    r"\.(png|jpe?g|tiff?|bmp|gif|webp|jp2|nii(\.gz)?|dcm|dicom|ima)$", re.IGNORECASE
+)
 Text = dict[str, "pd.Series[str]"]
 _ROLES = {"path": "path", "label": "label", "split": "split", "patient": "patient_id"}
-_NAME_THEM = "name yours with columns= (--path-column, --label-column)"
+_NAME_THEM = "name yours (--path-column, --label-column), or a finding (--positive)"
 _FLAGS = {"", "0", "1", "-1", "0.0", "1.0", "-1.0"}
 _MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>")
 _MASK = re.compile("|".join(WORDS["mask"].values()), re.IGNORECASE)
@@ -79,8 +77,8 @@ def from_csv(
     path : path-like
         A UTF-8 file with a header line, its fields separated by comma, semicolon or tab. It must
         have a column of paths and one of labels. ``split`` defaults to "", and without patients
-        each image counts as one (its ``patient_id`` is its ``image_id``). All other columns are
-        kept; those whose name ends in ``_path`` are made absolute too.
+        each image counts as one (its ``patient_id`` is its ``image_id``). All other columns that
+        have a name are kept; those whose name ends in ``_path`` are made absolute too.
     columns : mapping, optional
         The columns for "path", "label", "patient" and "split", such as ``{"label": "dx"}``. Where
         it says nothing, the names that public tables use are looked for, and the choice is noted.
@@ -111,8 +109,6 @@ def from_csv(
     label = _label(text, roles, positive, path, notes)
     text |= {role: text[column] for role, column in roles.items()} | {"label": label}
     folder = Path(image_dir or path.parent).expanduser().resolve()
-    if not folder.is_dir():
-        raise StudyTableError(f"{folder}: no such folder; image_dir is where the images lie.")
     studies = pd.DataFrame({"split": "", "image_id": image_ids(text["path"]), **text})
     studies["path"] = _locate(text["path"], folder, path, notes)
     if "patient_id" not in studies:
@@ -132,28 +128,26 @@ def from_csv(
 
 def _read(path: Path) -> Text:
     """Return a CSV file as text, as it stands: 007 is not a number, "None" and "NA" are labels."""
-    if not path.exists():
-        raise StudyTableError(f"{path}: no such file; give a CSV study table.")
-    read: Any = partial(pd.read_csv, path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    read: Any = partial(
+        pd.read_csv, path, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig",
+        skipinitialspace=True,
+    )  # fmt: skip
     try:
-        heads = {s: read(sep=s, header=None, nrows=1, skipinitialspace=True) for s in ",;\t"}
-        sep = max(heads, key=lambda sep: heads[sep].size)
-        text = unguarded(read(sep=sep, skipinitialspace=True))
-        if not isinstance(text.index, pd.RangeIndex):
-            raise ValueError("its rows have more fields than its header line; quote separators")
+        sep = max(",;\t", key=lambda sep: read(sep=sep, nrows=1).size)
+        rows = unguarded(read(sep=sep)).fillna("").map(str.strip)
     except Exception as error:  # of pandas, or of any library that unpacks
         why = " ".join(str(error).split())
-        raise StudyTableError(f"{path}: this is not a CSV table in UTF-8 ({why}).") from error
-    header = heads[sep].iloc[0]
+        raise StudyTableError(f"{path}: cannot be read as a CSV table in UTF-8 ({why}).") from error
+    header, rows = rows.iloc[0], rows.iloc[1:].reset_index(drop=True)
     bare = header.str.replace(r"\s", "", regex=True).str.casefold()
     alike = ", ".join(map(repr, header[bare.duplicated(keep=False) & (bare != "")]))
     if alike:
         what = f"the columns {alike} have one name (blanks and capitals do not count)"
         raise StudyTableError(f"{path}: {what}; rename or remove all but one of them.")
-    return {str(c).strip(): text[c].fillna("").str.strip() for c in text}
+    return {name: rows[column] for column, name in header.items() if name}
 
 
-def _typed(values: pd.Series[str]) -> pd.Series[Any]:
+def _typed(values: "pd.Series[str]") -> "pd.Series[Any]":
     """Return numbers where all values are and none would lose a leading zero, else text."""
     if set(values) <= {"True", "False"}:
         return values == "True"
@@ -182,14 +176,13 @@ def _roles(text: Text, given: Mapping[str, str], path: Path, notes: list[str]) -
             roles[name] = here[0]
             notes.append(f"column '{here[0]}' read as {role}")
     if "path" not in roles:
-        hint = "write its header line" if "/" in found else _NAME_THEM
-        raise StudyTableError(f"{path}: the column 'path' is missing; found {found}; {hint}.")
+        raise StudyTableError(f"{path}: the column 'path' is missing; found {found}; {_NAME_THEM}.")
     return roles
 
 
 def _label(
     text: Text, roles: dict[str, str], positive: str | None, path: Path, notes: list[str]
-) -> pd.Series[str]:
+) -> "pd.Series[str]":
     """Return the column of one finding, the one of labels, or the names of columns with a 1."""
     if positive in text and set(text[positive]) <= _FLAGS:
         blank = int((text[positive] == "").sum())
@@ -198,17 +191,15 @@ def _label(
     if "label" in roles:
         return text[roles["label"]]
     flags = [c for c in text if c not in roles.values() and set(text[c]) <= _FLAGS]
-    listed, found = ", ".join(flags), ", ".join(text)
     ones = pd.DataFrame({c: text[c].isin(("1", "1.0")) for c in flags})
     if len(flags) > 1 and (ones.sum(axis=1) == 1).all():
-        notes.append(f"label read from the columns {listed}")
+        notes.append(f"label read from the columns {', '.join(flags)}")
         return ones.idxmax(axis=1).astype(str)
-    one = f"choose one of {listed} as the finding with positive= (--positive)"
-    hint = one if flags else _NAME_THEM
-    raise StudyTableError(f"{path}: the column 'label' is missing; found {found}; {hint}.")
+    found = ", ".join(text)
+    raise StudyTableError(f"{path}: the column 'label' is missing; found {found}; {_NAME_THEM}.")
 
 
-def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str]) -> list[str]:
+def _locate(values: "pd.Series[str]", folder: Path, table: Path, notes: list[str]) -> list[str]:
     """Return the file that each path leads to; one that leads nowhere stays as it stands."""
     places = {value: _existing(value, folder) for value in values}
     lost = {v for v, place in places.items() if v and not place and not re.search(r"[/\\]", v)}
@@ -218,14 +209,11 @@ def _locate(values: pd.Series[str], folder: Path, table: Path, notes: list[str])
                 places[name].append(file)
     by_name = sum(bool(places[name]) for name in lost)
     notes += [f"{by_name} images found by their name below {folder}"] if by_name else []
-    found = []
-    for row, value in enumerate(values, 1):
-        place, *others = places[value] or [folder / value]
-        if others or (value and place.is_dir()):
-            fault = f"leads to {place} and to {others[0]}" if others else "is a folder"
-            raise StudyTableError(f"{table}: '{value}' in row {row} {fault}; write a file's path.")
-        found.append(str(place) if value else "")
-    return found
+    for value, found in places.items():
+        if len(found) > 1 or any(map(Path.is_dir, found)):
+            what = f"'{value}' leads to {' and to '.join(map(str, found[:2]))}"
+            raise StudyTableError(f"{table}: {what}; write the path of one file.")
+    return [str([*places[value], folder / value][0]) if value else "" for value in values]
 
 
 def _existing(value: str, folder: Path) -> list[Path]:
@@ -233,9 +221,7 @@ def _existing(value: str, folder: Path) -> list[Path]:
     name = os.path.expanduser(value)
     parts = name.replace("\\", "/").split("/")
     below = [folder.joinpath(*parts[k:]) for k in range(len(parts) - 1)]
-    above = [folder.parent.joinpath(*parts)] if below else []
-    place = next(filter(os.path.exists, [folder / name, *below, *above]), None)
-    return [place] if value and place else []
+    return list(filter(os.path.exists, [folder / name, *below]))[: bool(value)]
 
 
 def patients_by_publisher(paths: Iterable[str], notes: list[str], *more: str) -> list[str]:
@@ -264,8 +250,7 @@ def choose_finding(
         meant = {"ignore": None, "positive": "1", "negative": "0"}
         if uncertain not in meant:
             what = f"{unsure.sum()} of {len(labels)} labels are -1, which means uncertain"
-            fix = f"uncertain='{uncertain}'; give ignore, positive or negative (--uncertain)"
-            raise StudyTableError(f"{name}: {what}; {fix}.")
+            raise StudyTableError(f"{name}: {what}; give --uncertain ignore, positive or negative.")
         note(studies, f"{unsure.sum()} uncertain labels (-1): {uncertain}")
         labels = labels.mask(unsure, meant[uncertain]).dropna()
     # A comma parts findings only where the parts are labels too.

@@ -709,7 +709,7 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # notebook with it:
 #
 # ```bash
-# python -m medimg fetch pneumoniamnist --size 224
+# python -m medimg fetch pneumoniamnist
 # MEDIMG_DATASET=pneumoniamnist jupyter lab
 # ```
 #

@@ -40,7 +40,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medimg import datasets, errors, exercises, explain, images, metrics, models, plots, training
+from medimg import datasets, errors, exercises, explain, images, metrics, models, plots
+from medimg import sources, training
 
 wanted = datasets.choose("sample_fracture", "fracatlas")  # for section 9
 
@@ -308,7 +309,7 @@ plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order
 
 # %% tags=["hide-input"]
 if wanted == "fracatlas":
-    tables = [datasets.data_root() / folder / "studies.csv" for folder in ("fracatlas", "")]
+    tables = [sources.data_root() / folder / "studies.csv" for folder in ("fracatlas", "")]
     real = datasets.load(next(filter(Path.exists, tables), tables[0]))
     flags = ["hand", "leg", "hip", "shoulder", "hardware", "multiscan", "frontal", "lateral",
              "oblique"]

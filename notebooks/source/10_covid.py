@@ -39,7 +39,7 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import LogisticRegression
 
-from medimg import datasets, exercises, explain, metrics, models, plots, training
+from medimg import datasets, exercises, explain, metrics, models, plots, sources, training
 
 real = datasets.choose("sample_covid", "covid", "covidgr", "covid-hannover")  # for section 8
 
@@ -308,7 +308,7 @@ exercises.check("10-hide", hidden, target=target, score_of=score_of)
 # %% tags=["hide-input"]
 if real != "sample_covid":
     places = [""] if real == "covid" else ["covidgr", "covid-hannover"]
-    tables = [datasets.data_root() / place / "studies.csv" for place in places]
+    tables = [sources.data_root() / place / "studies.csv" for place in places]
     real = pd.concat([datasets.load(table) for table in tables if table.exists()])
     x = training.extract_features(net, datasets.decode(real, size=192).images)
     sick, one = real["label"].eq("covid"), real["source"].isin(["cohen", "granada"])
