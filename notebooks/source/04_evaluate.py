@@ -153,12 +153,13 @@ exercises.check("04-sensitivity", sensitivity, y_true=y_true, called_positive=ca
 
 # %% tags=["nbval-check-output"]
 accuracy = (tp + tn) / len(y_true)
-dummy = max(np.mean(y_true == 0), np.mean(y_true == 1))
-commoner = data.classes[int(np.mean(y_true == 1) > 0.5)]
+commoner = np.bincount(y_true).argmax()
+dummy = np.mean(y_true == commoner)
 display(
     Markdown(
         f"The network calls **{100 * accuracy:.0f} %** of the images rightly. A dummy that always "
-        f"says *{commoner}* calls **{100 * dummy:.0f} %** rightly, and it is of no use to anyone."
+        f"says *{data.classes[commoner]}* calls **{100 * dummy:.0f} %** rightly, and it is of no "
+        "use to anyone."
     )
 )
 
@@ -435,8 +436,7 @@ pd.DataFrame.from_dict(table, orient="index", columns=columns)
 # %% [markdown]
 # With so few patients, a rule made to find more may choose a threshold that finds fewer.
 #
-# The model stays the same. What changes is *which error we consider worse*. That is a clinical decision,
-# not one for a computer.
+# The model stays the same. What changes is *which error we consider worse*. That is a clinical decision.
 #
 # ## 6. What does a positive result mean? It depends on where you are
 #
