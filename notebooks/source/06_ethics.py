@@ -706,8 +706,7 @@ exercises.check("06-recruit", recruit)
 # ## 4. Which rules apply?
 #
 # **As of November 2026.** An introduction, not legal advice. Rules change: ask your regulatory
-# expert. Most was compared with texts of autumn 2026 (AI Act), May 2026 (MDR) and spring
-# 2026 (FDA).
+# expert. Most was compared with texts of autumn 2026 (AI Act), May 2026 (MDR) and spring 2026 (FDA).
 #
 # Software that reads images to support decisions about patients is usually *software as a medical
 # device* (SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades its impact (IV: highest):
