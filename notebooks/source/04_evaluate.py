@@ -546,7 +546,8 @@ by_hand.round(2).style.format("{:g}").hide()
 # (In a bin of few images, chance can look like either.)
 #
 # Our model is strongly regularised: its weights are pulled towards zero, so that it cannot memorise the
-# training images. (A *small* `C` is strong: ours is 0.001.) Is it overconfident with almost none, 10?
+# training images. (A *small* `C` is strong: ours is 0.001.) Is it overconfident at 10, which is almost
+# none?
 
 # %%
 weakly_regularised = predictions.with_scores(out_of_fold(C=10.0))
