@@ -152,7 +152,8 @@ EXERCISES = (
                 like=_pairs(1.0),
             ),
             Mistake(
-                "This is the share in which the *healthy* person scores higher. Reverse the comparison.",
+                "This is the share in which the person *without* it scores higher. Reverse the "
+                "comparison.",
                 like=lambda ill, healthy: _pairs(0.5)(healthy, ill),
             ),
             Mistake(

@@ -178,8 +178,8 @@ EXERCISES = (
         question="Train with one in four patients from machine B.",
         kind=Made("two predictions: what `trained_with` returns", look=_two),
         expected=lambda pair, trained_with: _alike(pair, trained_with(0.25)),
-        right="Put it beside the recipes above: on how many images do *1 in 10* and *1 in 4* differ, "
-        "and is that more than the interval allows for?",
+        right="Put its AUC on B beside those of *1 in 10* and *half*. Is the order more than chance? "
+        "`metrics.auc_difference` gives the interval of a difference.",
         hints=(
             "`trained_with(share)` trains with this share of the patients from B.",
             "One in four is a share of 0.25. `copies` stays 1.",

@@ -47,8 +47,7 @@ print(f"{data}, of {len(people)} patients")
 
 # %% [markdown]
 # The network stays frozen. It turns each image into a list of numbers, its *features*, and a logistic
-# regression combines them into a score. (`Precision()` asks for 32-bit arithmetic, so that your numbers
-# equal ours.)
+# regression combines them into a score. (`Precision()`: 32-bit, so that your numbers equal ours.)
 
 # %% tags=["nbval-check-output"]
 model = models.build_model("efficientnet_lite0")
@@ -60,7 +59,7 @@ features.shape
 # %% [markdown]
 # A separate test set gives fair scores, but a small one says little (section 4). *Cross-validation* uses
 # every image once: divide the **patients** into five parts, and score each part with a model trained on
-# the other four. These scores are *out of fold*: no model has seen the patient that it scores.
+# the other four. These scores are *out of fold*.
 
 
 # %%
@@ -76,20 +75,16 @@ def out_of_fold(C):
 
 y_true, y_score = data.labels, out_of_fold(C=0.001)
 
-# %% [markdown]
-# The scores of both classes:
-
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.5, 3), layout="constrained")
 bins = np.linspace(0, 1, 26)
 for k, colour, hatch in ((0, "#0072B2", ""), (1, "#D55E00", "//")):
-    name = data.classes[k]
-    ax.hist(y_score[y_true == k], bins, color=colour, alpha=0.55, hatch=hatch, label=name)
+    seen = y_score[y_true == k]
+    ax.hist(seen, bins, color=colour, alpha=0.55, hatch=hatch, label=data.classes[k])
 ax.set(xlim=(0, 1), xlabel=f"score: P({data.classes[1]})", ylabel="images")
 ax.legend(title="true class", frameon=False)
-mean_negative, mean_positive = (y_score[y_true == k].mean() for k in (0, 1))
-alt = f"Mean score {mean_negative:.2f} without the disease and {mean_positive:.2f} with it."
-plots.show(fig, alt=alt)
+alt = f"Mean score {y_score[y_true == 0].mean():.2f} without the disease, "
+plots.show(fig, alt=alt + f"{y_score[y_true == 1].mean():.2f} with it.")
 
 # %% [markdown]
 # The two groups overlap, so no threshold separates them completely. Its place decides *who bears the
@@ -106,15 +101,16 @@ plots.show(fig, alt=alt)
 
 # %% tags=["nbval-check-output"]
 called_positive = y_score >= 0.5
-tp = np.sum((y_true == 1) & called_positive)  # true positives: with the disease, found
-fn = np.sum((y_true == 1) & ~called_positive)  # false negatives: with the disease, missed
-fp = np.sum((y_true == 0) & called_positive)  # false positives: without it, false alarm
-tn = np.sum((y_true == 0) & ~called_positive)  # true negatives: without it, called negative
+tp = np.sum((y_true == 1) & called_positive)  # with the disease, found
+fn = np.sum((y_true == 1) & ~called_positive)  # with it, missed
+fp = np.sum((y_true == 0) & called_positive)  # without it, false alarm
+tn = np.sum((y_true == 0) & ~called_positive)  # without it, called negative
 print(f"true positives {tp}, false negatives {fn}, false positives {fp}, true negatives {tn}")
 
 # %% [markdown]
-# A false negative is a missed case, and a false positive is a false alarm. A table of these counts is the
-# *confusion matrix*. From here on, `Predictions` holds labels, scores and patients.
+# A false negative is a missed case, a false positive a false alarm. The table of these counts is the
+# *confusion matrix*. From here on, `Predictions` holds labels, scores and patients. (We speak of people,
+# but count images. Section 4 says what that changes.)
 
 # %%
 predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data.classes)
@@ -124,7 +120,7 @@ ax = plots.plot_confusion(matrix)
 plots.show(ax.figure, alt="Confusion matrix at 0.5: true class by row, called class by column.")
 
 # %% [markdown]
-# Each **row** holds one true class; the lower one is pneumonia. Books differ, so always ask: "of *whom*?"
+# Each **row** holds one true class. Books differ, so always ask: "of *whom*?"
 #
 # ### Exercise: of those with pneumonia, how many are found?
 #
@@ -157,31 +153,31 @@ exercises.check("04-sensitivity", sensitivity, y_true=y_true, called_positive=ca
 
 # %% tags=["nbval-check-output"]
 accuracy = (tp + tn) / len(y_true)
-dummy = max(np.mean(y_true == 0), np.mean(y_true == 1))
-commoner = data.classes[int(np.mean(y_true == 1) > 0.5)]
+commoner = np.bincount(y_true).argmax()
+dummy = np.mean(y_true == commoner)
 display(
     Markdown(
         f"The network calls **{100 * accuracy:.0f} %** of the images rightly. A dummy that always "
-        f"says *{commoner}* calls **{100 * dummy:.0f} %** rightly, and it is of no use to anyone."
+        f"says *{data.classes[commoner]}* calls **{100 * dummy:.0f} %** rightly, and it is of no "
+        "use to anyone."
     )
 )
 
 # %% [markdown]
 # ## 3. All thresholds at once: the ROC curve
 #
-# Why 0.5? We try every threshold, from the highest score down, and note two rates: how many of those
-# without pneumonia get a false alarm, and how many with it are found.
+# Why 0.5? We try every threshold, from the highest score down, and note how many of those without
+# pneumonia get a false alarm, and how many with it are found.
 
 # %%
-points = [(0.0, 0.0)]  # above every score: nobody is called positive
+points = [(0.0, 0.0)]  # nobody is called positive
 for threshold in np.unique(y_score)[::-1]:
     called = y_score >= threshold
     points.append((called[y_true == 0].mean(), called[y_true == 1].mean()))
 alarmed, found = np.transpose(points)
 
 curve = metrics.roc_curve(predictions)
-np.testing.assert_allclose(found, curve["sensitivity"])
-np.testing.assert_allclose(1 - alarmed, curve["specificity"])
+np.testing.assert_allclose([found, 1 - alarmed], curve[["sensitivity", "specificity"]].T)
 
 # %% tags=["nbval-check-output"]
 area = np.trapezoid(found, alarmed)
@@ -191,19 +187,19 @@ ax.fill_between(alarmed, found, color="#0072B2", alpha=0.08)
 plots.show(ax.figure, alt=f"The ROC curve by hand; the area below it is {share:.2f}.")
 
 # %% [markdown]
-# Each point is one threshold. The dot marks 0.5, with the intervals of both rates. A better model has a
-# better *curve*; a threshold only selects its point.
+# Each point is one threshold. The dot marks 0.5, with its intervals. A better model has a better *curve*;
+# a threshold only selects its point.
 #
 # ### What the area means
 #
 # The area under the curve, the AUC, has a meaning without any curve. Choose one person with pneumonia
 # and one without, at random. The AUC is the probability that **the one with pneumonia has the higher
-# score**. A tie counts one half. So 0.5 is guessing, and 1 is perfect order.
+# score** (a tie counts one half). So 0.5 is guessing, 1 perfect order.
 #
 # ### Exercise: compute the AUC from pairs
 #
-# Complete the function: from the scores of people with pneumonia and without, return the share of all
-# pairs in which the person with pneumonia scores higher. Two nested loops are enough. Mind the ties.
+# Return the share of all pairs in which the person with pneumonia scores higher. Two nested loops are
+# enough. Mind the ties.
 
 
 # %% tags=["exercise"]
@@ -221,8 +217,8 @@ exercises.check("04-pairs", share_of_pairs_won)
 # exercises.hint("04-pairs")
 
 # %% [markdown]
-# A table compares all pairs in one step: one row for each image with pneumonia, one column for each
-# without. Its mean equals the area and the library's AUC.
+# A table compares all pairs at once: one row for each image with pneumonia, one column for each without.
+# Its mean equals the area and the library's AUC.
 
 # %%
 with_it, without = np.sort(y_score[y_true == 1]), np.sort(y_score[y_true == 0])
@@ -246,10 +242,11 @@ plots.show(fig, alt=f"In {share:.2f} of all pairs, the image with the disease sc
 #
 # With other patients the results would differ. An *interval* gives the true values that are compatible
 # with our data. Without one, a sensitivity of 0.90 from ten people looks as good as from ten thousand.
-# For a proportion, use Wilson's interval: the true rates under which our count would not surprise.
+# For a proportion, use Wilson's interval: the true rates under which our count would not surprise. It
+# takes each image for another person; where people have several, `metrics.evaluate` makes it wider.
 
 # %%
-z = NormalDist().inv_cdf(0.975)  # 1.96: how many standard errors hold 95 % of a bell curve
+z = NormalDist().inv_cdf(0.975)  # 1.96 standard errors hold 95 % of a bell curve
 
 
 def wilson(hits, n):
@@ -295,7 +292,7 @@ n = np.arange(5, 201)
 figure, ax = plt.subplots(figsize=(6, 2.6), layout="constrained")
 ax.plot(n, wilson(n, n)[0])
 ax.set(xlabel="patients with pneumonia, all found", ylabel="lower end")
-plots.show(figure, alt="The lower end rises fast at first, then slowly, and never reaches 1.")
+plots.show(figure, alt="The lower end rises fast, then slowly, and never reaches 1.")
 # blank: ax = ...
 # solution: end
 exercises.check("04-all", ax)
@@ -303,7 +300,7 @@ exercises.check("04-all", ax)
 
 # %% [markdown]
 # At 20, it is below 0.86: the study cannot tell perfect software from software that misses one patient
-# in seven. (The textbook formula gives 1 to 1.)
+# in seven.
 #
 # ### The interval of an AUC
 #
@@ -314,7 +311,7 @@ exercises.check("04-all", ax)
 # %%
 per_positive, per_negative = won.mean(axis=1), won.mean(axis=0)
 variance = sum(part.var(ddof=1) / len(part) for part in (per_positive, per_negative))
-reach = z * np.sqrt(variance) / (share * (1 - share))  # the AUC's reach on the logit scale
+reach = z * np.sqrt(variance) / (share * (1 - share))  # on the logit scale
 log_odds = np.log(share / (1 - share)) + np.array([-reach, reach])
 by_hand = 1 / (1 + np.exp(-log_odds))
 
@@ -324,9 +321,8 @@ np.testing.assert_allclose(by_hand, (library.low, library.high))
 
 # %% [markdown]
 # Most software prints the AUC and 1.96 standard errors to both sides, which may pass 1. On the *logit
-# scale*, the logarithm of the odds, the interval stays within 0 and 1 and is more reliable in small
-# studies. And `metrics.auc` counts **patients**: two images of one person say less than two images of
-# two people.
+# scale*, the logarithm of the odds, the interval stays within 0 and 1. And `metrics.auc` counts
+# **patients**: two images of one person say less than two images of two people.
 
 # %% tags=["headline", "nbval-check-output"]
 auc = metrics.auc(predictions)
@@ -365,9 +361,9 @@ print(f"to choose on: {choose}\nto judge on:  {judge}")
 
 # %%
 tried = pd.DataFrame({"threshold": np.unique(choose.y_score)})
-for name, group in (("sensitivity", choose.y_true == 1), ("called_healthy", choose.y_true == 0)):
-    tried[name] = [np.mean(choose.y_score[group] >= t) for t in tried["threshold"]]
-tried["specificity"] = 1 - tried.pop("called_healthy")
+for name, k in (("sensitivity", 1), ("specificity", 0)):
+    scores = choose.y_score[choose.y_true == k]
+    tried[name] = [np.mean((scores >= t) == k) for t in tried["threshold"]]
 allowed = tried[tried["sensitivity"] >= 0.9]
 best = allowed.sort_values(["specificity", "sensitivity"]).iloc[-1]
 
@@ -388,7 +384,7 @@ display(
 
 # %% [markdown]
 # One division proves little. So we divide the patients at random two hundred times, choose on one half,
-# and compare the sensitivity *promised* there with that *kept* on the other half.
+# and compare the sensitivity *promised* there with that *kept* on the other.
 
 # %%
 promised, kept = [], []
@@ -410,7 +406,8 @@ plots.show(fig, alt=f"Promised on average {np.mean(promised):.2f}, kept {np.mean
 
 # %% [markdown]
 # On the data used to choose it, the threshold always meets the target: it was chosen to. On new patients
-# it often misses it. If you choose on the test set, you report the orange outline, not the blue bars.
+# it often misses it, so aim higher than you need. If you choose on the test set, you report the orange
+# outline, not the blue bars.
 # `metrics.evaluate` warns:
 
 # %% tags=["nbval-check-output"]
@@ -420,7 +417,8 @@ print(fooled.warnings[0])
 # %% [markdown]
 # Other rules fit other places. *Youden's index* weighs both rates equally. One miss then counts as much
 # as (number without disease / number with it) false alarms: 19 where one in twenty has the disease.
-# Nobody chose that price. A *cost* states it openly.
+# Nobody chose that price. A *cost* states it openly, but at the data's prevalence: here far higher than in
+# a clinic.
 
 # %% tags=["nbval-check-output"]
 rules = {
@@ -436,10 +434,9 @@ columns = ["threshold", "sensitivity", "specificity"]
 pd.DataFrame.from_dict(table, orient="index", columns=columns)
 
 # %% [markdown]
-# On new patients, a rule made to find more may even find fewer.
+# With so few patients, a rule made to find more may choose a threshold that finds fewer.
 #
-# The model is the same in all rows. What changes is *which error we consider worse*. That is a clinical
-# decision, not one for a computer. And keep measuring a model in use: patients and equipment change.
+# The model stays the same. What changes is *which error we consider worse*. That is a clinical decision.
 #
 # ## 6. What does a positive result mean? It depends on where you are
 #
@@ -455,7 +452,7 @@ plots.show(ax.figure, alt=str(thousand))
 
 # %% [markdown]
 # One in twenty of these people has pneumonia. The blue squares are false alarms. Even if only one in ten
-# without pneumonia got one, most alarms would be false, because most people tested do not have pneumonia.
+# without pneumonia got one, most alarms would be false: most people tested do not have pneumonia.
 #
 # ### Exercise: the PPV at any prevalence
 #
@@ -478,8 +475,12 @@ exercises.check("04-ppv", ppv_at)
 # `metrics.ppv_npv_at` adds intervals. (Here the prevalence is taken as known.)
 
 # %% tags=["nbval-check-output"]
-places = {"in this data set": judge.y_true.mean(), "on a ward": 0.2, "at a family doctor's": 0.05,
-          "screening healthy people": 0.005}  # fmt: skip
+places = {
+    "in this data set": judge.y_true.mean(),
+    "on a ward": 0.2,
+    "at a family doctor's": 0.05,
+    "screening healthy people": 0.005,
+}
 table = {}
 for place, prevalence in places.items():
     values = metrics.ppv_npv_at(prevalence, sensitivity_found, specificity_found)
@@ -500,23 +501,22 @@ ax.axvline(5, color="grey", ls=":", label="at a family doctor's")
 ax.set(xlabel="Prevalence (%)", ylabel="Predictive value")
 ax.xaxis.set_major_formatter("{x:g}")
 ax.legend()
-plots.show(fig, alt=f"At 5 %, {thousand.true_positive} of {thousand.called} alarms are true; fewer "
-           "where the disease is rarer.")
+plots.show(fig, alt=f"The rarer the disease, the lower the PPV. {thousand}")
 
 # %% [markdown]
 # These prevalences are made up. (Nobody screens for pneumonia with radiographs.)
 #
 # Sensitivity and specificity change with the place, too (the *spectrum effect*). At a family doctor's,
 # pneumonias are often fainter. On a ward, people without pneumonia may have heart failure, effusions or
-# collapsed lung, which also look white. Our set has only normal negatives, which flatters its
-# specificity.
+# atelectasis (a part of the lung without air), which also look white. Our set has only normal negatives,
+# which flatters its specificity.
 #
-# A normal radiograph does not exclude pneumonia. In one study of emergency patients, radiographs were
-# positive in only 43.5 % of those with opacities on CT (Self 2013, below). Labels taken from radiographs
-# hide such misses.
+# A normal radiograph does not exclude pneumonia. In one study of emergency patients, 5.6 % had opacities
+# on CT. Radiographs showed 43.5 % of them, and 26.9 % of the positive radiographs were right (Self 2013,
+# below). Labels taken from radiographs hide such misses.
 #
 # A *precision-recall curve* (PPV against sensitivity) also holds at one prevalence only. Now move
-# threshold and prevalence yourself. (Without a kernel you see only the first picture.)
+# threshold and prevalence yourself.
 
 # %%
 widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
@@ -528,12 +528,12 @@ widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 # %% [markdown]
 # ## 7. Does 0.8 mean 8 in 10? Calibration
 #
-# If a score is a *probability*, about 8 in 10 images scored near 0.8 should be positive. To check, sort
-# the images into bins by score and count.
+# If a score is a *probability*, about 8 in 10 images scored near 0.8 should be positive. We sort the
+# images into bins by score and count.
 
 # %% tags=["nbval-check-output"]
-edges = np.linspace(0, 1, 6)[1:-1].round(12)  # to a computer, 3 * 0.2 is not 0.6
-place = np.digitize(y_score.round(12), edges)  # five bins of equal width
+edges = np.linspace(0, 1, 6)[1:-1].round(12)  # in binary, 3 * 0.2 is not 0.6
+place = np.digitize(y_score.round(12), edges)
 binned = pd.DataFrame({"place": place, "said": y_score, "observed": y_true}).groupby("place")
 by_hand = binned.agg(images=("said", "size"), said=("said", "mean"), observed=("observed", "mean"))
 library = metrics.reliability(predictions, bins=5, strategy="uniform")
@@ -543,22 +543,21 @@ by_hand.round(2).style.format("{:g}").hide()
 # %% [markdown]
 # Compare the mean score (*said*) with the share that has pneumonia (*observed*). If low scores come true less
 # often than said, and high scores more often, the model is underconfident. The reverse is overconfident.
+# (In a bin of few images, chance can look like either.)
 #
 # Our model is strongly regularised: its weights are pulled towards zero, so that it cannot memorise the
-# training images. Now we fit it with almost none. (A *small* `C` is strong: ours is 0.001, 10 is weak.)
-# Does it become overconfident?
+# training images. (A *small* `C` is strong: ours is 0.001.) Is it overconfident at 10, which is almost
+# none?
 
 # %%
 weakly_regularised = predictions.with_scores(out_of_fold(C=10.0))
 both = {"C = 0.001": predictions, "C = 10": weakly_regularised}
 ax = plots.plot_reliability(both, bins=5, strategy="uniform")
-plots.show(
-    ax.figure, alt="Reliability of both models: observed share of positives against the mean score."
-)
+plots.show(ax.figure, alt="Observed share of positives against mean score, both models.")
 
 # %% [markdown]
-# On the dotted line, scores mean what they say. A steeper curve is underconfident, a flatter one
-# overconfident. The ticks at the edges are single images.
+# A curve steeper than the dotted line is underconfident, a flatter one overconfident. The ticks are single
+# images.
 
 # %%
 table = {}
@@ -571,9 +570,10 @@ verdict = "is more than chance" if gap.low > 0 or gap.high < 0 else "may be due 
 display(Markdown(f"Difference of the AUCs on the same images: {gap:.2f}; it {verdict}."))
 
 # %% [markdown]
-# The **Brier score** is the mean squared difference between score and truth (0 or 1). Smaller is better;
-# always saying 0.5 gives 0.25. The **slope** is 1 for calibrated scores, below 1 for overconfident ones,
-# above 1 for underconfident ones; its interval comes from a
+# The **Brier score** is the mean squared difference between score and truth (0 or 1). Smaller is better,
+# but compare: always saying the prevalence *p* gives *p*(1 - *p*), which is tiny for a rare disease. The
+# **slope** is 1 if the scores are spread as they should be, below 1 for overconfident ones, above 1 for
+# underconfident ones; its interval comes from a
 # [sandwich variance](/notebooks/glossary.md#sandwich-variance). The AUC shows none of this.
 
 # %% tags=["hide-input"]
@@ -590,8 +590,6 @@ said = f"Of {sure.sum()} scores below 0.1 or above 0.9, {100 * right:.0f} % are 
 display(Markdown(f"Slope **{slope:.2f}**. {verdict} {said}"))
 
 # %% [markdown]
-# Extreme scores are not always overconfident: if the classes are easy to tell apart, most are right.
-#
 # ### Temperature: one number that repairs much
 #
 # Turn each score back into a logit, divide it by a number *T*, and turn it into a score again. *T* above
@@ -635,19 +633,20 @@ display(
 
 # %% [markdown]
 # The scores moved, but no two images changed places, and 0.5 stays 0.5. A temperature cannot repair a
-# *shift*: if all scores are too high or too low, as you should expect at every new hospital, you also
-# need an intercept. A lower Brier score means better, not calibrated.
+# *shift*: if all scores are too high or too low, you also need an intercept. Expect that at every new
+# hospital: where the disease is rarer than here, all our scores are too high. A lower Brier score means
+# better, not calibrated.
 
 # %% [markdown]
 # ## 8. More good than harm? The decision curve
 #
 # An AUC does not say whether a model *helps*. A doctor who acts from a risk of 20 % on accepts four false
 # alarms for each person found. So to her, a false alarm does a quarter as much harm as finding a person
-# does good. Good minus harm is the **net benefit**.
+# does good. Good minus harm is the **net benefit**, if the scores are risks (calibrated).
 
 # %%
 risk, sick = 0.2, calibrated.y_true == 1
-acts = calibrated.y_score >= risk  # treats scores as risks: check calibration first
+acts = calibrated.y_score >= risk
 good, harm = np.mean(acts & sick), np.mean(acts & ~sick)
 net_benefit = good - harm * risk / (1 - risk)
 
@@ -655,7 +654,7 @@ curve = metrics.decision_curve(calibrated)
 np.testing.assert_allclose(net_benefit, curve.loc[np.isclose(curve["threshold"], risk), "model"])
 
 # %% [markdown]
-# Now for every risk, beside two rivals that need no model: act on everyone, and act on no one.
+# Now for every risk, beside two rivals without a model: act on everyone, act on no one.
 
 # %%
 rival = np.maximum(curve["all"], curve["none"])
@@ -666,18 +665,19 @@ plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresho
 
 # %% [markdown]
 # The band is the interval of the model alone, *not* of its lead: with other patients, both curves would
-# move together. So we take the model's net benefit minus that of the better rival, and draw the patients
-# again and again (a bootstrap).
+# move together. So we bootstrap the model's net benefit minus that of the better rival.
 
 # %%
 def lead_at(risk):
-    """Return the model's lead over the better rival, if we act from this risk on."""
+    """Return the model's lead over the better rival at this risk."""
     acts, price = calibrated.y_score >= risk, risk / (1 - risk)
-    good_of_all = sick - price * ~sick  # what each patient adds if all are treated
+    good_of_all = sick - price * ~sick  # per patient, if all are treated
     adds = np.transpose([acts * good_of_all, good_of_all, np.ones(len(sick))])
     return metrics.bootstrap(
         lambda sums: (sums[:, 0] - np.maximum(sums[:, 1], 0)) / sums[:, 2],
-        adds, calibrated.patient_ids)  # fmt: skip
+        adds,
+        calibrated.patient_ids,
+    )
 
 
 # %%
@@ -692,27 +692,30 @@ display(
 )
 
 # %% [markdown]
-# Look only at thresholds that someone would use. Where the interval of the lead reaches zero, the benefit
-# is not shown. Like the PPV, the net benefit holds at one prevalence. With calibrated scores, the risk
-# from which you act *is* the threshold.
+# Look only at thresholds that someone would use, and name them beforehand: neighbours are nearly the same
+# test, so many of them prove little more than one. Where the interval of the lead reaches zero, the
+# benefit is not shown. Like the PPV, the net benefit holds at one prevalence. With calibrated scores, the
+# risk from which you act *is* the threshold.
 #
 # ## 9. The errors, one by one
 #
-# Here are the missed images with the lowest scores and the false alarms with the highest. Known lesions
-# are outlined.
+# Here are the misses with the lowest scores and the false alarms with the highest. Known lesions are
+# outlined.
 
 # %%
 order = np.argsort(judge.y_score, kind="stable")
 wrong = order[(judge.predicted(threshold.value) != judge.y_true)[order]]
 missed, alarmed = wrong[judge.y_true[wrong] == 1][:4], wrong[judge.y_true[wrong] == 0][::-1][:4]
 known = studies.set_index("image_id")
-rows = {kind: known.loc[judge.ids[at]].reset_index() for kind, at in
-        (("missed", missed), ("alarmed", alarmed))}  # fmt: skip
+rows = {
+    kind: known.loc[judge.ids[at]].reset_index()
+    for kind, at in (("missed", missed), ("alarmed", alarmed))
+}
 place = {name: k for k, name in enumerate(data.ids)}
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(2, 4, figsize=(6.6, 3.5), layout="constrained")
-alt = "Above, missed images with the disease; below, false alarms in images without it."
+alt = "Above, missed images; below, false alarms."
 for line, (kind, table) in zip(axes, rows.items(), strict=True):
     outlines = datasets.decode_masks(table) if "mask_path" in table and len(table) else []
     for column, ax in enumerate(line):
@@ -728,11 +731,10 @@ plots.show(fig, alt=alt, colours=256)
 # For each one ask, in this order:
 #
 # 1. Is the *label* right? In real sets people made the *ground truth*; in the sample a program drew it.
-# 2. Is the *image* right (rotation, noise, an object on the patient)?
-# 3. Would *I* have seen it? A radiologist also has prior images and often a lateral view.
+# 2. Is the *image* right (rotation, a shallow breath, noise, an object on the patient)?
+# 3. Would *I* have seen it? A radiologist also knows the symptoms, and often has prior images and a
+#    lateral view.
 # 4. Only then: what did the network not learn?
-#
-# Look for something in common in the table of the missed images.
 #
 # In the sample, *pattern* says how the disease spreads: *lobar* fills a lobe, *bronchopneumonia* makes
 # patches, *interstitial* a fine net in both lungs. *Grade* says how strongly it was drawn, not how large
@@ -748,8 +750,8 @@ else:
 
 # %% [markdown]
 # Some lesions escape people too: subtle ones, and those behind the heart or below the diaphragm's dome.
-# Those that only the network missed teach most. If they share a view or a hospital, the model may fail a
-# group; a few images only suggest what to count.
+# If the missed images share a view or a hospital, the model may fail a group; a few images only suggest
+# what to count.
 #
 # ### Read the images yourself
 #
@@ -760,7 +762,8 @@ else:
 #
 # You then see your ROC curve beside the network's, your agreement with it (*Cohen's kappa*: 1 is full
 # agreement, 0 no more than chance), and how often its score led you to a wrong answer. Readers tend to
-# follow a score, even a wrong one (*automation bias*).
+# follow a score, even a wrong one (*automation bias*). (Twenty images say little, and you may remember
+# them the second time.)
 
 # %%
 widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
@@ -768,8 +771,8 @@ widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
 # %% [markdown]
 # ## 10. The same for everyone? Subgroups
 #
-# A good mean can hide a group for which the model works badly. So compute the same measures by sex, age,
-# view, site, grade of the lesion, and one from the pixels: brighter or darker than most?
+# A good mean can hide a group for which the model works badly. So compute the same by sex, age, view,
+# site, grade of the lesion, and one from the pixels: brighter or darker than most?
 
 # %%
 brightness = data.images.mean(axis=(1, 2))
@@ -790,7 +793,7 @@ if absent:
 report = metrics.subgroups(predictions, groups, threshold=threshold)
 ax = plots.plot_subgroups(report, metric="auc")
 ax.set_xlim(0.3, 1.02)
-plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} kinds of subgroups.")
+plots.show(ax.figure, alt="AUC with its interval, by subgroup.")
 
 # %% [markdown]
 # The AUC needs no threshold, so it can use all images. A hollow mark means fewer than 20 images in the
@@ -804,11 +807,13 @@ plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} kinds
 on_judge = groups[parts == "test"].reset_index(drop=True)
 strict = metrics.subgroups(judge, on_judge, threshold=threshold)
 gaps = strict.gaps[strict.gaps["metric"] == "sensitivity"].dropna(subset=["low"])
-shown = pd.DataFrame({
-    "group": gaps["attribute"] + ": " + gaps["group"] + " against " + gaps["reference"],
-    "gap": [f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})" for g in gaps.itertuples()],
-    "say": np.where(gaps["warning"] == "", "", "too small"),
-})  # fmt: skip
+shown = pd.DataFrame(
+    {
+        "group": gaps["attribute"] + ": " + gaps["group"] + " against " + gaps["reference"],
+        "gap": [f"{g.value:+.2f} ({g.low:+.2f} to {g.high:+.2f})" for g in gaps.itertuples()],
+        "say": np.where(gaps["warning"] == "", "", "too small"),
+    }
+)
 shown.style.hide()
 
 # %% tags=["nbval-check-output"]
@@ -822,9 +827,9 @@ display(
 )
 
 # %% [markdown]
-# One mistake is to find a "significant" group by testing enough of them. The other is to read "no
-# difference shown" as "no difference": with few people, a large gap hides in its interval. Often the
-# honest sentence is: *too few to say; measure more* ([6. Ethics](/notebooks/06_ethics.ipynb)).
+# One mistake is to find a "significant" group by testing many. The other is to read "no difference shown"
+# as "no difference": with few people, a large gap hides in its interval. Often the honest sentence is:
+# *too few to say; measure more* ([6. Ethics](/notebooks/06_ethics.ipynb)).
 #
 # ## 11. All of it in one report
 #
@@ -849,7 +854,7 @@ for warning in result.warnings:
 
 # %% [markdown]
 # On the command line, for a saved network: `python -m medimg evaluate --model
-# runs/latest/model.safetensors --out report`. Scores from another program go into `metrics.Predictions`.
+# runs/latest/model.safetensors --out report`.
 #
 # A colleague sends `scores.csv`, the same model's scores for the images of `judge`.
 
@@ -871,7 +876,7 @@ print(f"score: from {received['score'].min():.0f} to {received['score'].max():.0
 # solution: begin
 # blank: mine = ...  # metrics.Predictions(ids, y_true, y_score, patient_ids, classes)
 by_image = received.drop_duplicates("image").set_index("image")["score"]
-scores = 1 - by_image[judge.ids].to_numpy() / 100  # they were per cent, and for *normal*
+scores = 1 - by_image[judge.ids].to_numpy() / 100  # per cent, for *normal*
 mine = metrics.Predictions(judge.ids, judge.y_true, scores, judge.patient_ids, judge.classes)
 # solution: end
 exercises.check("04-file", mine, judge=judge)

@@ -21,11 +21,12 @@
 # ## The question
 #
 # A network says "pneumonia, 0.93". A radiologist asks: *where?* A **saliency map** tries to answer. It
-# is bright where the image mattered to the score.
+# should be bright where the image mattered to the score.
 #
 # Maps convince people, even when they are wrong. Readers tend to follow a computer's suggestion
-# (**automation bias**). In a pilot study, radiologists made more errors with a wrong AI result than
-# without AI (Bernstein and others, 2023). So half of this notebook is about testing maps.
+# (**automation bias**). In a pilot study, six radiologists made more errors with a wrong AI result than
+# without AI (Bernstein and others, 2023). On real chest radiographs, maps of seven methods located disease
+# worse than radiologists (Saporta and others, 2022). So half of this notebook is about testing maps.
 #
 # We use the radiographs of the sample (`films` in the code), because their lesions are known to the
 # pixel. Most public sets have no lesion masks, so they cannot test maps in this way. If your set has
@@ -150,7 +151,8 @@ plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the sam
 # %% [markdown]
 # Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
 # pixels. The smooth cloud on the right is only an enlargement. Its fine contours carry no information.
-# (In all such figures, the white line surrounds the places where the map reaches half of its maximum.
+# And where a map is bright outside the chest, do not explain it away: the tests below will count it. (In
+# all such figures, the white line surrounds the places where the map reaches half of its maximum.
 # The dashed line is the true lesion.)
 #
 # ## Other methods
@@ -160,7 +162,7 @@ plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the sam
 # | Grad-CAM | Which activations raise the score, weighted by the mean gradient? |
 # | LayerCAM | The same, but each place keeps its own gradient. |
 # | EigenCAM | What is the strongest pattern in the activations? It does not depend on the class. |
-# | occlusion | If we cover a patch, how far does the score fall? No gradients, but slow; and an image with a patch is unlike the training images. |
+# | occlusion | If we cover a patch, how far does the score fall? No gradients, but slow; an image with a patch is unlike the training images; and no single patch may cover a large lesion. |
 #
 # Here are all four on the same three images:
 
@@ -416,8 +418,10 @@ display(Markdown(f"The spot in the centre, which knows nothing, **{said}**: IoU 
                  f"{own:.2f}, on {len(few)} images."))
 
 # %% [markdown]
-# Compare each number with chance and with the baselines. Often the intervals overlap. If the spot does
-# as well as the map, a good overlap shows only that lesions are large and lie near the middle. (A
+# Compare each number with chance and with the baselines. Five images show how to read the table, not which
+# method is best. Nor do overlapping intervals show that two methods are equal: both explain the same
+# images, so compute the difference image by image, as in test 1. If the spot does as well as the map, a
+# good overlap shows only that lesions are large and lie near the middle. (A
 # *randomised* agreement of exactly zero, without an interval, means that the shuffled network drew blank
 # maps. A blank map agrees with nothing, and the pointing game gives it the chance level.)
 
@@ -428,8 +432,9 @@ display(Markdown(f"The spot in the centre, which knows nothing, **{said}**: IoU 
 # portable machine, and its images often carry a different marker (Zech and others, 2018). So a letter in
 # the corner can predict who is sick.
 #
-# We add a large "L" to the upper corner, on the patient's left, of every image **with pneumonia**: in
-# training, in validation, *and in the test*, as if all images came from that hospital.
+# We add a large "L" to the upper corner, on the patient's left (right in the picture: the patient faces
+# us), of every image **with pneumonia**: in training, in validation, *and in the test*, as if all images
+# came from that hospital.
 
 # %% tags=["nbval-check-output"]
 marked = explain.plant_marker(films.images, films.labels == 1, size=0.18,
@@ -486,7 +491,8 @@ display(Markdown(f"Marker on images without pneumonia: AUC **{swap:.2f}**. Compa
 
 # %% [markdown]
 # Why two experiments? A network that has learned the disease *and* the letter may do quite well without
-# the letter. Only where lungs and letter disagree do you see which of the two it follows.
+# the letter. Only where lungs and letter disagree do you see which of the two it follows. (The intervals
+# are about other patients. Train again, and another network may follow the letter more, or less.)
 #
 # **Look at the maps, and test them against the marker.** `marks` holds the box around the letter, so we
 # can play the pointing game with the *letter*. To be fair to a map whose places are 32 pixels wide, we
@@ -579,10 +585,10 @@ def judge(tainted, swapped):
 # %% [markdown]
 # ### Exercise: build your own shortcut
 #
-# Invent a mark that no radiologist would mind, and break a model with it. Change at most a tenth of an
-# image, in any way: a grey strip, a fold, a pattern. Submit two arrays: `mine`, where only the images
-# **with** pneumonia carry the mark, and `swapped`, where only those **without** it do. A good shortcut makes
-# the second AUC that `judge` returns at least 0.3 lower than the first.
+# Invent a mark that would not keep a radiologist from reading the image, and break a model with it. Change
+# at most a tenth of an image, in any way: a grey strip, a scratch, a pattern. Submit two arrays: `mine`,
+# where only the images **with** pneumonia carry the mark, and `swapped`, where only those **without** it
+# do. A good shortcut makes the second AUC that `judge` returns at least 0.3 lower than the first.
 
 # %% tags=["exercise"]
 # solution: begin

@@ -46,8 +46,8 @@ work = Path(tempfile.mkdtemp())  # for the output of this notebook; deleted at t
 # %% [markdown]
 # ## 1. Whose image is this?
 #
-# Before an image leaves the hospital, it must be de-identified. The sample's people are invented; its
-# DICOM headers are filled in as in hospitals.
+# Before an image leaves the hospital for research or teaching, it should be de-identified. The sample's
+# people are invented; its DICOM headers are filled in as in hospitals.
 #
 # Which of these lines could identify a person?
 
@@ -179,9 +179,8 @@ assert (before, after, report.ok) == (len(wanted), 0, True)
 print(f"of {len(wanted)} texts, {before} are in the input and {after} in the output")
 
 # %% [markdown]
-# All were in the *bytes* of the input; none is in the output. (This does not find text drawn into
-# pixels.) The library also searches for dates, addresses, serial numbers, UIDs and private texts. Its
-# result for the eighteen Safe Harbor identifiers:
+# This does not find text drawn into pixels. The library also searches for dates, addresses, serial
+# numbers, UIDs and private texts. Its result for the eighteen Safe Harbor identifiers:
 
 # %% tags=["nbval-check-output"]
 report.hipaa.set_index("number")[["identifier", "values_in_input", "settled"]]
@@ -213,8 +212,6 @@ again = deid.deidentify(incoming, outgoing, progress=False)
 print("run a second time, the same files:", again.files["output"].equals(report.files["output"]))
 
 # %% [markdown]
-# With the same secret, you can process an archive in parts.
-#
 # ### Dates: keep the intervals, lose Safe Harbor
 #
 # `retain_dates` moves all dates of a patient back by one secret number of days: the dates become false,
@@ -246,7 +243,7 @@ print("identifier 3 settled:", dated.hipaa["settled"].iloc[2])
 report.look_at
 
 # %% [markdown]
-# Look at the lower left corner of the first image with burned-in text.
+# Look at the first one's lower left corner.
 
 # %%
 table = pd.read_csv(private / "files.csv").set_index("input")
@@ -264,7 +261,8 @@ print("Patient Identity Removed:", images.read_header(cleaned).PatientIdentityRe
 
 # %% [markdown]
 # The header is clean, but the name is legible: *Patient Identity Removed* says NO. We blank a *box* in
-# files whose header states burned-in text. (A person chooses it; here, the last rows.)
+# files whose header states burned-in text. (A person chooses it, and spares what is needed; here, the last
+# rows.)
 
 # %%
 sizes = {(images.read_header(p).Rows, images.read_header(p).Columns) for p in burned["dicom_path"]}
@@ -295,7 +293,7 @@ plots.show(fig, alt=f"The text is gone under a black strip; {changed} pixels out
 # Before you share data, a person must decide about:
 #
 # - **Burned-in text** that the header does not mention, as in ultrasound and screenshots.
-# - **Faces.** A head CT or MR shows the face; software has matched such faces with photographs ([Schwarz
+# - **Faces.** A head CT or MR shows the face; software has matched faces from MR with photographs ([Schwarz
 #   2019](https://doi.org/10.1056/NEJMc1908881)).
 # - **The body.** A rare finding or an implant can be recognised. A network can match chest radiographs
 #   of one person taken years apart ([Packhäuser 2022](https://doi.org/10.1038/s41598-022-19045-3)).
@@ -351,8 +349,8 @@ exercises.check("06-leak", mine, patient=patient, record=record, original=other[
 # oxygen more often in Black than in white patients ([Sjoding
 # 2020](https://doi.org/10.1056/NEJMc2029240)).
 #
-# We use frozen features and a linear classifier ([notebook 3](/notebooks/03_finetune.ipynb)) with
-# cross-validation: the classifier that scores an image was not trained on its patient.
+# We use frozen features and a linear classifier ([notebook 3](/notebooks/03_finetune.ipynb)), with
+# cross-validation by patient.
 
 # %%
 rng = np.random.default_rng(0)
@@ -418,7 +416,7 @@ found = audit.table[(audit.table["attribute"] == attribute)]
 found = found[found["metric"] == "sensitivity"].set_index("group")["value"]
 np.testing.assert_allclose(found[list(by_hand)], list(by_hand.values()))
 ax = plots.plot_subgroups(audit, metric="sensitivity")
-plots.show(ax.figure, alt="Sensitivity in each group, with 95 % intervals that overlap or do not.")
+plots.show(ax.figure, alt="Sensitivity in each group, with its 95 % interval.")
 
 # %% tags=["hide-input"]
 gaps = audit.gaps[(audit.gaps["metric"] == "sensitivity") & audit.gaps["low"].notna()]
@@ -535,8 +533,8 @@ display(Markdown("; ".join(
     f"{gap.loc[key, 'high']:+.2f})" for key in ("sensitivity", "specificity", "auc"))))  # fmt: skip
 
 # %% [markdown]
-# Both machines imaged the same patients, so `metrics.subgroups` makes a *paired* comparison, with
-# narrower intervals.
+# Both machines imaged the same patients, so `metrics.subgroups` makes a *paired* comparison. (Do not
+# compare two intervals by eye: read that of the gap.)
 #
 # Compare the table's first two rows: *which* number falls, sensitivity (pneumonia is missed) or
 # specificity (false alarms)? Which intervals exclude zero? If the AUC falls too, no threshold
@@ -558,8 +556,9 @@ plots.show(fig, alt="Scores of the same images on both machines; the line is the
 # %% [markdown]
 # ### What helps, and what it costs
 #
-# Read the AUC first: only a higher AUC, beyond its interval, shows better separation. Sensitivity can
-# rise merely because specificity falls.
+# Read the AUC first: only a higher AUC shows better separation, and only if the interval of the
+# *difference* (`metrics.auc_difference`) leaves out 0. Sensitivity can rise merely because specificity
+# falls.
 #
 # - **More images from B**: usually the best remedy, and always the most expensive. Here they *replace*
 #   images from A, so A may get worse; in practice you add images.
@@ -622,7 +621,7 @@ for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
 # | internal | others, same hospital and years | more than memorising | other places |
 # | external | other hospitals, machines, populations | whether it works elsewhere | whether it helps |
 # | prospective | *after* the network was fixed, by a written plan | results on unselected patients | whether outcomes improve |
-# | randomised | prospective, with or without it by chance | whether patients benefit | (expensive, rare) |
+# | randomised | prospective, with or without it by chance | whether patients benefit | other settings |
 #
 # Machine B was a stress test with the same patients. Pneumonia networks often did worse at other
 # hospitals and could recognise the hospital from the image ([Zech
@@ -706,9 +705,8 @@ exercises.check("06-recruit", recruit)
 # %% [markdown]
 # ## 4. Which rules apply?
 #
-# **As of November 2026.** This is an introduction, not legal advice. Rules change: ask your regulatory
-# expert. Most statements were compared with texts of autumn 2026 (AI Act), May 2026 (MDR) and spring
-# 2026 (FDA).
+# **As of November 2026.** An introduction, not legal advice. Rules change: ask your regulatory
+# expert. Most was compared with texts of autumn 2026 (AI Act), May 2026 (MDR) and spring 2026 (FDA).
 #
 # Software that reads images to support decisions about patients is usually *software as a medical
 # device* (SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades its impact (IV: highest):
@@ -740,8 +738,9 @@ exercises.check("06-recruit", recruit)
 # - detection (marks possible abnormalities):
 #   [892.2070](https://www.ecfr.gov/current/title-21/section-892.2070)
 # - triage: [892.2080](https://www.ecfr.gov/current/title-21/section-892.2080) (De Novo in 2018, codified
-#   in [January 2020](https://www.govinfo.gov/content/pkg/FR-2020-01-22/html/2020-00496.htm)), such as
-#   moving likely pneumonias up the worklist
+#   in [January 2020](https://www.govinfo.gov/content/pkg/FR-2020-01-22/html/2020-00496.htm)): moves, say,
+#   a likely pneumothorax up the worklist; one that it misses may wait longer ([Baltruschat
+#   2021](https://doi.org/10.1007/s00330-020-07480-7))
 # - detection and diagnosis: 892.2090 (codified in [June
 #   2025](https://www.federalregister.gov/d/2025-10789))
 #
@@ -749,7 +748,7 @@ exercises.check("06-recruit", recruit)
 # section 515C, December 2022) states beforehand *what* may change, *how* it is validated, and *what
 # could go wrong*
 # ([guidance](https://www.fda.gov/regulatory-information/search-fda-guidance-documents/marketing-submission-recommendations-predetermined-change-control-plan-artificial-intelligence),
-# reissued August 2025), for example for retraining. *Good machine learning practice* (IMDRF N88, January
+# reissued August 2025). *Good machine learning practice* (IMDRF N88, January
 # 2025) asks for independent test sets, representative patients and monitoring.
 #
 # The [list of AI-enabled
@@ -781,7 +780,8 @@ exercises.check("06-recruit", recruit)
 # - 2 December 2027: high-risk uses of Annex III (before: August 2026)
 # - 2 August 2028: high-risk AI in products such as medical devices (before: August 2027)
 #
-# Approval means that a device may be *sold*, not that it works in *your* ward. Measure that.
+# Clearance, approval or a CE mark means that a device may be *sold*, not that it works in *your* ward.
+# Measure that.
 #
 # ## 5. Report it: a model card
 #
@@ -875,7 +875,8 @@ shutil.rmtree(work)  # this deletes the secret, too
 # - Report each group with its interval and count. No visible gap does not mean no gap.
 # - More data from the missed group adds information; separate thresholds only move errors.
 # - External validation and enough patients *with disease* show whether it works elsewhere.
-# - The intended use decides the rules. Approval does not prove that it works in your hospital.
+# - The intended use decides the rules. To be on the market does not prove that it works in your
+#   hospital.
 # - Finish with a card, and state the uncertainty.
 #
 # ## Further reading
