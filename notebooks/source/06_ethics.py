@@ -603,7 +603,7 @@ exercises.check("06-quarter", quarter, trained=trained, trained_with=trained_wit
 # - It cannot make everything equal. Suppose only prevalence differs between two clinics:
 
 # %% tags=["nbval-check-output"]
-for clinic, prevalence in (("emergency ward", 0.30), ("screening tent", 0.03)):
+for clinic, prevalence in (("emergency ward", 0.30), ("mobile unit", 0.03)):
     values = metrics.ppv_npv_at(prevalence, 0.90, 0.90)
     print(f"{clinic}: {prevalence:.0%} ill, of 100 alarms {100 * values.ppv.value:.0f} are true")
 
