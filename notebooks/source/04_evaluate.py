@@ -157,8 +157,8 @@ commoner = np.bincount(y_true).argmax()
 dummy = np.mean(y_true == commoner)
 display(
     Markdown(
-        f"The network calls **{100 * accuracy:.0f} %** of the images correctly. A dummy that always "
-        f"says *{data.classes[commoner]}* calls **{100 * dummy:.0f} %** correctly, and it is of no "
+        f"The network calls **{100 * accuracy:.0f} %** of the images correctly. A dummy that "
+        f"always says *{data.classes[commoner]}* calls **{100 * dummy:.0f} %** correctly, and it is of no "
         "use to anyone."
     )
 )
