@@ -301,7 +301,7 @@ def test_images_can_be_read_with_the_keyboard_alone(lab):
     lab.get_by_role("button", name="1 surely not").focus()
     for number in range(1, 9):
         shown = f"Image {(number - 1) % 4 + 1} of 4"
-        asked = lab.get_by_role("status").filter(has_text=shown)
+        asked = lab.get_by_role("alert").filter(has_text=shown)
         asked.wait_for()
         assert ("network's score" in asked.inner_text()) == (number > 4)
         if number % 2:
@@ -311,7 +311,7 @@ def test_images_can_be_read_with_the_keyboard_alone(lab):
         if number % 2:
             for _ in range(4):
                 lab.keyboard.press("Shift+Tab")
-    lab.get_by_role("status").filter(has_text="Agreement with the network").wait_for()
+    lab.get_by_role("alert").filter(has_text="Agreement with the network").wait_for()
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")
