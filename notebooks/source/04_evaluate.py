@@ -121,7 +121,7 @@ predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data
 matrix = metrics.confusion_matrix(predictions, threshold=0.5)
 assert np.array_equal(matrix, [[tn, fp], [fn, tp]])
 ax = plots.plot_confusion(matrix)
-plots.show(ax.figure, alt="Confusion matrix at 0.5: true class by row, called class by column.")
+plots.show(ax.figure, alt=f"Images by true and by called class, at 0.5: {matrix.to_dict('index')}.")
 
 # %% [markdown]
 # Each **row** holds one true class; the lower one is pneumonia. Books differ, so always ask: "of *whom*?"
@@ -406,7 +406,7 @@ ax.hist(promised, bins, color="#D55E00", histtype="step", lw=2, label="promised"
 ax.axvline(0.9, color="black", ls="--", label="the floor we asked for")
 ax.set(xlabel="sensitivity", ylabel="random divisions")
 ax.legend(frameon=False)
-plots.show(fig, alt=f"Promised on average {np.mean(promised):.2f}, kept {np.mean(kept):.2f}.")
+plots.show(fig, alt=f"Mean sensitivity: promised {np.mean(promised):.2f}, kept {np.mean(kept):.2f}.")
 
 # %% [markdown]
 # On the data used to choose it, the threshold always meets the target: it was chosen to. On new patients
@@ -552,9 +552,8 @@ by_hand.round(2).style.format("{:g}").hide()
 weakly_regularised = predictions.with_scores(out_of_fold(C=10.0))
 both = {"C = 0.001": predictions, "C = 10": weakly_regularised}
 ax = plots.plot_reliability(both, bins=5, strategy="uniform")
-plots.show(
-    ax.figure, alt="Reliability of both models: observed share of positives against the mean score."
-)
+slopes = [f"{name}: {metrics.calibration_line(one).slope:.2f}" for name, one in both.items()]
+plots.show(ax.figure, alt=f"Slope of each model, 1 if calibrated: {'; '.join(slopes)}.")
 
 # %% [markdown]
 # On the dotted line, scores mean what they say. A steeper curve is underconfident, a flatter one
@@ -662,7 +661,7 @@ rival = np.maximum(curve["all"], curve["none"])
 above = int((curve["model"] > rival + 1e-9).sum())
 ax = plots.plot_decision_curve(curve)
 ax.set_xlim(0, 0.9)
-plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresholds.")
+plots.show(ax.figure, alt=f"Net benefit above both rivals at {above} of {len(curve)} thresholds.")
 
 # %% [markdown]
 # The band is the interval of the model alone, *not* of its lead: with other patients, both curves would
@@ -790,7 +789,8 @@ if absent:
 report = metrics.subgroups(predictions, groups, threshold=threshold)
 ax = plots.plot_subgroups(report, metric="auc")
 ax.set_xlim(0.3, 1.02)
-plots.show(ax.figure, alt=f"AUC with its interval in {len(groups.columns)} kinds of subgroups.")
+plots.show(ax.figure, alt="AUC of each subgroup, with its interval; the lowest is "
+           f"{report.table.groupby('metric')['value'].min()['auc']:.2f}.")
 
 # %% [markdown]
 # The AUC needs no threshold, so it can use all images. A hollow mark means fewer than 20 images in the
