@@ -361,7 +361,7 @@ for head in heads:
 titles = ["darkest head", "brightest, same window", "darkest, percentiles",
           "brightest, percentiles"]
 fig = plots.plot_grid([*fixed, *scaled], titles=titles, columns=2)
-plots.show(fig, alt="Two heads: through one window one is dark; by percentiles they look alike.")
+plots.show(fig, alt="Two heads: in one window one is dark; by percentiles both are as bright.")
 
 # %% [markdown]
 # ## Normalising and resizing
