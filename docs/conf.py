@@ -17,7 +17,7 @@ import medimg
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "notebooks"))
 from builder.layout import Layout  # noqa: E402
-from builder.pages import COURSE, LINK, address, without_empty_headers  # noqa: E402
+from builder.pages import COURSE, LINK, address  # noqa: E402
 
 project, author, release = "medimg", "The medimg authors", medimg.__version__
 copyright = "the medimg authors"  # Sphinx reads this name
@@ -110,10 +110,6 @@ def copy_course(app):
             if path.parent.name == "solutions":  # or two pages, and two links, have one name
                 head = next(c for c in notebook["cells"] if c["cell_type"] == "markdown")
                 head["source"] = re.sub("^# ", "# Solutions to ", "".join(head["source"]))
-            for output in (o for c in notebook["cells"] for o in c.get("outputs", [])):
-                if "text/html" in output.get("data", {}):
-                    html = "".join(output["data"]["text/html"])
-                    output["data"]["text/html"] = without_empty_headers(html)
             text = json.dumps(notebook)
         # An <a> that is no link is read as one without a name.
         text = re.sub(r'<a (id="[^"]*")></a>', r"<span \1></span>", text)

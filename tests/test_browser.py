@@ -211,6 +211,14 @@ def test_code_wraps_on_a_narrow_screen(browser, pages, name):
     assert not wide
 
 
+def test_no_two_pages_in_the_side_bar_have_one_name(browser, pages):
+    page = opened(browser, pages("site home"))
+    names = page.locator(".bd-sidebar a.reference.internal").all_inner_texts()
+    page.context.close()
+    assert len(names) > 30
+    assert sorted(set(names)) == sorted(names)
+
+
 def test_a_folded_cell_says_that_it_folds_code(browser, pages):
     page = opened(browser, pages("site notebook"))
     folds = page.locator(".cell details summary")

@@ -10,6 +10,12 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const fold of document.querySelectorAll(".cell summary[aria-label]")) {
     fold.removeAttribute("aria-label");
   }
+  // An empty header cell is read as a column without a name.
+  for (const head of document.querySelectorAll("article th")) {
+    if (!head.textContent.trim()) {
+      head.replaceWith(Object.assign(document.createElement("td"), {colSpan: head.colSpan}));
+    }
+  }
 });
 // The theme lets the Tab key reach what scrolls sideways, without a name to be announced by.
 addEventListener("load", () => setTimeout(() => {

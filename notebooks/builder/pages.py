@@ -37,8 +37,14 @@ main .highlight pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
 # nbconvert makes each cell and each output a stop of the Tab key, without a name. Only what scrolls
-# sideways needs the keyboard, and a name to be announced by.
+# sideways needs the keyboard, and a name to be announced by. An empty header cell is read as a
+# column without a name, so it becomes a plain cell.
 SCRIPT = """
+for (const head of document.querySelectorAll("th")) {
+  if (!head.textContent.trim()) {
+    head.replaceWith(Object.assign(document.createElement("td"), {colSpan: head.colSpan}));
+  }
+}
 const stops = () => document.querySelectorAll("main div[tabindex]").forEach(box => {
   const scrolls = box.matches(".jp-OutputArea-output") && box.scrollWidth > box.clientWidth;
   box.tabIndex = scrolls ? 0 : -1;
@@ -48,11 +54,6 @@ stops();
 addEventListener("load", stops);
 addEventListener("resize", stops);
 """
-
-
-def without_empty_headers(html: str) -> str:
-    """Make empty header cells plain cells, since a screen reader reads headers at each number."""
-    return html.replace("<th></th>", "<td></td>")
 
 
 def address(layout: Layout, target: Path, part: str = "") -> str:
@@ -85,10 +86,6 @@ class PublicPage(Preprocessor):
                 title = re.match(r"# (.+)", cell.source)
                 if title:
                     nb.metadata.setdefault("title", title[1])
-            for output in cell.get("outputs", []):
-                data = output.get("data", {})
-                if "text/html" in data:
-                    data["text/html"] = without_empty_headers(data["text/html"])
         # In the body, since nbconvert overwrites what a preprocessor puts into the head.
         ending = f"<style>{STYLE}</style>\n<script>{SCRIPT}</script>"
         nb.cells.append(nbformat.v4.new_markdown_cell(ending))
