@@ -406,7 +406,7 @@ ax.hist(promised, bins, color="#D55E00", histtype="step", lw=2, label="promised"
 ax.axvline(0.9, color="black", ls="--", label="the floor we asked for")
 ax.set(xlabel="sensitivity", ylabel="random divisions")
 ax.legend(frameon=False)
-plots.show(fig, alt=f"Mean sensitivity: promised {np.mean(promised):.2f}, kept {np.mean(kept):.2f}.")
+plots.show(fig, alt=f"Sensitivity: promised {np.mean(promised):.2f}, kept {np.mean(kept):.2f}.")
 
 # %% [markdown]
 # On the data used to choose it, the threshold always meets the target: it was chosen to. On new patients

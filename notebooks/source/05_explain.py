@@ -144,8 +144,8 @@ axes[1].set_title("5 x 5 places, as computed", fontsize=10)
 axes[1].set(xticks=[], yticks=[])
 plots.plot_map(unseen.images[shown], by_hand, mask=truth[shown], ax=axes[2],
                title="enlarged; lesion dashed")
-plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged: parts of "
-           "the bright region lie outside the outlined lesion.", colours=64)
+plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged: parts "
+           "of the bright region lie outside the outlined lesion.", colours=64)
 
 # %% [markdown]
 # Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
@@ -172,15 +172,15 @@ titles = [f"score {s:.2f}" for s in scores.y_score[some]]
 by_gradient = {m: maps[m] for m in ("gradcam", "layercam")}
 fig = plots.plot_map_grid(unseen.images[some], by_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
-plots.show(fig, alt="Maps of three images with the true lesion outlined: Grad-CAM's bright region is "
-           "smaller than LayerCAM's; both also lie outside the lesion.", colours=64)
+plots.show(fig, alt="Maps of three images with the true lesion outlined: Grad-CAM's bright region "
+           "is smaller than LayerCAM's; both also lie outside the lesion.", colours=64)
 
 # %% tags=["nbval-check-output"]
 without_gradient = {m: maps[m] for m in ("eigencam", "occlusion")}
 fig = plots.plot_map_grid(unseen.images[some], without_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
-plots.show(fig, alt="The same images: EigenCAM is bright in the middle of each chest, occlusion only "
-           "in a few small squares, some outside the outlined lesion.", colours=64)
+plots.show(fig, alt="The same images: EigenCAM is bright in the middle of each chest, occlusion "
+           "only in a few small squares, some outside the outlined lesion.", colours=64)
 
 # %% [markdown]
 # Where the methods disagree, nothing in the pictures says which one is right. Remember this when a paper
@@ -504,8 +504,8 @@ on_lesion = explain.pointing_game(heat[sick], truth[sick], patient_ids=unseen.pa
 share = explain.energy_inside(heat[sick], near_letter, patient_ids=unseen.patients[sick])
 fig = plots.plot_map_grid(marked.images[held][sick][:3], {"misled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
-plots.show(fig, alt="Maps of the misled network on three marked images: bright in the corner with the "
-           "letter, hardly in the outlined lesion.", colours=64)
+plots.show(fig, alt="Maps of the misled network on three marked images: bright in the corner with "
+           "the letter, hardly in the outlined lesion.", colours=64)
 
 # %% tags=["hide-input"]
 if on_letter.estimate.low > on_letter.chance:

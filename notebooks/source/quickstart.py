@@ -351,7 +351,7 @@ for (top, bottom), row, heat, truth in zip(axes.T, ill, maps, truths, strict=Tru
     plots.plot_image(test.images[row], title=f"score {test_scores.y_score[row]:.2f}", ax=top)
     plots.plot_map(test.images[row], heat, mask=truth, ax=bottom)
 plots.show(fig, alt=f"Test images with pneumonia, scores {test_scores.y_score[ill].round(2)}. "
-           "Below: the Grad-CAM map of each, and the true lesion, dashed, if it is known.", colours=256)
+           "Below: the Grad-CAM map of each, and the true lesion if known.", colours=256)
 
 # %% [markdown]
 # The white line surrounds the places where the map reaches at least half of its maximum. The dashed line
