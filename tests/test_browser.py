@@ -213,7 +213,7 @@ def test_code_wraps_on_a_narrow_screen(browser, pages, name):
 
 def test_no_two_pages_in_the_side_bar_have_one_name(browser, pages):
     page = opened(browser, pages("site home"))
-    names = page.locator(".bd-sidebar a.reference.internal").all_inner_texts()
+    names = page.locator(".bd-sidebar a.reference.internal").all_text_contents()
     page.context.close()
     assert len(names) > 30
     assert sorted(set(names)) == sorted(names)
