@@ -42,7 +42,7 @@ class Pictured(ipywidgets.VBox):  # type: ignore[misc]
     def show(self, figure: Any, sentence: str) -> None:
         """Show a figure, and the sentence on it, which a screen reader speaks."""
         self.sentence = sentence
-        self.words.value = f'<p role="status">{html.escape(sentence)}</p>'
+        self.words.value = f'<p role="alert">{html.escape(sentence)}</p>'
         self.picture.value = image_html(figure, sentence, colours=128)
 
     def still(self) -> str:

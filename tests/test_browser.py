@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urljoin
 
@@ -143,6 +144,90 @@ def test_no_page_scrolls_sideways(browser, pages, name, width, scheme):
     wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     page.context.close()
     assert wide <= 0, f"{wide} pixels too wide"
+
+
+@each_page
+def test_the_headings_of_a_page_are_its_outline(browser, pages, name):
+    page = opened(browser, pages(name))
+    levels = page.eval_on_selector_all(
+        "h1, h2, h3, h4, h5, h6",
+        "all => all.filter(h => h.checkVisibility()).map(h => +h.tagName[1])",
+    )
+    page.context.close()
+    assert levels.count(1) == 1
+    jumps = [(a, b) for a, b in pairwise(levels) if b > a + 1]
+    assert not jumps
+
+
+@each_page
+def test_a_screen_reader_finds_one_main_part_and_a_name_for_all_it_can_use(browser, pages, name):
+    page = opened(browser, pages(name))
+    assert page.evaluate("document.documentElement.lang") == "en"
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    page.context.close()
+    said = [
+        (node["role"]["value"], node.get("name", {}).get("value", "").strip())
+        for node in nodes
+        if not node["ignored"]
+    ]
+    assert [role for role, _ in said].count("main") == 1
+    used = {"link", "button", "image", "DisclosureTriangle", "searchbox", "columnheader"}
+    assert not [role for role, text in said if role in used and not text]
+
+
+@each_page
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_tab_key_stops_only_where_it_is_seen_and_named(browser, pages, name, width):
+    page = opened(browser, pages(name), width)
+    page.add_style_tag(content="* { transition: none !important; }")
+    wrong, stops = [], 0
+    for stops in range(400):  # noqa: B007 - counted
+        page.keyboard.press("Tab")
+        stop = page.evaluate(
+            """() => { const at = document.activeElement, style = getComputedStyle(at);
+            const name = at.ariaLabel || at.innerText || at.querySelector("img")?.alt || "";
+            return {last: at === document.body, name: name.trim(), tag: at.outerHTML.slice(0, 80),
+              named: at.matches("a, button, summary, input, [role][aria-label]"),
+              seen: style.outlineStyle !== "none" && style.outlineWidth !== "0px"}; }"""
+        )
+        if stop["last"]:
+            break
+        if not (stop["name"] and stop["named"] and stop["seen"]):
+            wrong.append(stop)
+    page.context.close()
+    assert stops or name == "report"
+    assert not wrong, wrong[:3]
+
+
+@pytest.mark.parametrize("name", ["site notebook", "exported page"])
+def test_code_wraps_on_a_narrow_screen(browser, pages, name):
+    page = opened(browser, pages(name), 400)
+    wide = page.eval_on_selector_all(
+        ".cell_input pre, .jp-InputArea pre",
+        "all => all.filter(code => code.scrollWidth > code.clientWidth).map(c => c.innerText)",
+    )
+    page.context.close()
+    assert not wide
+
+
+def test_no_two_pages_in_the_side_bar_have_one_name(browser, pages):
+    page = opened(browser, pages("site home"))
+    names = page.locator(".bd-sidebar a.reference.internal").all_text_contents()
+    page.context.close()
+    assert len(names) > 30
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_a_folded_cell_says_that_it_folds_code(browser, pages):
+    page = opened(browser, pages("site notebook"))
+    folds = page.locator(".cell details summary")
+    assert folds.count()
+    assert "Show code cell source" in folds.first.aria_snapshot()
+    folds.first.focus()
+    page.keyboard.press("Enter")
+    page.locator(".cell details[open]").wait_for()
+    page.context.close()
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")
@@ -301,7 +386,7 @@ def test_images_can_be_read_with_the_keyboard_alone(lab):
     lab.get_by_role("button", name="1 surely not").focus()
     for number in range(1, 9):
         shown = f"Image {(number - 1) % 4 + 1} of 4"
-        asked = lab.get_by_role("status").filter(has_text=shown)
+        asked = lab.get_by_role("alert").filter(has_text=shown)
         asked.wait_for()
         assert ("network's score" in asked.inner_text()) == (number > 4)
         if number % 2:
@@ -311,7 +396,7 @@ def test_images_can_be_read_with_the_keyboard_alone(lab):
         if number % 2:
             for _ in range(4):
                 lab.keyboard.press("Shift+Tab")
-    lab.get_by_role("status").filter(has_text="Agreement with the network").wait_for()
+    lab.get_by_role("alert").filter(has_text="Agreement with the network").wait_for()
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")

@@ -18,13 +18,15 @@ from builder.pages import address  # noqa: E402
 LAYOUT = Layout(ROOT)
 NOTEBOOKS = [LAYOUT.student(name) for name in LAYOUT.names()]
 
+LONGEST_TEXT = 250  # of a picture: it is read out in one breath, and cannot be skimmed
+
 
 class Page(HTMLParser):
     """A page's links, its pictures without a text, and its landmarks and title."""
 
     def __init__(self, text):
         super().__init__()
-        self.links, self.mute, self.tags = [], [], []
+        self.links, self.mute, self.tags, self.texts = [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -32,6 +34,8 @@ class Page(HTMLParser):
         self.tags.append(tag)
         if tag == "a" and found.get("href"):
             self.links.append(found["href"])
+        if tag == "img":
+            self.texts.append(found.get("alt") or "")
         if tag == "img" and not (found.get("alt") or "").strip():
             self.mute.append(found.get("src", "")[:60])
 
@@ -48,6 +52,7 @@ def test_an_exported_page_can_be_read_anywhere(path):
     text = export(path)
     page = Page(text)
     assert not page.mute
+    assert [text for text in page.texts if len(text) > LONGEST_TEXT] == []
     assert page.tags.count("main") == 1
     heading = re.search(r"<title>(.*?)</title>", text)[1]
     assert heading != path.stem

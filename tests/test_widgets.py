@@ -23,7 +23,7 @@ def test_window_explorer_counts_what_it_cuts_off():
     # -500 lies on the lower edge and is black; padding does not count
     expected = "A window from -500 to 500 HU leaves 50 % of the pixels black and 25 % white."
     assert box.sentence == expected
-    assert box.words.value == f'<p role="status">{expected}</p>'
+    assert box.words.value == f'<p role="alert">{expected}</p>'
     assert images(box) == [expected]
     before = box.picture.value
     box.fields["width"].value = 2400

@@ -30,8 +30,29 @@ body { --jp-mirror-editor-number-color: #006a00; --jp-mirror-editor-keyword-colo
 main .jp-RenderedHTMLCommon a:link, main .jp-RenderedHTMLCommon a:visited {
   text-decoration: underline; }
 .jp-RenderedHTMLCommon { overflow-wrap: break-word; }
-@media print { .highlight pre, .jp-OutputArea-output pre { white-space: pre-wrap;
+:focus-visible { outline: 3px solid #1a5fb4; outline-offset: 1px; }
+main .highlight pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+@media print { .jp-OutputArea-output pre { white-space: pre-wrap;
   overflow-wrap: anywhere; } img { max-width: 100%; } }
+"""
+
+# nbconvert makes each cell and each output a stop of the Tab key, without a name. Only what scrolls
+# sideways needs the keyboard, and a name to be announced by. An empty header cell is read as a
+# column without a name, so it becomes a plain cell.
+SCRIPT = """
+for (const head of document.querySelectorAll("th")) {
+  if (!head.textContent.trim()) {
+    head.replaceWith(Object.assign(document.createElement("td"), {colSpan: head.colSpan}));
+  }
+}
+const stops = () => document.querySelectorAll("main div[tabindex]").forEach(box => {
+  const scrolls = box.matches(".jp-OutputArea-output") && box.scrollWidth > box.clientWidth;
+  box.tabIndex = scrolls ? 0 : -1;
+  if (scrolls) { box.setAttribute("role", "group"); box.setAttribute("aria-label", "Wide output"); }
+});
+stops();
+addEventListener("load", stops);
+addEventListener("resize", stops);
 """
 
 
@@ -66,5 +87,6 @@ class PublicPage(Preprocessor):
                 if title:
                     nb.metadata.setdefault("title", title[1])
         # In the body, since nbconvert overwrites what a preprocessor puts into the head.
-        nb.cells.append(nbformat.v4.new_markdown_cell(f"<style>{STYLE}</style>"))
+        ending = f"<style>{STYLE}</style>\n<script>{SCRIPT}</script>"
+        nb.cells.append(nbformat.v4.new_markdown_cell(ending))
         return nb, resources

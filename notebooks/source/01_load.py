@@ -356,7 +356,7 @@ for head in heads:
 titles = ["darkest head", "brightest, same window", "darkest, percentiles",
           "brightest, percentiles"]
 fig = plots.plot_grid([*fixed, *scaled], titles=titles, columns=2)
-plots.show(fig, alt="Two heads through one window, then each scaled by its own percentiles.")
+plots.show(fig, alt="Two heads: in one window one is dark; by percentiles both are as bright.")
 
 # %% [markdown]
 # ## Normalising and resizing
@@ -732,7 +732,7 @@ ax.plot(list(famous.values()), list(famous), "D", color="#D55E00", label="Kerman
 ax.axvline(0.5, color="#767676", ls="--", label="chance")
 ax.set(xlabel="AUC without looking at the disease", xlim=(0.2, 1), ylim=(-0.5, 2.5))
 ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-plots.show(fig, alt=f"AUC of three shortcuts: {basic['auc'].round(2).to_dict()}.")
+plots.show(fig, alt=f"AUC of shortcuts: {basic['auc'].round(2).to_dict()}; Kermany: {famous}.")
 
 # %% tags=["headline", "hide-input"]
 telling = audit[audit["low"] > 0.5]

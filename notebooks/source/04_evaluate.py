@@ -117,7 +117,7 @@ predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data
 matrix = metrics.confusion_matrix(predictions, threshold=0.5)
 assert np.array_equal(matrix, [[tn, fp], [fn, tp]])
 ax = plots.plot_confusion(matrix)
-plots.show(ax.figure, alt="Confusion matrix at 0.5: true class by row, called class by column.")
+plots.show(ax.figure, alt=f"Images by true and by called class, at 0.5: {matrix.to_dict('index')}.")
 
 # %% [markdown]
 # Each **row** holds one true class. Books differ, so always ask: "of *whom*?"
@@ -402,7 +402,7 @@ ax.hist(promised, bins, color="#D55E00", histtype="step", lw=2, label="promised"
 ax.axvline(0.9, color="black", ls="--", label="the floor we asked for")
 ax.set(xlabel="sensitivity", ylabel="random divisions")
 ax.legend(frameon=False)
-plots.show(fig, alt=f"Promised on average {np.mean(promised):.2f}, kept {np.mean(kept):.2f}.")
+plots.show(fig, alt=f"Sensitivity: promised {np.mean(promised):.2f}, kept {np.mean(kept):.2f}.")
 
 # %% [markdown]
 # On the data used to choose it, the threshold always meets the target: it was chosen to. On new patients
@@ -553,7 +553,8 @@ by_hand.round(2).style.format("{:g}").hide()
 weakly_regularised = predictions.with_scores(out_of_fold(C=10.0))
 both = {"C = 0.001": predictions, "C = 10": weakly_regularised}
 ax = plots.plot_reliability(both, bins=5, strategy="uniform")
-plots.show(ax.figure, alt="Observed share of positives against mean score, both models.")
+slopes = [f"{name}: {metrics.calibration_line(one).slope:.2f}" for name, one in both.items()]
+plots.show(ax.figure, alt=f"Slope of each model, 1 if calibrated: {'; '.join(slopes)}.")
 
 # %% [markdown]
 # A curve steeper than the dotted line is underconfident, a flatter one overconfident. The ticks are single
@@ -661,7 +662,7 @@ rival = np.maximum(curve["all"], curve["none"])
 above = int((curve["model"] > rival + 1e-9).sum())
 ax = plots.plot_decision_curve(curve)
 ax.set_xlim(0, 0.9)
-plots.show(ax.figure, alt=f"Above both rivals at {above} of {len(curve)} thresholds.")
+plots.show(ax.figure, alt=f"Net benefit above both rivals at {above} of {len(curve)} thresholds.")
 
 # %% [markdown]
 # The band is the interval of the model alone, *not* of its lead: with other patients, both curves would
@@ -793,7 +794,8 @@ if absent:
 report = metrics.subgroups(predictions, groups, threshold=threshold)
 ax = plots.plot_subgroups(report, metric="auc")
 ax.set_xlim(0.3, 1.02)
-plots.show(ax.figure, alt="AUC with its interval, by subgroup.")
+plots.show(ax.figure, alt="AUC of each subgroup, with its interval; the lowest is "
+           f"{report.table.groupby('metric')['value'].min()['auc']:.2f}.")
 
 # %% [markdown]
 # The AUC needs no threshold, so it can use all images. A hollow mark means fewer than 20 images in the

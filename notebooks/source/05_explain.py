@@ -145,8 +145,8 @@ axes[1].set_title("5 x 5 places, as computed", fontsize=10)
 axes[1].set(xticks=[], yticks=[])
 plots.plot_map(unseen.images[shown], by_hand, mask=truth[shown], ax=axes[2],
                title="enlarged; lesion dashed")
-plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged on the "
-           "image with the true lesion outlined.", colours=64)
+plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged: parts "
+           "of the bright region lie outside the outlined lesion.", colours=64)
 
 # %% [markdown]
 # Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
@@ -174,15 +174,15 @@ titles = [f"score {s:.2f}" for s in scores.y_score[some]]
 by_gradient = {m: maps[m] for m in ("gradcam", "layercam")}
 fig = plots.plot_map_grid(unseen.images[some], by_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
-plots.show(fig, alt="Three images and their maps by Grad-CAM and LayerCAM; the true lesion is "
-           "outlined.", colours=64)
+plots.show(fig, alt="Maps of three images with the true lesion outlined: Grad-CAM's bright region "
+           "is smaller than LayerCAM's; both also lie outside the lesion.", colours=64)
 
 # %% tags=["nbval-check-output"]
 without_gradient = {m: maps[m] for m in ("eigencam", "occlusion")}
 fig = plots.plot_map_grid(unseen.images[some], without_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
-plots.show(fig, alt="The same images and their maps by EigenCAM and occlusion; the true lesion is "
-           "outlined.", colours=64)
+plots.show(fig, alt="The same images: EigenCAM is bright in the middle of each chest, occlusion "
+           "only in a few small squares, some outside the outlined lesion.", colours=64)
 
 # %% [markdown]
 # Where the methods disagree, nothing in the pictures says which one is right. Remember this when a paper
@@ -203,8 +203,8 @@ with torch.inference_mode():
     attention = attentive.attention(batch)  # (3, 5, 5), each sums to 1
 looked = {"attention": explain.explain(attentive, unseen.images[some], method="attention")}
 fig = plots.plot_map_grid(unseen.images[some], looked, masks=truth[some])
-plots.show(fig, alt="Where the attention head of a frozen network looked on three images; the "
-           "true lesion is outlined.", colours=64)
+plots.show(fig, alt="Attention of a frozen network on three images: it lies in the corners of the "
+           "image, outside the outlined lesion.", colours=64)
 
 # %%
 attentive_auc = metrics.auc(training.predict(attentive, unseen))
@@ -345,8 +345,9 @@ for name, style in (("agreement", "o-"), ("pointing", "s--")):
 ax.axhline(game.chance, color="grey", ls=":", label="pointing by chance")
 ax.set(xlabel="Weights shuffled, from the output down", ylabel="Value (95 % interval)")
 ax.legend()
-plots.show(fig, alt="How alike the maps stay to the first map, and how often they point at "
-           "the lesion, as more layers are shuffled.")
+plots.show(fig, alt="As more layers are shuffled, agreement with the first map falls to "
+           f"{cascade['agreement'].iloc[-1].value:.2f}, pointing at the lesion to "
+           f"{cascade['pointing'].iloc[-1].value:.2f}.")
 
 # %% [markdown]
 # Read the figure from left to right, as the network forgets. One line shows how similar the maps still
@@ -507,8 +508,8 @@ on_lesion = explain.pointing_game(heat[sick], truth[sick], patient_ids=unseen.pa
 share = explain.energy_inside(heat[sick], near_letter, patient_ids=unseen.patients[sick])
 fig = plots.plot_map_grid(marked.images[held][sick][:3], {"misled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
-plots.show(fig, alt="Maps of the misled network on three marked images, with the true lesion "
-           "outlined.", colours=64)
+plots.show(fig, alt="Maps of the misled network on three marked images: bright in the corner with "
+           "the letter, hardly in the outlined lesion.", colours=64)
 
 # %% tags=["hide-input"]
 if on_letter.estimate.low > on_letter.chance:
@@ -551,8 +552,8 @@ found = {where: metrics.auc(training.predict(fooled, one)) for where, one in tri
 # %% tags=["nbval-check-output"]
 fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
-plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three images "
-           "with the true lesion outlined.", colours=64)
+plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three images: "
+           "bright around the electrode, and so partly inside the outlined lesion.", colours=64)
 
 # %% tags=["hide-input"]
 verdict = ("On images without pneumonia, the electrode overrules the lungs."

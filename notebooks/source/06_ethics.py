@@ -256,7 +256,7 @@ fig = plots.plot_grid(
     columns=2,
     titles=["as it came", "header de-identified, pixels as they were"],
 )
-plots.show(fig, alt="The patient's name is written in the corner, before and after: headers only.")
+plots.show(fig, alt="The patient's name is in the corner of the pixels, before and still after.")
 print("Patient Identity Removed:", images.read_header(cleaned).PatientIdentityRemoved)
 
 # %% [markdown]
@@ -416,7 +416,8 @@ found = audit.table[(audit.table["attribute"] == attribute)]
 found = found[found["metric"] == "sensitivity"].set_index("group")["value"]
 np.testing.assert_allclose(found[list(by_hand)], list(by_hand.values()))
 ax = plots.plot_subgroups(audit, metric="sensitivity")
-plots.show(ax.figure, alt="Sensitivity in each group, with its 95 % interval.")
+plots.show(ax.figure, alt="Sensitivity of each group, with its interval; the lowest is "
+           f"{audit.table.groupby('metric')['value'].min()['sensitivity']:.2f}.")
 
 # %% tags=["hide-input"]
 gaps = audit.gaps[(audit.gaps["metric"] == "sensitivity") & audit.gaps["low"].notna()]
@@ -551,7 +552,9 @@ for ax, name in zip(axes, ("nobody from B", "half from B"), strict=True):
     ax.set(title=f"trained with {name}", yticks=[0, 1], yticklabels=data.classes, xlim=(0, 1))
 axes[0].legend(title="machine", fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 axes[1].set_xlabel("Score")
-plots.show(fig, alt="Scores of the same images on both machines; the line is the threshold 0.5.")
+plots.show(fig, alt="Share of images called positive, on A and on B: " + "; ".join(
+    f"trained with {name}, {a.predicted(0.5).mean():.2f} and {b.predicted(0.5).mean():.2f}"
+    for name, (a, b) in trained.items() if name in ("nobody from B", "half from B")))
 
 # %% [markdown]
 # ### What helps, and what it costs

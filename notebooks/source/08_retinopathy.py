@@ -140,7 +140,8 @@ report = metrics.evaluate(tested, ordinal=True)
 by_hand = quadratic_kappa(tested.y_true, tested.predicted())
 assert np.isclose(by_hand, report["kappa_quadratic"].value)
 ax = plots.plot_confusion(report.confusion)
-plots.show(ax.figure, alt="Confusion matrix: true grade by row, called grade by column.")
+plots.show(ax.figure, alt=f"Confusion matrix: {np.trace(report.confusion)} of {len(tested)} get "
+           f"their grade, {sum(np.trace(report.confusion, k) for k in (-1, 1))} the one beside it.")
 
 # %%
 rows = ["accuracy", "kappa_quadratic", "mean_absolute_error"]

@@ -132,7 +132,8 @@ ax.minorticks_off()
 for name in found:
     ax.fill_between(value.index, low[name], high[name], alpha=0.15)
 plots.show(ax.figure,
-           alt="Sensitivity by image size, for displaced and for hairline fractures.")
+           alt=f"Sensitivity from {value.index[0]} to {value.index[-1]} pixels: " + "; ".join(
+               f"{which} {of.iloc[0]:.2f} to {of.iloc[-1]:.2f}" for which, of in value.items()))
 
 # %% tags=["nbval-check-output"]
 print("at 448 pixels, more of the displaced than of the hairline:",

@@ -127,7 +127,8 @@ shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(stud
                           kind="stable")
 squares = [images.resize(images.read_image(p), 224, keep_aspect=True) for p in shown["path"]]
 fig = plots.plot_grid(squares, titles=list(shown["title"]), columns=4)
-plots.show(fig, alt="Two rows of chest radiographs: normal above, pneumonia below.", colours=128)
+plots.show(fig, alt="Chest radiographs. Above, normal: dark lungs. Below, pneumonia: grey or "
+           "white areas in the lungs, faint in some.", colours=128)
 
 # %% [markdown]
 # Could you say which row is which without the titles? In our sample the titles also give the strength of
@@ -224,8 +225,8 @@ print(f"kept: the network as it was after epoch {result.best_epoch}")
 
 # %%
 ax = plots.plot_history(result.history)
-plots.show(ax.figure, alt="Loss on training and validation images, and the validation AUC, after "
-           "each epoch.")
+plots.show(ax.figure, alt="Losses and validation AUC by epoch; after the last: "
+           f"{result.history.iloc[-1].round(2).to_dict()}.")
 
 # %% [markdown]
 # While both losses fall, the network learns. If the training loss falls and the validation loss rises,
@@ -299,7 +300,8 @@ display(Markdown(
 
 # %% tags=["nbval-check-output"]
 ax = plots.plot_confusion(evaluation)
-plots.show(ax.figure, alt="Confusion matrix: true class by row, predicted class by column.")
+plots.show(ax.figure, alt="Images by true class, and by called class within it: "
+           f"{evaluation.confusion.to_dict('index')}.")
 
 # %% [markdown]
 # The percentage in each box is a share of its *row*. The four counts answer a clinician's questions:
@@ -377,8 +379,8 @@ fig, axes = plt.subplots(2, 4, figsize=(7, 3.7), layout="constrained")
 for (top, bottom), row, heat, truth in zip(axes.T, ill, maps, truths, strict=True):
     plots.plot_image(test.images[row], title=f"score {test_scores.y_score[row]:.2f}", ax=top)
     plots.plot_map(test.images[row], heat, mask=truth, ax=bottom)
-plots.show(fig, alt="Above: test images with pneumonia, and their scores. Below: the Grad-CAM "
-           "map of each, and the outline of the true lesion if it is known.", colours=256)
+plots.show(fig, alt=f"Test images with pneumonia, scores {test_scores.y_score[ill].round(2)}. "
+           "Below: the Grad-CAM map of each, and the true lesion if known.", colours=256)
 
 # %% [markdown]
 # The white line surrounds the places where the map reaches at least half of its maximum. The dashed line
