@@ -279,14 +279,17 @@ def jupyterlab(folder):
         page.set_default_timeout(240_000)
         page.goto(f"{address}/lab/tree/{name}")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-        # Cells that are run before the kernel is there are never run.
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
-        page.wait_for_timeout(2000)
         choose = page.get_by_role("button", name="Select", exact=True)
-        if choose.is_visible():  # at times it asks which kernel is meant, and waits
-            choose.click()
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
+        begun = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
+        for _ in range(20):  # cells that are run before the kernel is there are never run
+            page.wait_for_timeout(3000)
+            if choose.is_visible():  # at times it asks which kernel is meant, and waits
+                choose.click()
+            if begun.count():
+                break
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_text("Run All Cells", exact=True).click()
         return page
 
     with tempfile.TemporaryDirectory() as workspaces, subprocess.Popen(

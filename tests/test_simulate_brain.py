@@ -72,9 +72,7 @@ def test_the_written_set_is_the_same_every_time_and_its_volume_is_read_alike(tmp
             assert (picture.mode, picture.size) == ("L", (brain.SIDE, brain.SIDE))
         assert (row["mask_path"] != "") == (row["label"] != "notumor") == (row["area_cm2"] > 0)
     folder = tmp_path / "a" / "brain" / "volume"
-    nifti, dicom = (
-        images.read_series(folder / name, progress=False) for name in ("head.nii.gz", "dicom")
-    )
+    nifti, dicom = (images.read_series(folder / name) for name in ("head.nii.gz", "dicom"))
     np.testing.assert_array_equal(nifti.values, dicom.values)
     np.testing.assert_allclose(nifti.spacing, dicom.spacing, rtol=1e-5)
     np.testing.assert_allclose(nifti.places, dicom.places, atol=1e-4)
