@@ -162,8 +162,7 @@ def test_history_draws_losses_and_the_auc():
     )
     ax = plot_history(history)
     lines = {line.get_label(): line.get_ydata().tolist() for line in ax.get_lines()}
-    assert lines == {"training loss": [0.7, 0.5], "validation loss": [0.6, 0.4]}
-    right = next(other for other in ax.figure.axes if other is not ax)
-    assert right.get_lines()[0].get_ydata().tolist() == [0.8, 0.9]
-    assert right.get_ylabel() == "validation AUC"
+    assert lines == {"training loss": [0.7, 0.5], "validation loss": [0.6, 0.4],
+                     "validation AUC": [0.8, 0.9]}  # fmt: skip
+    assert ax.figure.axes == [ax]  # a second axis could be scaled to show anything
     assert ax.get_xlabel() == "epoch"

@@ -38,31 +38,29 @@ def _unit_square(ax: Axes | None, x: str, y: str, *, diagonal: str = "") -> Axes
 
 
 def plot_history(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Show the losses and the validation AUC over the epochs.
+    """Show the losses and the validation AUC over the epochs, all on one axis.
 
     Parameters
     ----------
     history : DataFrame
         From `medimg.training.fit`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, by default on a figure of its own; the AUC gets an axis on the right.
+        Where to draw, by default on a figure of its own.
 
     Returns
     -------
     matplotlib.axes.Axes
-        With training and validation loss on the left.
+        The axes that were drawn on.
     """
     ax = canvas.axes_or_new(ax, 6, 3.4)
-    right = ax.twinx()
-    curves = ((ax, "train_loss", canvas.GREY, "o--", "training loss"),
-              (ax, "val_loss", canvas.BLUE, "o-", "validation loss"),
-              (right, "val_auc", canvas.ORANGE, "s-.", "validation AUC"))  # fmt: skip
+    curves = (("train_loss", canvas.GREY, "o--", "training loss"),
+              ("val_loss", canvas.BLUE, "o-", "validation loss"),
+              ("val_auc", canvas.ORANGE, "s-.", "validation AUC"))  # fmt: skip
     lines = []
-    for on, column, colour, style, label in curves:
-        lines += on.plot(history[column], style, color=colour, ms=4, label=label)
-    ax.set(xlabel="epoch", ylabel="loss (cross-entropy)", xticks=list(history.index))
+    for column, colour, style, label in curves:
+        lines += ax.plot(history[column], style, color=colour, ms=4, label=label)
+    ax.set(xlabel="epoch", ylabel="loss (cross-entropy); AUC", xticks=list(history.index))
     ax.set_ylim(bottom=0)
-    right.set_ylabel("validation AUC")
     canvas.legend_above(ax, *lines, ncols=3, fontsize=9)
     return ax
 
