@@ -242,7 +242,7 @@ def validation_metrics(
     1.0
     """
     wide = torch.from_numpy(np.asarray(logits, dtype=np.float64))
-    loss = float(functional.cross_entropy(wide, torch.from_numpy(np.asarray(labels))))
+    loss = float(functional.cross_entropy(wide, torch.from_numpy(np.array(labels))))
     ranks = torch.softmax(wide, dim=1).numpy()
     kept = [k for k in np.unique(labels) if 0 < (labels == k).sum() < len(labels)]
     if wide.shape[1] == 2:
