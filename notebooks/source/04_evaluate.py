@@ -158,8 +158,8 @@ dummy = np.mean(y_true == commoner)
 display(
     Markdown(
         f"The network calls **{100 * accuracy:.0f} %** of the images correctly. A dummy that "
-        f"always says *{data.classes[commoner]}* calls **{100 * dummy:.0f} %** correctly, and it is of no "
-        "use to anyone."
+        f"always says *{data.classes[commoner]}* calls **{100 * dummy:.0f} %** correctly, and it "
+        "is of no use to anyone."
     )
 )
 
@@ -170,7 +170,7 @@ display(
 # pneumonia get a false alarm, and how many with it are found.
 
 # %%
-points = [(0.0, 0.0)]  # nobody is called positive
+points = [(0.0, 0.0)]
 for threshold in np.unique(y_score)[::-1]:
     called = y_score >= threshold
     points.append((called[y_true == 0].mean(), called[y_true == 1].mean()))
@@ -532,7 +532,7 @@ widgets.threshold_explorer(judge, threshold=threshold.value, prevalence=0.05)
 # images into bins by score and count.
 
 # %% tags=["nbval-check-output"]
-edges = np.linspace(0, 1, 6)[1:-1].round(12)  # in binary, 3 * 0.2 is not 0.6
+edges = [0.2, 0.4, 0.6, 0.8]
 place = np.digitize(y_score.round(12), edges)
 binned = pd.DataFrame({"place": place, "said": y_score, "observed": y_true}).groupby("place")
 by_hand = binned.agg(images=("said", "size"), said=("said", "mean"), observed=("observed", "mean"))
@@ -672,7 +672,7 @@ plots.show(ax.figure, alt=f"Net benefit above both rivals at {above} of {len(cur
 def lead_at(risk):
     """Return the model's lead over the better rival at this risk."""
     acts, price = calibrated.y_score >= risk, risk / (1 - risk)
-    good_of_all = sick - price * ~sick  # per patient, if all are treated
+    good_of_all = sick - price * ~sick
     adds = np.transpose([acts * good_of_all, good_of_all, np.ones(len(sick))])
     return metrics.bootstrap(
         lambda sums: (sums[:, 0] - np.maximum(sums[:, 1], 0)) / sums[:, 2],

@@ -541,8 +541,6 @@ wired = replace(films, images=button.images)
 fooled = models.build_model("efficientnet_lite0")
 fooled = training.fit(fooled, wired.subset("train"), wired.subset("val"), settings=quick).model
 heat = explain.explain(fooled, button.images[held], method="gradcam", target=1)
-
-# %%
 moved = explain.plant_marker(films.images, films.labels == 0, kind="electrode", size=0.14,
                              rng=np.random.default_rng(2))
 trials = {"on images with pneumonia": wired.subset(held), "on no image": unseen,

@@ -545,16 +545,15 @@ display(Markdown("; ".join(
 fig, axes = plt.subplots(2, 1, figsize=(6, 4.6), sharex=True, layout="constrained")
 for ax, name in zip(axes, ("nobody from B", "half from B"), strict=True):
     for machine, style, one in zip("AB", ("o", "s"), trained[name], strict=True):
-        shift = -0.1 if machine == "A" else 0.1
-        jitter = rng.uniform(-0.06, 0.06, len(data))
-        ax.plot(one.y_score, data.labels + shift + jitter, style, ms=3, alpha=0.6, label=machine)
+        shift = (-0.1 if machine == "A" else 0.1) + rng.uniform(-0.06, 0.06, len(data))
+        ax.plot(one.y_score, data.labels + shift, style, ms=3, alpha=0.6, label=machine)
     ax.axvline(0.5, color="black", lw=1)
     ax.set(title=f"trained with {name}", yticks=[0, 1], yticklabels=data.classes, xlim=(0, 1))
 axes[0].legend(title="machine", fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 axes[1].set_xlabel("Score")
 plots.show(fig, alt="Share of images called positive, on A and on B: " + "; ".join(
     f"trained with {name}, {a.predicted(0.5).mean():.2f} and {b.predicted(0.5).mean():.2f}"
-    for name, (a, b) in trained.items() if name in ("nobody from B", "half from B")))
+    for name, (a, b) in trained.items() if name in ("nobody from B", "half from B")) + ".")
 
 # %% [markdown]
 # ### What helps, and what it costs

@@ -261,8 +261,8 @@ masks = (datasets.decode_masks(studies, size=192, keep_aspect=True) if "mask_pat
 sick = np.flatnonzero((test.labels >= 3) & (masks.any(axis=(1, 2)) | ~masks.any()))[:3]
 heat = explain.explain(model, test.images[sick], method="gradcam", target="4")
 fig = plots.plot_map_grid(test.images[sick], {"Grad-CAM": heat}, masks=masks[sick])
-plots.show(fig, alt="Grad-CAM for grade 4 on three eyes of grade 3 or 4: a coarse warm area or none, "
-           "with the outlines of many small lesions.")
+plots.show(fig, alt="Grad-CAM for grade 4 on three eyes of grade 3 or 4: a coarse warm area or "
+           "none, with the outlines of many small lesions.")
 
 # %% [markdown]
 # The lesions are a few pixels wide, and one cell of the map is 32 pixels wide. A warm area says

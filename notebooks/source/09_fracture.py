@@ -133,7 +133,8 @@ for name in found:
     ax.fill_between(value.index, low[name], high[name], alpha=0.15)
 plots.show(ax.figure,
            alt=f"Sensitivity from {value.index[0]} to {value.index[-1]} pixels: " + "; ".join(
-               f"{which} {of.iloc[0]:.2f} to {of.iloc[-1]:.2f}" for which, of in value.items()))
+               f"{which} {of.iloc[0]:.2f} to {of.iloc[-1]:.2f}"
+               for which, of in value.items()) + ".")
 
 # %% tags=["nbval-check-output"]
 print("at 448 pixels, more of the displaced than of the hairline:",
@@ -293,7 +294,7 @@ order = largest[~pd.Index(of_study).duplicated()][:3]  # one view per study
 titles = list(studies["kind"][target].iloc[order])
 plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order]},
                                masks=masks[order], titles=titles),
-           alt="Three fractures with their outline; small spots of the maps lie away from the break.")
+           alt="Three fractures, outlined; small spots of the maps lie away from the break.")
 
 # %% [markdown]
 # Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32 pixels

@@ -122,9 +122,8 @@ if "subtle" in set(shown.get("grade", ())):  # the sample grades its lesions: sh
     shown = shown[~faint | (faint.cumsum() <= 2)].assign(strong=~faint)
     shown = shown.sort_values("strong", kind="stable")
     shown["title"] += (", " + shown["grade"]).where(shown["grade"] != "none", "")
-shown = shown.groupby("label").head(4)
-shown = shown.sort_values("label", key=lambda s: s.map(datasets.class_names(studies).index),
-                          kind="stable")
+shown = shown.groupby("label").head(4).sort_values(
+    "label", key=lambda s: s.map(datasets.class_names(studies).index), kind="stable")
 squares = [images.resize(images.read_image(p), 224, keep_aspect=True) for p in shown["path"]]
 fig = plots.plot_grid(squares, titles=list(shown["title"]), columns=4)
 plots.show(fig, alt="Chest radiographs. Above, normal: dark lungs. Below, pneumonia: grey or "
