@@ -345,9 +345,8 @@ for name, style in (("agreement", "o-"), ("pointing", "s--")):
 ax.axhline(game.chance, color="grey", ls=":", label="pointing by chance")
 ax.set(xlabel="Weights shuffled, from the output down", ylabel="Value (95 % interval)")
 ax.legend()
-plots.show(fig, alt="As more layers are shuffled, agreement with the first map falls to "
-           f"{cascade['agreement'].iloc[-1].value:.2f}, pointing at the lesion to "
-           f"{cascade['pointing'].iloc[-1].value:.2f}.")
+plots.show(fig, alt="As more layers are shuffled, the maps agree less with the first ones and "
+           "point less often at the lesion.")
 
 # %% [markdown]
 # Read the figure from left to right, as the network forgets. One line shows how similar the maps still

@@ -299,8 +299,7 @@ display(Markdown(
 
 # %% tags=["nbval-check-output"]
 ax = plots.plot_confusion(evaluation)
-plots.show(ax.figure, alt="Images by true class, and by called class within it: "
-           f"{evaluation.confusion.to_dict('index')}.")
+plots.show(ax.figure, alt="Confusion matrix: of either class, most images are called correctly.")
 
 # %% [markdown]
 # The percentage in each box is a share of its *row*. The four counts answer a clinician's questions:
