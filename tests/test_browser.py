@@ -277,7 +277,8 @@ def jupyterlab(folder):
     def run(browser, name):
         page = browser.new_context(viewport={"width": 1280, "height": 2400}).new_page()
         page.set_default_timeout(240_000)
-        page.goto(f"{address}/lab/tree/{name}")
+        # A workspace of its own: a shared one opens the notebooks of before again.
+        page.goto(f"{address}/lab/workspaces/{Path(name).stem}/tree/{name}")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
         choose = page.get_by_role("button", name="Select", exact=True)
