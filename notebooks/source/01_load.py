@@ -714,6 +714,7 @@ for extra in ("", ",\nwith copies"):
 # %%
 audited = datasets.subsample(studies, {"train": 800, "val": 150, "test": 150}, rng=rng)
 audit = datasets.audit_shortcuts(audited)
+print("left out:", *audit.attrs["left_out"])
 audit.head(8).round(2)
 
 # %% [markdown]
