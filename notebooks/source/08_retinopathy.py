@@ -65,7 +65,8 @@ dataset = datasets.choose("sample_retina", "idrid", "retinamnist")
 
 # %% tags=["nbval-check-output"]
 studies = datasets.load(dataset)
-studies = studies.assign(quality=studies.get("quality", "not stated"))
+grades = studies.get("grade", studies["label"])  # in some tables the label is the referral
+studies = studies.assign(quality=studies.get("quality", "not stated"), label=grades.astype(str))
 print(datasets.summary(studies))
 
 # %% tags=["nbval-check-output"]
@@ -90,7 +91,8 @@ plots.show(fig, alt="One photograph of each grade, from clear to many haemorrhag
 # graded has not been screened.
 
 # %% tags=["nbval-check-output"]
-data = datasets.decode(studies, size=192, channels=3, keep_aspect=True)
+twins = dataset == "idrid"  # photographs that come twice, with two grades
+data = datasets.decode(studies, size=192, channels=3, keep_aspect=True, allow_duplicates=twins)
 train, val, test = (data.subset(split) for split in ("train", "val", "test"))
 splits = studies.groupby("patient_id")["split"].nunique()
 print(data)

@@ -301,15 +301,16 @@ exercises.check("10-hide", hidden, target=target, score_of=score_of)
 #
 # `python -m medimg fetch covidgr` and `python -m medimg fetch covid-hannover` bring images from two
 # hospitals; the second has only patients with COVID-19. Start Jupyter with `MEDIMG_DATASET=covidgr`, and
-# the next cell asks three questions of them. (Or `MEDIMG_DATASET=covid`, if `MEDIMG_DATA` holds images
-# from several sources and a `studies.csv` with `path`, `label`, `patient_id` and `source`.) Otherwise it
-# prints nothing.
+# the next cell asks three questions of them. (Or `MEDIMG_DATASET=covid`, if the folder `covid` in
+# `MEDIMG_DATA` holds images from several sources and a `studies.csv` with `path`, `label`, `patient_id`
+# and `source`.) Otherwise it prints nothing.
 
 # %% tags=["hide-input"]
 if real != "sample_covid":
-    places = [""] if real == "covid" else ["covidgr", "covid-hannover"]
+    places = ["covid"] if real == "covid" else ["covidgr", "covid-hannover"]
     tables = [sources.data_root() / place / "studies.csv" for place in places]
-    real = pd.concat([datasets.load(table) for table in tables if table.exists()])
+    found = [table for table in tables if table.exists()]
+    real = pd.concat([datasets.load(table) for table in found or tables[:1]])
     x = training.extract_features(net, datasets.decode(real, size=192).images)
     sick, one = real["label"].eq("covid"), real["source"].isin(["cohen", "granada"])
     within = one & (real["label"].ne("normal") | real["source"].eq("granada"))
