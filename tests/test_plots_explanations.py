@@ -69,11 +69,12 @@ def test_grid_has_a_row_an_image_and_a_column_a_method(film, heat):
     maps = {"Grad-CAM": np.stack([heat] * 3), "edges": np.stack([heat] * 3)}
     figure = plot_map_grid(np.stack([film] * 3), maps, titles=["a", "b", "c"])
     assert len(figure.axes) == 9
-    assert [ax.get_title() for ax in figure.axes[:3]] == ["image, true lesion", "Grad-CAM", "edges"]
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["image", "Grad-CAM", "edges"]
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["map at half its height (white)"]
     masked = plot_map_grid(np.stack([film]), {}, masks=np.ones((1, H, W), bool))
     assert [text.get_text() for text in masked.legends[0].get_texts()] == ["true lesion"]
+    assert masked.axes[0].get_title() == "image, true lesion"
 
 
 def test_the_explained_class_is_named(film, heat):

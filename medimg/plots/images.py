@@ -150,9 +150,11 @@ def plot_map_grid(
     """
     rows, columns = len(images), len(maps) + 1
     figure, axes = canvas.panels(rows, columns, 1.9 * columns, 1.95 * rows + 0.3)
+    lesions = masks is not None and masks.any()
+    first = "image, true lesion" if lesions else "image"
     for i, row in enumerate(axes):
         mask = None if masks is None else masks[i]
-        plot_map(images[i], mask=mask, title="" if i else "image, true lesion", ax=row[0])
+        plot_map(images[i], mask=mask, title="" if i else first, ax=row[0])
         if titles:
             row[0].text(-0.06, 0.5, canvas.literal(titles[i]), transform=row[0].transAxes,
                         rotation=90, va="center", ha="right", fontsize=9)  # fmt: skip
@@ -160,7 +162,6 @@ def plot_map_grid(
             plot_map(images[i], heats[i], mask=mask, title="" if i else name, ax=ax)
     if target:
         figure.suptitle(canvas.literal(f"maps for the class {target}"), fontsize="medium")
-    lesions = masks is not None and masks.any()
     lines = (  # the map's is white on the film, but grey here, where the ground is white
         (maps, Line2D([], [], color=canvas.GREY, lw=1, label="map at half its height (white)")),
         (lesions, Line2D([], [], color=canvas.LIGHT_BLUE, lw=1.6, ls="--", label="true lesion")),
