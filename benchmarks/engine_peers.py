@@ -211,7 +211,9 @@ def fastai(films: Films, *, size: int, batch: int, seed: int) -> Contestant:
     loaders = block.dataloaders(rows, bs=batch, num_workers=2)
 
     def make(pretrained: bool = True) -> nn.Module:
-        return nn.Sequential(_plain_net(seed)[0], nn.Identity())  # fastai cuts the last part off
+        body = _plain_net(seed)[0]
+        body.global_pool = nn.Identity()  # fastai's head pools by itself
+        return nn.Sequential(body, nn.Identity())  # and fastai cuts the last part off
 
     model_meta[make] = {"cut": -1, "split": default_split}
     learner = vision_learner(
