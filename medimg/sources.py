@@ -38,8 +38,7 @@ Members = dict[str, zipfile.ZipInfo]
 _MAX_BYTES, _MAX_SECONDS = 20 << 30, 6 * 3600.0  # of a download; a body without end stops here
 _MAX_MEMBERS, _MAX_MEMBER, _MAX_UNPACKED = 20_000, 1 << 28, 16 << 30  # of an archive; in bytes
 _TUMOURS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
-_FILE = Path(__file__).with_name("sources.toml")
-SETS: dict[str, dict[str, Any]] = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+SETS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("sources.toml").read_text("utf-8"))
 """What is known of each set, by its name; see the comment in ``sources.toml``."""
 
 
@@ -77,7 +76,7 @@ def about(name: str) -> str:
     >>> print(about("covid-hannover"))  # doctest: +ELLIPSIS
     covid-hannover: 243 chest radiographs of 71 patients ...
     Licence: CC BY 3.0. Please cite: Winther et al., ...
-    Patients: known. Note: the publisher states no checksum.
+    Patients: known. Note: the publisher states no checksum, ...
     """
     known = SETS[name]
     return f"""{name}: {known["about"]}; {known["page"]}
@@ -164,9 +163,9 @@ def _download(url: str, part: Path) -> None:
     """Continue the part that an earlier run left."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "medimg"} | ({"Range": f"bytes={have}-"} if have else {})
-    if "/releases/tags/" in url:  # GitHub tells where the file of a release lies
+    if "/releases/tags/" in url:  # GitHub tells where the files of a release lie
         with request.urlopen(url, timeout=30) as answer:
-            url = json.load(answer)["assets"][0]["browser_download_url"]
+            url = max(json.load(answer)["assets"], key=lambda a: a["size"])["browser_download_url"]
     try:
         with request.urlopen(request.Request(url, headers=headers), timeout=30) as answer:
             _save(answer, part, have if answer.status == 206 else 0)
@@ -218,8 +217,7 @@ def unpack(files: list[Path], folder: str | os.PathLike[str], name: str) -> Path
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-        made = Path(temporary, target.name)
-        made.mkdir()
+        (made := Path(temporary, target.name)).mkdir()
         try:
             if "parts" in known:
                 table, left_out = _unpack_zips(files, made, known["parts"])
@@ -338,6 +336,8 @@ def _slice(data: bytes) -> tuple[dict[str, str], dict[str, Any]]:
         found = hdf5["cjdata"]
         if found["image"].size > _MAX_MEMBER or found["image"].shape != found["tumorMask"].shape:
             raise ValueError(f"a slice has an image of {found['image'].shape}")
+        if any(each.external or each.is_virtual for each in found.values()):
+            raise ValueError("a slice takes its values from another file")
         # HDF5 has MATLAB's rows as columns.
         image, mask = (np.asarray(found[key], np.float64).T for key in ("image", "tumorMask"))
         label, patient = int(found["label"][0, 0]), "".join(map(chr, np.ravel(found["PID"])))

@@ -1,10 +1,13 @@
 """The committed notebooks: made from their sources, clean, small, checked, and worth reading."""
 
+import ast
 import base64
 import html
+import io
 import json
 import re
 import sys
+import tokenize
 from pathlib import Path
 
 import nbformat
@@ -20,6 +23,7 @@ from builder.layout import Layout  # noqa: E402
 from builder.outputs import WIDGET  # noqa: E402
 from builder.quiz import quiz_page, read_quiz  # noqa: E402
 
+from medimg import sources  # noqa: E402
 from medimg.exercises import chapter  # noqa: E402
 
 LAYOUT = Layout(ROOT)
@@ -36,7 +40,8 @@ each_notebook = pytest.mark.parametrize(
 COMPARED = {"text/plain", "text/html", "text/markdown"}
 MAX_BYTES, MAX_CODE_LINES, MAX_WIDTH, MIN_COMPARED = 1_000_000, 12, 1_000, 0.40
 MINUTES_AN_EXERCISE, MIN_TERMS = 15, 8
-MAX_WORDS, MAX_WORDS_OF_A_CASE = 3_000, 1_500
+MAX_WORDS, MAX_WORDS_OF_A_CASE, MAX_CODE_OF_A_CASE = 3_000, 1_500, 100
+CASES = [name for name in NAMES if re.match("07|08|09|10", name)]
 
 
 def read(path):
@@ -196,8 +201,51 @@ def words(path):
 
 @each_name
 def test_notebooks_are_read_in_one_sitting(name):
-    limit = MAX_WORDS_OF_A_CASE if re.match("07|08|09|10", name) else MAX_WORDS
+    limit = MAX_WORDS_OF_A_CASE if name in CASES else MAX_WORDS
     assert words(LAYOUT.student(name)) <= limit
+
+
+def lines_of_code(source):
+    """Count the lines that hold a token: no docstring, comment or blank line."""
+    texts = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Expr))
+    texts = [node for node in texts if isinstance(node.value, ast.Constant)]
+    said = {line for node in texts for line in range(node.lineno, node.end_lineno + 1)}
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    shown = (t for t in tokens if t.string.strip() and t.type != tokenize.COMMENT)
+    return len({line for t in shown for line in range(t.start[0], t.end[0] + 1)} - said)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_use_case_shows_little_code(name):
+    assert len(CASES) == 4
+    visible = [c for c in code_cells(LAYOUT.student(name)) if not tags(c) & {"hide-input", "setup"}]
+    assert sum(lines_of_code(cell.source) for cell in visible) <= MAX_CODE_OF_A_CASE
+
+
+SETS = [*sources.SETS, "brain-mri", "kermany", "covid"]
+FIT = {
+    "07_brain_tumour": ["brain-cheng", "brain-mri"],
+    "08_retinopathy": ["idrid", "retinamnist"],
+    "09_fracture": ["fracatlas"],
+    "10_covid": ["covid", "covidgr", "covid-hannover"],
+}
+
+
+@pytest.mark.parametrize("wanted", SETS)
+@pytest.mark.parametrize("name", CASES)
+def test_the_first_cell_says_which_sets_fit(monkeypatch, caplog, name, wanted):
+    monkeypatch.setenv("MEDIMG_DATASET", wanted)
+    first = next(c for c in code_cells(LAYOUT.student(name)) if "setup" not in tags(c))
+    known = {}
+    exec(first.source, known)
+    chosen = known[re.search(r"^(\w+) = datasets\.choose", first.source, re.MULTILINE)[1]]
+    if wanted in FIT[name]:
+        assert (chosen, caplog.messages) == (wanted, [])
+    else:
+        fits = " or ".join(FIT[name])
+        told = f"{wanted} does not fit this notebook, which can work on {fits}; it uses {chosen}."
+        assert caplog.messages == [f"MEDIMG_DATASET={told}"]
+        assert chosen.startswith("sample_")
 
 
 @each_notebook

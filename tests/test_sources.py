@@ -340,7 +340,7 @@ def _hannover(rng):
 def _covidgr(rng):
     images = {f"COVIDGR_1.0/{c}/{c}_{n}.{'jpg' if n else 'JPG'}": _picture(rng)
               for c in "NP" for n in range(10)}  # fmt: skip
-    return {**images, "COVIDGR_1.0/severity.csv": "name,Severity\nP_1,MILD"}
+    return {**images, "COVIDGR_1.0/severity.csv": "Name,Severity\nP_1,MILD"}
 
 
 def _cheng(rng):
@@ -391,7 +391,9 @@ def publish(server, monkeypatch, rng):
             server.bodies[path], url = body, f"http://127.0.0.1:{server.server_port}"
             told = {"name": known["name"], "url": url + path}
             if "/releases/tags/" in known["url"]:
-                listing = {"assets": [{"browser_download_url": told["url"]}]}
+                notes = {"size": 5, "browser_download_url": f"{url}/notes.txt"}
+                listed = {"size": len(body), "browser_download_url": told["url"]}
+                listing = {"assets": [notes, listed]}
                 server.bodies["/releases/tags/1.0"] = json.dumps(listing).encode()
                 told["url"] = f"{url}/releases/tags/1.0"
             if "hash" in known:
@@ -516,17 +518,26 @@ def test_slices_of_cheng_become_pictures_with_masks_and_patients(publish, tmp_pa
     assert (folder / "masks" / "12.png").is_file()
 
 
-@pytest.mark.parametrize("change", ["image", "label", "cjdata", "mask"])
+@pytest.mark.parametrize("change", ["image", "label", "cjdata", "mask", "object", "file"])
 def test_another_matlab_file_is_refused(publish, tmp_path, change):
+    """One with a slice of a terabyte, of objects, or of what stands in another file, too."""
     h5py, file = pytest.importorskip("h5py"), io.BytesIO()
+    (tmp_path / "secret").write_bytes(bytes(64))
     with h5py.File(file, "w") as mat:
         data = mat.create_group("other" if change == "cjdata" else "cjdata")
         shape = (1 << 20, 1 << 20) if change == "image" else (8, 8)
-        data.create_dataset("image", shape, "int16", chunks=(8, 8))
+        kind = h5py.ref_dtype if change == "object" else "u1"
+        pixels = {"external": [(str(tmp_path / "secret"), 0, 64)]} if change == "file" else {}
+        data.create_dataset("image", shape, kind, chunks=None if pixels else (8, 8), **pixels)
         data.create_dataset("tumorMask", (4, 8) if change == "mask" else shape, "u1", chunks=(4, 8))
-        data["label"], data["PID"] = [[9.0]], [[65]]
+        data["label"], data["PID"] = [[9.0 if change == "label" else 1.0]], [[65]]
     publish("brain-cheng", _zip({"1.mat": file.getvalue()}))
-    _refused("brain-cheng", tmp_path, "cannot be unpacked as the archive of brain-cheng")
+    words = {
+        "image": "an image of .1048576, 1048576.", "label": "no 9", "mask": "an image of .8, 8.",
+        "cjdata": "cjdata", "object": "data type", "file": "takes its values from another file",
+    }[change]  # fmt: skip
+    left = ["secret"]
+    _refused("brain-cheng", tmp_path, f"the archive of brain-cheng .*{words}", left)
 
 
 def test_without_h5py_nothing_is_fetched(server, tmp_path, monkeypatch, capsys):
@@ -569,6 +580,67 @@ def test_a_hostile_archive_is_refused_whole(publish, tmp_path, rng, monkeypatch,
     (tmp_path / "data").mkdir()
     _refused("covidgr", tmp_path / "data", words)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+HOSTILE = {
+    "leads out of the folder": _with("../../evil.jpg"),
+    "leads out of the folder, or is a link": _with("evil.jpg", stat.S_IFLNK | 0o777),
+    "more than any set has": {"evil.jpg": b"\0" * 30_000_000},
+}
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+@pytest.mark.parametrize("name", BUILD)
+def test_a_hostile_archive_of_any_set_is_refused_whole(
+    publish, tmp_path, rng, monkeypatch, name, words
+):
+    monkeypatch.setattr(sources, "_MAX_MEMBER", 20_000_000)
+    publish(name, _zip({**BUILD[name](rng), **HOSTILE[words]}))
+    (tmp_path / "data").mkdir()
+    _refused(name, tmp_path / "data", words)
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_a_hostile_array_file_writes_nothing_but_its_images(publish, tmp_path, rng, words):
+    """Arrays are read by their names, and no other member of the archive is looked at."""
+    file = io.BytesIO()
+    np.savez(file, **_retina(rng))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in HOSTILE[words].items():
+            archive.writestr(member, content)
+    publish("retinamnist", file.getvalue())
+    folder = sources.fetch("retinamnist", tmp_path / "data")
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+    assert not [p for p in folder.rglob("*") if p.is_symlink() or p.stem == "evil"]
+    assert len(list(folder.rglob("*.png"))) == 20
+
+
+def test_an_array_of_a_terabyte_is_refused(publish, tmp_path, rng):
+    """It is one in its header only: the bytes end early."""
+    file, arrays = io.BytesIO(), _retina(rng)
+    np.savez(file, **{name: array for name, array in arrays.items() if name != "val_images"})
+    with zipfile.ZipFile(file, "a") as archive, archive.open("val_images.npy", "w") as member:
+        shape = (1 << 16, 1 << 12, 1 << 12)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+    publish("retinamnist", file.getvalue())
+    _refused("retinamnist", tmp_path, "cannot be unpacked as the archive of retinamnist")
+
+
+@pytest.mark.parametrize("name", ["covid-hannover", "covidgr"])
+def test_without_a_published_sum_the_sums_within_the_archive_are_checked(
+    publish, server, tmp_path, rng, name
+):
+    """As a zip archive has one of each file; the SHA-256 of the whole is kept, to be compared."""
+    body = bytearray(publish(name, _zip(BUILD[name](rng)))[0])
+    sources.fetch(name, tmp_path / "good")
+    note = json.loads((tmp_path / "good" / name / "SOURCE.json").read_text(encoding="utf-8"))
+    assert note["sha256"] == [hashlib.sha256(body).hexdigest()]
+    body[len(body) // 2] ^= 255
+    server.bodies["/0.zip"] = bytes(body)
+    (tmp_path / "spoiled").mkdir()
+    _refused(name, tmp_path / "spoiled", "it cannot be unpacked .*(Error|Bad CRC)")
 
 
 def test_a_picture_that_unfolds_without_end_is_left_out(publish, tmp_path, rng):

@@ -63,9 +63,7 @@ dataset = datasets.choose("sample_brain", "brain-cheng", "brain-mri")
 # %% tags=["nbval-check-output"]
 studies = datasets.load(dataset)
 data = datasets.decode(studies, size=192)
-people = studies.groupby("label").agg(slices=("path", "size"), patients=("patient_id", "nunique"))
-print("patients known:", data.patients_known)
-people
+studies.groupby("label").agg(slices=("path", "size"), patients=("patient_id", "nunique"))
 
 # %% [markdown]
 # The next cell says what is missing from your set, and what therefore cannot be shown.
@@ -92,7 +90,8 @@ plots.show(plots.plot_grid(pictures, columns=4, titles=list(studies["label"].ilo
 # **No unit.** The stored numbers depend on the scanner, its settings and its software.
 #
 # **The level of the slice.** Pituitary tumours lie at one level. If other classes come from higher up, a
-# network needs only the level. In our sample all classes have slices at the same levels.
+# network needs only the level. In our sample all classes have slices at the same levels. Real sets also
+# mix planes.
 #
 # ## 3. From volume to slices: NIfTI and DICOM
 #
@@ -127,10 +126,10 @@ plots.show(plots.plot_grid(list(picked), columns=4,
 # %% [markdown]
 # ## 4. Numbers without a unit
 #
-# In CT, water is 0 everywhere. In MR, the same tissue can be 60 in one patient and 180 in the next
-# ([Shinohara et al., 2014](https://doi.org/10.1016/j.nicl.2014.08.008)). So we divide each **volume** by
-# its own typical tissue: all slices of a patient together. Per slice, a large bright tumour would darken
-# the brain around it.
+# In CT, water is 0 everywhere. MR values have no unit and differ between visits and patients ([Shinohara
+# et al., 2014](https://doi.org/10.1016/j.nicl.2014.08.008)). So we divide each **volume** by its own
+# typical tissue: all slices of a patient together. Per slice, a large bright tumour would darken the
+# brain around it.
 
 # %%
 def typical(volume):
@@ -294,6 +293,8 @@ slices = metrics.Predictions(
     data.ids, data.labels, true["by patient"], data.patient_ids, data.classes)
 units = slices.aggregate("patient", how="mean") if data.patients_known else slices
 report = metrics.evaluate(units)
+
+# %% tags=["hide-input"]
 plots.show(plots.plot_confusion(report.confusion).figure,
            alt=f"Confusion matrix: {np.trace(report.confusion)} of {len(units)} called correctly.")
 
@@ -340,9 +341,9 @@ else:
 #
 # A much used set on Kaggle
 # ([Nickparvar](https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset)) has 7,023
-# images. Its page says that it joins three sources, that wrong glioma images of one were replaced by
-# Cheng's, and that **all images without a tumour come from another source**. It names no patients, so
-# nobody can split it by patient.
+# images. Its page says that it joins three sources, that the glioma images of one seemed wrong and were
+# replaced by Cheng's, and that **all images without a tumour come from another source**. It names no
+# patients, so nobody can split it by patient.
 #
 # We can build that fault. Suppose that all heads of the first class come from a scanner that blurs a
 # little. How well are its slices told from the rest, split by patient, before and after?

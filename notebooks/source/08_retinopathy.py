@@ -166,14 +166,14 @@ by_eye = metrics.evaluate(refer["test"], threshold=threshold)
 by_person = refer["test"].aggregate(test.patients, how="max")
 by_person = metrics.evaluate(by_person, threshold=threshold)
 shown = ["auc", "sensitivity", "specificity"]
-table = pd.DataFrame({"eyes": by_eye.table.loc[shown, "value"],
-                      "people": by_person.table.loc[shown, "value"]})
-display(table.round(2))
+display(pd.DataFrame({
+    unit: {metric: f"{found[metric]:.2f}" for metric in shown}
+    for unit, found in (("eyes", by_eye), ("people", by_person))}))
 
 # %% [markdown]
 # A *person* is referable when either eye is, so the person's score is the higher of the two. This changes
 # both rates: two eyes are two chances to find disease, and two of a false alarm. For use, choose the
-# threshold on people too. `by_person.table` has the intervals: they are wide.
+# threshold on people too. The intervals are wide.
 #
 # Ungradable photographs count here too, because the simulator knows their grade. In a real study they
 # have none: report how many, and what was done with them.
@@ -224,7 +224,7 @@ exercises.check("08-eyes", ax, studies=studies, scored=refer["test"])
 # %%
 for prevalence in (0.50, 0.10, 0.05):
     found = metrics.ppv_npv_at(prevalence, by_person["sensitivity"], by_person["specificity"])
-    print(f"prevalence {prevalence:4.0%}: PPV {found.ppv.value:.2f}, NPV {found.npv.value:.2f}")
+    print(f"prevalence {prevalence:4.0%}: PPV {found.ppv:.2f}, NPV {found.npv:.2f}")
 
 # %% [markdown]
 # In 2018, IDx-DR was authorised in the United States to refer people without a doctor reading the images.
@@ -285,6 +285,7 @@ plots.show(fig, alt="Grad-CAM for grade 4 on three eyes of grade 3 or 4: a coars
 #   ([Lee et al., 2021](https://doi.org/10.2337/dc20-1877)).
 # - **The clinic itself.** In eleven clinics in Thailand, conditions there, and not only the algorithm,
 #   decided how well the system worked ([Beede et al., 2020](https://doi.org/10.1145/3313831.3376718)).
+# - **Other diseases.** It looks for retinopathy only: glaucoma in the same photograph goes unreported.
 # - **Our sample** has invented lesions on invented eyes. A good result here tests the code.
 #
 # ## Key points
@@ -303,4 +304,4 @@ plots.show(fig, alt="Grad-CAM for grade 4 on three eyes of grade 3 or 4: a coars
 #
 # ## Next step
 #
-# [6. Ethics](/notebooks/06_ethics.ipynb): bias, validation and what the law asks of such a system.
+# [9. Bone fracture](/notebooks/09_fracture.ipynb): small lesions and several views.

@@ -312,7 +312,7 @@ plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order
 # %% tags=["hide-input"]
 if wanted == "fracatlas":
     tables = [sources.data_root() / folder / "studies.csv" for folder in ("fracatlas", "")]
-    real = datasets.load(next(filter(Path.exists, tables), tables[0]))
+    real = datasets.load(next(filter(Path.exists, tables), wanted))
     flags = ["hand", "leg", "hip", "shoulder", "hardware", "multiscan", "frontal", "lateral",
              "oblique"]
     asked = {"columns alone": cross_validate(real[flags].to_numpy(float), real, "fractured")}
@@ -333,7 +333,7 @@ if wanted == "fracatlas":
 #   country, but its threshold did not fit there. An audit found that it missed an obvious fracture and
 #   failed on bones altered by Paget's disease ([Oakden-Rayner et al.,
 #   2022](https://doi.org/10.1016/S2589-7500%2822%2900004-8)).
-# - **The label.** In MURA, 40,561 images of arms and hands, metal and worn joints are *abnormal*, too.
+# - **The label.** In MURA, 40,561 images from shoulder to finger, metal and worn joints are *abnormal*, too.
 #   Its baseline reached an AUC of 0.929 ([Rajpurkar et al., 2017](https://arxiv.org/abs/1712.06957)).
 #   That is not a score for fractures.
 # - **The reader.** OsteoDetect was authorised in 2018 to help clinicians find breaks of the distal radius

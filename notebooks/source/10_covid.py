@@ -217,8 +217,8 @@ print("turned round, worse than guessing: ", sites.iloc[2].high < 0.5)
 #
 # ## 6. Find it without leaving home
 #
-# Ask two questions. **Can the features tell the hospital**, among images with the same label? And **what
-# is left of the AUC within each hospital**, where display cannot help?
+# **Can the features tell the hospital**, among images with the same label? And **what is left of the AUC
+# within each hospital**, where display cannot help?
 
 # %%
 free, places = home[covid[home] == 0], hospitals(0.75)
@@ -286,7 +286,7 @@ target = shown["north"][row]
 # Change only the **display** of `target`, until the network misses it (`score_of` below 0.5). A doctor
 # must still see the same: as a rough stand-in, the result needs a correlation of at least 0.7 with
 # `target`. `data.images[row]` is the image before any display. Change contrast, sharpness, noise, border
-# or marker, or draw something new.
+# or marker.
 
 # %% tags=["exercise"]
 # solution: begin
@@ -300,17 +300,16 @@ exercises.check("10-hide", hidden, target=target, score_of=score_of)
 # ## 8. Real images
 #
 # `python -m medimg fetch covidgr` and `python -m medimg fetch covid-hannover` bring images from two
-# hospitals; the second has only patients with COVID-19. Start Jupyter with `MEDIMG_DATASET=covidgr`, and
-# the next cell asks three questions of them. (Or `MEDIMG_DATASET=covid`, if the folder `covid` in
-# `MEDIMG_DATA` holds images from several sources and a `studies.csv` with `path`, `label`, `patient_id`
-# and `source`.) Otherwise it prints nothing.
+# hospitals; the second has only patients with COVID-19, and in both some of their images look normal.
+# Start Jupyter with `MEDIMG_DATASET=covidgr`, and the next cell asks three questions of them. (Or
+# `MEDIMG_DATASET=covid`, if the folder `covid` in `MEDIMG_DATA` holds images from several sources and a
+# `studies.csv` with `path`, `label`, `patient_id` and `source`.) Otherwise it prints nothing.
 
 # %% tags=["hide-input"]
 if real != "sample_covid":
     places = ["covid"] if real == "covid" else ["covidgr", "covid-hannover"]
     tables = [sources.data_root() / place / "studies.csv" for place in places]
-    found = [table for table in tables if table.exists()]
-    real = pd.concat([datasets.load(table) for table in found or tables[:1]])
+    real = pd.concat(map(datasets.load, [table for table in tables if table.exists()] or [real]))
     x = training.extract_features(net, datasets.decode(real, size=192).images)
     sick, one = real["label"].eq("covid"), real["source"].isin(["cohen", "granada"])
     within = one & (real["label"].ne("normal") | real["source"].eq("granada"))
@@ -343,8 +342,8 @@ if real != "sample_covid":
 # ## 10. What stands in the way of use
 #
 # A network must show that it changes a decision, where it runs, beside the laboratory test. The authors
-# of the best-known public set ask not to claim diagnostic performance from it ([Cohen et al.,
-# 2020](https://github.com/ieee8023/covid-chestxray-dataset)).
+# of the best-known public set ask not to claim diagnostic performance without a clinical study ([Cohen et
+# al., 2020](https://github.com/ieee8023/covid-chestxray-dataset)).
 #
 # **Our sample can show** how confounding works, since we changed only the display. **It cannot show** how
 # well COVID-19 is seen in patients: one real chest lies under all images, formulas drew the disease, and
@@ -366,4 +365,4 @@ if real != "sample_covid":
 #
 # ## Next step
 #
-# [6. Ethics](/notebooks/06_ethics.ipynb): bias, validation and what the law asks of such a system.
+# [11. Scale](/notebooks/11_scale.ipynb): when a laptop is enough, and what a cloud costs.
