@@ -286,7 +286,7 @@ def test_what_would_leave_no_threshold_is_refused_before_training(
         (studies.assign(patient_id=studies["image_id"]), patient, "the patients are not known"),
         (three, patient, "of split 'val' has several classes"),
         (mixed, patient, "no patient of split 'val' has 'normal' alone"),
-        (studies, ["--out", str(tmp_path / "t.csv" / "run")], "t.csv"),  # no place for a folder
+        (studies, ["--out", str(tmp_path / "t.csv" / "run")], "t.csv is not a folder to write to"),
     ):
         table.to_csv(tmp_path / "t.csv", index=False)
         data = ["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run")]
@@ -391,6 +391,13 @@ def test_a_model_file_that_is_not_one_is_one_line(tmp_path, fitted, capsys):
     assert "cannot be read safely as a dictionary of tensors" in capsys.readouterr().err
     assert main(["predict", "--model", str(tmp_path / "none"), "a.png"]) == 2
     assert "no model at" in capsys.readouterr().err
+
+
+def test_whole_numbers_of_a_card_may_have_a_point(fitted, folder, tmp_path):
+    """JSON has one kind of number, and programs that rewrite a card may write 32 as 32.0."""
+    model = copied(fitted, tmp_path / "model", image_size=32.0, channels=1.0)
+    film = str(folder / "normal" / "p00_0.png")
+    assert main(["predict", "--model", model, film]) == 0
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "model.json", "studies.csv"])

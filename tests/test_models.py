@@ -331,6 +331,7 @@ def test_bad_model_files_each_say_what_is_wrong(net, tmp_path):
         ({"threshold": 1.5}, r"\$.threshold: 1.5 is greater than the maximum of 1"),
         ({"threshold": "0.5"}, r"\$.threshold: '0.5' is not of type 'number'"),
         ({"temperature": 0}, r"\$.temperature: 0 is less than the minimum of 1e-06"),
+        ({"mean": [math.inf, 0, 0]}, r"\$.mean\[0\]: 'Infinity' is not of type 'number'"),
         ({"temperature": 1e-320}, r"\$.temperature: 1e-320 is less than the minimum of 1e-06"),
         ({"image_size": 20000}, r"\$.image_size: 20000 is greater than the maximum of 4096"),
         ({"image_size": "224"}, r"\$.image_size: '224' is not of type 'integer'"),

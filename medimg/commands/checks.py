@@ -78,13 +78,14 @@ def check_new(path: str | None) -> None:
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[str | Path | None]) -> None:
     """Refuse to write over anything that the command reads, under whatever name.
 
-    The folders of the outputs are made: where that cannot be, it shows before the work is done.
+    Where no output can be written shows here, too, before the work is done.
     """
     for path in filter(Path.is_file, outputs):
         if any(path.samefile(read) for read in inputs if read and os.path.exists(read)):
             raise MedimgError(f"{path} is an input; choose another --out or --dicom.")
-    for folder in {path.parent for path in outputs}:
-        folder.mkdir(parents=True, exist_ok=True)
+    for place in {next(filter(Path.exists, path.parents)) for path in outputs}:
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise MedimgError(f"{place} is not a folder to write to; choose another --out.")
 
 
 def beside(model: str | os.PathLike[str]) -> Path:

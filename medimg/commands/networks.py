@@ -63,7 +63,8 @@ def fit(args: argparse.Namespace) -> None:
 
 def _preparation(of: argparse.Namespace | models.ModelInfo) -> dict[str, Any]:
     """Return how files become a network's images, for `datasets.decode` and `decode_file`."""
-    return {"size": of.image_size, "channels": of.channels, "keep_aspect": of.keep_aspect,
+    # In a card 224.0 is a whole number, too.
+    return {"size": int(of.image_size), "channels": of.channels, "keep_aspect": of.keep_aspect,
             "stretch": of.stretch}  # fmt: skip
 
 
@@ -154,8 +155,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(json.loads(report.json.read_text(encoding="utf-8"))))
     else:
-        print(visible(report.evaluation, lines=True))
-        print(f"wrote {visible(', '.join(map(str, written)))}")
+        print(visible(f"{report.evaluation}\nwrote {', '.join(map(str, written))}", lines=True))
 
 
 def predict(args: argparse.Namespace) -> None:
