@@ -60,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="medimg", description="Classify medical images, measure, explain.")
     top.add_argument("--version", action="version", version=f"medimg {__version__}")
     parts = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    described = Path(__file__).with_name("commands") / "options.toml"
-    table = tomllib.loads(described.read_text(encoding="utf-8"))
+    parts.type = str  # what follows the command is checked, and named, by the command's own parser
+    table = tomllib.loads((Path(__file__).parent / "commands/options.toml").read_text("utf-8"))
     for command, told in table["commands"].items():
         part = parts.add_parser(command, help=told["about"], description=told["about"])
         part.set_defaults(module=told["module"])

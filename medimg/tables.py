@@ -18,6 +18,8 @@ from medimg.storage import atomic_write
 FORMULA: Final = re.compile(r"'*[=+\-@＝＋－＠\t\r\n]")
 NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 ODD_BYTE: Final = re.compile(r"\\udc([89a-f][0-9a-f])")
+HIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Controls, also those that turn the direction of the text after them, numbers included."""
 
 
 def table_bytes(table: pd.DataFrame) -> bytes:
@@ -94,23 +96,27 @@ def unguarded(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=bare).astype(object).map(bare)
 
 
-def visible(text: object) -> str:
-    r"""Return text that any terminal or figure can show: odd bytes and controls are written out.
+def visible(text: object, *, lines: bool = False) -> str:
+    r"""Return text that any terminal, figure or page can show: controls are written out.
 
     Parameters
     ----------
     text : object
-        A name that comes from data. Line breaks count as controls.
+        A name that comes from data, or a text with such names.
+    lines : bool
+        Keep the ends of lines; else they count as controls.
 
     Returns
     -------
     str
-        Without control characters and lone surrogates.
+        Without control characters, marks that turn its direction, and lone surrogates.
 
     Examples
     --------
     >>> print(visible("a\x07\udcff"))
     a\x07\udcff
     """
+    if lines:
+        return "\n".join(map(visible, str(text).split("\n")))
     shown = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda c: f"\\x{ord(c[0]):02x}", shown)
+    return HIDDEN.sub(lambda c: ascii(c[0])[1:-1], shown)

@@ -707,6 +707,11 @@ def test_one_finding_against_the_rest_of_a_folder(tmp_path):
     assert datasets.summary(ordered).why == "as given"
     with pytest.raises(StudyTableError, match="the label 'covid' is none of the classes given"):
         datasets.class_names(datasets.load(tmp_path, classes=["normal", "pneumonia"]))
+    assert len(datasets.load(tmp_path, classes=3)) == len(ordered)
+    told = "its classes are normal, covid, pneumonia, and this works on 2 classes only"
+    with pytest.raises(StudyTableError, match=told):
+        datasets.load(tmp_path, classes=2)
+    datasets.load(tmp_path, classes=2, positive="covid")
 
 
 def test_the_summary_says_what_is_there_and_what_lacks(tmp_path):

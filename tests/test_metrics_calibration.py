@@ -266,6 +266,8 @@ def test_a_class_of_one_patient_has_no_line_interval():
     [
         (lambda p: reliability(p, bins=0), "bins is 0"),
         (lambda p: reliability(p, strategy="log"), "strategy 'log'"),
+        (lambda p: temper(p, 0), "temperature is 0; expected a number between 0 and inf"),
+        (lambda p: temper(p, -1.5), "temperature is -1.5"),  # it would reverse the ranks
     ],
 )
 def test_bad_settings_are_refused(call, words):

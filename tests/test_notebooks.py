@@ -69,6 +69,16 @@ def test_notebooks_agree_with_their_source(name):
     assert builder_cli.differences(LAYOUT, name) == []
 
 
+@each_name
+def test_a_set_of_many_classes_is_refused_before_anything_is_trained(name):
+    """Notebooks on sets of their own ask `datasets.choose`, which falls back on the sample."""
+    source = (LAYOUT.sources / f"{name}.py").read_text(encoding="utf-8")
+    assert "datasets.load()" not in source
+    before, asked, _ = source.partition("datasets.load(classes=2)")
+    assert asked or "datasets.choose(" in source or name.endswith("11_scale")
+    assert not (asked and re.search(r"training\.fit|build_model\(", before))
+
+
 def test_no_notebook_lacks_a_source():
     made = {path for name in NAMES for path in builder_cli.targets(LAYOUT, name).values()}
     assert set(PATHS) == made

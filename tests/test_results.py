@@ -101,6 +101,23 @@ def test_the_commands_write_both(tmp_path):
     assert any(weights in item.get("TextValue", "") for _, item in items(pydicom.dcmread(report)))
 
 
+def test_no_result_is_written_over_an_image(tmp_path, capsys):
+    model = models.build_model("efficientnet_lite0", classes=("normal", "pneumonia"))
+    models.save_model(model, tmp_path / "model", sidecar={"image_size": 32})
+    given = ["--model", str(tmp_path / "model.safetensors"), str(tmp_path / "a.dcm")]
+    for command, name in (
+        (["explain", "--target", "normal", "--out", str(tmp_path / "o"), "--dicom"],
+         "000_a_gradcam_normal.dcm"),
+        (["predict", "--dicom-sr"], "000_a_report.dcm"),
+    ):  # fmt: skip
+        shutil.copy(SOURCE, tmp_path / name)
+        (tmp_path / "a.dcm").unlink(missing_ok=True)
+        (tmp_path / "a.dcm").hardlink_to(tmp_path / name)
+        assert main([*command, str(tmp_path), *given]) == 2
+        assert f"{name} is an input" in capsys.readouterr().err
+        assert (tmp_path / name).read_bytes() == SOURCE.read_bytes()
+
+
 def test_other_files_are_refused_by_name(tmp_path):
     file = tmp_path / "a.png"
     Image.new("L", (9, 9)).save(file)

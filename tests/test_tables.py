@@ -32,8 +32,9 @@ def test_no_cell_is_a_formula(cell, written):
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a.png", "a.png"), ("é ü 中", "é ü 中"), ("a\nb\r", r"a\x0ab\x0d"), ("\x1b[31m", r"\x1b[31m"),
-     ("\udcff", r"\udcff"), ("\x9b", r"\x9b")],
+    [("a.png", "a.png"), ("é ü 中", "é ü 中"), ("a\nb\r", r"a\nb\r"), ("\x1b[31m", r"\x1b[31m"),
+     ("\udcff", r"\udcff"), ("\x9b", r"\x9b"), ("\u202e0.8", r"\u202e0.8"), ("שלום 8", "שלום 8"),
+     ("\u2067x\u2069", r"\u2067x\u2069"), ("\u2028", r"\u2028"), ("👩\u200d⚕", "👩\u200d⚕")],
 )  # fmt: skip
 def test_names_are_shown_without_controls(text, shown):
     assert visible(text) == shown

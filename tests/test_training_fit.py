@@ -409,6 +409,9 @@ def test_damaged_checkpoints_each_give_one_error(films, tmp_path):
     bad = [b"", b"no checkpoint", whole[:1000], whole[:-1000], buffer.getvalue()]
     bad += [saved(progress={"wait": 1, "what": 2}), saved(model={}), saved(optimizer=None)]
     bad += [saved(signature=None), saved(average={})]
+    other, at = bytearray(whole), whole.index(content["model"]["head.linear.weight"].numpy())
+    other[at + 3] ^= 1 << 6  # one bit of one weight, which torch reads without a word
+    bad += [bytes(other)]
     for damaged in bad:
         path.write_bytes(damaged)
         with pytest.raises(TrainingError, match="is damaged; delete it to start anew"):
@@ -582,9 +585,9 @@ def test_no_images_have_no_scores(films):
 
 
 def test_scores_and_features_refuse_what_they_cannot_take(films):
-    for temperature in (-1.0, 0.0, np.nan, np.inf):
-        with pytest.raises(TrainingError, match=r"temperature is .*; give a number above 0"):
-            probabilities(np.zeros((1, 2)), temperature=temperature)
+    for temperature in (-1.0, 0.0, 1e-320, np.nan, np.inf):
+        with pytest.raises(TrainingError, match=r"temperature is .*; give a number from 1e-6 on"):
+            probabilities(np.ones((1, 2)), temperature=temperature)
     with pytest.raises(TrainingError, match=r"shape \(3,\); expected \(N, K\)"):
         probabilities(np.zeros(3))
     with pytest.raises(TrainingError, match="output is 'foo'; choose one of logits, pooled, map"):

@@ -366,12 +366,14 @@ def test_probe_of_three_classes_and_an_absent_one(rng):
         ({"features": np.full((4, 2), np.nan)}, "finite numbers"),
         ({"C": 0.0}, "C is 0.0; give a number above 0"),
         ({"C": math.nan}, "C is nan"),
+        ({"class_weights": "even"}, "class_weights is 'even'; give 'balanced', or 2 numbers"),
     ],
 )
 def test_what_a_probe_cannot_be_fitted_to_is_named(changes, says):
     given = {"features": np.eye(4)[:, :2], "labels": [0, 1, 0, 1], "C": 1.0} | changes
+    features, labels = given.pop("features"), np.array(given.pop("labels"))
     with pytest.raises(TrainingError, match=says):
-        linear_probe(given["features"], np.array(given["labels"]), C=given["C"])
+        linear_probe(features, labels, **given)
 
 
 @pytest.mark.parametrize("weights", ["balanced", (1.0, 5.0)])

@@ -15,7 +15,10 @@ from medimg.storage import equal_files
 log = logging.getLogger(__name__)
 
 
-def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float | None) -> None:
+def check_fit(
+    studies: pd.DataFrame, classes: Sequence[str], *, sensitivity: float | None = None,
+    by: str = "image",
+) -> None:  # fmt: skip
     """Refuse, before training, what would leave a trained network without a threshold.
 
     Parameters
@@ -26,11 +29,14 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
         Their K classes.
     sensitivity : float or None
         As given by the user.
+    by : {"image", "patient"}
+        What is scored: of patients, too, there must be one without disease to choose a threshold.
 
     Raises
     ------
     StudyTableError
-        When train or val lacks a class.
+        When train or val lacks a class, or scores by patient are asked and the patients are not
+        known or cannot be given a class each.
     MetricsError
         When a sensitivity is asked of more than two classes.
     """
@@ -41,6 +47,17 @@ def check_fit(studies: pd.DataFrame, classes: Sequence[str], sensitivity: float 
         if lacking := set(classes) - set(in_split(studies, split)["label"]):
             what = f"split '{split}' has no image of class '{min(lacking)}'"
             raise StudyTableError(f"{what}; move patients of that class into it.")
+    if by == "patient":
+        found = in_split(studies, "val").groupby("patient_id")["label"].agg(frozenset)
+        mixed = found.index[found.map(len) > 1]
+        faults = {
+            "the patients are not known": not datasets.patients_known(studies),
+            f"patient '{next(iter(mixed), '')}' of split 'val' has several classes":
+                len(classes) > 2 and len(mixed) > 0,
+            f"no patient of split 'val' has '{classes[0]}' alone": {classes[0]} not in [*found],
+        }  # fmt: skip
+        for fault in (words for words, holds in faults.items() if holds):
+            raise StudyTableError(f"--by patient: {fault}; leave that out, or mend the table.")
 
 
 def in_split(studies: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -59,10 +76,16 @@ def check_new(path: str | None) -> None:
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[str | Path | None]) -> None:
-    """Refuse to write over anything that the command reads, under whatever name."""
+    """Refuse to write over anything that the command reads, under whatever name.
+
+    Where no output can be written shows here, too, before the work is done.
+    """
     for path in filter(Path.is_file, outputs):
         if any(path.samefile(read) for read in inputs if read and os.path.exists(read)):
-            raise MedimgError(f"{path} is an input of this command; choose another --out.")
+            raise MedimgError(f"{path} is an input; choose another --out or --dicom.")
+    for place in {next(filter(Path.exists, path.parents)) for path in outputs}:
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise MedimgError(f"{place} is not a folder to write to; choose another --out.")
 
 
 def beside(model: str | os.PathLike[str]) -> Path:

@@ -62,6 +62,5 @@ def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.D
     if not args.allow_duplicates and (args.data or default is None):
         datasets.check_duplicates(studies)
     found = datasets.summary(studies)
-    text = json.dumps(asdict(found)) if args.json else str(found)
-    print("\n".join(map(visible, text.splitlines())))
+    print(json.dumps(asdict(found)) if args.json else visible(found, lines=True))
     return studies

@@ -32,12 +32,12 @@ def fit(args: argparse.Namespace) -> None:
     # Sorted by split, each split is one piece of the decoded file and need not be in memory.
     learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
     classes = datasets.class_names(learn, ordinal=args.ordinal or None)
-    checks.check_fit(learn, classes, args.sensitivity)
+    checks.check_fit(learn, classes, sensitivity=args.sensitivity, by=args.by)
     weights, card, history, table = written = [
         out / name for name in ("model.safetensors", "model.json", "history.csv", "studies.csv")
     ]
     read = [args.data or os.environ.get("MEDIMG_DATASET"), args.weights, *studies["path"]]
-    checks.check_outputs(written, read)
+    checks.check_outputs([*written, out / "checkpoint.pt"], read)
     if table.is_file() and not card.is_file():
         raise MedimgError(f"{table} may be yours, as no network is beside it; choose another --out")
     with runtime.process_group():
@@ -63,7 +63,8 @@ def fit(args: argparse.Namespace) -> None:
 
 def _preparation(of: argparse.Namespace | models.ModelInfo) -> dict[str, Any]:
     """Return how files become a network's images, for `datasets.decode` and `decode_file`."""
-    return {"size": of.image_size, "channels": of.channels, "keep_aspect": of.keep_aspect,
+    # In a card 224.0 is a whole number, too.
+    return {"size": int(of.image_size), "channels": of.channels, "keep_aspect": of.keep_aspect,
             "stretch": of.stretch}  # fmt: skip
 
 
@@ -131,8 +132,8 @@ def evaluate(args: argparse.Namespace) -> None:
     judged = checks.check_unseen(studies, args.model, refuse=not lenient)
     out, by = Path(args.out), args.by or info.by
     written = [out / name for name in ("predictions.csv", "report.json", "report.html")]
-    read = [args.data, table, *model_paths(args.model), *studies["path"]]
-    checks.check_outputs(written, read)
+    read = [args.data or os.environ.get("MEDIMG_DATASET"), table, *model_paths(args.model)]
+    checks.check_outputs(written, [*read, *studies["path"]])
     if by != info.by:
         log.warning("the threshold was chosen on scores by %s and is now used by %s.", info.by, by)
     data = datasets.decode(
@@ -154,26 +155,26 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(json.loads(report.json.read_text(encoding="utf-8"))))
     else:
-        print(f"{report.evaluation}\nwrote {visible(', '.join(map(str, written)))}")
+        print(visible(f"{report.evaluation}\nwrote {', '.join(map(str, written))}", lines=True))
 
 
 def predict(args: argparse.Namespace) -> None:
     """Score images of your own, files or whole folders, with a kept network."""
     model, info = models.load_model(args.model)
     checks.check_new(args.out)
-    if info.by == "patient":
-        log.warning("the threshold belongs to the mean score of a patient's images, not to one.")
     paths, _, scores, called = _scored(model, info, args.images)
     names = [f"score_{name}" for name in info.classes[-scores.shape[1] :]]
     table = pd.DataFrame(scores.round(4), columns=names).assign(called=called)
     table.insert(0, "path", paths)
     if args.dicom_sr:
-        for n, (path, row) in enumerate(zip(paths, scores, strict=True)):
-            out = Path(args.dicom_sr) / f"{n:03}_{Path(path).stem}_report.dcm"
-            results.write_report(path, out, info=info, scores=row, called=called[n])
+        folder = Path(args.dicom_sr)
+        files = [folder / f"{n:03}_{Path(path).stem}_report.dcm" for n, path in enumerate(paths)]
+        checks.check_outputs(files, [*paths, *model_paths(args.model)])
+        for n, file in enumerate(files):
+            results.write_report(paths[n], file, info=info, scores=scores[n], called=called[n])
     if args.out:
         write_table(table, args.out)
-    print(table.assign(path=table["path"].map(visible)).to_string(index=False))
+    print(visible(table.to_string(index=False), lines=True))
 
 
 def explain(args: argparse.Namespace) -> None:
@@ -194,7 +195,8 @@ def explain(args: argparse.Namespace) -> None:
     for n, (path, name) in enumerate(zip(paths, names, strict=True)):
         of = f"{n:03}_{Path(path).stem}_{args.method}_" + re.sub(r"[^\w.-]+", "-", name)
         files.append(Path(args.out) / f"{of.removesuffix('_')}.png")
-    checks.check_outputs(files, [*paths, *model_paths(args.model)])
+    captures = [Path(args.dicom) / f"{file.stem}.dcm" for file in files if args.dicom]
+    checks.check_outputs([*files, *captures], [*paths, *model_paths(args.model)])
     of, cut = f" of {info.classes[1]}", f", threshold {info.threshold:.2f}"
     if scores.shape[1] > 1:
         of = cut = ""
@@ -204,8 +206,7 @@ def explain(args: argparse.Namespace) -> None:
         plots.plot_map(pixels[n], maps[n], title=title, target=names[n], ax=figure.subplots())
         with atomic_write(file) as handle:
             figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
-        if args.dicom:
-            out = Path(args.dicom) / file.with_suffix(".dcm").name
+        for out in captures[n : n + 1]:
             results.write_capture(paths[n], out, picture=file, title=" ".join(title.split()))
         print(visible(str(file)))
 
@@ -217,6 +218,8 @@ def _scored(
 
     The scores are (N, 1) or (N, K), and the classes those that the network calls.
     """
+    if info.by == "patient":
+        log.warning("the threshold belongs to the mean score of a patient's images, not to one.")
     paths, how = _files(given), _preparation(info)
     pixels = np.stack([datasets.decode_file(path, **how) for path in paths])
     logits = training.predict_logits(model, pixels, tta=info.tta)

@@ -60,7 +60,7 @@ def load(
     name: PathLike | None = None, *, root: PathLike | None = None,
     patient_pattern: str | None = None, columns: Mapping[str, str] | None = None,
     image_dir: PathLike | None = None, positive: str | None = None, uncertain: str | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | int | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the study table of a data set.
 
@@ -84,8 +84,9 @@ def load(
         Of a table; see :func:`from_csv`.
     positive, uncertain : str, optional
         One finding against the rest, and what becomes of uncertain labels; see :func:`from_csv`.
-    classes : sequence of str, optional
-        All classes in order: the healthy one first, grades rising.
+    classes : sequence of str or int, optional
+        All classes in order: the healthy one first, grades rising. Or how many there must be, for
+        what can work on no other number.
 
     Returns
     -------
@@ -97,8 +98,8 @@ def load(
     Raises
     ------
     StudyTableError
-        If the set is not there (the message says where to get it) or not laid out as expected, or
-        an option does not fit the kind of data set.
+        If the set is not there (the message says where to get it) or not laid out as expected, has
+        another number of classes, or an option does not fit the kind of data set.
 
     References
     ----------
@@ -133,7 +134,11 @@ def load(
         raise StudyTableError(f"{name}: neither a known data set nor a folder or file ({known}).")
     if name in SETS.index and (studies["split"] == "train").all():
         studies["split"] = ""  # without the published test, all is split anew
-    if classes:
+    if isinstance(classes, int):
+        if len(found := class_names(studies)) != classes:
+            what = f"its classes are {', '.join(found)}, and this works on {classes} classes only"
+            raise StudyTableError(f"{name}: {what}; choose another set, or merge classes.")
+    elif classes:
         studies.attrs["classes"] = class_names(studies, classes=[*map(str.strip, classes)])
     return with_splits(studies)
 

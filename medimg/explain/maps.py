@@ -282,14 +282,9 @@ CLASSLESS = ("eigencam", "attention", "rollout")
 
 
 def explain(
-    model: nn.Module,
-    images: npt.NDArray[Any],
-    *,
-    method: str = "gradcam",
-    target: Class = None,
-    layer: nn.Module | None = None,
-    batch_size: int = 8,
-) -> BatchMaps:
+    model: nn.Module, images: npt.NDArray[Any], *, method: str = "gradcam", target: Class = None,
+    layer: nn.Module | None = None, batch_size: int = 8,
+) -> BatchMaps:  # fmt: skip
     """Map what a network looked at, one map per image.
 
     Parameters

@@ -128,15 +128,9 @@ def weight_groups(model: nn.Module, groups: int) -> list[list[str]]:
 
 
 def cascade_randomisation(
-    model: nn.Module,
-    images: npt.NDArray[Any],
-    *,
-    target: Class,
-    masks: Masks | None = None,
-    method: str = "gradcam",
-    groups: int = 5,
-    seed: int = 0,
-) -> pd.DataFrame:
+    model: nn.Module, images: npt.NDArray[Any], *, target: Class, masks: Masks | None = None,
+    method: str = "gradcam", groups: int = 5, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
     """Randomise a network from its output down and watch its maps change.
 
     Parameters
@@ -188,14 +182,9 @@ def cascade_randomisation(
 
 
 def road(
-    model: nn.Module,
-    images: npt.NDArray[Any],
-    maps: npt.ArrayLike,
-    *,
-    target: Class,
-    patient_ids: Patients = None,
-    seed: int = 0,
-) -> MapTest:
+    model: nn.Module, images: npt.NDArray[Any], maps: npt.ArrayLike, *, target: Class,
+    patient_ids: Patients = None, seed: int = 0,
+) -> MapTest:  # fmt: skip
     """Remove pixels in the map's order, fill them in from their neighbours, and predict again.
 
     Parameters
@@ -277,14 +266,10 @@ def baseline_maps(images: npt.NDArray[Any], *, kind: str) -> npt.NDArray[np.floa
 
 
 def compare_methods(
-    model: nn.Module,
-    images: npt.NDArray[Any],
-    masks: Masks,
-    *,
-    target: Class,
+    model: nn.Module, images: npt.NDArray[Any], masks: Masks, *, target: Class,
     methods: Sequence[str] = ("gradcam", "hirescam", "layercam", "eigencam"),
     patient_ids: Patients = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Put every method to every test, on the images that have a lesion (ROAD: the first 32).
 
     Parameters
@@ -329,10 +314,8 @@ def compare_methods(
         results.append(road(model, images[few], made[0][few], target=classes[few],
                             patient_ids=who[few]))  # fmt: skip
         if method not in BASELINES:
-            again = (
-                pointing_game(made[1], masks, patient_ids=who),
-                agreement(*made, patient_ids=who),
-            )
+            again = [pointing_game(made[1], masks, patient_ids=who)]
+            again.append(agreement(*made, patient_ids=who))
             results += [replace(each, test=f"{each.test}, randomised") for each in again]
         rows += [(method, each.test, each.estimate, each.chance) for each in results]
     return pd.DataFrame(rows, columns=["method", "test", "estimate", "chance"])

@@ -30,13 +30,9 @@ class Planted(NamedTuple):
 
 
 def plant_marker(
-    images: npt.NDArray[Any],
-    which: npt.ArrayLike,
-    *,
-    kind: Literal["letter", "electrode"] = "letter",
-    size: float = 0.09,
-    rng: np.random.Generator,
-) -> Planted:
+    images: npt.NDArray[Any], which: npt.ArrayLike, *,
+    kind: Literal["letter", "electrode"] = "letter", size: float = 0.09, rng: np.random.Generator,
+) -> Planted:  # fmt: skip
     """Draw a mark, such as hospitals leave on films, into the chosen images.
 
     Parameters

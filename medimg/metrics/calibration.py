@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 
 from medimg.errors import MetricsError
 from medimg.metrics.intervals import Estimate, mean_by_patient, share, t_of, undefined
-from medimg.metrics.predictions import Floats, Ints, Predictions
+from medimg.metrics.predictions import Floats, Ints, Predictions, check_between
 from medimg.metrics.roc import area
 
 log = logging.getLogger(__name__)
@@ -207,11 +207,17 @@ def temper(predictions: Predictions, temperature: float) -> Predictions:
     Predictions
         With tempered scores; ranks and, for more than two classes, calls stay.
 
+    Raises
+    ------
+    MetricsError
+        When the temperature is not above 0.
+
     Examples
     --------
     >>> temper(Predictions("ab", [0, 1], [0.1, 0.8]), 2.0).y_score.round(2).tolist()
     [0.25, 0.67]
     """
+    check_between(0, math.inf, temperature=temperature)
     return predictions.with_scores(_tempered(predictions.y_score, temperature))
 
 

@@ -74,7 +74,7 @@ def literal(text: object) -> str:
     >>> literal("a\x07\udcff")
     'a\\x07\\udcff'
     """
-    return "\n".join(map(visible, str(text).split("\n"))).replace("$", r"\$")
+    return visible(text, lines=True).replace("$", r"\$")
 
 
 def metric_name(metric: str) -> str:

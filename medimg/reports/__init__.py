@@ -7,5 +7,4 @@ using it; `checklist` which items of TRIPOD+AI and CLAIM are answered and which 
 from medimg.reports.card import ModelCard, checklist, model_card
 from medimg.reports.report import Report, scores_table, write_report
 
-__all__ = ["ModelCard", "Report", "checklist", "model_card", "scores_table",
-           "write_report"]  # fmt: skip
+__all__ = ["ModelCard", "Report", "checklist", "model_card", "scores_table", "write_report"]

@@ -10,12 +10,13 @@ from typing import Any, cast
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import medimg
 from medimg.plots.canvas import metric_name
+from medimg.tables import visible
 
 
 def picture(ax: Axes) -> str:
@@ -28,10 +29,11 @@ def picture(ax: Axes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def unbroken(text: Any) -> Any:
-    """Keep each interval on one line: no-break spaces within ``(0.88 to 0.94)``."""
-    apart = r"(\(-?[\d.]+) to (-?[\d.]+\))"
-    return re.sub(apart, "\\1\u00a0to\u00a0\\2", text) if isinstance(text, str) else text
+def shown(text: Any) -> Any:
+    """Write controls of a text out, and keep each interval ``(0.88 to 0.94)`` on one line."""
+    if type(text) is not str:  # a number, or a finished piece of the page
+        return text
+    return re.sub(r"(\(-?[\d.]+) to (-?[\d.]+\))", "\\1\u00a0to\u00a0\\2", visible(text))
 
 
 def as_json(numbers: dict[str, Any]) -> bytes:
@@ -52,8 +54,8 @@ def page(template: str, **content: Any) -> bytes:
     """Fill a template of this package; a missing name is an error, and all text is escaped."""
     environment = Environment(
         loader=PackageLoader("medimg.reports", "templates"), undefined=StrictUndefined,
-        autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True,
+        autoescape=True, finalize=shown, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters.update(unbroken=unbroken, metric_name=metric_name)
+    environment.filters["metric_name"] = metric_name
     text = environment.get_template(template).render(version=medimg.__version__, **content)
     return text.encode("utf-8", "backslashreplace")

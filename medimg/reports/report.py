@@ -173,7 +173,7 @@ def _by_group(
                    for which in ("table", "gaps"))  # fmt: skip
     if not predictions.is_binary:
         table, gaps = (t[t["metric"] == "sensitivity"].assign(metric="accuracy")
-                       for t in (table, gaps))  # fmt: skip
+                       for t in (table.drop(columns="positives"), gaps))  # fmt: skip
     return SubgroupReport(table, gaps, result.level), left_out
 
 

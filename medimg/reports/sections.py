@@ -129,8 +129,9 @@ def group_section(groups: SubgroupReport | None) -> dict[str, Any]:
             least, most = (f"{e.value:.2f} ({e.attribute} {e.group})" for e in ends)
             alt = f"{metric_name(metric)} by group: from {least} to {most}."
             forests[alt] = picture(plots.plot_subgroups(groups, metric=metric))
+    keys = [*groups.table.loc[:, :"metric"]][:-1]  # with the positives, where there are some
     return {
-        "groups": wide(groups.table, ["attribute", "group", "n", "positives"]),
+        "groups": wide(groups.table, keys),
         "gaps": wide(groups.gaps, ["attribute", "group", "reference"]),
         "group_warnings": groups.warnings,
         "forests": forests,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from medimg.training.predict import extract_features, linear_probe, run_model, v
 from medimg.training.speed import autocast, place
 
 log = logging.getLogger(__name__)
+_PROGRESS = ("history", "best_epoch", "best_weights")  # of a run, beside what its parts hold
 
 
 @dataclass(frozen=True)
@@ -166,12 +168,11 @@ def fit_head(
     data.check_trainable(model, train, val)
     model.classes = tuple(train.classes)
     place(model, pick_device())
-    row: dict[str, Any] = {"epoch": 1}
     given: dict[str, Any] = {"C": C, "class_weights": class_weights}
     features = extract_features(model, train.images)
     probe = linear_probe(features, train.labels, num_classes=model.num_classes, **given)
     probe.load_into(model.head)
-    row |= _judged("train", probe.logits(features), train)
+    row: dict[str, Any] = {"epoch": 1} | _judged("train", probe.logits(features), train)
     if val is not None:
         row |= _judged("val", probe.logits(extract_features(model, val.images)), val)
     row["seconds"] = time.perf_counter() - start
@@ -376,10 +377,7 @@ class _Run:
         """Write all that the run needs to continue as if it had never stopped, or nothing."""
         if self.folder is None:
             return
-        progress = {
-            "history": self.history, "best_epoch": self.best_epoch,
-            "best_weights": self.best_weights,
-        }  # fmt: skip
+        progress = {name: getattr(self, name) for name in _PROGRESS}
         content = {name: part.state_dict() for name, part in self._parts().items()}
         buffer = io.BytesIO()  # written by torch itself, a full disk would be a RuntimeError
         torch.save(content | {"signature": self.signature, "progress": progress}, buffer)
@@ -399,14 +397,14 @@ class _Run:
             return
         changed = []
         try:
+            if ZipFile(path).testzip():  # torch does not compare the sums that it writes
+                raise ValueError("a part of it has another sum")
             content = torch.load(path, map_location=self.device, weights_only=True)
             old, new = content["signature"], self.signature
             changed = [f"{key} {old[key]} -> {new[key]}" for key in new if old[key] != new[key]]
             for name, part in self._parts().items() if not changed else ():
                 part.load_state_dict(content[name])
-            progress = content["progress"]
-            self.history, self.best_epoch = progress["history"], progress["best_epoch"]
-            self.best_weights = progress["best_weights"]
+            vars(self).update({name: content["progress"][name] for name in _PROGRESS})
         except Exception as error:  # a damaged file can raise almost anything
             raise TrainingError(
                 f"{path} is not a checkpoint of this version of the library, or is damaged; "

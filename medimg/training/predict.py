@@ -200,7 +200,7 @@ def probabilities(
     Raises
     ------
     TrainingError
-        When the logits have another shape, or the temperature is not above 0.
+        When the logits have another shape, or the temperature is below 1e-6.
 
     Examples
     --------
@@ -211,8 +211,9 @@ def probabilities(
         raise TrainingError(
             f"the logits have shape {np.shape(logits)}; expected (N, K), as predict_logits returns"
         )
-    if not 0 < temperature < math.inf:  # a negative one would reverse every answer
-        raise TrainingError(f"temperature is {temperature}; give a number above 0")
+    # A negative one would reverse every answer, and one near 0 make logits infinite.
+    if not 1e-6 <= temperature < math.inf:
+        raise TrainingError(f"temperature is {temperature}; give a number from 1e-6 on")
     scaled = torch.from_numpy(np.asarray(logits, dtype=np.float64)) / temperature
     shares = torch.softmax(scaled, dim=1).numpy()
     return cast("NDArray[np.float64]", shares[:, 1] if shares.shape[1] == 2 else shares)
@@ -360,8 +361,8 @@ def linear_probe(
     centre, spread = wide.mean(axis=0), wide.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     weighting: Any = class_weights
-    if not isinstance(class_weights, str | None):
-        each = cast("Tensor", optim.class_weights(labels, num_classes, class_weights))
+    each = optim.class_weights(labels, num_classes, class_weights)  # refuses what are none
+    if each is not None and not isinstance(class_weights, str):
         weighting = {k: float(each[k]) for k in present}
     make: Any = LogisticRegression
     regression = make(C=C, max_iter=2000, tol=1e-6, class_weight=weighting)

@@ -49,7 +49,8 @@ rng = np.random.default_rng(0)
 # take only a part, to save time. The sample is used whole. A size of 128 pixels is enough here.
 
 # %% tags=["nbval-check-output"]
-studies = datasets.subsample(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
+studies = datasets.load(classes=2)
+studies = datasets.subsample(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
 films = datasets.decode(studies, size=128)
 print(f"{len(films)} images of {films.images.shape[1]} x {films.images.shape[2]} pixels, "
       f"{len(set(films.patients))} patients")

@@ -48,7 +48,8 @@ from medimg import augment, datasets, errors, exercises, metrics, models, plots,
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
-studies = datasets.subsample(datasets.load(), {"train": 70, "val": 30, "test": 60}, rng=rng)
+studies = datasets.load(classes=2)
+studies = datasets.subsample(studies, {"train": 70, "val": 30, "test": 60}, rng=rng)
 data = datasets.decode(studies, size=128)
 train, val = data.subset("train"), data.subset("val")
 learn = data.subset(data.splits != "test")  # training and validation films together

@@ -40,7 +40,8 @@ from medimg.runtime import Precision
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(0)
-studies = datasets.subsample(datasets.load(), {"train": 400, "val": 100, "test": 300}, rng=rng)
+studies = datasets.load(classes=2)
+studies = datasets.subsample(studies, {"train": 400, "val": 100, "test": 300}, rng=rng)
 data = datasets.decode(studies, size=224)
 people = np.unique(data.patients)
 print(f"{data}, of {len(people)} patients")

@@ -48,7 +48,8 @@ from medimg.augment import Augment
 rng = np.random.default_rng(0)
 
 # %% tags=["nbval-check-output"]
-studies = datasets.subsample(datasets.load(), {"train": 70, "val": 30, "test": 100}, rng=rng)
+studies = datasets.load(classes=2)
+studies = datasets.subsample(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
 if "mask_path" not in studies:
     print("This set knows no lesions: going on with the sample, whose lesions are known.")
     studies = datasets.load("sample")

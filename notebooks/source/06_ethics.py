@@ -354,7 +354,7 @@ exercises.check("06-leak", mine, patient=patient, record=record, original=other[
 
 # %%
 rng = np.random.default_rng(0)
-studies = datasets.load()
+studies = datasets.load(classes=2)
 studies = datasets.subsample(studies, {"train": 120, "val": 60, "test": 120}, rng=rng)
 on_sample = "sex" in studies
 data = datasets.decode(studies, progress=False)

@@ -44,7 +44,8 @@ folder = Path(tempfile.mkdtemp())  # your study; choose a folder of your own to 
 
 # %% tags=["nbval-check-output"]
 rng = np.random.default_rng(12)
-studies = datasets.subsample(datasets.load(), {"train": 400, "val": 200, "test": 400}, rng=rng)
+studies = datasets.load(classes=2)
+studies = datasets.subsample(studies, {"train": 400, "val": 200, "test": 400}, rng=rng)
 studies = datasets.split_by_patient(studies, rng=rng, fractions=(0.5, 0.2, 0.3))
 print(datasets.summary(studies))
 

@@ -51,7 +51,7 @@ rng = np.random.default_rng(7)
 # `datasets.subsample` limits the number of images in each split; our small sample stays complete.
 
 # %% tags=["nbval-check-output"]
-studies = datasets.load()
+studies = datasets.load(classes=2)
 studies = datasets.subsample(studies, {"train": 70, "val": 30, "test": 100}, rng=rng)
 studies[["image_id", "label", "split", "patient_id"]].head(4)
 
