@@ -320,8 +320,8 @@ plots.show(
 # %% [markdown]
 # Ribs lie over lung, and heart over spine. What CT shows separately, a radiograph adds up. So a
 # radiograph has **no** Hounsfield units, and a faint pneumonia can be hidden. **A normal radiograph does
-# not exclude pneumonia** (in one study, radiographs showed opacities in only 43.5 % of the adults [whose
-# CT showed them](https://doi.org/10.1016/j.ajem.2012.08.041)).
+# not exclude pneumonia** (in one study, radiographs showed opacities in only 43.5 % of the adults whose
+# CT showed them, [Self 2013](https://doi.org/10.1016/j.ajem.2012.08.041)).
 #
 # ## MR: numbers without a unit
 #
@@ -754,8 +754,7 @@ display(Markdown(
 # not always an error: disease itself changes the mean brightness a little, and sick people *are* more
 # often imaged lying down. The audit shows where a good score may come from.
 #
-# To measure the Kermany set yourself, download it ([how](/README.md#real-images)) and start Jupyter
-# with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
+# To measure the Kermany set yourself, [download it](/README.md#real-images) and start Jupyter with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
 #
 # ### Exercise: which of these has a shortcut?
 #
@@ -791,12 +790,11 @@ exercises.check("01-shortcuts", shortcuts)
 #
 # ## Further reading
 #
-# - DICOM PS3.3, sections C.11.1 (modality LUT) and C.11.2 (VOI LUT),
-#   [dicom.nema.org](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)
-# - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
-#   Learning*, Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
-# - Kapoor and Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science*,
-#   Patterns 2023, [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
+# - DICOM PS3.3, [sections C.11.1 (modality LUT) and C.11.2 (VOI LUT)](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)
+# - Kermany et al., [*Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
+#   Learning*](https://doi.org/10.1016/j.cell.2018.02.010), Cell 2018
+# - Kapoor and Narayanan, [*Leakage and the reproducibility crisis in machine-learning-based
+#   science*](https://doi.org/10.1016/j.patter.2023.100804), Patterns 2023
 #
 # ## Next step
 #

@@ -453,14 +453,15 @@ exercises.check("02-corners", [tilted, too_good], films=films, honest=results["n
 #
 # ## Further reading
 #
-# - Shorten and Khoshgoftaar, *A survey on Image Data Augmentation for Deep Learning*, Journal of Big
-#   Data 2019, [doi:10.1186/s40537-019-0197-0](https://doi.org/10.1186/s40537-019-0197-0)
-# - DeLong, DeLong and Clarke-Pearson, *Comparing the Areas under Two or More Correlated Receiver
-#   Operating Characteristic Curves*, Biometrics 1988, [doi:10.2307/2531595](https://doi.org/10.2307/2531595)
-# - Pérez-García, Sparks and Ourselin, *TorchIO*, Computer Methods and Programs in Biomedicine 2021,
-#   [doi:10.1016/j.cmpb.2021.106236](https://doi.org/10.1016/j.cmpb.2021.106236)
-# - PyTorch, [Transforming and augmenting images](https://docs.pytorch.org/vision/stable/transforms.html):
-#   the documentation of torchvision's transforms
+# - Shorten and Khoshgoftaar, [*A survey on Image Data Augmentation for Deep
+#   Learning*](https://doi.org/10.1186/s40537-019-0197-0), Journal of Big Data 2019
+# - DeLong, DeLong and Clarke-Pearson, [*Comparing the Areas under Two or More Correlated Receiver
+#   Operating Characteristic Curves*](https://doi.org/10.2307/2531595), Biometrics 1988
+# - Pérez-García, Sparks and Ourselin, [*TorchIO*](https://doi.org/10.1016/j.cmpb.2021.106236),
+#   Computer Methods and Programs in Biomedicine 2021
+# - PyTorch, [Transforming and augmenting
+#   images](https://docs.pytorch.org/vision/stable/transforms.html): the documentation of
+#   torchvision's transforms
 #
 # ## Next step
 #

@@ -739,23 +739,23 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 #
 # ## Further reading
 #
-# - Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019,
-#   [proceedings.mlr.press/v97/tan19a](https://proceedings.mlr.press/v97/tan19a.html)
-# - He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016,
-#   [doi:10.1109/CVPR.2016.90](https://doi.org/10.1109/CVPR.2016.90)
-# - Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification*, ACL 2018,
-#   [doi:10.18653/v1/P18-1031](https://doi.org/10.18653/v1/P18-1031): gradual unfreezing and
+# - Tan and Le, [*EfficientNet: Rethinking Model Scaling for Convolutional Neural
+#   Networks*](https://proceedings.mlr.press/v97/tan19a.html), ICML 2019
+# - He et al., [*Deep Residual Learning for Image Recognition*](https://doi.org/10.1109/CVPR.2016.90),
+#   CVPR 2016
+# - Howard and Ruder, [*Universal Language Model Fine-tuning for Text
+#   Classification*](https://doi.org/10.18653/v1/P18-1031), ACL 2018: gradual unfreezing and
 #   discriminative learning rates
-# - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*,
-#   ICLR 2022, [arxiv.org/abs/2202.10054](https://arxiv.org/abs/2202.10054): the head first
-# - Raghu et al., *Transfusion: Understanding Transfer Learning for Medical Imaging*, NeurIPS 2019,
-#   [arxiv.org/abs/1902.07208](https://arxiv.org/abs/1902.07208): where pretraining brings little
-# - Mustafa et al., *Supervised Transfer Learning at Scale for Medical Imaging*, 2021,
-#   [arxiv.org/abs/2101.05913](https://arxiv.org/abs/2101.05913): where it brings more
-# - Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017,
-#   [doi:10.1109/ICCV.2017.324](https://doi.org/10.1109/ICCV.2017.324)
-# - van den Goorbergh et al., *The harm of class imbalance corrections for risk prediction models*, JAMIA
-#   2022, [doi:10.1093/jamia/ocac093](https://doi.org/10.1093/jamia/ocac093)
+# - Kumar et al., [*Fine-Tuning can Distort Pretrained Features and Underperform
+#   Out-of-Distribution*](https://arxiv.org/abs/2202.10054), ICLR 2022: the head first
+# - Raghu et al., [*Transfusion: Understanding Transfer Learning for Medical
+#   Imaging*](https://arxiv.org/abs/1902.07208), NeurIPS 2019: where pretraining brings little
+# - Mustafa et al., [*Supervised Transfer Learning at Scale for Medical
+#   Imaging*](https://arxiv.org/abs/2101.05913), 2021: where it brings more
+# - Lin et al., [*Focal Loss for Dense Object Detection*](https://doi.org/10.1109/ICCV.2017.324), ICCV
+#   2017
+# - van den Goorbergh et al., [*The harm of class imbalance corrections for risk prediction
+#   models*](https://doi.org/10.1093/jamia/ocac093), JAMIA 2022
 #
 # ## Next step
 #

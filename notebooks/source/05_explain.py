@@ -614,23 +614,20 @@ exercises.check("05-break", [mine, swapped], films=films, judge=judge)
 #
 # ## Further reading
 #
-# - Selvaraju et al., *Grad-CAM*, ICCV 2017,
-#   [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
-# - Adebayo et al., *Sanity Checks for Saliency Maps*, NeurIPS 2018,
-#   [arXiv:1810.03292](https://arxiv.org/abs/1810.03292)
-# - Saporta et al., *Benchmarking saliency methods for chest X-ray interpretation*, Nature Machine
-#   Intelligence 2022, [doi:10.1038/s42256-022-00536-x](https://doi.org/10.1038/s42256-022-00536-x)
-# - Bernstein et al., *Can incorrect artificial intelligence (AI) results impact radiologists, and if so,
-#   what can we do about it?*, European Radiology 2023,
-#   [doi:10.1007/s00330-023-09747-1](https://doi.org/10.1007/s00330-023-09747-1)
-# - Ilse, Tomczak and Welling, *Attention-based Deep Multiple Instance Learning*, ICML 2018,
-#   [arXiv:1802.04712](https://arxiv.org/abs/1802.04712)
-# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
-#   chest radiographs*, PLOS Medicine 2018,
-#   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
-# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
-#   Nature Machine Intelligence 2021,
-#   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
+# - Selvaraju et al., [*Grad-CAM*](https://doi.org/10.1109/ICCV.2017.74), ICCV 2017
+# - Adebayo et al., [*Sanity Checks for Saliency Maps*](https://arxiv.org/abs/1810.03292), NeurIPS
+#   2018
+# - Saporta et al., [*Benchmarking saliency methods for chest X-ray
+#   interpretation*](https://doi.org/10.1038/s42256-022-00536-x), Nature Machine Intelligence 2022
+# - Bernstein et al., [*Can incorrect artificial intelligence (AI) results impact radiologists, and if
+#   so, what can we do about it?*](https://doi.org/10.1007/s00330-023-09747-1), European Radiology
+#   2023
+# - Ilse, Tomczak and Welling, [*Attention-based Deep Multiple Instance
+#   Learning*](https://arxiv.org/abs/1802.04712), ICML 2018
+# - Zech et al., [*Variable generalization performance of a deep learning model to detect pneumonia in
+#   chest radiographs*](https://doi.org/10.1371/journal.pmed.1002683), PLOS Medicine 2018
+# - DeGrave, Janizek and Lee, [*AI for radiographic COVID-19 detection selects shortcuts over
+#   signal*](https://doi.org/10.1038/s42256-021-00338-7), Nature Machine Intelligence 2021
 #
 # ## Next step
 #

@@ -10,7 +10,8 @@
 # - measure how much a split by slice flatters a model, even with nothing to learn;
 # - report four classes by patient, and recognise a data set whose class is its source.
 #
-# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+# **You need first:** [3. Fine-tune](/notebooks/03_finetune.ipynb) and
+# [4. Evaluate](/notebooks/04_evaluate.ipynb).
 #
 # {{contract}}
 #

@@ -10,7 +10,8 @@
 # - find out how much of a result needs no image at all, and remove it by matching;
 # - find test images that are copies of training images.
 #
-# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+# **You need first:** [3. Fine-tune](/notebooks/03_finetune.ipynb) and
+# [4. Evaluate](/notebooks/04_evaluate.ipynb).
 #
 # {{contract}}
 #
@@ -27,7 +28,7 @@
 #
 # A fracture may be a line one pixel wide. And a study has several views, because a break can be invisible
 # in one, or at first in all, as are about 15 % of breaks of the scaphoid, a small bone of the wrist
-# ([source](https://doi.org/10.1302/2633-1462.52.BJO-2023-0119.R1)).
+# ([scaphoid review](https://doi.org/10.1302/2633-1462.52.BJO-2023-0119.R1)).
 
 # %%
 import shutil
@@ -230,7 +231,7 @@ pd.DataFrame({name: {"scores": len(each), "AUC": f"{metrics.auc(each):.2f}"}
 # ## 7. Test images that are training images
 #
 # In one public set of radiographs (of welds), all 2,443 test images were copies of training images, byte
-# for byte ([report](https://github.com/stefyste/RIAWELC/issues/2)). We build such a set: new names, new
+# for byte ([RIAWELC](https://github.com/stefyste/RIAWELC/issues/2)). We build such a set: new names, new
 # folders.
 
 # %% tags=["nbval-check-output"]

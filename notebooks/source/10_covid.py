@@ -10,7 +10,8 @@
 # - find the shortcut without leaving your own data;
 # - say what to do instead, and what the COVID-19 literature teaches.
 #
-# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+# **You need first:** [3. Fine-tune](/notebooks/03_finetune.ipynb) and
+# [4. Evaluate](/notebooks/04_evaluate.ipynb).
 #
 # {{contract}}
 #

@@ -10,7 +10,7 @@
 # - read the bill and the request of a training job before it starts;
 # - name what protects patient images in a cloud, and what a score does to its reader.
 #
-# **You need first:** notebooks [1](/notebooks/01_load.ipynb) and [3](/notebooks/03_finetune.ipynb).
+# **You need first:** [1. Load](/notebooks/01_load.ipynb) and [3. Fine-tune](/notebooks/03_finetune.ipynb).
 #
 # {{contract}}
 #
@@ -228,7 +228,7 @@ print(request["CheckpointConfig"]["S3Uri"])
 #
 # | question | what answers it |
 # |---|---|
-# | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)); under the GDPR, a contract by [Article 28](https://gdprhub.eu/index.php?title=Article_28_GDPR) |
+# | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS on cloud computing](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)); under the GDPR, a contract by [its Article 28](https://gdprhub.eu/index.php?title=Article_28_GDPR) |
 # | Must they be recognisable? | usually not: `medimg deidentify` first ([notebook 6](/notebooks/06_ethics.ipynb)); `launch` sends files as they are |
 # | Where do they lie? | in the region of the bucket; choose the one that your agreement names |
 # | Who can read them? | the people whom your administrator allows; `launch` refuses a bucket that may be made public |
@@ -296,11 +296,9 @@ print("left behind:", folder.exists())
 #
 # ## Further reading
 #
-# - Wang et al., *ChestX-ray8*, CVPR 2017,
-#   [doi:10.1109/CVPR.2017.369](https://doi.org/10.1109/CVPR.2017.369)
-# - Irvin et al., *CheXpert*, AAAI 2019, [arXiv:1901.07031](https://arxiv.org/abs/1901.07031)
-# - Johnson et al., *MIMIC-CXR*, Scientific Data 2019,
-#   [doi:10.1038/s41597-019-0322-0](https://doi.org/10.1038/s41597-019-0322-0)
+# - Wang et al., [*ChestX-ray8*](https://doi.org/10.1109/CVPR.2017.369), CVPR 2017
+# - Irvin et al., [*CheXpert*](https://arxiv.org/abs/1901.07031), AAAI 2019
+# - Johnson et al., [*MIMIC-CXR*](https://doi.org/10.1038/s41597-019-0322-0), Scientific Data 2019
 #
 # ## Next step
 #
