@@ -26,7 +26,7 @@ FAULTS = {
     r"\bthe healthy\b(?! (class|images?|people|one|lung|eye|side))": "people without the disease",
     r"\bin peace\b": "correctly called negative",
     r"\bdear(er|est)\b": "more expensive",
-    r"(?<!there )\bis no (DICOM|image|file|PNG|proof|number|map|address|folder|table)\b": "is not a",
+    r"(?<!there )\bis no (DICOM|image|file|PNG|proof|number|map|address)\b": "is not a",
     r"\b(one|a) (file|row|image|line|patch) (a|an) (slice|image|patient|person|file)\b": "per",
     r"\bby heart\b|\bsplendid\b|\balibi\b|\bconvict(s|ed)?\b|\bleash\b|\bcrime\b": "plain words",
     r"\bgo(es)? on with\b": "continue with",

@@ -109,7 +109,7 @@ exercises.check("03-dummy", lazy, positives=positives, images=images)
 # A pretrained network needs input that is *normalised* as in its own training: minus a mean, divided by
 # a standard deviation (how far the values typically are from the mean). Often these are ImageNet's (for red
 # 0.485 and 0.229); for this network both are 0.5. Our networks do this themselves. In torchvision it is
-# `transforms.v2.Normalize`.
+# `transforms.v2.Normalize` (notebook 2).
 
 # %% tags=["nbval-check-output"]
 backbone = models.build_model("efficientnet_lite0")
@@ -248,9 +248,6 @@ print("images in each batch of an epoch:", [len(rows) for rows in batches_of(1)]
 # %% [markdown]
 # For each batch we fetch the images, convert bytes to numbers from 0 to 1, and take a step. The
 # comments give the shape of each array.
-#
-# Most PyTorch code uses two classes here: a `Dataset` returns one image and its label, and a
-# `DataLoader` shuffles them and stacks them into batches. Our images are already one array in memory.
 
 # %%
 def train_epoch(model, optimizer, epoch):
@@ -262,6 +259,35 @@ def train_epoch(model, optimizer, epoch):
         total += step(model, optimizer, images, labels) * len(rows)
     return total / len(train)
 
+
+# %% [markdown]
+# Most PyTorch code uses two classes here. A `Dataset` returns one image and its label, ready for the
+# network. A {{glossary:DataLoader}} shuffles them and stacks them into batches, in several processes if
+# you like. With our order, it gives our batches. (Our images are already one array in memory, so we do
+# not need it.)
+
+# %%
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+
+class Films(Dataset):
+    """The training images, one at a time."""
+
+    ready = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])  # 0 to 1
+
+    def __len__(self):
+        return len(train)
+
+    def __getitem__(self, row):
+        return self.ready(train.images[row]), train.labels[row]
+
+# %% tags=["nbval-check-output"]
+loader = DataLoader(Films(), batch_sampler=batches_of(1))  # or batch_size=16, shuffle=True
+for rows, (images, labels) in zip(batches_of(1), loader, strict=True):
+    np.testing.assert_allclose(images[:, 0], train.images[rows] / 255, atol=1e-6)
+    np.testing.assert_array_equal(labels, train.labels[rows])
+print(f"{len(loader)} batches, each the same as by hand")
 
 # %% [markdown]
 # A network has two *modes*, and many bugs come from the wrong one. In training mode, *dropout* sets some
@@ -309,8 +335,8 @@ mine = pd.DataFrame(rows, index=pd.RangeIndex(1, 3, name="epoch"))
 mine.round(3)
 
 # %% [markdown]
-# This is a complete training. A network that always answers 50 % has a loss of about 0.69. A loss can even rise at first: the head starts from random weights, and its errors disturb the whole
-# network.
+# This is a complete training. A network that always answers 50 % has a loss of about 0.69. A loss can
+# even rise at first: the head starts from random weights, and its errors disturb the whole network.
 #
 # Without its extra features, `training.fit` should have the same loss after one epoch. (We allow a
 # difference of 0.1 %, for rounding.)

@@ -26,7 +26,7 @@
 # Maps convince people, even when they are wrong. Readers tend to follow a computer's suggestion
 # (**automation bias**). In a pilot study, six radiologists made more errors with a wrong AI result than
 # without AI (Bernstein and others, 2023). On real chest radiographs, maps of seven methods located disease
-# worse than radiologists (Saporta and others, 2022). So half of this notebook is about testing maps.
+# worse than radiologists (Saporta and others, 2022). So half of this notebook tests maps.
 #
 # We use the radiographs of the sample (`films` in the code), because their lesions are known to the
 # pixel. Most public sets have no lesion masks, so they cannot test maps in this way. If your set has
@@ -42,7 +42,7 @@ import torch
 from IPython.display import Markdown, display
 from scipy.ndimage import maximum_filter
 
-from medimg import datasets, exercises, explain, metrics, models, plots, training
+from medimg import datasets, errors, exercises, explain, metrics, models, plots, training
 from medimg.augment import Augment
 
 rng = np.random.default_rng(0)
@@ -149,8 +149,7 @@ plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the sam
            "of the bright region lie outside the outlined lesion.", colours=64)
 
 # %% [markdown]
-# Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
-# pixels. The smooth cloud on the right is only an enlargement. Its fine contours carry no information.
+# The middle picture *is* the resolution of Grad-CAM: squares of 32 pixels. The smooth cloud on the right is only an enlargement. Its fine contours carry no information.
 # And where a map is bright outside the chest, do not explain it away: the tests below will count it. (In
 # all such figures, the white line surrounds the places where the map reaches half of its maximum.
 # The dashed line is the true lesion.)
@@ -164,7 +163,7 @@ plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the sam
 # | EigenCAM | What is the strongest pattern in the activations? It does not depend on the class. |
 # | occlusion | If we cover a patch, how far does the score fall? No gradients, but slow; an image with a patch is unlike the training images; and no single patch may cover a large lesion. |
 #
-# Here are all four on the same three images:
+# All four, on the same three images:
 
 # %% tags=["nbval-check-output"]
 some = np.flatnonzero(truth.any(axis=(1, 2)))[:3]
@@ -214,10 +213,43 @@ display(Markdown(f"AUC of the network with attention: **{attentive_auc:.2f}**. "
     "This does not show that it has learned anything, so do not rely on its map.")))
 
 # %% [markdown]
-# Even this map is not the whole truth. The weights may lie outside the lungs, for example near the side
-# marker (L or R). The map cannot say whether the network *uses* that letter: each place of the 5 by 5
+# Even these weights may lie outside the lungs, for example near the side marker (L or R). The map cannot say whether the network *uses* that letter: each place of the 5 by 5
 # grid depends on a large part of the image, through the layers before it. So the weights say *where* the
 # score was computed, not *what* was seen there.
+#
+# ### Attention in a vision transformer
+#
+# A **vision transformer** (ViT) cuts the image into patches of 16 by 16 pixels. In each block, every
+# patch takes in a weighted mean of all patches: *self-attention*. *Rollout* (Abnar and Zuidema, 2020)
+# multiplies these weights through all blocks. By hand, with hooks:
+
+# %%
+try:
+    vit = models.build_model("vit_small_patch16_224")
+except errors.ModelError:  # its weights are not here: random ones show the computation as well
+    vit = models.build_model("vit_small_patch16_224", pretrained=False)
+blocks, seen = [part for part in vit.modules() if hasattr(part, "fused_attn")], []
+hooks = [block.qkv.register_forward_hook(lambda m, i, out: seen.append(out)) for block in blocks]
+with torch.inference_mode():
+    vit(batch)
+for hook in hooks:
+    hook.remove()
+
+# %% tags=["nbval-check-output"]
+rollout = same = torch.eye(seen[0].shape[1])  # 101 x 101: the class token and 10 x 10 patches
+for out in seen:
+    query, key, _ = out.unflatten(2, (3, blocks[0].num_heads, -1)).permute(2, 0, 3, 1, 4)
+    weights = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=1)
+    rollout = (weights + same) / 2 @ rollout
+small = rollout[:, :1, 1:].reshape(-1, 1, 10, 10)  # how much of each patch reaches the answer
+large = torch.nn.functional.interpolate(small, (160, 160), mode="bilinear")[:, 0].numpy()
+low, high = (f(large, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
+theirs = explain.explain(vit, unseen.images[some], method="rollout")
+np.testing.assert_allclose((large - low) / (high - low), theirs, atol=0.01)
+print(f"{len(blocks)} blocks; rollout by hand and by the library: the same maps")
+
+# %% [markdown]
+# Rollout knows no class, and we have not trained this network, so we draw no map.
 
 # %% [markdown]
 # ## Test the map
@@ -257,7 +289,7 @@ display(Markdown(f"Pointing game **{game.estimate:.2f}**, by chance {game.chance
 
 # %% [markdown]
 # Chance by area is a low bar. These lesions are large, and they lie where lungs lie. With enough images,
-# any map that is bright over the lungs beats it. (With few images, even this may not be shown.)
+# any map that is bright over the lungs beats it.
 #
 # So we set a higher bar: we repeat both tests with the map of *another patient*. That map knows where
 # lungs usually lie, but nothing about this patient's lesion. (We must not pair two images of one
@@ -385,7 +417,7 @@ display(Markdown(
 #
 # ### Test 3: all tests in one table, with two baselines
 #
-# To save time, our table has only one method, Grad-CAM, and two baselines that never use the network: a
+# Our table has one method, Grad-CAM, and two baselines that never use the network: a
 # bright spot in the *centre* of each image, and the *edges* of the image itself. If a method does not
 # beat these baselines in a test, that test does not show that the method explains anything.
 #
@@ -432,14 +464,14 @@ display(Markdown("The spot in the centre, which knows nothing, **overlaps these 
 #
 # We add a large "L" to the upper corner, on the patient's left (right in the picture: the patient faces
 # us), of every image **with pneumonia**: in training, in validation, *and in the test*, as if all images
-# came from that hospital.
+# came from that hospital. (Each image also has a small side marker of its own, which tells nothing.)
 
 # %% tags=["nbval-check-output"]
 marked = explain.plant_marker(films.images, films.labels == 1, size=0.18,
                               rng=np.random.default_rng(1))
 tainted = replace(films, images=marked.images)
 fig = plots.plot_grid(tainted.images[films.labels == 1][:4], columns=4)
-plots.show(fig, alt="Four images with pneumonia, each with a bright letter L in the upper corner.",
+plots.show(fig, alt="Four images with pneumonia, each with its small marker and a large L.",
            colours=48)
 
 # %%
@@ -564,7 +596,7 @@ display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc i
 # every experiment does. Without the electrode the network may do well, because it also learned from the
 # lungs. So put the electrode on the images without pneumonia. If the AUC falls below one half, the
 # electrode overrules the lungs. The rule of this notebook: **a map raises questions; an experiment
-# answers them.** (Whether a map helps or misleads *readers* needs an experiment too: a reader study.)
+# answers them.**
 #
 # The next function trains a head on images with a mark, and tests it twice: on them, and with the mark
 # swapped.
@@ -622,6 +654,8 @@ exercises.check("05-break", [mine, swapped], films=films, judge=judge)
 # - Bernstein et al., [*Can incorrect artificial intelligence (AI) results impact radiologists, and if
 #   so, what can we do about it?*](https://doi.org/10.1007/s00330-023-09747-1), European Radiology
 #   2023
+# - Abnar and Zuidema, [*Quantifying Attention Flow in
+#   Transformers*](https://arxiv.org/abs/2005.00928), ACL 2020
 # - Ilse, Tomczak and Welling, [*Attention-based Deep Multiple Instance
 #   Learning*](https://arxiv.org/abs/1802.04712), ICML 2018
 # - Zech et al., [*Variable generalization performance of a deep learning model to detect pneumonia in

@@ -243,7 +243,7 @@ print("identifier 3 settled:", dated.hipaa["settled"].iloc[2])
 report.look_at
 
 # %% [markdown]
-# Look at the first one's lower left corner.
+# Look at the first one, lower left.
 
 # %%
 table = pd.read_csv(private / "files.csv").set_index("input")
@@ -781,7 +781,6 @@ exercises.check("06-recruit", recruit)
 # - 2 August 2028: high-risk AI in products such as medical devices (before: August 2027)
 #
 # Clearance, approval or a CE mark means that a device may be *sold*, not that it works in *your* ward.
-# Measure that.
 #
 # ## 5. Report it: a model card
 #
