@@ -105,8 +105,8 @@ for size in (112, 224, 448):
 
 # %% [markdown]
 # For a fair comparison every size gets the threshold at which its specificity is 80 %. How many fractures
-# of either kind does it then find? (The threshold is chosen on the scores it is used on: good enough to
-# compare sizes, not to promise a sensitivity.)
+# of either kind does it then find? (The threshold is chosen on the scores it is used on: enough to
+# compare sizes.)
 
 # %%
 kind = studies.drop_duplicates("study_id")["kind"]
@@ -271,6 +271,22 @@ exercises.check("09-copies", share, table=copied)
 # exercises.hint("09-copies")  # remove the first # to see a hint
 
 # %% [markdown]
+# ### Exercise: mend the set
+#
+# Make a table `clean` from `copied` that `decode` accepts: keep all test images, and leave out only the
+# others that repeat one.
+
+# %% tags=["exercise"]
+# solution: begin
+content = copied["path"].map(lambda path: Path(path).read_bytes())
+held = copied["split"] == "test"
+clean = copied[held | ~content.isin(content[held])]
+# blank: clean = ...
+# solution: end
+exercises.check("09-clean", clean, table=copied)
+# exercises.hint("09-clean")  # remove the first # to see a hint
+
+# %% [markdown]
 # Equal bytes are the easy case. An image saved again or cropped has other bytes; only patient
 # identifiers, or a search for similar images, would find it.
 #
@@ -299,16 +315,15 @@ plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order
 
 # %% [markdown]
 # Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32 pixels
-# wide: it can say "this part of the limb" at best. With so few patients, even no hit leaves a wide
-# interval.
+# wide: it can say "this part of the limb" at best.
 #
 # ## 9. Real images
 #
 # `python -m medimg fetch fracatlas` brings about 4,000 real radiographs (338 MB). Start Jupyter with
 # `MEDIMG_DATASET=fracatlas` (and `MEDIMG_DATA`, if they lie elsewhere), and the next cell asks the
 # question of section 4 of all of them, and that of section 3 of 300. A draw of 300 images is weak
-# evidence: another can rank the sizes differently. The set names no patients, so scores may be too
-# high, and intervals are too narrow. Without the set, the cell prints nothing.
+# evidence. The set names no patients, so scores may be too
+# high, and intervals are too narrow.
 
 # %% tags=["hide-input"]
 if wanted == "fracatlas":
