@@ -72,7 +72,7 @@ EXERCISES = (
     ),
     Exercise(
         name="09-copies",
-        question="Which share of the test images repeats an image of another split?",
+        question="What share of the test images repeats an image of another split?",
         kind=Number(tolerance=0.006, low=0, high=1000),
         expected=_share,
         right="A test on these images measures what the model remembers, not what it learned.",

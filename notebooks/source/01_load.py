@@ -545,7 +545,7 @@ torn = leaky.groupby("patient_id")["split"].nunique().gt(1).sum()
 films = studies.groupby("patient_id").size()
 display(Markdown(
     f"Of {len(films):,} patients, {(films > 1).sum():,} have more than one image. Shuffling images "
-    f"tore **{torn:,}** of them apart."
+    f"put **{torn:,}** of them in more than one split."
 ))  # fmt: skip
 
 # %% [markdown]
@@ -571,9 +571,9 @@ exercises.check("01-split", mine, studies=studies)
 # %% [markdown]
 # ## The leakage lab
 #
-# When information about the test reaches the training, we speak of **data leakage**. We measure it.
-# From a large data set we keep patients with several images. Copies are the worst case, so we *add*
-# one of every image: moved by a few pixels and a little darker.
+# If information about the test images reaches the training, this is called **data leakage**. We measure
+# it. From a large data set we keep patients with several images. Copies are the worst case, so we *add*
+# a copy of every image, moved by a few pixels and a little darker.
 
 # %%
 several = studies["patient_id"].map(films) > 1
@@ -754,7 +754,8 @@ display(Markdown(
 # not always an error: disease itself changes the mean brightness a little, and sick people *are* more
 # often imaged lying down. The audit shows where a good score may come from.
 #
-# To measure the Kermany set yourself, [download it](/README.md#real-images) and start Jupyter with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
+# To measure the Kermany set yourself, [download it](/README.md#real-images) and start Jupyter with
+# `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
 #
 # ### Exercise: which of these has a shortcut?
 #

@@ -142,8 +142,9 @@ plots.show(fig, alt="One image turned a little, magnified, of another brightness
 #
 # **Brightness is not exposure.** On film, a low exposure makes the image too light. A digital system
 # adjusts the brightness itself. There, a low exposure appears mainly as noise (grain), and a high one often
-# looks normal. So our changes of brightness and contrast imitate image processing, and our noise imitates a
-# low dose.
+# looks normal, so that nobody notices the dose
+# ([Schaefer-Prokop 2008](https://doi.org/10.1007/s00330-008-0948-3)). So our changes of brightness and
+# contrast imitate image processing, and our noise imitates a low dose.
 #
 # **We do stretch images** that are not square, when we resize them for the network (see
 # [notebook 1](/notebooks/01_load.ipynb)). This does not depend on the label, but it does change shapes.

@@ -102,8 +102,8 @@ exercises.check("03-dummy", lazy, positives=positives, images=images)
 # %% [markdown]
 # ## The simplest model that learns
 #
-# Next we use a network *without* training it. We take an **EfficientNet** that was trained on
-# **ImageNet** and remove its last layer, the *head*. The rest, the *backbone*, describes each image by
+# Next we use a network *without* training it. We take an **EfficientNet**, a convolutional network that was
+# trained on **ImageNet**, and remove its last layer, the *head*. The rest, the *backbone*, describes each image by
 # 1,280 numbers, its *features*. It has never seen a radiograph, but all images have edges and textures.
 #
 # A pretrained network needs input that is *normalised* as in its own training: minus a mean, divided by

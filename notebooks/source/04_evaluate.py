@@ -249,8 +249,8 @@ plots.show(fig, alt=f"In {share:.2f} of all pairs, the image with the disease sc
 #
 # With other patients the results would differ. An *interval* gives the true values that are compatible
 # with our data. Without one, a sensitivity of 0.90 from ten people looks as good as from ten thousand.
-# For a proportion, use Wilson's interval: the true rates under which our count would not surprise. It
-# takes each image for another person; where people have several, `metrics.evaluate` makes it wider.
+# For a proportion, use Wilson's interval: the true rates under which our count would not be surprising.
+# It treats each image as another person; where people have several, `metrics.evaluate` makes it wider.
 
 # %%
 z = NormalDist().inv_cdf(0.975)  # 1.96 standard errors hold 95 % of a bell curve

@@ -370,7 +370,8 @@ cascade = explain.cascade_randomisation(model, unseen.images[lesioned], masks=tr
 
 # %% tags=["nbval-check-output", "hide-input"]
 fig, ax = plt.subplots(figsize=(6.2, 4), layout="constrained")
-steps = ["trained", *("+ " + cascade["down_to"][1:])]
+names = cascade["down_to"][1:].str.extract(r"(head|blocks\.\d\.\d|stem)")[0]
+steps = ["trained", *("+ " + names)]
 for name, style in (("agreement", "o-"), ("pointing", "s--")):
     value, low, high = np.array([(e.value, e.low, e.high) for e in cascade[name]]).T
     ax.errorbar(steps, value, np.abs([value - low, high - value]), fmt=style, capsize=3, label=name)

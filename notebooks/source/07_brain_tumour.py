@@ -206,7 +206,7 @@ if dataset == "brain-cheng":
 #
 # We compare two cross-validations that differ in one argument. **By slice**, each slice is dealt to a
 # fold by itself; **by patient**, all slices of a patient stay together. Then we repeat both with **random
-# labels**, shuffled among the patients: there is nothing to learn. Which accuracy do you expect?
+# labels**, shuffled among the patients: there is nothing to learn. What accuracy do you expect?
 
 # %%
 x = features["per volume"][0]

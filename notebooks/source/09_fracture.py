@@ -185,7 +185,7 @@ exercises.check("09-columns", harmless)
 # ## 5. Compare like with like
 #
 # For each study with a fracture we take one without, with the same columns. In such **matched** pairs the
-# columns tell nothing; what is left is owed to the image.
+# columns tell nothing; what is left comes from the image.
 
 # %%
 heads = studies.drop_duplicates("study_id").reset_index(drop=True)
@@ -207,7 +207,7 @@ print("the image still better than guessing:", left["image"].low > 0.5)
 # %% [markdown]
 # Badgeley and colleagues did this with 17,587 real hip radiographs. Their network reached an AUC of 0.78;
 # matched for patient variables 0.67; matched for the acquisition (how the image was made) too, 0.52 (0.46
-# to 0.58), which is chance. It told the scanner model with an AUC of 1.00 ([Badgeley et al.,
+# to 0.58), which is chance. It recognised the scanner model with an AUC of 1.00 ([Badgeley et al.,
 # 2019](https://doi.org/10.1038/s41746-019-0105-1)). Matching belongs to the test, not to the training. It
 # left out half of our fractures, most with a cast or metal: part of the fall may be case mix.
 #
@@ -258,7 +258,7 @@ except errors.StudyTableError as error:
 # %% [markdown]
 # ### Exercise: how much of the test is a copy?
 #
-# `copied` has the columns `path` and `split`. Which **share of the test images** are byte for byte the
+# `copied` has the columns `path` and `split`. What **share of the test images** is byte for byte the
 # same as an image of another split? (`Path(path).read_bytes()` gives the bytes of a file.)
 
 # %% tags=["exercise"]

@@ -21,7 +21,7 @@
 #
 # Everything in this course runs on two processor cores, because a pretrained network is reused and the
 # sets are small. Hospitals have more images. Before you rent a machine, answer three questions: how long
-# would mine take? What would the other machine cost? May the images leave the building?
+# would it take on yours? What would the other machine cost? May the images leave the building?
 
 # %%
 import json
