@@ -66,8 +66,12 @@ def _private(mended: dict[str, Any]) -> bool:
 
 def _others(mended: dict[str, Any], request: dict[str, Any]) -> bool:
     """Say whether the other entries are as they were; isolation may be switched on as well."""
-    free = {"TrainingJobName", "StoppingCondition", "EnableInterContainerTrafficEncryption",
-            "EnableNetworkIsolation"}
+    free = {
+        "TrainingJobName",
+        "StoppingCondition",
+        "EnableInterContainerTrafficEncryption",
+        "EnableNetworkIsolation",
+    }
     return all(mended.get(name) == value for name, value in request.items() if name not in free)
 
 

@@ -225,7 +225,7 @@ torch.testing.assert_close(theirs, halved, atol=1e-4, rtol=0)
 assert torch.equal(v2.functional.horizontal_flip(film), film.flip(-1))  # columns in reverse order
 
 mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # of ImageNet
-colour = film.expand(1, 3, -1, -1)  # red, green and blue, here all the same
+colour = film.expand(1, 3, -1, -1)  # red, green and blue, here equal
 theirs = v2.functional.normalize(colour, mean.tolist(), deviation.tolist())
 torch.testing.assert_close(theirs, (colour - mean[:, None, None]) / deviation[:, None, None])
 print("resizing, flip and normalising, too")
