@@ -424,7 +424,7 @@ ax.set(xlabel="diameter of the spot (mm)", ylim=(0, 1.05),
        ylabel="contrast left in\nthe brightest pixel")
 ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
 ax.minorticks_off()
-ax.legend(title="pixels a side", frameon=False)
+ax.legend(title="pixels per side", frameon=False)
 plots.show(ax.figure, alt=f"At 56 pixels {kept[56][4]:.0%} of the contrast of a 4 mm spot is left.")
 
 # %% [markdown]
