@@ -831,7 +831,7 @@ beyond = int(((gaps["low"] > 0) | (gaps["high"] < 0)).sum())
 display(
     Markdown(
         f"Gaps in sensitivity: {len(gaps)}. Gaps whose interval leaves out 0: "
-        f"**{beyond}**. By chance: about one in 20."
+        f"**{beyond}** (chance alone: about one in 20)."
     )
 )
 
