@@ -218,7 +218,7 @@ print("turned round, worse than guessing: ", sites.iloc[2].high < 0.5)
 #
 # ## 6. Find it without leaving home
 #
-# Ask two questions. **Do the features reveal the hospital**, among images with the same label? And **what
+# Ask two questions. **Can the features tell the hospital**, among images with the same label? And **what
 # is left of the AUC within each hospital**, where display cannot help?
 
 # %%
