@@ -200,7 +200,7 @@ if dataset == "brain-cheng":
     print("(`fetch` has scaled each slice of this set already, so little is left to normalise.)")
 
 # %% [markdown]
-# A reader adjusts the window without thinking about it. A network does not.
+# A reader adjusts the window without thinking. A network does not.
 #
 # ## 5. One patient on both sides
 #
