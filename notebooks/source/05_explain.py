@@ -66,8 +66,7 @@ print(f"{len(films)} images; {int(masks.any(axis=(1, 2)).sum())} show a lesion, 
 #
 # We train as in [notebook 3](/notebooks/03_finetune.ipynb): first the head, then the whole network with
 # small steps. Then we explain images of patients that the network was not trained on. (The validation
-# images among them also chose the epoch, so the AUC below is a little too high. Here it only has to show
-# that the network learned something.)
+# images among them also chose the epoch, so the AUC below is a little too high.)
 
 # %%
 train, val = films.subset("train"), films.subset("val")
@@ -250,6 +249,19 @@ print(f"{len(blocks)} blocks; rollout by hand and by the library: the same maps"
 
 # %% [markdown]
 # Rollout knows no class, and we have not trained this network, so we draw no map.
+#
+# ### Exercise: the last block alone
+#
+# How strongly does the class token attend to each patch in the **last block**? `weights` still holds that
+# block: (images, to, from), where token 0 is the class token. Submit an array (3, 10, 10).
+
+# %% tags=["exercise"]
+# solution: begin
+last = weights[:, 0, 1:].reshape(-1, 10, 10)
+# blank: last = ...
+# solution: end
+exercises.check("05-attention", last, weights=weights)
+# exercises.hint("05-attention")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Test the map
@@ -322,7 +334,7 @@ display(Markdown("| | own map | another patient's map | difference | own map is 
 # large and lie in similar places, another patient's map can also score well.
 #
 # With few positive images the intervals are wide, so we can conclude little. *No interval* means that
-# all patients gave the same value. That is not certainty: other patients might give another value.
+# all patients gave the same value. Others might not.
 #
 # ### Exercise: are the hits only large lesions?
 #
@@ -449,7 +461,7 @@ display(Markdown("The spot in the centre, which knows nothing, **overlaps these 
                  f"{said} Grad-CAM**: IoU {spot:.2f} against {own:.2f}, on {len(few)} images."))
 
 # %% [markdown]
-# Compare each number with chance and with the baselines. Five images show how to read the table, not which
+# Five images show how to read the table, not which
 # method is best. Nor do overlapping intervals show that two methods are equal: both explain the same
 # images, so compute the difference image by image, as in test 1. If the spot does as well as the map, a
 # good overlap shows only that lesions are large and lie near the middle. (A
@@ -522,8 +534,8 @@ display(Markdown(f"Marker on images without pneumonia: AUC **{swap:.2f}**. Compa
 
 # %% [markdown]
 # Why two experiments? A network that has learned the disease *and* the letter may do quite well without
-# the letter. Only where lungs and letter disagree do you see which of the two it follows. (The intervals
-# are about other patients. Train again, and another network may follow the letter more, or less.)
+# the letter. Only where lungs and letter disagree do you see which of the two it follows. (Train
+# again, and another network may follow the letter more, or less.)
 #
 # **Look at the maps, and test them against the marker.** `marks` holds the box around the letter, so we
 # can play the pointing game with the *letter*. To be fair to a map whose places are 32 pixels wide, we
@@ -557,9 +569,9 @@ display(Markdown(
     f"evenly: {share.chance:.2f}). {verdict}"))
 
 # %% [markdown]
-# Look at the figure again: do the bright regions reach the letter? One pixel per image is a coarse
-# summary, and so is one sum. A bright corner is suspicious, because pneumonia does not lie there. But a
-# person may see it where a count misses it, and neither is proof. The swap shows what the network uses.
+# Look at the figure again: do the bright regions reach the letter? One pixel per image, or one sum, is a
+# coarse summary. A bright corner is suspicious, because pneumonia does not lie there, but it is not
+# proof. The swap shows what the network uses.
 #
 # ### A plausible map for a wrong reason
 #
