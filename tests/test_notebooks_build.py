@@ -23,7 +23,7 @@ from builder.outputs import WIDGET, clean, quantised  # noqa: E402
 from builder.quiz import quiz_page, read_quiz  # noqa: E402
 from builder.render import blank, read_source, render, solved  # noqa: E402
 from builder.run import record  # noqa: E402
-from builder.slides import slide_type, slides, steps  # noqa: E402
+from builder.slides import slide_type, slides  # noqa: E402
 
 SOURCE = """\
 # %% [markdown]
@@ -275,7 +275,8 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     assert slide_type(new("# Title")) == slide_type(new("## Part")) == "slide"
     assert slide_type(new("### Exercise")) == "subslide"
     assert slide_type(new("text")) == "-"
-    assert slide_type(nbformat.v4.new_code_cell("1")) == "-"
+    assert slide_type(new("text"), after_code=True) == "subslide"
+    assert slide_type(nbformat.v4.new_code_cell("1"), after_code=True) == "-"
     assert slide_type(new("## Part", metadata={"tags": ["skip"]})) == "skip"
     assert slide_type(nbformat.v4.new_code_cell("1", metadata={"tags": ["setup"]})) == "skip"
     builder_cli.build(layout, "09_demo", ARGS)
@@ -295,37 +296,6 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     heading = re.search(r"(?m)^# # (.+)$", source)
     assert title.startswith(heading[1])
     assert "window.MathJax = " in page
-
-
-def test_a_slide_keeps_title_figure_and_remark_together():
-    text, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
-    cells = [
-        text("# Title"),
-        code("setup", metadata={"tags": ["setup"]}),
-        text("## Part\n\nWhy."),
-        code("figure()"),
-        text("What it shows.\n\nWhat comes next."),
-        code("again()"),
-        text("What that shows."),
-        code("third()"),
-        text("<details>a\n\nb</details>"),
-        text("## End"),
-    ]
-    found = [(c.source, c.metadata["slideshow"]["slide_type"]) for c in steps(cells)]
-    assert found == [
-        ("# Title", "slide"),
-        ("setup", "skip"),
-        ("## Part\n\nWhy.", "slide"),
-        ("figure()", "-"),
-        ("What it shows.", "-"),
-        ("#### Part\n\nWhat comes next.", "subslide"),
-        ("again()", "-"),
-        ("What that shows.", "-"),
-        ("#### Part", "subslide"),
-        ("third()", "-"),
-        ("<details>a\n\nb</details>", "-"),
-        ("## End", "slide"),
-    ]
 
 
 QUIZ = """\

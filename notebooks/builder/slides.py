@@ -43,8 +43,11 @@ def slides(layout: Layout, name: str, folder: Path, *, offline: str = "") -> Pat
     notebook = render(layout, name, "slides")
     committed = nbformat.read(layout.student(name), as_version=4)
     outputs = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
-    notebook.cells = steps(notebook.cells)
+    notebook.cells = [part for cell in notebook.cells for part in parts(cell)]
+    after_code = False
     for cell in notebook.cells:
+        cell.metadata["slideshow"] = {"slide_type": slide_type(cell, after_code=after_code)}
+        after_code = cell.cell_type == "code"
         if cell.cell_type == "code" and cell.id in outputs:
             cell.outputs = outputs[cell.id].outputs
             cell.execution_count = outputs[cell.id].execution_count
@@ -77,50 +80,12 @@ def parts(cell: NotebookNode) -> list[NotebookNode]:
     return [nbformat.v4.new_markdown_cell(text, metadata=dict(cell.metadata)) for text in texts]
 
 
-def steps(cells: list[NotebookNode]) -> list[NotebookNode]:
-    """Return cells with their slide types: each slide holds one step.
+def slide_type(cell: NotebookNode, *, after_code: bool = False) -> str:
+    """Return the slide type: the tag's, or by heading (## a slide, ### one below it).
 
-    A step is what is done and why, the code, its figure, and the first paragraph after it, which
-    says what the figure shows. What follows begins a slide below, under the section's title.
+    Text that follows code begins a slide below as well, so that each holds one step: what is done
+    and why, the code, and what came of it.
     """
-    made: list[NotebookNode] = []
-    title, after_code, step_over = "", False, False
-
-    def add(cell: NotebookNode, kind: str) -> None:
-        cell.metadata["slideshow"] = {"slide_type": kind}
-        made.append(cell)
-
-    for cell in (part for whole in cells for part in parts(whole)):
-        kind, is_text = slide_type(cell), cell.cell_type == "markdown"
-        heading = re.match(r"#{1,3} (.+)", cell.source) if is_text else None
-        if heading:
-            title, step_over = heading[1], False
-        elif kind == "-" and is_text and after_code:
-            remark, rest = first_paragraph(cell.source)
-            add(nbformat.v4.new_markdown_cell(remark), "-")
-            step_over = not rest
-            if rest:
-                add(nbformat.v4.new_markdown_cell(f"#### {title}\n\n{rest}"), "subslide")
-            after_code = False
-            continue
-        elif kind == "-" and step_over:
-            add(nbformat.v4.new_markdown_cell(f"#### {title}"), "subslide")
-            step_over = False
-        add(cell, kind)
-        after_code = cell.cell_type == "code" and kind != "skip"
-    return made
-
-
-def first_paragraph(text: str) -> tuple[str, str]:
-    """Cut a text behind its first paragraph, unless that opens a block which does not end there."""
-    first, _, rest = text.partition("\n\n")
-    if "<details" in first or first.count("```") % 2:
-        return text, ""
-    return first, rest
-
-
-def slide_type(cell: NotebookNode) -> str:
-    """Return the slide type: the tag's, or by heading (## a slide, ### one below it)."""
     tags = set(cell.metadata.get("tags", []))
     chosen = SLIDE_TAGS & tags
     if chosen:
@@ -129,5 +94,5 @@ def slide_type(cell: NotebookNode) -> str:
         return "skip"
     heading = re.match(r"(#{1,3}) ", cell.source) if cell.cell_type == "markdown" else None
     if heading is None:
-        return "-"
+        return "subslide" if after_code and cell.cell_type == "markdown" else "-"
     return "subslide" if heading[1] == "###" else "slide"
