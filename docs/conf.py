@@ -107,9 +107,6 @@ def copy_course(app):
             notebook = json.loads(text)
             cells = notebook["cells"]
             notebook["cells"] = [c for c in cells if "setup" not in c["metadata"].get("tags", [])]
-            if path.parent.name == "solutions":  # or two pages, and two links, have one name
-                head = next(c for c in notebook["cells"] if c["cell_type"] == "markdown")
-                head["source"] = re.sub("^# ", "# Solutions to ", "".join(head["source"]))
             text = json.dumps(notebook)
         # An <a> that is no link is read as one without a name.
         text = re.sub(r'<a (id="[^"]*")></a>', r"<span \1></span>", text)

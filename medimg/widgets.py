@@ -112,7 +112,7 @@ def window_explorer(
     Raises
     ------
     ImageReadError
-        When the values are not an (H, W) image, or all the same.
+        When the values are not an (H, W) image, or are all equal.
     """
     values = np.asarray(values, dtype=np.float32)
     known = values[np.isfinite(values)]

@@ -269,7 +269,7 @@ def test_folders_that_cannot_be_entered_are_counted_and_named(folder, tmp_path, 
     report = go(folder, tmp_path / "out")
     assert sorted(report.files.loc[report.files["status"] == "refused", "reason"]) == [
         "is a folder that cannot be opened",
-        "is no file, or a link to a folder",
+        "is not a file, or is a link to a folder",
     ]
     with open(tmp_path / "out.private" / "files.csv", encoding="utf-8") as file:
         named = {row["input"] for row in csv.DictReader(file) if row["status"] == "refused"}

@@ -392,7 +392,7 @@ def test_bad_arguments(net, films):
         explain(net, films, target=1, layer=net.second, batch_size=0)
     with pytest.raises(ModelError, match=r"has no attention"):
         explain(net, films, method="attention")
-    with pytest.raises(ModelError, match=r"which is no map"):
+    with pytest.raises(ModelError, match=r"which is not a map"):
         explain(net, films, target=1, layer=net.head)
 
 

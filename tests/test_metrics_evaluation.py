@@ -140,7 +140,7 @@ def test_warnings_tell_what_a_reader_must_know():
     result = evaluate(p)
     assert "20 images (patients not known: each image counts as one patient)" in repr(result)
     text = " ".join(result.warnings)
-    assert "threshold 0.5 (for want of one chosen on validation data)" in repr(result)
+    assert "threshold 0.5 (by default: none was chosen on validation data)" in repr(result)
     assert "only 5 images in the smaller class" in text
     assert "patients are not known" in text
 

@@ -93,6 +93,11 @@ def test_every_cell_was_executed_in_order_and_none_complained(path):
         assert output.get("name") != "stderr", output.text
 
 
+def test_no_two_notebooks_have_one_title():
+    titles = [read(path).cells[0].source.partition("\n")[0] for path in PATHS]
+    assert len(set(titles)) == len(titles)
+
+
 @each_notebook
 def test_enough_cells_are_compared_with_their_output(path):
     cells = code_cells(path)

@@ -98,6 +98,7 @@ def test_links_follow_the_notebook_to_its_folder(layout):
     assert "[AUC](../glossary.md#auc)" in solution
     assert "[the card](../../data/README.md#what)" in solution
     assert "[09_demo](../09_demo.ipynb)" in solution
+    assert solution.startswith("# Solutions to ")
     assert "import/github/me/course/blob/main/notebooks/09_demo.ipynb" in student
     assert "me/course/main?urlpath=lab/tree/notebooks%2F09_demo.ipynb" in student
     assert sources(render(layout, "09_demo", "student"))[-1].endswith("Another AUC.")

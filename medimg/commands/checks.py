@@ -134,7 +134,7 @@ def check_unseen(
         if refuse:
             raise StudyTableError(
                 f"{words}, as {table} says: no test. Leave --data out or take them out of it, give "
-                "patients who only share a name another patient_id, or go on: --allow-duplicates."
+                "patients who only share a name another patient_id, or add --allow-duplicates."
             )
         log.warning("%s: this measures its memory, not how it does on new patients.", words)
     return frozenset(studies.loc[_among(studies, chose), "image_id"])

@@ -239,7 +239,7 @@ def check_duplicates(studies: pd.DataFrame) -> None:
         first = bad[0][["path", "split", "label"]].to_numpy()[:2]
         listed = " and ".join(f"{p} ({split or 'no split'}, {label})" for p, split, label in first)
         what = f"{len(bad)} group(s) of equal files stand in two splits or have two labels"
-        fix = "correct them, or go on with allow_duplicates=True (--allow-duplicates)"
+        fix = "correct them, or continue with allow_duplicates=True (--allow-duplicates)"
         raise StudyTableError(f"{what}: {listed}; {fix}.")
 
 

@@ -64,7 +64,7 @@ def quietly() -> Iterator[None]:
 
 
 def read(path: PathLike) -> Dataset:
-    """Read a file; large values stay on the disk until they are asked for.
+    """Read a file; large values stay on the disk until they are used.
 
     Raises
     ------

@@ -243,7 +243,7 @@ def _listed(source: Path) -> Iterator[InputFile]:
     for place, folders, names in os.walk(source, onerror=closed.append):
         for path in (Path(place, name) for name in [*folders, *names]):
             if path.is_symlink() or not path.is_dir():
-                found[path] = "" if path.is_file() else "is no file, or a link to a folder"
+                found[path] = "" if path.is_file() else "is not a file, or is a link to a folder"
     found |= {Path(error.filename): "is a folder that cannot be opened" for error in closed}
     for number, path in enumerate(sorted(found), 1):
         name = path.relative_to(source).as_posix().encode("utf-8", "backslashreplace").decode()
@@ -283,7 +283,7 @@ class _Run:
     def each(self, how: str, step: Callable[[InputFile], bytes | None], progress: bool) -> None:
         """Take a step with each file that is not refused, and write what it gives, if it does.
 
-        A file with which the step fails is refused, and the others go on; a full disk stops all.
+        A file with which the step fails is refused, and the others continue; a full disk stops all.
         """
         left = [file for file in self.files if not file.reason]
         for file in tqdm(left, desc=f"files {how}") if progress else left:

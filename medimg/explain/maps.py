@@ -127,7 +127,7 @@ def _as_map(activations: Tensor) -> Tensor:
     side = round((activations.shape[1] - 1) ** 0.5) if activations.ndim == 3 else 0
     if side < 1 or side * side != activations.shape[1] - 1:
         raise ModelError(
-            f"The layer gives {tuple(activations.shape)}, which is no map; choose one that gives "
+            f"The layer gives {tuple(activations.shape)}, which is not a map; choose one with "
             "(B, C, h, w), or a transformer's tokens (B, 1 + h * w, C) of a square image."
         )
     return activations[:, 1:].transpose(1, 2).reshape(len(activations), -1, side, side)

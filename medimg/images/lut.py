@@ -202,7 +202,7 @@ class Frame:
         return np.clip(image, 0, 1, out=image)
 
     def _choose_voi(self, window: Window) -> Transform | None:
-        """Return what shows the values: what is asked for, else the first, None for all values."""
+        """Return what shows the values: the one requested, else the first, None for all values."""
         if window == "full" or (window is None and not self.vois):
             return None
         presets = CT_WINDOWS if self.is_ct else {}

@@ -158,7 +158,7 @@ def evaluate(
     """
     cut = None
     if predictions.is_binary:
-        default = Threshold(0.5, "for want of one chosen on validation data")
+        default = Threshold(0.5, "by default: none was chosen on validation data")
         cut = default if threshold is None else as_threshold(threshold)
     called = predictions.predicted(cut.value if cut else 0.5)
     matrix = confusion_matrix(predictions, threshold=cut or 0.5)

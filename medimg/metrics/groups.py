@@ -163,7 +163,7 @@ def age_bands(ages: ArrayLike) -> pd.Series[Any]:
     Raises
     ------
     MetricsError
-        When an age is no number, is negative or is infinite. The message names its row.
+        When an age is not a number, is negative or is infinite. The message names its row.
 
     Examples
     --------

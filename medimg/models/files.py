@@ -191,7 +191,7 @@ def model_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 def _checked(text: str | bytes, card: Path) -> ModelInfo:
     """Return what a card says, or refuse it and name the field."""
     try:
-        content = json.loads(text, parse_constant=str)  # "NaN" is no number, and none is taken
+        content = json.loads(text, parse_constant=str)  # "NaN" is not a number: refused
         if wrong := best_match(_SCHEMA.iter_errors(content)):
             raise ValueError(f"{wrong.json_path}: {' '.join(wrong.message.split())[-150:]}")
     except (ValueError, RecursionError) as error:

@@ -39,7 +39,7 @@ class Layout:
         ]
         found = re.search(r"github\.com/([\w.-]+/[\w.-]+)", project["urls"]["Repository"])
         if not found:
-            raise BuildError("pyproject.toml: project.urls.Repository is no GitHub address")
+            raise BuildError("pyproject.toml: project.urls.Repository is not a GitHub address")
         return found[1]
 
     @property

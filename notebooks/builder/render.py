@@ -107,7 +107,10 @@ def render(layout: Layout, name: str, variant: str) -> NotebookNode:
             continue
         identity = _identity(name, cell.source, seen)
         if cell.cell_type == "markdown":
-            node = nbformat.v4.new_markdown_cell(markdown(cell.source), id=identity)
+            text = markdown(cell.source)
+            if variant == "solution" and cell is cells[0]:  # or two pages have one name
+                text = re.sub(r"^# ", "# Solutions to ", text)
+            node = nbformat.v4.new_markdown_cell(text, id=identity)
         else:
             source = solved(cell.source) if variant == "solution" else blank(cell.source)
             node = nbformat.v4.new_code_cell(source, id=identity)

@@ -84,7 +84,57 @@ def _fall(pair: Any, judge: Any) -> float:
     return first - second
 
 
+def _patches(answer: Any) -> Array:
+    """Look at one number per patch of each image."""
+    value = np.asarray(answer, dtype=float)
+    if value.ndim != 3 or value.shape[1] != value.shape[2]:
+        raise Problem("Give an array (images, 10, 10): leave the class token out, then `reshape`.")
+    return value
+
+
+def _last(weights: Any, row: bool = True) -> Array:
+    """Return what the class token takes from each patch, or what each patch takes from it."""
+    given = np.asarray(weights, dtype=float)
+    found = given[:, 0, 1:] if row else given[:, 1:, 0]
+    side = round(found.shape[1] ** 0.5)
+    return found.reshape(-1, side, side)
+
+
+def _close(one: Array, other: Array) -> bool:
+    return bool(one.shape == other.shape and np.allclose(one, other, atol=1e-5))
+
+
 EXERCISES = (
+    Exercise(
+        name="05-attention",
+        question="How strongly does the class token attend to each patch in the last block?",
+        kind=Made("an array (images, 10, 10)", look=_patches),
+        expected=lambda maps, weights: _close(maps, _last(weights)),
+        right="One block is not the whole network: rollout follows all of them. Neither knows a class.",
+        hints=(
+            "`weights[:, 0]` is the row of the class token: what it takes from each of 101 tokens.",
+            "The first of the 101 is the class token itself: `weights[:, 0, 1:]` leaves it out.",
+            "`.reshape(-1, 10, 10)` puts the 100 patches where they lie in the image.",
+        ),
+        mistakes=(
+            Mistake(
+                "That is the other way round: what each patch takes from the class token. *To* comes "
+                "first.",
+                when=lambda value, weights: _close(value, _last(weights, row=False)),
+            ),
+            Mistake(
+                "Rows and columns of the patches are swapped.",
+                when=lambda value, weights: _close(
+                    np.swapaxes(value, 1, 2), _last(weights)
+                ) and not _close(value, _last(weights)),
+            ),
+            Mistake(
+                "These are not the weights of the last block. `weights` holds them, the mean of the "
+                "heads.",
+                when=lambda value, weights: not _close(value, _last(weights)),
+            ),
+        ),
+    ),
     Exercise(
         name="05-size",
         question="Draw each lesion's share of the image against its share of the map.",

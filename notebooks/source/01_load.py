@@ -320,8 +320,8 @@ plots.show(
 # %% [markdown]
 # Ribs lie over lung, and heart over spine. What CT shows separately, a radiograph adds up. So a
 # radiograph has **no** Hounsfield units, and a faint pneumonia can be hidden. **A normal radiograph does
-# not exclude pneumonia** (in one study, radiographs showed opacities in only 43.5 % of the adults [whose
-# CT showed them](https://doi.org/10.1016/j.ajem.2012.08.041)).
+# not exclude pneumonia** (in one study, radiographs showed opacities in only 43.5 % of the adults whose
+# CT showed them, [Self 2013](https://doi.org/10.1016/j.ajem.2012.08.041)).
 #
 # ## MR: numbers without a unit
 #
@@ -424,7 +424,7 @@ ax.set(xlabel="diameter of the spot (mm)", ylim=(0, 1.05),
        ylabel="contrast left in\nthe brightest pixel")
 ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
 ax.minorticks_off()
-ax.legend(title="pixels a side", frameon=False)
+ax.legend(title="pixels per side", frameon=False)
 plots.show(ax.figure, alt=f"At 56 pixels {kept[56][4]:.0%} of the contrast of a 4 mm spot is left.")
 
 # %% [markdown]
@@ -545,7 +545,7 @@ torn = leaky.groupby("patient_id")["split"].nunique().gt(1).sum()
 films = studies.groupby("patient_id").size()
 display(Markdown(
     f"Of {len(films):,} patients, {(films > 1).sum():,} have more than one image. Shuffling images "
-    f"tore **{torn:,}** of them apart."
+    f"put **{torn:,}** of them in more than one split."
 ))  # fmt: skip
 
 # %% [markdown]
@@ -571,9 +571,9 @@ exercises.check("01-split", mine, studies=studies)
 # %% [markdown]
 # ## The leakage lab
 #
-# When information about the test reaches the training, we speak of **data leakage**. We measure it.
-# From a large data set we keep patients with several images. Copies are the worst case, so we *add*
-# one of every image: moved by a few pixels and a little darker.
+# If information about the test images reaches the training, this is called **data leakage**. We measure
+# it. From a large data set we keep patients with several images. Copies are the worst case, so we *add*
+# a copy of every image, moved by a few pixels and a little darker.
 
 # %%
 several = studies["patient_id"].map(films) > 1
@@ -754,8 +754,8 @@ display(Markdown(
 # not always an error: disease itself changes the mean brightness a little, and sick people *are* more
 # often imaged lying down. The audit shows where a good score may come from.
 #
-# To measure the Kermany set yourself, download it ([how](/README.md#real-images)) and start Jupyter
-# with `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
+# To measure the Kermany set yourself, [download it](/README.md#real-images) and start Jupyter with
+# `MEDIMG_DATASET=kermany` and `MEDIMG_DATA` set to its folder.
 #
 # ### Exercise: which of these has a shortcut?
 #
@@ -791,12 +791,11 @@ exercises.check("01-shortcuts", shortcuts)
 #
 # ## Further reading
 #
-# - DICOM PS3.3, sections C.11.1 (modality LUT) and C.11.2 (VOI LUT),
-#   [dicom.nema.org](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)
-# - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
-#   Learning*, Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
-# - Kapoor and Narayanan, *Leakage and the reproducibility crisis in machine-learning-based science*,
-#   Patterns 2023, [doi:10.1016/j.patter.2023.100804](https://doi.org/10.1016/j.patter.2023.100804)
+# - DICOM PS3.3, [sections C.11.1 (modality LUT) and C.11.2 (VOI LUT)](https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.11.html)
+# - Kermany et al., [*Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
+#   Learning*](https://doi.org/10.1016/j.cell.2018.02.010), Cell 2018
+# - Kapoor and Narayanan, [*Leakage and the reproducibility crisis in machine-learning-based
+#   science*](https://doi.org/10.1016/j.patter.2023.100804), Patterns 2023
 #
 # ## Next step
 #

@@ -143,8 +143,9 @@ plots.show(fig, alt="One image turned a little, magnified, of another brightness
 #
 # **Brightness is not exposure.** On film, a low exposure makes the image too light. A digital system
 # adjusts the brightness itself. There, a low exposure appears mainly as noise (grain), and a high one often
-# looks normal. So our changes of brightness and contrast imitate image processing, and our noise imitates a
-# low dose.
+# looks normal, so that nobody notices the dose
+# ([Schaefer-Prokop 2008](https://doi.org/10.1007/s00330-008-0948-3)). So our changes of brightness and
+# contrast imitate image processing, and our noise imitates a low dose.
 #
 # **We do stretch images** that are not square, when we resize them for the network (see
 # [notebook 1](/notebooks/01_load.ipynb)). This does not depend on the label, but it does change shapes.
@@ -197,6 +198,60 @@ plots.show(fig, alt="Four images as they are, after the usual augmentation, and 
 # now outside the picture, nobody could read it any more. A strong setting usually makes a few such images.
 # If there are many, make it weaker.
 #
+# ## The same with torchvision
+#
+# Many programs use `torchvision.transforms.v2`. Some of its functions change an image by numbers that
+# you give. We do four of these changes by hand: we rotate, zoom, flip and resize. The last one,
+# *normalising*, subtracts a mean and divides by a standard deviation. A pretrained network needs input
+# like that of its own training, so these two numbers often come from ImageNet, one pair per colour. (Our
+# networks do this themselves.)
+
+# %% tags=["nbval-check-output"]
+from torchvision.transforms import v2
+
+bilinear = v2.InterpolationMode.BILINEAR
+closer = torch.tensor([[[1 / 1.2, 0, 0], [0, 1 / 1.2, 0]]])  # zoom by 1.2, as a matrix
+grid = torch.nn.functional.affine_grid(closer, list(film.shape), align_corners=False)
+zoomed = torch.nn.functional.grid_sample(film, grid, align_corners=False)
+halved = film.reshape(1, 1, 64, 2, 64, 2).mean(dim=(3, 5))  # averages of 2 x 2 pixels
+theirs = v2.functional.rotate(film, 15, interpolation=bilinear)
+torch.testing.assert_close(theirs, by_hand, atol=1e-3, rtol=0)
+theirs = v2.functional.affine(film, 0, [0, 0], 1.2, [0, 0], interpolation=bilinear)
+torch.testing.assert_close(theirs, zoomed, atol=1e-3, rtol=0)
+print("rotation and zoom by hand are those of torchvision")
+
+# %% tags=["nbval-check-output"]
+theirs = v2.functional.resize(film, [64, 64], antialias=False)  # elsewhere leave antialias on
+torch.testing.assert_close(theirs, halved, atol=1e-4, rtol=0)
+assert torch.equal(v2.functional.horizontal_flip(film), film.flip(-1))  # columns in reverse order
+
+mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])  # of ImageNet
+colour = film.expand(1, 3, -1, -1)  # red, green and blue, here equal
+theirs = v2.functional.normalize(colour, mean.tolist(), deviation.tolist())
+torch.testing.assert_close(theirs, (colour - mean[:, None, None]) / deviation[:, None, None])
+print("resizing, flip and normalising, too")
+
+# %% [markdown]
+# Other transforms draw their numbers themselves, and `Compose` joins them into one step. We give the same
+# image four times: first alone each time, then as one batch.
+
+# %% tags=["nbval-check-output"]
+recipe = v2.Compose([
+    v2.RandomAffine(10, translate=(0.05, 0.05), scale=(0.9, 1.1), interpolation=bilinear),
+    v2.RandomHorizontalFlip(p=0),  # many examples flip: check before you copy one
+    v2.ColorJitter(brightness=0.1, contrast=0.1),
+])
+torch.manual_seed(0)
+same_four = film.expand(4, -1, -1, -1)
+alone = torch.cat([recipe(one[None]) for one in same_four])
+for how, changed in (("one by one", alone), ("as one batch", recipe(same_four))):
+    print(f"{how}: {len(torch.unique(changed, dim=0))} different image(s)")
+
+# %% [markdown]
+# Given a batch, most of these transforms draw *one* set of numbers for it, so every image gets the same
+# rotation. Use them where images are loaded one by one. (Our `augment` draws new numbers for each image
+# of a batch.)
+#
 # ## One by one, or a whole batch at once?
 #
 # Many programs change images one by one, in Python. Changing the whole batch in a few large operations
@@ -204,17 +259,6 @@ plots.show(fig, alt="Four images as they are, after the usual augmentation, and 
 # on this device, and the work is done there. We measure the time of both ways on 64 images. Only the ratio
 # matters, and it differs between computers. (`seconds` runs a task three times and returns the shortest
 # time. `lambda:` turns the expression after it into a task that can be run later.)
-#
-# <details><summary>Going further: the same changes in torchvision</summary>
-#
-# Many programs use `torchvision.transforms.v2`. It has these changes too: `RandomAffine` (rotation,
-# zoom, shift and shear), `RandomHorizontalFlip`, `ColorJitter` (brightness and contrast),
-# `GaussianBlur`, `GaussianNoise` and `RandomErasing` (erased areas). `Compose` joins them into one
-# step. Usually they change each image alone, when it is loaded. If you give them a whole batch, most
-# of them draw *one* set of numbers for it, so that every image gets the same rotation. Check an
-# example before you copy it: many include a flip, which is harmless for everyday photographs.
-#
-# </details>
 
 # %%
 batch = torch.from_numpy(np.resize(films.images, (64, 128, 128))[:, None] / 255).float()
@@ -454,14 +498,15 @@ exercises.check("02-corners", [tilted, too_good], films=films, honest=results["n
 #
 # ## Further reading
 #
-# - Shorten and Khoshgoftaar, *A survey on Image Data Augmentation for Deep Learning*, Journal of Big
-#   Data 2019, [doi:10.1186/s40537-019-0197-0](https://doi.org/10.1186/s40537-019-0197-0)
-# - DeLong, DeLong and Clarke-Pearson, *Comparing the Areas under Two or More Correlated Receiver
-#   Operating Characteristic Curves*, Biometrics 1988, [doi:10.2307/2531595](https://doi.org/10.2307/2531595)
-# - Pérez-García, Sparks and Ourselin, *TorchIO*, Computer Methods and Programs in Biomedicine 2021,
-#   [doi:10.1016/j.cmpb.2021.106236](https://doi.org/10.1016/j.cmpb.2021.106236)
-# - PyTorch, [Transforming and augmenting images](https://docs.pytorch.org/vision/stable/transforms.html):
-#   the documentation of torchvision's transforms
+# - Shorten and Khoshgoftaar, [*A survey on Image Data Augmentation for Deep
+#   Learning*](https://doi.org/10.1186/s40537-019-0197-0), Journal of Big Data 2019
+# - DeLong, DeLong and Clarke-Pearson, [*Comparing the Areas under Two or More Correlated Receiver
+#   Operating Characteristic Curves*](https://doi.org/10.2307/2531595), Biometrics 1988
+# - Pérez-García, Sparks and Ourselin, [*TorchIO*](https://doi.org/10.1016/j.cmpb.2021.106236),
+#   Computer Methods and Programs in Biomedicine 2021
+# - PyTorch, [Transforming and augmenting
+#   images](https://docs.pytorch.org/vision/stable/transforms.html): the documentation of
+#   torchvision's transforms
 #
 # ## Next step
 #

@@ -103,14 +103,14 @@ exercises.check("03-dummy", lazy, positives=positives, images=images)
 # %% [markdown]
 # ## The simplest model that learns
 #
-# Next we use a network *without* training it. We take an **EfficientNet** that was trained on
-# **ImageNet** and remove its last layer, the *head*. The rest, the *backbone*, describes each image by
+# Next we use a network *without* training it. We take an **EfficientNet**, a convolutional network that was
+# trained on **ImageNet**, and remove its last layer, the *head*. The rest, the *backbone*, describes each image by
 # 1,280 numbers, its *features*. It has never seen a radiograph, but all images have edges and textures.
 #
 # A pretrained network needs input that is *normalised* as in its own training: minus a mean, divided by
 # a standard deviation (how far the values typically are from the mean). Often these are ImageNet's (for red
 # 0.485 and 0.229); for this network both are 0.5. Our networks do this themselves. In torchvision it is
-# `transforms.v2.Normalize`.
+# `transforms.v2.Normalize` (notebook 2).
 
 # %% tags=["nbval-check-output"]
 backbone = models.build_model("efficientnet_lite0")
@@ -249,9 +249,6 @@ print("images in each batch of an epoch:", [len(rows) for rows in batches_of(1)]
 # %% [markdown]
 # For each batch we fetch the images, convert bytes to numbers from 0 to 1, and take a step. The
 # comments give the shape of each array.
-#
-# Most PyTorch code uses two classes here: a `Dataset` returns one image and its label, and a
-# `DataLoader` shuffles them and stacks them into batches. Our images are already one array in memory.
 
 # %%
 def train_epoch(model, optimizer, epoch):
@@ -263,6 +260,35 @@ def train_epoch(model, optimizer, epoch):
         total += step(model, optimizer, images, labels) * len(rows)
     return total / len(train)
 
+
+# %% [markdown]
+# Most PyTorch code uses two classes here. A `Dataset` returns one image and its label, ready for the
+# network. A {{glossary:DataLoader}} shuffles them and stacks them into batches, in several processes if
+# you like. With our order, it gives our batches. (Our images are already one array in memory, so we do
+# not need it.)
+
+# %%
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+
+class Films(Dataset):
+    """The training images, one at a time."""
+
+    ready = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])  # 0 to 1
+
+    def __len__(self):
+        return len(train)
+
+    def __getitem__(self, row):
+        return self.ready(train.images[row]), train.labels[row]
+
+# %% tags=["nbval-check-output"]
+loader = DataLoader(Films(), batch_sampler=batches_of(1))  # or batch_size=16, shuffle=True
+for rows, (images, labels) in zip(batches_of(1), loader, strict=True):
+    np.testing.assert_allclose(images[:, 0], train.images[rows] / 255, atol=1e-6)
+    np.testing.assert_array_equal(labels, train.labels[rows])
+print(f"{len(loader)} batches, each the same as by hand")
 
 # %% [markdown]
 # A network has two *modes*, and many bugs come from the wrong one. In training mode, *dropout* sets some
@@ -310,8 +336,8 @@ mine = pd.DataFrame(rows, index=pd.RangeIndex(1, 3, name="epoch"))
 mine.round(3)
 
 # %% [markdown]
-# This is a complete training. A network that always answers 50 % has a loss of about 0.69. A loss can even rise at first: the head starts from random weights, and its errors disturb the whole
-# network.
+# This is a complete training. A network that always answers 50 % has a loss of about 0.69. A loss can
+# even rise at first: the head starts from random weights, and its errors disturb the whole network.
 #
 # Without its extra features, `training.fit` should have the same loss after one epoch. (We allow a
 # difference of 0.1 %, for rounding.)
@@ -740,23 +766,23 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 #
 # ## Further reading
 #
-# - Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019,
-#   [proceedings.mlr.press/v97/tan19a](https://proceedings.mlr.press/v97/tan19a.html)
-# - He et al., *Deep Residual Learning for Image Recognition*, CVPR 2016,
-#   [doi:10.1109/CVPR.2016.90](https://doi.org/10.1109/CVPR.2016.90)
-# - Howard and Ruder, *Universal Language Model Fine-tuning for Text Classification*, ACL 2018,
-#   [doi:10.18653/v1/P18-1031](https://doi.org/10.18653/v1/P18-1031): gradual unfreezing and
+# - Tan and Le, [*EfficientNet: Rethinking Model Scaling for Convolutional Neural
+#   Networks*](https://proceedings.mlr.press/v97/tan19a.html), ICML 2019
+# - He et al., [*Deep Residual Learning for Image Recognition*](https://doi.org/10.1109/CVPR.2016.90),
+#   CVPR 2016
+# - Howard and Ruder, [*Universal Language Model Fine-tuning for Text
+#   Classification*](https://doi.org/10.18653/v1/P18-1031), ACL 2018: gradual unfreezing and
 #   discriminative learning rates
-# - Kumar et al., *Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution*,
-#   ICLR 2022, [arxiv.org/abs/2202.10054](https://arxiv.org/abs/2202.10054): the head first
-# - Raghu et al., *Transfusion: Understanding Transfer Learning for Medical Imaging*, NeurIPS 2019,
-#   [arxiv.org/abs/1902.07208](https://arxiv.org/abs/1902.07208): where pretraining brings little
-# - Mustafa et al., *Supervised Transfer Learning at Scale for Medical Imaging*, 2021,
-#   [arxiv.org/abs/2101.05913](https://arxiv.org/abs/2101.05913): where it brings more
-# - Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017,
-#   [doi:10.1109/ICCV.2017.324](https://doi.org/10.1109/ICCV.2017.324)
-# - van den Goorbergh et al., *The harm of class imbalance corrections for risk prediction models*, JAMIA
-#   2022, [doi:10.1093/jamia/ocac093](https://doi.org/10.1093/jamia/ocac093)
+# - Kumar et al., [*Fine-Tuning can Distort Pretrained Features and Underperform
+#   Out-of-Distribution*](https://arxiv.org/abs/2202.10054), ICLR 2022: the head first
+# - Raghu et al., [*Transfusion: Understanding Transfer Learning for Medical
+#   Imaging*](https://arxiv.org/abs/1902.07208), NeurIPS 2019: where pretraining brings little
+# - Mustafa et al., [*Supervised Transfer Learning at Scale for Medical
+#   Imaging*](https://arxiv.org/abs/2101.05913), 2021: where it brings more
+# - Lin et al., [*Focal Loss for Dense Object Detection*](https://doi.org/10.1109/ICCV.2017.324), ICCV
+#   2017
+# - van den Goorbergh et al., [*The harm of class imbalance corrections for risk prediction
+#   models*](https://doi.org/10.1093/jamia/ocac093), JAMIA 2022
 #
 # ## Next step
 #

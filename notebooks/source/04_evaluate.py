@@ -148,9 +148,18 @@ exercises.check("04-sensitivity", sensitivity, y_true=y_true, called_positive=ca
 # Machine learning calls sensitivity *recall* and PPV *precision*. *F1* is their harmonic mean: high only
 # if both are high. It ignores the true negatives and, like the PPV, depends on how common the disease
 # is.
-#
+
+# %% tags=["nbval-check-output"]
+from sklearn.metrics import f1_score
+
+precision, recall = tp / (tp + fp), tp / (tp + fn)
+f1 = 2 * precision * recall / (precision + recall)
+np.testing.assert_allclose(f1, f1_score(y_true, called_positive))
+print(f"precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f}")
+
+# %% [markdown]
 # *Accuracy*, the share of images called correctly, is quoted most and helps least. Compare it with a
-# dummy that always names the more common class.
+# dummy that always names the more common class, and is useless.
 
 # %% tags=["nbval-check-output"]
 accuracy = (tp + tn) / len(y_true)
@@ -158,9 +167,8 @@ commoner = np.bincount(y_true).argmax()
 dummy = np.mean(y_true == commoner)
 display(
     Markdown(
-        f"The network calls **{100 * accuracy:.0f} %** of the images correctly. A dummy that "
-        f"always says *{data.classes[commoner]}* calls **{100 * dummy:.0f} %** correctly, and it "
-        "is of no use to anyone."
+        f"The network calls **{100 * accuracy:.0f} %** of the images correctly; a dummy that "
+        f"always says *{data.classes[commoner]}*, **{100 * dummy:.0f} %**."
     )
 )
 
@@ -224,8 +232,7 @@ exercises.check("04-pairs", share_of_pairs_won)
 # %%
 with_it, without = np.sort(y_score[y_true == 1]), np.sort(y_score[y_true == 0])
 won = np.where(with_it[:, None] == without, 0.5, with_it[:, None] > without)
-np.testing.assert_allclose(won.mean(), area)
-np.testing.assert_allclose(won.mean(), metrics.auc(predictions).value)
+np.testing.assert_allclose(won.mean(), [area, metrics.auc(predictions).value])
 
 # %% tags=["nbval-check-output"]
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -243,8 +250,8 @@ plots.show(fig, alt=f"In {share:.2f} of all pairs, the image with the disease sc
 #
 # With other patients the results would differ. An *interval* gives the true values that are compatible
 # with our data. Without one, a sensitivity of 0.90 from ten people looks as good as from ten thousand.
-# For a proportion, use Wilson's interval: the true rates under which our count would not surprise. It
-# takes each image for another person; where people have several, `metrics.evaluate` makes it wider.
+# For a proportion, use Wilson's interval: the true rates under which our count would not be surprising.
+# It treats each image as another person; where people have several, `metrics.evaluate` makes it wider.
 
 # %%
 z = NormalDist().inv_cdf(0.975)  # 1.96 standard errors hold 95 % of a bell curve
@@ -694,10 +701,9 @@ display(
 )
 
 # %% [markdown]
-# Look only at thresholds that someone would use, and name them beforehand: neighbours are nearly the same
-# test, so many of them prove little more than one. Where the interval of the lead reaches zero, the
-# benefit is not shown. Like the PPV, the net benefit holds at one prevalence. With calibrated scores, the
-# risk from which you act *is* the threshold.
+# Look only at thresholds that someone would use, and name them beforehand. Where the interval of the
+# lead reaches zero, the benefit is not shown. Like the PPV, the net benefit holds at one prevalence. With
+# calibrated scores, the risk from which you act *is* the threshold.
 #
 # ## 9. The errors, one by one
 #
@@ -762,6 +768,9 @@ else:
 # score. (Keyboard: Tab moves between the buttons, Space presses one. Without a kernel, note your answers
 # on paper; the truth is folded below the images.)
 #
+# This needs sight: a text that described the images would already read them. With a screen reader, let
+# `weakly_regularised` (section 7) be the reader, and compare both with `metrics.auc_difference`.
+#
 # You then see your ROC curve beside the network's, your agreement with it (*Cohen's kappa*: 1 is full
 # agreement, 0 no more than chance), and how often its score led you to a wrong answer. Readers tend to
 # follow a score, even a wrong one (*automation bias*). (Twenty images say little, and you may remember
@@ -822,9 +831,8 @@ shown.style.hide()
 beyond = int(((gaps["low"] > 0) | (gaps["high"] < 0)).sum())
 display(
     Markdown(
-        f"Gaps in sensitivity in this table: {len(gaps)}. Gaps whose interval leaves out 0: "
-        f"**{beyond}**. Among 20 comparisons in which nothing is going on, about one does so by "
-        "chance."
+        f"Gaps in sensitivity: {len(gaps)}. Gaps whose interval leaves out 0: "
+        f"**{beyond}** (chance alone: about one in 20)."
     )
 )
 
@@ -855,9 +863,6 @@ for warning in result.warnings:
     print("warning:", warning)
 
 # %% [markdown]
-# On the command line, for a saved network: `python -m medimg evaluate --model
-# runs/latest/model.safetensors --out report`.
-#
 # A colleague sends `scores.csv`, the same model's scores for the images of `judge`.
 
 # %% tags=["hide-input", "nbval-check-output"]

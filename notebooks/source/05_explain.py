@@ -26,7 +26,7 @@
 # Maps convince people, even when they are wrong. Readers tend to follow a computer's suggestion
 # (**automation bias**). In a pilot study, six radiologists made more errors with a wrong AI result than
 # without AI (Bernstein and others, 2023). On real chest radiographs, maps of seven methods located disease
-# worse than radiologists (Saporta and others, 2022). So half of this notebook is about testing maps.
+# worse than radiologists (Saporta and others, 2022). So half of this notebook tests maps.
 #
 # We use the radiographs of the sample (`films` in the code), because their lesions are known to the
 # pixel. Most public sets have no lesion masks, so they cannot test maps in this way. If your set has
@@ -42,7 +42,7 @@ import torch
 from IPython.display import Markdown, display
 from scipy.ndimage import maximum_filter
 
-from medimg import datasets, exercises, explain, metrics, models, plots, training
+from medimg import datasets, errors, exercises, explain, metrics, models, plots, training
 from medimg.augment import Augment
 
 rng = np.random.default_rng(0)
@@ -67,8 +67,7 @@ print(f"{len(films)} images; {int(masks.any(axis=(1, 2)).sum())} show a lesion, 
 #
 # We train as in [notebook 3](/notebooks/03_finetune.ipynb): first the head, then the whole network with
 # small steps. Then we explain images of patients that the network was not trained on. (The validation
-# images among them also chose the epoch, so the AUC below is a little too high. Here it only has to show
-# that the network learned something.)
+# images among them also chose the epoch, so the AUC below is a little too high.)
 
 # %%
 train, val = films.subset("train"), films.subset("val")
@@ -150,8 +149,7 @@ plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the sam
            "of the bright region lie outside the outlined lesion.", colours=64)
 
 # %% [markdown]
-# Look at the middle picture before the right one. *That* is the resolution of Grad-CAM: squares of 32
-# pixels. The smooth cloud on the right is only an enlargement. Its fine contours carry no information.
+# The middle picture *is* the resolution of Grad-CAM: squares of 32 pixels. The smooth cloud on the right is only an enlargement. Its fine contours carry no information.
 # And where a map is bright outside the chest, do not explain it away: the tests below will count it. (In
 # all such figures, the white line surrounds the places where the map reaches half of its maximum.
 # The dashed line is the true lesion.)
@@ -165,7 +163,7 @@ plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the sam
 # | EigenCAM | What is the strongest pattern in the activations? It does not depend on the class. |
 # | occlusion | If we cover a patch, how far does the score fall? No gradients, but slow; an image with a patch is unlike the training images; and no single patch may cover a large lesion. |
 #
-# Here are all four on the same three images:
+# All four, on the same three images:
 
 # %% tags=["nbval-check-output"]
 some = np.flatnonzero(truth.any(axis=(1, 2)))[:3]
@@ -215,10 +213,56 @@ display(Markdown(f"AUC of the network with attention: **{attentive_auc:.2f}**. "
     "This does not show that it has learned anything, so do not rely on its map.")))
 
 # %% [markdown]
-# Even this map is not the whole truth. The weights may lie outside the lungs, for example near the side
-# marker (L or R). The map cannot say whether the network *uses* that letter: each place of the 5 by 5
+# Even these weights may lie outside the lungs, for example near the side marker (L or R). The map cannot say whether the network *uses* that letter: each place of the 5 by 5
 # grid depends on a large part of the image, through the layers before it. So the weights say *where* the
 # score was computed, not *what* was seen there.
+#
+# ### Attention in a vision transformer
+#
+# A **vision transformer** (ViT) cuts the image into patches of 16 by 16 pixels. In each block, every
+# patch takes in a weighted mean of all patches: *self-attention*. *Rollout* (Abnar and Zuidema, 2020)
+# multiplies these weights through all blocks. By hand, with hooks:
+
+# %%
+try:
+    vit = models.build_model("vit_small_patch16_224")
+except errors.ModelError:  # its weights are not here: random ones show the computation as well
+    vit = models.build_model("vit_small_patch16_224", pretrained=False)
+blocks, seen = [part for part in vit.modules() if hasattr(part, "fused_attn")], []
+hooks = [block.qkv.register_forward_hook(lambda m, i, out: seen.append(out)) for block in blocks]
+with torch.inference_mode():
+    vit(batch)
+for hook in hooks:
+    hook.remove()
+
+# %% tags=["nbval-check-output"]
+rollout = same = torch.eye(seen[0].shape[1])  # 101 x 101: the class token and 10 x 10 patches
+for out in seen:
+    query, key, _ = out.unflatten(2, (3, blocks[0].num_heads, -1)).permute(2, 0, 3, 1, 4)
+    weights = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-1).mean(dim=1)
+    rollout = (weights + same) / 2 @ rollout
+small = rollout[:, :1, 1:].reshape(-1, 1, 10, 10)  # how much of each patch reaches the answer
+large = torch.nn.functional.interpolate(small, (160, 160), mode="bilinear")[:, 0].numpy()
+low, high = (f(large, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
+theirs = explain.explain(vit, unseen.images[some], method="rollout")
+np.testing.assert_allclose((large - low) / (high - low), theirs, atol=0.01)
+print(f"{len(blocks)} blocks; rollout by hand and by the library: the same maps")
+
+# %% [markdown]
+# Rollout knows no class, and we have not trained this network, so we draw no map.
+#
+# ### Exercise: the last block alone
+#
+# How strongly does the class token attend to each patch in the **last block**? `weights` still holds that
+# block: (images, to, from), where token 0 is the class token. Submit an array (3, 10, 10).
+
+# %% tags=["exercise"]
+# solution: begin
+last = weights[:, 0, 1:].reshape(-1, 10, 10)
+# blank: last = ...
+# solution: end
+exercises.check("05-attention", last, weights=weights)
+# exercises.hint("05-attention")  # remove the first # to see a hint
 
 # %% [markdown]
 # ## Test the map
@@ -258,7 +302,7 @@ display(Markdown(f"Pointing game **{game.estimate:.2f}**, by chance {game.chance
 
 # %% [markdown]
 # Chance by area is a low bar. These lesions are large, and they lie where lungs lie. With enough images,
-# any map that is bright over the lungs beats it. (With few images, even this may not be shown.)
+# any map that is bright over the lungs beats it.
 #
 # So we set a higher bar: we repeat both tests with the map of *another patient*. That map knows where
 # lungs usually lie, but nothing about this patient's lesion. (We must not pair two images of one
@@ -291,7 +335,7 @@ display(Markdown("| | own map | another patient's map | difference | own map is 
 # large and lie in similar places, another patient's map can also score well.
 #
 # With few positive images the intervals are wide, so we can conclude little. *No interval* means that
-# all patients gave the same value. That is not certainty: other patients might give another value.
+# all patients gave the same value. Others might not.
 #
 # ### Exercise: are the hits only large lesions?
 #
@@ -339,7 +383,8 @@ cascade = explain.cascade_randomisation(model, unseen.images[lesioned], masks=tr
 
 # %% tags=["nbval-check-output", "hide-input"]
 fig, ax = plt.subplots(figsize=(6.2, 4), layout="constrained")
-steps = ["trained", *("+ " + cascade["down_to"][1:])]
+names = cascade["down_to"][1:].str.extract(r"(head|blocks\.\d\.\d|stem)")[0]
+steps = ["trained", *("+ " + names)]
 for name, style in (("agreement", "o-"), ("pointing", "s--")):
     value, low, high = np.array([(e.value, e.low, e.high) for e in cascade[name]]).T
     ax.errorbar(steps, value, np.abs([value - low, high - value]), fmt=style, capsize=3, label=name)
@@ -386,7 +431,7 @@ display(Markdown(
 #
 # ### Test 3: all tests in one table, with two baselines
 #
-# To save time, our table has only one method, Grad-CAM, and two baselines that never use the network: a
+# Our table has one method, Grad-CAM, and two baselines that never use the network: a
 # bright spot in the *centre* of each image, and the *edges* of the image itself. If a method does not
 # beat these baselines in a test, that test does not show that the method explains anything.
 #
@@ -417,7 +462,7 @@ display(Markdown("The spot in the centre, which knows nothing, **overlaps these 
                  f"{said} Grad-CAM**: IoU {spot:.2f} against {own:.2f}, on {len(few)} images."))
 
 # %% [markdown]
-# Compare each number with chance and with the baselines. Five images show how to read the table, not which
+# Five images show how to read the table, not which
 # method is best. Nor do overlapping intervals show that two methods are equal: both explain the same
 # images, so compute the difference image by image, as in test 1. If the spot does as well as the map, a
 # good overlap shows only that lesions are large and lie near the middle. (A
@@ -433,14 +478,14 @@ display(Markdown("The spot in the centre, which knows nothing, **overlaps these 
 #
 # We add a large "L" to the upper corner, on the patient's left (right in the picture: the patient faces
 # us), of every image **with pneumonia**: in training, in validation, *and in the test*, as if all images
-# came from that hospital.
+# came from that hospital. (Each image also has a small side marker of its own, which tells nothing.)
 
 # %% tags=["nbval-check-output"]
 marked = explain.plant_marker(films.images, films.labels == 1, size=0.18,
                               rng=np.random.default_rng(1))
 tainted = replace(films, images=marked.images)
 fig = plots.plot_grid(tainted.images[films.labels == 1][:4], columns=4)
-plots.show(fig, alt="Four images with pneumonia, each with a bright letter L in the upper corner.",
+plots.show(fig, alt="Four images with pneumonia, each with its small marker and a large L.",
            colours=48)
 
 # %%
@@ -490,8 +535,8 @@ display(Markdown(f"Marker on images without pneumonia: AUC **{swap:.2f}**. Compa
 
 # %% [markdown]
 # Why two experiments? A network that has learned the disease *and* the letter may do quite well without
-# the letter. Only where lungs and letter disagree do you see which of the two it follows. (The intervals
-# are about other patients. Train again, and another network may follow the letter more, or less.)
+# the letter. Only where lungs and letter disagree do you see which of the two it follows. (Train
+# again, and another network may follow the letter more, or less.)
 #
 # **Look at the maps, and test them against the marker.** `marks` holds the box around the letter, so we
 # can play the pointing game with the *letter*. To be fair to a map whose places are 32 pixels wide, we
@@ -525,9 +570,9 @@ display(Markdown(
     f"evenly: {share.chance:.2f}). {verdict}"))
 
 # %% [markdown]
-# Look at the figure again: do the bright regions reach the letter? One pixel per image is a coarse
-# summary, and so is one sum. A bright corner is suspicious, because pneumonia does not lie there. But a
-# person may see it where a count misses it, and neither is proof. The swap shows what the network uses.
+# Look at the figure again: do the bright regions reach the letter? One pixel per image, or one sum, is a
+# coarse summary. A bright corner is suspicious, because pneumonia does not lie there, but it is not
+# proof. The swap shows what the network uses.
 #
 # ### A plausible map for a wrong reason
 #
@@ -565,7 +610,7 @@ display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc i
 # every experiment does. Without the electrode the network may do well, because it also learned from the
 # lungs. So put the electrode on the images without pneumonia. If the AUC falls below one half, the
 # electrode overrules the lungs. The rule of this notebook: **a map raises questions; an experiment
-# answers them.** (Whether a map helps or misleads *readers* needs an experiment too: a reader study.)
+# answers them.**
 #
 # The next function trains a head on images with a mark, and tests it twice: on them, and with the mark
 # swapped.
@@ -615,23 +660,22 @@ exercises.check("05-break", [mine, swapped], films=films, judge=judge)
 #
 # ## Further reading
 #
-# - Selvaraju et al., *Grad-CAM*, ICCV 2017,
-#   [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
-# - Adebayo et al., *Sanity Checks for Saliency Maps*, NeurIPS 2018,
-#   [arXiv:1810.03292](https://arxiv.org/abs/1810.03292)
-# - Saporta et al., *Benchmarking saliency methods for chest X-ray interpretation*, Nature Machine
-#   Intelligence 2022, [doi:10.1038/s42256-022-00536-x](https://doi.org/10.1038/s42256-022-00536-x)
-# - Bernstein et al., *Can incorrect artificial intelligence (AI) results impact radiologists, and if so,
-#   what can we do about it?*, European Radiology 2023,
-#   [doi:10.1007/s00330-023-09747-1](https://doi.org/10.1007/s00330-023-09747-1)
-# - Ilse, Tomczak and Welling, *Attention-based Deep Multiple Instance Learning*, ICML 2018,
-#   [arXiv:1802.04712](https://arxiv.org/abs/1802.04712)
-# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
-#   chest radiographs*, PLOS Medicine 2018,
-#   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
-# - DeGrave, Janizek and Lee, *AI for radiographic COVID-19 detection selects shortcuts over signal*,
-#   Nature Machine Intelligence 2021,
-#   [doi:10.1038/s42256-021-00338-7](https://doi.org/10.1038/s42256-021-00338-7)
+# - Selvaraju et al., [*Grad-CAM*](https://doi.org/10.1109/ICCV.2017.74), ICCV 2017
+# - Adebayo et al., [*Sanity Checks for Saliency Maps*](https://arxiv.org/abs/1810.03292), NeurIPS
+#   2018
+# - Saporta et al., [*Benchmarking saliency methods for chest X-ray
+#   interpretation*](https://doi.org/10.1038/s42256-022-00536-x), Nature Machine Intelligence 2022
+# - Bernstein et al., [*Can incorrect artificial intelligence (AI) results impact radiologists, and if
+#   so, what can we do about it?*](https://doi.org/10.1007/s00330-023-09747-1), European Radiology
+#   2023
+# - Abnar and Zuidema, [*Quantifying Attention Flow in
+#   Transformers*](https://arxiv.org/abs/2005.00928), ACL 2020
+# - Ilse, Tomczak and Welling, [*Attention-based Deep Multiple Instance
+#   Learning*](https://arxiv.org/abs/1802.04712), ICML 2018
+# - Zech et al., [*Variable generalization performance of a deep learning model to detect pneumonia in
+#   chest radiographs*](https://doi.org/10.1371/journal.pmed.1002683), PLOS Medicine 2018
+# - DeGrave, Janizek and Lee, [*AI for radiographic COVID-19 detection selects shortcuts over
+#   signal*](https://doi.org/10.1038/s42256-021-00338-7), Nature Machine Intelligence 2021
 #
 # ## Next step
 #

@@ -243,7 +243,7 @@ print("identifier 3 settled:", dated.hipaa["settled"].iloc[2])
 report.look_at
 
 # %% [markdown]
-# Look at the first one's lower left corner.
+# Look at the first one, lower left.
 
 # %%
 table = pd.read_csv(private / "files.csv").set_index("input")
@@ -434,7 +434,7 @@ display(Markdown(say))
 # - **No visible gap does not mean no gap.** With twenty positive images per group, a true gap of ten
 #   percentage points usually stays hidden. The interval shows how large it could be.
 # - **A visible gap may be chance.** If you examine twenty gaps, about one stands out by chance. In the
-#   sample, age, sex and hospital are independent of the disease ([card](/data/README.md)).
+#   sample, age, sex and hospital are independent of the disease ([dataset card](/data/README.md)).
 #
 # Name the groups *before* you look, and report all.
 #
@@ -732,24 +732,22 @@ exercises.check("06-recruit", recruit)
 #   *special controls* (21 CFR 860, subpart D);
 # - **PMA**, premarket approval, class III: show the same by valid scientific evidence (21 CFR 814).
 #
-# Imaging software, all class II:
+# Imaging software, all class II (21 CFR):
 #
-# - image management and processing: [892.2050](https://www.ecfr.gov/current/title-21/section-892.2050)
-# - diagnosis (lesions suspicious of cancer):
-#   [892.2060](https://www.ecfr.gov/current/title-21/section-892.2060)
-# - detection (marks possible abnormalities):
-#   [892.2070](https://www.ecfr.gov/current/title-21/section-892.2070)
-# - triage: [892.2080](https://www.ecfr.gov/current/title-21/section-892.2080) (De Novo in 2018, codified
-#   in [January 2020](https://www.govinfo.gov/content/pkg/FR-2020-01-22/html/2020-00496.htm)): moves, say,
+# - [image management and processing](https://www.ecfr.gov/current/title-21/section-892.2050): 892.2050
+# - [diagnosis](https://www.ecfr.gov/current/title-21/section-892.2060) (lesions suspicious of cancer): 892.2060
+# - [detection](https://www.ecfr.gov/current/title-21/section-892.2070) (marks possible abnormalities): 892.2070
+# - [triage](https://www.ecfr.gov/current/title-21/section-892.2080): 892.2080 (De Novo in 2018, [codified
+#   in January 2020](https://www.govinfo.gov/content/pkg/FR-2020-01-22/html/2020-00496.htm)): moves, say,
 #   a likely pneumothorax up the worklist; one that it misses may wait longer ([Baltruschat
 #   2021](https://doi.org/10.1007/s00330-020-07480-7))
-# - detection and diagnosis: 892.2090 (codified in [June
-#   2025](https://www.federalregister.gov/d/2025-10789))
+# - [detection and diagnosis](https://www.federalregister.gov/d/2025-10789): 892.2090 (codified in June
+#   2025)
 #
 # A significant change normally needs a new submission. A **predetermined change control plan** (PCCP;
 # section 515C, December 2022) states beforehand *what* may change, *how* it is validated, and *what
 # could go wrong*
-# ([guidance](https://www.fda.gov/regulatory-information/search-fda-guidance-documents/marketing-submission-recommendations-predetermined-change-control-plan-artificial-intelligence),
+# ([FDA guidance](https://www.fda.gov/regulatory-information/search-fda-guidance-documents/marketing-submission-recommendations-predetermined-change-control-plan-artificial-intelligence),
 # reissued August 2025). *Good machine learning practice* (IMDRF N88, January
 # 2025) asks for independent test sets, representative patients and monitoring.
 #
@@ -783,7 +781,6 @@ exercises.check("06-recruit", recruit)
 # - 2 August 2028: high-risk AI in products such as medical devices (before: August 2027)
 #
 # Clearance, approval or a CE mark means that a device may be *sold*, not that it works in *your* ward.
-# Measure that.
 #
 # ## 5. Report it: a model card
 #
@@ -841,8 +838,8 @@ with pd.option_context("display.max_colwidth", None):
 # ### And a dataset card
 #
 # A **dataset card** ([Gebru 2021](https://doi.org/10.1145/3458723): *datasheet*) says who is in the data
-# set, who is not, where the labels come from and how to use it. The sample has a [full
-# one](/data/README.md).
+# set, who is not, where the labels come from and how to use it. The
+# [sample's dataset card](/data/README.md) is complete.
 
 # %%
 facts = {

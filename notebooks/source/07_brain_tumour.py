@@ -10,7 +10,8 @@
 # - measure how much a split by slice flatters a model, even with nothing to learn;
 # - report four classes by patient, and recognise a data set whose class is its source.
 #
-# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+# **You need first:** [3. Fine-tune](/notebooks/03_finetune.ipynb) and
+# [4. Evaluate](/notebooks/04_evaluate.ipynb).
 #
 # {{contract}}
 #
@@ -198,13 +199,13 @@ if dataset == "brain-cheng":
     print("(`fetch` has scaled each slice of this set already, so little is left to normalise.)")
 
 # %% [markdown]
-# A reader adjusts the window without thinking about it. A network does not.
+# A reader adjusts the window without thinking. A network does not.
 #
 # ## 5. One patient on both sides
 #
 # We compare two cross-validations that differ in one argument. **By slice**, each slice is dealt to a
 # fold by itself; **by patient**, all slices of a patient stay together. Then we repeat both with **random
-# labels**, shuffled among the patients: there is nothing to learn. Which accuracy do you expect?
+# labels**, shuffled among the patients: there is nothing to learn. What accuracy do you expect?
 
 # %%
 x = features["per volume"][0]

@@ -10,7 +10,8 @@
 # - score a person instead of an image, and treat an ungradable photograph as a result;
 # - work out what a positive result means in a screening programme.
 #
-# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+# **You need first:** [3. Fine-tune](/notebooks/03_finetune.ipynb) and
+# [4. Evaluate](/notebooks/04_evaluate.ipynb).
 #
 # {{contract}}
 #
@@ -36,10 +37,10 @@
 # | 4 | proliferative | new vessels, or bleeding in front of the retina or into the vitreous, the gel behind the lens |
 #
 # *Referable* means grade 2 or more. One guideline sends grade 2 within three to six months, grades 3 and
-# 4 at once ([table](https://pmc.ncbi.nlm.nih.gov/articles/PMC7942107/table/T4)). **Macular oedema**, a
+# 4 at once ([Table 4](https://pmc.ncbi.nlm.nih.gov/articles/PMC7942107/table/T4)). **Macular oedema**, a
 # swelling at the centre of the retina, is referable too; our sample does not grade it. A flat photograph
-# cannot show thickness, so programmes refer yellow deposits near the centre instead. In one
-# [audit](https://iovs.arvojournals.org/article.aspx?articleid=2640397) half of those eyes had no fluid.
+# cannot show thickness, so programmes refer yellow deposits near the centre instead. In [one
+# audit](https://iovs.arvojournals.org/article.aspx?articleid=2640397) half of those eyes had no fluid.
 #
 # A missed grade 4 can cost the sight of an eye. A needless referral costs a morning, and an appointment
 # that somebody else needed.

@@ -10,7 +10,8 @@
 # - find out how much of a result needs no image at all, and remove it by matching;
 # - find test images that are copies of training images.
 #
-# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+# **You need first:** [3. Fine-tune](/notebooks/03_finetune.ipynb) and
+# [4. Evaluate](/notebooks/04_evaluate.ipynb).
 #
 # {{contract}}
 #
@@ -27,7 +28,7 @@
 #
 # A fracture may be a line one pixel wide. And a study has several views, because a break can be invisible
 # in one, or at first in all, as are about 15 % of breaks of the scaphoid, a small bone of the wrist
-# ([source](https://doi.org/10.1302/2633-1462.52.BJO-2023-0119.R1)).
+# ([scaphoid review](https://doi.org/10.1302/2633-1462.52.BJO-2023-0119.R1)).
 
 # %%
 import shutil
@@ -104,8 +105,8 @@ for size in (112, 224, 448):
 
 # %% [markdown]
 # For a fair comparison every size gets the threshold at which its specificity is 80 %. How many fractures
-# of either kind does it then find? (The threshold is chosen on the scores it is used on: good enough to
-# compare sizes, not to promise a sensitivity.)
+# of either kind does it then find? (The threshold is chosen on the scores it is used on: enough to
+# compare sizes.)
 
 # %%
 kind = studies.drop_duplicates("study_id")["kind"]
@@ -184,7 +185,7 @@ exercises.check("09-columns", harmless)
 # ## 5. Compare like with like
 #
 # For each study with a fracture we take one without, with the same columns. In such **matched** pairs the
-# columns tell nothing; what is left is owed to the image.
+# columns tell nothing; what is left comes from the image.
 
 # %%
 heads = studies.drop_duplicates("study_id").reset_index(drop=True)
@@ -206,7 +207,7 @@ print("the image still better than guessing:", left["image"].low > 0.5)
 # %% [markdown]
 # Badgeley and colleagues did this with 17,587 real hip radiographs. Their network reached an AUC of 0.78;
 # matched for patient variables 0.67; matched for the acquisition (how the image was made) too, 0.52 (0.46
-# to 0.58), which is chance. It told the scanner model with an AUC of 1.00 ([Badgeley et al.,
+# to 0.58), which is chance. It recognised the scanner model with an AUC of 1.00 ([Badgeley et al.,
 # 2019](https://doi.org/10.1038/s41746-019-0105-1)). Matching belongs to the test, not to the training. It
 # left out half of our fractures, most with a cast or metal: part of the fall may be case mix.
 #
@@ -230,7 +231,7 @@ pd.DataFrame({name: {"scores": len(each), "AUC": f"{metrics.auc(each):.2f}"}
 # ## 7. Test images that are training images
 #
 # In one public set of radiographs (of welds), all 2,443 test images were copies of training images, byte
-# for byte ([report](https://github.com/stefyste/RIAWELC/issues/2)). We build such a set: new names, new
+# for byte ([RIAWELC](https://github.com/stefyste/RIAWELC/issues/2)). We build such a set: new names, new
 # folders.
 
 # %% tags=["nbval-check-output"]
@@ -257,7 +258,7 @@ except errors.StudyTableError as error:
 # %% [markdown]
 # ### Exercise: how much of the test is a copy?
 #
-# `copied` has the columns `path` and `split`. Which **share of the test images** are byte for byte the
+# `copied` has the columns `path` and `split`. What **share of the test images** is byte for byte the
 # same as an image of another split? (`Path(path).read_bytes()` gives the bytes of a file.)
 
 # %% tags=["exercise"]
@@ -268,6 +269,22 @@ share = content[is_test].isin(content[~is_test]).mean()
 # solution: end
 exercises.check("09-copies", share, table=copied)
 # exercises.hint("09-copies")  # remove the first # to see a hint
+
+# %% [markdown]
+# ### Exercise: mend the set
+#
+# Make a table `clean` from `copied` that `decode` accepts: keep all test images, and leave out only the
+# others that repeat one.
+
+# %% tags=["exercise"]
+# solution: begin
+content = copied["path"].map(lambda path: Path(path).read_bytes())
+held = copied["split"] == "test"
+clean = copied[held | ~content.isin(content[held])]
+# blank: clean = ...
+# solution: end
+exercises.check("09-clean", clean, table=copied)
+# exercises.hint("09-clean")  # remove the first # to see a hint
 
 # %% [markdown]
 # Equal bytes are the easy case. An image saved again or cropped has other bytes; only patient
@@ -298,16 +315,15 @@ plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order
 
 # %% [markdown]
 # Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32 pixels
-# wide: it can say "this part of the limb" at best. With so few patients, even no hit leaves a wide
-# interval.
+# wide: it can say "this part of the limb" at best.
 #
 # ## 9. Real images
 #
 # `python -m medimg fetch fracatlas` brings about 4,000 real radiographs (338 MB). Start Jupyter with
 # `MEDIMG_DATASET=fracatlas` (and `MEDIMG_DATA`, if they lie elsewhere), and the next cell asks the
 # question of section 4 of all of them, and that of section 3 of 300. A draw of 300 images is weak
-# evidence: another can rank the sizes differently. The set names no patients, so scores may be too
-# high, and intervals are too narrow. Without the set, the cell prints nothing.
+# evidence. The set names no patients, so scores may be too
+# high, and intervals are too narrow.
 
 # %% tags=["hide-input"]
 if wanted == "fracatlas":

@@ -10,7 +10,8 @@
 # - find the shortcut without leaving your own data;
 # - say what to do instead, and what the COVID-19 literature teaches.
 #
-# **You need first:** notebooks [3](/notebooks/03_finetune.ipynb) and [4](/notebooks/04_evaluate.ipynb).
+# **You need first:** [3. Fine-tune](/notebooks/03_finetune.ipynb) and
+# [4. Evaluate](/notebooks/04_evaluate.ipynb).
 #
 # {{contract}}
 #
@@ -236,9 +237,9 @@ print("lower within each hospital:", max(auc.value for auc in found[2:]) < found
 
 # %% [markdown]
 # The intervals within one hospital are wide, since few images break the tie. That is a finding too: a set
-# that cannot answer this question cannot support the claim. That the hospital can be told is not yet
-# harm: it can be told at 0 as well. Harm also needs a label that depends on it. With the dial at 1 the
-# question cannot even be asked.
+# that cannot answer this question cannot support the claim. That the features reveal the hospital is not
+# harm by itself: they do so at 0 as well. Harm also needs a label that depends on it. With the dial at 1
+# the question cannot even be asked.
 #
 # ## 7. Would a heat map have told us?
 #
@@ -334,7 +335,7 @@ if real != "sample_covid":
 # - **Report per hospital**, with the number of images with and without disease.
 # - **Ask whether the source can be predicted** from the image, the border or the header
 #   ([the audit of notebook 1](/notebooks/01_load.ipynb)).
-# - **Choose external sites that differ**, and say in what: machine, display, case mix.
+# - **Choose external sites that differ**, and say how: machine, display, case mix.
 # - **Test by experiment**: change the display of an image and see whether the answer changes.
 # - **Avoid "Frankenstein" sets**, as Roberts and colleagues call sets made from other sets: the same
 #   image can come twice. They also found children as controls: the label was then the age.

@@ -10,7 +10,7 @@
 # - read the bill and the request of a training job before it starts;
 # - name what protects patient images in a cloud, and what a score does to its reader.
 #
-# **You need first:** notebooks [1](/notebooks/01_load.ipynb) and [3](/notebooks/03_finetune.ipynb).
+# **You need first:** [1. Load](/notebooks/01_load.ipynb) and [3. Fine-tune](/notebooks/03_finetune.ipynb).
 #
 # {{contract}}
 #
@@ -21,7 +21,7 @@
 #
 # Everything in this course runs on two processor cores, because a pretrained network is reused and the
 # sets are small. Hospitals have more images. Before you rent a machine, answer three questions: how long
-# would mine take? What would the other machine cost? May the images leave the building?
+# would it take on yours? What would the other machine cost? May the images leave the building?
 
 # %%
 import json
@@ -195,6 +195,27 @@ exercises.check("11-bill", dollars, bill=bill)
 # exercises.hint("11-bill")  # remove the first # to see a hint
 
 # %% [markdown]
+# ### Exercise: from which size on?
+#
+# Draw the dollars of one fit against the number of images, from 1,000 to 1,000,000 (of one megapixel,
+# the default), for both machines in `MACHINES`: two lines, both axes logarithmic, with a legend and names
+# on the axes. Submit the axes. From about which size on are the GPUs cheaper?
+
+# %% tags=["exercise"]
+# solution: begin
+counts = np.geomspace(1_000, 1_000_000, 13).round().astype(int)
+curves = {machine: [bill(int(count), instance=instance).usd for count in counts]
+          for machine, instance in MACHINES.items()}
+ax = pd.DataFrame(curves, index=counts).plot(logx=True, logy=True, figsize=(5, 3))
+ax.set(xlabel="images", ylabel="dollars for one fit")
+plots.show(ax.figure, alt="Dollars against images: both lines rise together, the GPUs' lower for "
+           "large sets.")
+# blank: ax = ...
+# solution: end
+exercises.check("11-cross", ax, bill=bill, machines=MACHINES)
+# exercises.hint("11-cross")  # remove the first # to see a hint
+
+# %% [markdown]
 # ## 7. A job, before it starts
 #
 # `python -m medimg launch` sends code and images to Amazon and starts a training job. It prints the bill
@@ -224,11 +245,40 @@ print(request["CheckpointConfig"]["S3Uri"])
 # Amazon.) After each epoch a checkpoint goes to the folder in the last line. If the spot machine is taken
 # away, the job starts again from there, as `fit --resume` does on your laptop.
 #
+# A colleague has edited such a request by hand and saved it.
+
+# %% tags=["hide-input", "nbval-check-output"]
+path = folder / "request.json"
+edited = request | {"TrainingJobName": "trial-anna-muster-1967",
+                    "EnableInterContainerTrafficEncryption": False}
+edited["StoppingCondition"] = dict.fromkeys(request["StoppingCondition"], 5 * 24 * 3600)
+_ = path.write_text(json.dumps(edited, indent=1), encoding="utf-8")
+print(f"{path.name}: {len(edited)} entries")
+
+# %% [markdown]
+# ### Exercise: a request that is wrong
+#
+# Amazon would accept `request.json`, but **three** entries are wrong. One may cost far more than five
+# dollars. One sends images from machine to machine unencrypted. One names a patient where every log and bill
+# shows it. Read the file with `json.loads(path.read_text())`, mend the dictionary, and submit it.
+
+# %% tags=["exercise"]
+# solution: begin
+mended = json.loads(path.read_text(encoding="utf-8"))
+mended["TrainingJobName"] = "trial"
+mended["EnableInterContainerTrafficEncryption"] = True
+mended["StoppingCondition"] = request["StoppingCondition"]
+# blank: mended = ...  # the dictionary, with three entries changed
+# solution: end
+exercises.check("11-request", mended, request=request)
+# exercises.hint("11-request")  # remove the first # to see a hint
+
+# %% [markdown]
 # ## 8. Patient images in a cloud
 #
 # | question | what answers it |
 # |---|---|
-# | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)); under the GDPR, a contract by [Article 28](https://gdprhub.eu/index.php?title=Article_28_GDPR) |
+# | May they go there? | your institution, in writing. Under HIPAA a provider that stores patient data is a business associate and needs an agreement (BAA), even if it cannot decrypt them ([HHS on cloud computing](https://www.hhs.gov/hipaa/for-professionals/special-topics/health-information-technology/cloud-computing/index.html)); under the GDPR, a contract by [its Article 28](https://gdprhub.eu/index.php?title=Article_28_GDPR) |
 # | Must they be recognisable? | usually not: `medimg deidentify` first ([notebook 6](/notebooks/06_ethics.ipynb)); `launch` sends files as they are |
 # | Where do they lie? | in the region of the bucket; choose the one that your agreement names |
 # | Who can read them? | the people whom your administrator allows; `launch` refuses a bucket that may be made public |
@@ -296,11 +346,9 @@ print("left behind:", folder.exists())
 #
 # ## Further reading
 #
-# - Wang et al., *ChestX-ray8*, CVPR 2017,
-#   [doi:10.1109/CVPR.2017.369](https://doi.org/10.1109/CVPR.2017.369)
-# - Irvin et al., *CheXpert*, AAAI 2019, [arXiv:1901.07031](https://arxiv.org/abs/1901.07031)
-# - Johnson et al., *MIMIC-CXR*, Scientific Data 2019,
-#   [doi:10.1038/s41597-019-0322-0](https://doi.org/10.1038/s41597-019-0322-0)
+# - Wang et al., [*ChestX-ray8*](https://doi.org/10.1109/CVPR.2017.369), CVPR 2017
+# - Irvin et al., [*CheXpert*](https://arxiv.org/abs/1901.07031), AAAI 2019
+# - Johnson et al., [*MIMIC-CXR*](https://doi.org/10.1038/s41597-019-0322-0), Scientific Data 2019
 #
 # ## Next step
 #

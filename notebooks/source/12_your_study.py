@@ -9,8 +9,9 @@
 # - carry out a small study alone, from the audit to the test set;
 # - report it with a model card and the items of TRIPOD+AI, and check your own report.
 #
-# **You need first:** the notebooks [1](/notebooks/01_load.ipynb) to [6](/notebooks/06_ethics.ipynb). Here
-# you write the code; the cells that are given only load, save and check.
+# **You need first:** [1. Load](/notebooks/01_load.ipynb) to
+# [6. Ethics](/notebooks/06_ethics.ipynb). Here you write the code; the cells that are given only load,
+# save and check.
 #
 # {{contract}}
 #
@@ -20,8 +21,8 @@
 # ## 1. Choose the data
 #
 # By default you study the sample of simulated chest radiographs. To study another set, start Jupyter with
-# `MEDIMG_DATASET` and `MEDIMG_DATA` ([how](/README.md#real-images)), or bring your own images with your
-# hospital's permission ([how](/notebooks/instructor/own-data.md)).
+# `MEDIMG_DATASET` and `MEDIMG_DATA` ([the sets and their names](/README.md#real-images)), or, with your
+# hospital's permission, [bring your own images](/notebooks/instructor/own-data.md).
 #
 # We divide the patients again, because the sample's own test split is small. The images are not new: other
 # notebooks have used them, and a real study would report that as a limit. Your own set needs two classes,
@@ -98,7 +99,7 @@ exercises.check("12-protocol", protocol, folder=folder, studies=studies)
 # %% [markdown]
 # ## 3. Audit before you train
 #
-# Two questions, from notebook [1](/notebooks/01_load.ipynb). Is any patient in two splits? Can the
+# Two questions, from [notebook 1](/notebooks/01_load.ipynb). Is any patient in two splits? Can the
 # label be predicted without looking at the disease, from the header, the border or the size of the
 # file? A shortcut that you know of is a limit to report. One that you do not know of is a false result.
 #
@@ -275,7 +276,7 @@ display(self_check(folder, sealed).map({True: "yes", False: "not yet"}).to_frame
 # | errors | looked at, and described without guessing reasons |
 # | limits | what the study cannot show stands where the result stands |
 #
-# Instructors find one for a longer project in [their pages](/notebooks/instructor/rubric.md).
+# Instructors find one for a longer project among their pages: [rubric for a project](/notebooks/instructor/rubric.md).
 #
 # ## Key points
 #
@@ -287,12 +288,11 @@ display(self_check(folder, sealed).map({True: "yes", False: "not yet"}).to_frame
 #
 # ## Further reading
 #
-# - Collins et al., *TRIPOD+AI statement*, BMJ 2024,
-#   [doi:10.1136/bmj-2023-078378](https://doi.org/10.1136/bmj-2023-078378)
-# - Mitchell et al., *Model Cards for Model Reporting*, 2019,
-#   [doi:10.1145/3287560.3287596](https://doi.org/10.1145/3287560.3287596)
-# - Tejani et al., *CLAIM: 2024 update*, Radiology: Artificial Intelligence 2024,
-#   [doi:10.1148/ryai.240300](https://doi.org/10.1148/ryai.240300)
+# - Collins et al., [*TRIPOD+AI statement*](https://doi.org/10.1136/bmj-2023-078378), BMJ 2024
+# - Mitchell et al., [*Model Cards for Model Reporting*](https://doi.org/10.1145/3287560.3287596),
+#   2019
+# - Tejani et al., [*CLAIM: 2024 update*](https://doi.org/10.1148/ryai.240300), Radiology: Artificial
+#   Intelligence 2024
 #
 # ## Next step
 #

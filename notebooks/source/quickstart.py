@@ -26,7 +26,7 @@
 # of these people it added pneumonia in one or both lungs, so we know exactly where the disease is.
 # "Normal" means only that none was added. The owners of the CT de-identified and published it.
 #
-# The code also runs on real radiographs: set `MEDIMG_DATASET` ([how](/README.md#real-images)).
+# The code also runs on real radiographs: see [how to choose them](/README.md#real-images).
 #
 # First come the imports and a generator of random numbers. It starts from a fixed number, its *seed*, so
 # the random numbers are the same in every run. The scores of trained networks may still differ a little
@@ -321,8 +321,8 @@ evaluation.table.loc[names, ["value", "low", "high", "method"]].round(2)
 # two images counts twice, and the intervals take this into account.)
 #
 # PPV and NPV are valid *only* where pneumonia is as common as in this test set. If one person in a hundred
-# has it, most positive results are false alarms unless the specificity is extremely high. Notebook
-# [4](/notebooks/04_evaluate.ipynb) lets you vary this.
+# has it, most positive results are false alarms unless the specificity is extremely high. [Notebook
+# 4](/notebooks/04_evaluate.ipynb) lets you vary this.
 #
 # ### Exercise: read a confusion matrix
 #
@@ -388,7 +388,7 @@ plots.show(fig, alt=f"Test images with pneumonia, scores {test_scores.y_score[il
 #
 # Our outlines are large, even for subtle lesions, so a map can be inside by chance. They may cover
 # the heart or the upper abdomen, because the lungs extend behind both. A heat map is a *hint*, not a
-# proof. Notebook [5](/notebooks/05_explain.ipynb) tests such maps and shows one that looks right for the
+# proof. [Notebook 5](/notebooks/05_explain.ipynb) tests such maps and shows one that looks right for the
 # wrong reason.
 #
 # ## 8. Predict your own image
@@ -423,13 +423,12 @@ display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: calle
 #
 # ## Further reading
 #
-# - Kermany et al., *Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep Learning*,
-#   Cell 2018, [doi:10.1016/j.cell.2018.02.010](https://doi.org/10.1016/j.cell.2018.02.010)
-# - Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization*,
-#   ICCV 2017, [doi:10.1109/ICCV.2017.74](https://doi.org/10.1109/ICCV.2017.74)
-# - Zech et al., *Variable generalization performance of a deep learning model to detect pneumonia in
-#   chest radiographs*, PLOS Medicine 2018,
-#   [doi:10.1371/journal.pmed.1002683](https://doi.org/10.1371/journal.pmed.1002683)
+# - Kermany et al., [*Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep
+#   Learning*](https://doi.org/10.1016/j.cell.2018.02.010), Cell 2018
+# - Selvaraju et al., [*Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+#   Localization*](https://doi.org/10.1109/ICCV.2017.74), ICCV 2017
+# - Zech et al., [*Variable generalization performance of a deep learning model to detect pneumonia in
+#   chest radiographs*](https://doi.org/10.1371/journal.pmed.1002683), PLOS Medicine 2018
 #
 # ## Next step
 #

@@ -37,7 +37,19 @@ def judge(tainted, swapped):
 
 
 WITH, WITHOUT = FILMS.labels == 1, FILMS.labels == 0
+WEIGHTS = RNG.random((2, 10, 10))  # the class token and 3 x 3 patches
+TO_CLASS = WEIGHTS[:, 0, 1:].reshape(-1, 3, 3)
+
 EXAMPLES = {
+    "05-attention": {
+        "context": {"weights": WEIGHTS},
+        "right": [TO_CLASS, TO_CLASS.tolist()],
+        "wrong": [
+            (WEIGHTS[:, 1:, 0].reshape(-1, 3, 3), "the other way round"),
+            (np.swapaxes(TO_CLASS, 1, 2), "swapped"),
+            (TO_CLASS / 2, "not the weights of the last block"),
+        ],
+    },
     "05-size": {
         "context": {"maps": MAPS, "lesions": LESIONS},
         "right": [dots(COVERED, INSIDE), dots(COVERED[::-1], INSIDE[::-1]).figure],

@@ -33,4 +33,13 @@ EXAMPLES = {
             (0.5, "share of the training images"),
         ],
     },
+    "09-clean": {
+        "context": {"table": TABLE},
+        "right": [TABLE.drop([0, 1, 4]), TABLE.drop([0, 1, 4]).iloc[::-1]],
+        "wrong": [
+            (TABLE, "still in another split"),
+            (TABLE.drop([5, 6, 7]), "must not change"),
+            (TABLE[TABLE["split"] == "test"], "repeat no test image"),
+        ],
+    },
 }
