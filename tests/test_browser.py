@@ -43,6 +43,7 @@ NOTEBOOKS = [
 ]
 SITE = {
     "site home": "index.html",
+    "site quickstart": "course/quickstart.html",
     "site notebook": "course/notebooks/06_ethics.html",
     "site widget": "course/notebooks/04_evaluate.html",
     "site glossary": "course/notebooks/glossary.html",
@@ -201,6 +202,15 @@ def test_a_screen_reader_finds_one_main_part_and_a_name_for_all_it_can_use(brows
     assert [role for role, _ in said].count("main") == 1
     used = {"link", "button", "image", "DisclosureTriangle", "searchbox", "columnheader"}
     assert not [role for role, text in said if role in used and not text]
+
+
+@pytest.mark.parametrize("name", ["site quickstart", "exported page"])
+def test_a_table_reads_out_its_rows_by_their_headers(browser, pages, name):
+    page = opened(browser, pages(name))
+    first = page.locator("table", has_text="val_auc").locator("tbody tr").first
+    said = first.aria_snapshot()
+    page.context.close()
+    assert 'rowheader "1"' in said, said
 
 
 @each_page
