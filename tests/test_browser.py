@@ -237,15 +237,29 @@ def test_the_tab_key_stops_only_where_it_is_seen_and_named(browser, pages, name,
     assert not wrong, wrong[:3]
 
 
-@pytest.mark.parametrize("name", ["site notebook", "exported page"])
+WITH_CODE = ["site notebook", "site teaching", "site reference", "exported page"]
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
 def test_code_wraps_on_a_narrow_screen(browser, pages, name):
     page = opened(browser, pages(name), 400)
     wide = page.eval_on_selector_all(
-        ".cell_input pre, .jp-InputArea pre",
-        "all => all.filter(code => code.scrollWidth > code.clientWidth).map(c => c.innerText)",
+        "article .highlight pre, .jp-InputArea pre",
+        "all => all.filter(code => !code.closest('.cell_output')).filter(code => code.scrollWidth > code.clientWidth).map(c => c.innerText)",
     )
     page.context.close()
     assert not wide
+
+
+def test_an_answer_can_be_read_in_the_dark(browser, pages):
+    page = opened(browser, pages("site quickstart"), scheme="dark")
+    ground, code = page.locator(".cell_output", has_text="Not attempted").first.evaluate(
+        """box => { const shown = box.querySelector(".text_html"), code = box.querySelector("code");
+        return [getComputedStyle(shown).backgroundColor, getComputedStyle(code).color]; }"""
+    )
+    page.context.close()
+    assert ground == "rgba(0, 0, 0, 0)"  # the page's own dark ground
+    assert min(map(int, re.findall(r"\d+", code)[:3])) > 128
 
 
 def test_no_two_pages_in_the_side_bar_have_one_name(browser, pages):
