@@ -243,9 +243,10 @@ WITH_CODE = ["site notebook", "site teaching", "site reference", "exported page"
 @pytest.mark.parametrize("name", WITH_CODE)
 def test_code_wraps_on_a_narrow_screen(browser, pages, name):
     page = opened(browser, pages(name), 400)
-    wide = page.eval_on_selector_all(
-        "article .highlight pre, .jp-InputArea pre",
-        "all => all.filter(code => !code.closest('.cell_output')).filter(code => code.scrollWidth > code.clientWidth).map(c => c.innerText)",
+    code = page.locator("article div:not(.output) > .highlight pre, .jp-InputArea pre")
+    assert code.count()
+    wide = code.evaluate_all(
+        "all => all.filter(code => code.scrollWidth > code.clientWidth).map(c => c.innerText)"
     )
     page.context.close()
     assert not wide
