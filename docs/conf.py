@@ -78,6 +78,7 @@ _MODULE = """\
 ```{{eval-rst}}
 .. automodule:: medimg.{name}
    :members:
+   :no-value:
    :exclude-members: {hidden}
    {imported}
 ```

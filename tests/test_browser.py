@@ -1,12 +1,14 @@
 """Pages, report, widgets and an exercise in a real browser: links, texts, widths, keyboard.
 
-Needs playwright and Debian's Chromium (or MEDIMG_CHROMIUM). The accessibility check also needs
-axe-core, which is not ours to ship: `npm pack axe-core`, unpack it, and set MEDIMG_AXE to its
-axe.min.js (or `npm install axe-core` here).
+Needs playwright and Chromium: Debian's, Chrome, or the one that MEDIMG_CHROMIUM names. The
+accessibility check also needs axe-core: `pip install axe-playwright-python` brings it, or set
+MEDIMG_AXE to another axe.min.js. What is missing is said in pytest's list of skipped tests.
 """
 
+import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import socket
@@ -16,6 +18,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urljoin
@@ -28,14 +31,27 @@ from medimg import datasets, metrics, reports
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 ROOT = Path(__file__).parents[1]
-CHROMIUM = os.environ.get("MEDIMG_CHROMIUM") or shutil.which("chromium")
-AXE = Path(os.environ.get("MEDIMG_AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("MEDIMG_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+_package = importlib.util.find_spec("axe_playwright_python")
+_axe = Path(_package.origin).parent if _package and _package.origin else Path()
+AXE = Path(os.environ.get("MEDIMG_AXE", _axe / "axe.min.js"))
 WIDTHS, SCHEMES = (400, 1280), ("light", "dark")
 NOTEBOOKS = [
     "quickstart.ipynb",
     *sorted(f"notebooks/{one.name}" for one in ROOT.glob("notebooks/*.ipynb")),
 ]
-PAGES = ("site home", "site notebook", "exported page", "report")
+SITE = {
+    "site home": "index.html",
+    "site quickstart": "course/quickstart.html",
+    "site notebook": "course/notebooks/06_ethics.html",
+    "site widget": "course/notebooks/04_evaluate.html",
+    "site glossary": "course/notebooks/glossary.html",
+    "site reference": "course/api/metrics.html",
+    "site solution": "course/notebooks/solutions/01_load.html",
+    "site teaching": "course/notebooks/instructor/running.html",
+}
+PAGES = (*SITE, "exported page", "report")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
@@ -93,8 +109,7 @@ def pages(tmp_path_factory):
         kind = "site" if name.startswith("site") else name
         if kind not in made:
             made[kind] = {"site": site, "exported page": exported, "report": report}[kind]()
-        within = {"site home": "index.html", "site notebook": "course/notebooks/06_ethics.html"}
-        return made[kind] / within[name] if name in within else made[kind]
+        return made[kind] / SITE[name] if name in SITE else made[kind]
 
     return page
 
@@ -146,6 +161,19 @@ def test_no_page_scrolls_sideways(browser, pages, name, width, scheme):
     assert wide <= 0, f"{wide} pixels too wide"
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_page_of_the_whole_site_scrolls_sideways(browser, pages, width):
+    home = pages("site home")
+    page, wide = opened(browser, home, width), {}
+    for path in sorted(home.parent.rglob("*.html")):
+        page.goto(path.as_uri(), wait_until="load")
+        over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        if over > 0:
+            wide[path.name] = over
+    page.context.close()
+    assert not wide
+
+
 @each_page
 def test_the_headings_of_a_page_are_its_outline(browser, pages, name):
     page = opened(browser, pages(name))
@@ -176,6 +204,15 @@ def test_a_screen_reader_finds_one_main_part_and_a_name_for_all_it_can_use(brows
     assert not [role for role, text in said if role in used and not text]
 
 
+@pytest.mark.parametrize("name", ["site quickstart", "exported page"])
+def test_a_table_reads_out_its_rows_by_their_headers(browser, pages, name):
+    page = opened(browser, pages(name))
+    first = page.locator("table", has_text="val_auc").locator("tbody tr").first
+    said = first.aria_snapshot()
+    page.context.close()
+    assert 'rowheader "1"' in said, said
+
+
 @each_page
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_tab_key_stops_only_where_it_is_seen_and_named(browser, pages, name, width):
@@ -200,15 +237,30 @@ def test_the_tab_key_stops_only_where_it_is_seen_and_named(browser, pages, name,
     assert not wrong, wrong[:3]
 
 
-@pytest.mark.parametrize("name", ["site notebook", "exported page"])
+WITH_CODE = ["site notebook", "site teaching", "site reference", "exported page"]
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
 def test_code_wraps_on_a_narrow_screen(browser, pages, name):
     page = opened(browser, pages(name), 400)
-    wide = page.eval_on_selector_all(
-        ".cell_input pre, .jp-InputArea pre",
-        "all => all.filter(code => code.scrollWidth > code.clientWidth).map(c => c.innerText)",
+    code = page.locator("article div:not(.output) > .highlight pre, .jp-InputArea pre")
+    assert code.count()
+    wide = code.evaluate_all(
+        "all => all.filter(code => code.scrollWidth > code.clientWidth).map(c => c.innerText)"
     )
     page.context.close()
     assert not wide
+
+
+def test_an_answer_can_be_read_in_the_dark(browser, pages):
+    page = opened(browser, pages("site quickstart"), scheme="dark")
+    ground, code = page.locator(".cell_output", has_text="Not attempted").first.evaluate(
+        """box => { const shown = box.querySelector(".text_html"), code = box.querySelector("code");
+        return [getComputedStyle(shown).backgroundColor, getComputedStyle(code).color]; }"""
+    )
+    page.context.close()
+    assert ground == "rgba(0, 0, 0, 0)"  # the page's own dark ground
+    assert min(map(int, re.findall(r"\d+", code)[:3])) > 128
 
 
 def test_no_two_pages_in_the_side_bar_have_one_name(browser, pages):
@@ -257,6 +309,8 @@ widgets.threshold_explorer(p)""",
     "window": "widgets.window_explorer(rng.normal(0, 300, (30, 40)), centre=40, width=400)",
     "reading": "widgets.reading_study(rng.integers(0, 256, (20, 24, 32), dtype=np.uint8), p, "
     "count=4, rng=rng)",
+    "reading again": "widgets.reading_study(rng.integers(0, 256, (20, 24, 32), dtype=np.uint8), p, "
+    "count=4, rng=rng)",
     "right": "from medimg import exercises\nexercises.check('00-ppv', 72 / 102)",
     "wrong": "exercises.check('00-ppv', 0.9)",
     "blank": "exercises.check('00-ppv', ...)",
@@ -264,28 +318,34 @@ widgets.threshold_explorer(p)""",
 }
 
 
-@contextmanager
-def jupyterlab(folder):
-    """Serve a folder's notebooks, and give a function that opens one and runs all its cells."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root",
-               "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]  # fmt: skip
+@dataclass
+class Jupyter:
+    """A server of notebooks, for JupyterLab and Notebook 7."""
 
-    def run(browser, name):
+    address: str
+
+    def open(self, browser, name, place="JupyterLab"):
         page = browser.new_context(viewport={"width": 1280, "height": 2400}).new_page()
         page.set_default_timeout(240_000)
         # A workspace of its own: a shared one opens the notebooks of before again.
-        page.goto(f"{address}/lab/workspaces/{Path(name).stem}/tree/{name}")
+        lab = f"lab/workspaces/{Path(name).stem}/tree"
+        page.goto(f"{self.address}/{lab if place == 'JupyterLab' else 'notebooks'}/{name}")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+        choose = page.get_by_role("button", name="Select", exact=True)
+        page.wait_for_timeout(2000)
+        if choose.is_visible():  # at times it asks which kernel is meant, and waits
+            choose.click()
+        return page
+
+    def run(self, browser, name):
+        """Open a notebook in JupyterLab, and begin to run all its cells."""
+        page = self.open(browser, name)
         choose = page.get_by_role("button", name="Select", exact=True)
         begun = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[(\*|\d+)\]"))
         for _ in range(20):  # cells that are run before the kernel is there are never run
             page.wait_for_timeout(3000)
-            if choose.is_visible():  # at times it asks which kernel is meant, and waits
+            if choose.is_visible():
                 choose.click()
             if begun.count():
                 break
@@ -293,9 +353,20 @@ def jupyterlab(folder):
             page.get_by_text("Run All Cells", exact=True).click()
         return page
 
+
+@contextmanager
+def jupyter(folder):
+    """Serve a folder's notebooks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", f"--port={port}", "--allow-root",
+               "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]  # fmt: skip
+    settings = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
     with tempfile.TemporaryDirectory() as workspaces, subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JUPYTERLAB_WORKSPACES_DIR": workspaces},
+        env={**settings, "PYTHONPATH": str(ROOT), "JUPYTERLAB_WORKSPACES_DIR": workspaces},
     ) as server:  # fmt: skip
         try:
             for _ in range(120):
@@ -304,7 +375,7 @@ def jupyterlab(folder):
                     break
                 except OSError:
                     time.sleep(1)
-            yield run
+            yield Jupyter(address)
         finally:
             server.terminate()
 
@@ -319,34 +390,81 @@ def lab(browser, tmp_path_factory):
     about = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=about)
     nbformat.write(notebook, folder / "all.ipynb")
-    with jupyterlab(folder) as run:
-        page = run(browser, "all.ipynb")
+    with jupyter(folder) as server:
+        page = server.run(browser, "all.ipynb")
         page.get_by_text("Hint 1 of").wait_for()
         yield page
 
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """Serve a copy of the course (JupyterLab saves what it runs); return its folder and `run`."""
+    """Serve a copy of the course (JupyterLab saves what it runs); return its folder and server."""
     folder = tmp_path_factory.mktemp("course")
     for name in ("notebooks", "data"):
         shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "quickstart.ipynb", folder)
-    with jupyterlab(folder) as run:
-        yield folder, run
+    for name in ("quickstart.ipynb", "README.md"):
+        shutil.copy(ROOT / name, folder)
+    with jupyter(folder) as server:
+        yield folder, server
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+each_notebook = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                name != "quickstart.ipynb" and "MEDIMG_ALL_IN_LAB" not in os.environ,
+                reason="set MEDIMG_ALL_IN_LAB=1 for every notebook in JupyterLab (15 minutes)",
+            ),
+        )
+        for name in NOTEBOOKS
+    ],
+)
+
+
+@each_notebook
+def test_opening_a_notebook_does_not_mark_it_as_changed(browser, course, name):
+    folder, server = course
+    notebook = nbformat.read(folder / name, as_version=4)
+    notebook.metadata.language_info.version = platform.python_version()  # JupyterLab sees to it
+    nbformat.write(notebook, folder / name)
+    page = server.open(browser, name)
+    page.wait_for_timeout(3000)
+    assert page.locator(".lm-TabBar-tab.jp-mod-current").count()
+    changed = page.locator(".jp-mod-dirty").count()
+    page.context.close()
+    assert not changed
+
+
+@pytest.mark.parametrize("place", ["JupyterLab", "Notebook 7"])
+def test_a_link_to_the_glossary_opens_it(browser, course, place):
+    _, server = course
+    page = server.open(browser, "quickstart.ipynb", place)
+    link = page.locator(".jp-Notebook a", has_text=re.compile("^AUC$")).first
+    if place == "JupyterLab":  # rendered, and scrolled to the entry
+        link.click()
+        entry = page.locator(".jp-MarkdownViewer h2", has_text="AUC").first
+        page.wait_for_function("entry => entry.getBoundingClientRect().top < 200",
+                               arg=entry.element_handle())  # fmt: skip
+        page.wait_for_timeout(1000)
+        assert 0 <= entry.bounding_box()["y"] < 200
+    else:  # Notebook 7 opens any Markdown as text, from its top
+        with page.context.expect_page() as opening:
+            link.click()
+        opening.value.locator(".cm-line", has_text='<a id="auc"></a>AUC').wait_for()
+    page.context.close()
+
+
+@each_notebook
 def test_a_notebook_runs_in_jupyterlab_to_its_end(browser, course, name):
-    if name != "quickstart.ipynb" and "MEDIMG_ALL_IN_LAB" not in os.environ:
-        pytest.skip("set MEDIMG_ALL_IN_LAB=1 to run every notebook in JupyterLab (15 minutes)")
-    folder, run = course
+    folder, server = course
     notebook = nbformat.read(folder / name, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.update(outputs=[], execution_count=None)
     nbformat.write(notebook, folder / name)
-    page, last = run(browser, name), time.monotonic() + 600
+    page, last = server.run(browser, name), time.monotonic() + 600
     while True:
         page.wait_for_timeout(3000)
         page.keyboard.press("Control+s")
@@ -357,9 +475,14 @@ def test_a_notebook_runs_in_jupyterlab_to_its_end(browser, course, name):
         missing = sum(cell.execution_count is None for cell in code)
         if wrong or not missing or time.monotonic() > last:
             break
+    bars = page.locator(".widget-hprogress .progress-bar")
+    unfinished = bars.count() - page.locator(".progress-bar-success").count()
+    some = bars.count()
     page.context.close()
     assert not wrong, wrong[0].evalue
     assert not missing, f"{missing} cells were not run"
+    assert not unfinished, f"{unfinished} of {some} progress bars do not end green"
+    assert some or name != "quickstart.ipynb"
 
 
 def test_an_exercise_answers_right_wrong_blank_and_hint(lab):
@@ -387,11 +510,34 @@ def test_a_slider_can_be_set_from_the_keyboard(lab, label, value, said):
     lab.get_by_text(said).first.wait_for()
 
 
+@pytest.mark.parametrize("label", ["threshold (%)", "prevalence (%)", "centre (HU)", "width (HU)"])
+def test_a_slider_follows_the_mouse(lab, label):
+    field = lab.get_by_label(label)
+    box = lab.locator(".widget-hbox", has=field).last
+    before, said = float(field.input_value()), box.locator("xpath=..").get_by_role("alert")
+    words = said.inner_text()
+    handle = box.locator(".noUi-handle").bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    lab.mouse.move(x, y)
+    lab.mouse.down()
+    lab.mouse.move(x + (20 if x < 700 else -20), y, steps=4)
+    lab.mouse.up()
+    said.filter(has_not_text=words).wait_for()
+    assert float(field.input_value()) != before
+
+
+def reading(lab, number):
+    """Return a reading study of the notebook."""
+    button = lab.get_by_role("button", name="1 surely not")
+    return lab.locator(".widget-vbox", has=button).nth(number)
+
+
 def test_images_can_be_read_with_the_keyboard_alone(lab):
-    lab.get_by_role("button", name="1 surely not").focus()
+    study = reading(lab, 0)
+    study.get_by_role("button", name="1 surely not").focus()
     for number in range(1, 9):
         shown = f"Image {(number - 1) % 4 + 1} of 4"
-        asked = lab.get_by_role("alert").filter(has_text=shown)
+        asked = study.get_by_role("alert").filter(has_text=shown)
         asked.wait_for()
         assert ("network's score" in asked.inner_text()) == (number > 4)
         if number % 2:
@@ -401,7 +547,18 @@ def test_images_can_be_read_with_the_keyboard_alone(lab):
         if number % 2:
             for _ in range(4):
                 lab.keyboard.press("Shift+Tab")
-    lab.get_by_role("alert").filter(has_text="Agreement with the network").wait_for()
+    study.get_by_role("alert").filter(has_text="Agreement with the network").wait_for()
+
+
+def test_images_can_be_read_with_the_mouse(lab):
+    study = reading(lab, 1)
+    for number in range(1, 9):
+        study.get_by_role("alert").filter(has_text=f"Image {(number - 1) % 4 + 1} of 4").wait_for()
+        seen = study.get_by_role("img").get_attribute("src")
+        study.get_by_role("button", name=f"{1 + number % 5} ").click()
+        lab.wait_for_function("([box, old]) => box.querySelector('img').src !== old",
+                              arg=[study.element_handle(), seen])  # fmt: skip
+    study.get_by_role("alert").filter(has_text="Agreement with the network").wait_for()
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")

@@ -23,7 +23,7 @@ from builder.outputs import WIDGET, clean, quantised  # noqa: E402
 from builder.quiz import quiz_page, read_quiz  # noqa: E402
 from builder.render import blank, read_source, render, solved  # noqa: E402
 from builder.run import record  # noqa: E402
-from builder.slides import slide_type, slides  # noqa: E402
+from builder.slides import deck, slide_type, slides  # noqa: E402
 
 SOURCE = """\
 # %% [markdown]
@@ -296,6 +296,25 @@ def test_slides_come_from_headings_tags_and_notes(layout):
     heading = re.search(r"(?m)^# # (.+)$", source)
     assert title.startswith(heading[1])
     assert "window.MathJax = " in page
+
+
+def test_a_slide_holds_a_title_a_figure_and_the_remark_on_it():
+    text, code = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
+    picture = nbformat.v4.new_output("display_data", {"text/html": '<img alt="Two." src="">'})
+    cells = [
+        text("## Part"), code("draw()", outputs=[picture]), text("Two peaks.\n\nNow count them."),
+        code("count()", outputs=[picture]), text("Both are high."), code("print(1)"),
+        text("After a print, a slide.\n\nMore."), code("draw()", outputs=[picture]),
+        text("Three things:\n\n- one"), text("Say this.", metadata={"tags": ["notes"]}),
+    ]  # fmt: skip
+    laid = [(c.metadata["slideshow"]["slide_type"], c.source) for c in deck(cells)]
+    assert laid == [
+        ("slide", "## Part"), ("-", "draw()"), ("-", "Two peaks."),
+        ("subslide", "### Part\n\nNow count them."), ("-", "count()"), ("-", "Both are high."),
+        ("subslide", "### Part"), ("-", "print(1)"),
+        ("subslide", "### Part\n\nAfter a print, a slide.\n\nMore."), ("-", "draw()"),
+        ("subslide", "### Part\n\nThree things:\n\n- one"), ("notes", "Say this."),
+    ]  # fmt: skip
 
 
 QUIZ = """\

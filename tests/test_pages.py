@@ -51,6 +51,7 @@ def export(path):
 def test_an_exported_page_can_be_read_anywhere(path):
     text = export(path)
     page = Page(text)
+    assert "google.colab" not in text
     assert not page.mute
     assert [text for text in page.texts if len(text) > LONGEST_TEXT] == []
     assert page.tags.count("main") == 1

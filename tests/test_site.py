@@ -1,8 +1,11 @@
 """The web site, built from the committed notebooks: no dead link, no picture without a text."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,6 +15,17 @@ import pytest
 pytest.importorskip("sphinx", reason="the site needs the extra [docs]")
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "notebooks"))
+
+from builder.glossary import slug  # noqa: E402
+from builder.layout import Layout  # noqa: E402
+from builder.pages import COURSE, LINK, address  # noqa: E402
+
+LAYOUT = Layout(ROOT)
+READ = [
+    ROOT / "README.md",
+    *sorted(path for one in COURSE for path in ROOT.glob(one) if path.suffix != ".png"),
+]
 
 
 class Page(HTMLParser):
@@ -71,6 +85,76 @@ def test_no_link_inside_the_site_is_dead(pages, site):
             there = pages.get(Path(place).relative_to(site).as_posix())
             if not Path(place).is_file() or (anchor and there and anchor not in there.ids):
                 dead.append(f"{name} -> {link}")
+    assert not dead
+
+
+@cache
+def text_of(path):
+    """Return the Markdown of a file or a notebook."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells)
+    return re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+
+
+def parts_of(path, where):
+    """Return the anchors that a file has where it is read."""
+    text = text_of(path)
+    heads = [re.sub(r"<[^>]*>|`", "", head) for head in re.findall(r"(?m)^#+ (.+)$", text)]
+    made = map(slug, heads) if where == "GitHub" else (head.replace(" ", "-") for head in heads)
+    return set(re.findall(r'<a id="([\w-]+)">', text)) | set(made)
+
+
+def site_page(path):
+    return f"course/{path.relative_to(ROOT).with_suffix('.html').as_posix()}"
+
+
+def links_of(path, where, pages):
+    """Return the links of a file to files, and to parts of them, where it is read."""
+    if where == "site":
+        links = [unquote(link) for link in pages[site_page(path)].links]
+        cut = [re.match(r"([^#]*)(.*)", link) for link in links if not re.match(r"\w+:", link)]
+        return [found.groups() for found in cut]
+    inside = re.findall(r"\]\((#[^)\s]+)\)", text_of(path))
+    return LINK.findall(text_of(path)) + [("", part) for part in inside]
+
+
+def leads_somewhere(path, where, link, part, pages, site):
+    """Say whether a link of a file works where the file is read."""
+    target = (path.parent / link).resolve() if link else path
+    if where == "site":
+        place = os.path.normpath(Path(site_page(path)).parent / link) if link else site_page(path)
+    elif not target.exists() or not target.is_relative_to(ROOT):
+        return False
+    elif where == "exported page" and (shown := address(LAYOUT, target)).startswith(LAYOUT.site):
+        place = shown.removeprefix(f"{LAYOUT.site}/")
+    else:
+        return not part or part[1:] in parts_of(target, where)
+    anchors = pages[place].ids if place in pages else ()
+    return (site / place).is_file() and (not part[1:] or part[1:] in anchors)
+
+
+def test_links_work_wherever_the_course_is_read(pages, site):
+    """None is dead; `pytest -s` shows the table of how many there are, and how many to a part.
+
+    Notebook 7 shows notebooks with JupyterLab's code; `test_browser.py` follows a link in both.
+    """
+    dead, table = [], [f"\n{'read in':24} {'files':>6} {'links':>6} {'to a part':>10} {'dead':>5}"]
+    for where in ("JupyterLab, Notebook 7", "GitHub", "exported page", "site"):
+        read = [path for path in READ if where != "exported page" or path.suffix == ".ipynb"]
+        if where == "site":
+            read.remove(ROOT / "README.md")
+        found = [(path, *link) for path in read for link in links_of(path, where, pages)]
+        wrong = [
+            (path, link, part)
+            for path, link, part in found
+            if not leads_somewhere(path, where, link, part, pages, site)
+        ]
+        dead += [f"{where}: {path.relative_to(ROOT)} -> {link}{part}" for path, link, part in wrong]
+        in_part = sum(bool(part) for _, _, part in found)
+        table.append(f"{where:24} {len(read):6} {len(found):6} {in_part:10} {len(wrong):5}")
+    print(*table, sep="\n")  # noqa: T201 - the table is the result
     assert not dead
 
 

@@ -16,6 +16,10 @@ document.addEventListener("DOMContentLoaded", () => {
       head.replaceWith(Object.assign(document.createElement("td"), {colSpan: head.colSpan}));
     }
   }
+  // Browsers guess which headers are of a row, and guess wrong beside an empty cell.
+  for (const head of document.querySelectorAll("article tbody th")) {
+    head.scope = "row";
+  }
 });
 // The theme lets the Tab key reach what scrolls sideways, without a name to be announced by.
 addEventListener("load", () => setTimeout(() => {

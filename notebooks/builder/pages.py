@@ -38,13 +38,15 @@ main .highlight pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 
 # nbconvert makes each cell and each output a stop of the Tab key, without a name. Only what scrolls
 # sideways needs the keyboard, and a name to be announced by. An empty header cell is read as a
-# column without a name, so it becomes a plain cell.
+# column without a name, so it becomes a plain cell. Browsers guess which headers are of a row, and
+# guess wrong beside an empty cell.
 SCRIPT = """
 for (const head of document.querySelectorAll("th")) {
   if (!head.textContent.trim()) {
     head.replaceWith(Object.assign(document.createElement("td"), {colSpan: head.colSpan}));
   }
 }
+for (const head of document.querySelectorAll("tbody th")) { head.scope = "row"; }
 const stops = () => document.querySelectorAll("main div[tabindex]").forEach(box => {
   const scrolls = box.matches(".jp-OutputArea-output") && box.scrollWidth > box.clientWidth;
   box.tabIndex = scrolls ? 0 : -1;
@@ -80,6 +82,8 @@ class PublicPage(Preprocessor):
             known = target.exists() and target.is_relative_to(layout.root)
             return address(layout, target, found[2] or "") if known else found[0]
 
+        # The cell that fetches the course is for Colab alone.
+        nb.cells = [c for c in nb.cells if "setup" not in c.metadata.get("tags", [])]
         for cell in nb.cells:
             if cell.cell_type == "markdown":
                 cell.source = LINK.sub(public, cell.source)

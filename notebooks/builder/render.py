@@ -17,7 +17,18 @@ from builder.glossary import Linker, read_glossary
 from builder.layout import BuildError, Layout
 from nbformat import NotebookNode
 
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+# What JupyterLab itself writes: any other kernel or language marks a notebook as changed when it is
+# opened. (So does another version of Python, which no file can know beforehand.)
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+    "version": "3.11.7",
+}
 NBVAL_TAGS = {"nbval-check-output", "nbval-ignore-output", "nbval-skip", "raises-exception"}
 SLIDE_TAGS = {"slide", "subslide", "fragment", "skip", "notes"}
 TAGS = {"exercise", "headline", "hide-input", "setup"} | NBVAL_TAGS | SLIDE_TAGS
@@ -97,9 +108,7 @@ def render(layout: Layout, name: str, variant: str) -> NotebookNode:
     cells = read_source(layout, name)
     place = layout.solution(name) if variant == "solution" else layout.student(name)
     markdown = _Markdown(layout, name, cells, place, variant)
-    notebook = nbformat.v4.new_notebook(
-        metadata={"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    )
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": KERNEL, "language_info": LANGUAGE})
     seen: Counter[str] = Counter()
     for cell in [cells[0], _setup(layout), *cells[1:]]:
         tags = list(cell.metadata.get("tags", []))

@@ -16,7 +16,9 @@ from medimg.storage import atomic_write
 
 HEIGHT = 860
 # A slide that is taller than the screen is shown smaller, so that nobody has to scroll in a talk.
-FIT = """<script>require(["%(reveal)s"], function (Reveal) {
+# Code wraps, or the end of a long line could not be seen.
+FIT = """<style>.reveal .highlight pre { white-space: pre-wrap; overflow-wrap: anywhere; }</style>
+<script>require(["%(reveal)s"], function (Reveal) {
   function fit() {
     const slide = Reveal.getCurrentSlide();
     for (let size = 1; size > 0.4; size -= 0.05) {
@@ -43,14 +45,11 @@ def slides(layout: Layout, name: str, folder: Path, *, offline: str = "") -> Pat
     notebook = render(layout, name, "slides")
     committed = nbformat.read(layout.student(name), as_version=4)
     outputs = {cell.id: cell for cell in committed.cells if cell.cell_type == "code"}
-    notebook.cells = [part for cell in notebook.cells for part in parts(cell)]
-    after_code = False
     for cell in notebook.cells:
-        cell.metadata["slideshow"] = {"slide_type": slide_type(cell, after_code=after_code)}
-        after_code = cell.cell_type == "code"
         if cell.cell_type == "code" and cell.id in outputs:
             cell.outputs = outputs[cell.id].outputs
             cell.execution_count = outputs[cell.id].execution_count
+    notebook.cells = deck([part for cell in notebook.cells for part in parts(cell)])
     first = next(cell.source for cell in notebook.cells if cell.source.startswith("# "))
     notebook.metadata["title"] = first.splitlines()[0].removeprefix("# ")
     hide = Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": {"hide-input"}})
@@ -70,6 +69,49 @@ def slides(layout: Layout, name: str, folder: Path, *, offline: str = "") -> Pat
     with atomic_write(target, "w") as file:
         file.write(page)
     return target
+
+
+def deck(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Say where each slide begins, so that a title, a figure and the remark on it are together.
+
+    The remark is the paragraph below a figure. A slide without a heading repeats the last one.
+    """
+    laid: list[NotebookNode] = []
+    title, before, waiting = "", nbformat.v4.new_markdown_cell(), False
+
+    def lay(cell: NotebookNode, kind: str) -> None:
+        cell.metadata["slideshow"] = {"slide_type": kind}
+        laid.append(cell)
+
+    for cell in cells:
+        kind = slide_type(cell, after_code=before.cell_type == "code")
+        heading = re.match(r"#{1,3} (.+)", cell.source) if cell.cell_type == "markdown" else None
+        if kind == "notes":
+            lay(cell, kind)
+            continue
+        if heading:
+            title = heading[1]
+        elif kind == "subslide" and cell.cell_type == "markdown":
+            remark, _, rest = cell.source.strip().partition("\n\n")
+            if shows_figure(before) and not re.search(r":$|^[|*-]|^\d+\.", remark):
+                lay(nbformat.v4.new_markdown_cell(remark), "-")
+            else:
+                rest = cell.source
+            if not rest:
+                before, waiting = cell, True
+                continue
+            cell.source = f"### {title}\n\n{rest}"
+        elif waiting and kind == "-":
+            lay(nbformat.v4.new_markdown_cell(f"### {title}"), "subslide")
+        lay(cell, kind)
+        before, waiting = cell, False
+    return laid
+
+
+def shows_figure(cell: NotebookNode) -> bool:
+    """Say whether a cell draws."""
+    shown = [output.get("data", {}) for output in cell.get("outputs", [])]
+    return any("image/png" in data or "<img" in str(data.get("text/html")) for data in shown)
 
 
 def parts(cell: NotebookNode) -> list[NotebookNode]:
