@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -394,6 +395,15 @@ def test_images_that_lie_in_s3_stay_where_they_are(amazon, capsys):
     source = job["InputDataConfig"][0]["DataSource"]["S3DataSource"]
     assert source["S3Uri"] == "s3://films/set/"
     assert all("/code/" in key for key in keys(amazon.s3))
+
+
+def test_amazon_s_client_does_not_tell_where_it_found_what(amazon, caplog, monkeypatch):
+    import boto3
+
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # which has told already
+    with caplog.at_level(logging.INFO):
+        assert start("s3://films/set", "--images", "9", "--name", "quiet") == 0
+    assert [record for record in caplog.records if record.name.startswith("boto")] == []
 
 
 def fails(capsys, folder, *options, **how):
