@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for chatty in ("timm", "highdicom"):  # they tell each file that they open or copy from
+    for chatty in ("timm", "highdicom", "botocore"):  # they tell each file that they open
         logging.getLogger(chatty).setLevel(logging.WARNING)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may know few letters
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -396,6 +397,15 @@ def test_images_that_lie_in_s3_stay_where_they_are(amazon, capsys):
     assert all("/code/" in key for key in keys(amazon.s3))
 
 
+def test_amazon_s_client_does_not_tell_where_it_found_what(amazon, caplog, monkeypatch):
+    import boto3
+
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # which has told already
+    with caplog.at_level(logging.INFO):
+        assert start("s3://films/set", "--images", "9", "--name", "quiet") == 0
+    assert [record for record in caplog.records if record.name.startswith("boto")] == []
+
+
 def fails(capsys, folder, *options, **how):
     assert start(folder, *options, **how) == 2
     error = capsys.readouterr().err
@@ -411,8 +421,11 @@ def test_refused_before_anything_is_sent(amazon, folder, capsys, monkeypatch):
         assert start("s3://films/set", "--images", "9", "--name", f"{n}-twice") == 0
     assert start("s3://films/set", "--images", "9", "--name", "twice") == 0
     before = keys(amazon.s3)
-    assert "a job of this name exists" in fails(capsys, folder, "--name", "twice")
+    assert "choose another --name" in fails(capsys, folder, "--name", "twice")
     assert keys(amazon.s3) == before
+    amazon.s3.put_object(Bucket="films", Key="medimg/left/checkpoints/old", Body=b"x")
+    assert "its files do" in fails(capsys, folder, "--name", "left")
+    assert set(keys(amazon.s3)) == {"medimg/left/checkpoints/old", *before}
     import boto3
 
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # which remembers the account
@@ -444,7 +457,7 @@ def test_what_amazon_refuses_leaves_nothing_behind(amazon, folder, capsys, monke
     monkeypatch.setattr(BaseClient, "_make_api_call", refuse)
     assert said in fails(capsys, folder)
     assert "PutObject" in called
-    assert "StopTrainingJob" in called
+    assert "StopTrainingJob" not in called  # there is none, or it is not ours
     monkeypatch.undo()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     assert keys(amazon.s3) == []
@@ -474,6 +487,32 @@ def test_a_lost_answer_stops_the_job_that_may_have_started(amazon, folder, capsy
     assert "the network is cut" in fails(capsys, folder, "--name", "lost")
     assert "StopTrainingJob" in called
     assert keys(amazon.s3) == []
+
+
+def test_a_colleague_s_job_of_the_same_name_goes_on(amazon, folder, capsys, monkeypatch):
+    """Both looked before either had started; the second is refused, and leaves the first alone."""
+    from botocore.client import BaseClient
+    from botocore.exceptions import ClientError
+
+    called, real = [], BaseClient._make_api_call
+
+    def overtaken(self, operation, given):
+        called.append(operation)
+        if operation == "CreateTrainingJob":
+            real(self, operation, given | {"HyperParameters": {"launch": "theirs"}})
+            raise ClientError({"Error": {"Code": "ResourceInUse", "Message": "no"}}, operation)
+        return real(self, operation, given)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", overtaken)
+    assert "a job of this name exists" in fails(capsys, folder, "--name", "shared")
+    assert "DescribeTrainingJob" in called
+    assert "StopTrainingJob" not in called
+
+
+def test_each_start_has_a_mark_and_a_name_of_its_own(folder, capsys):
+    one, two = (dry_run(folder, capsys) for _ in range(2))
+    assert one["HyperParameters"] != two["HyperParameters"]
+    assert one["TrainingJobName"] != two["TrainingJobName"]
 
 
 def test_results_are_fetched_of_finished_jobs_only(amazon, folder, capsys, monkeypatch, tmp_path):

@@ -51,3 +51,13 @@ def test_the_picture_shows_what_the_dicom_file_shows():
 def test_every_dicom_file_says_that_it_is_simulated():
     for path in (DATA / "dicom").rglob("*.dcm"):
         assert "SIMULATED" in str(images.read_header(path)).upper(), path.name
+
+
+def test_only_sequences_that_may_be_empty_are():
+    """Of type 2 in PS3.3; an optional sequence is left out or has an item (dciodvfy asks so)."""
+    empty = set()
+    for path in DATA.rglob("*.dcm"):
+        for item in images.read_header(path).iterall():
+            if item.VR == "SQ" and not item.value:
+                empty.add(item.keyword)
+    assert empty <= {"AcquisitionContextSequence", "ViewModifierCodeSequence"}

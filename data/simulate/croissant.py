@@ -12,7 +12,7 @@ from medimg.storage import sha256
 
 REPOSITORY = "https://github.com/medimg/medimg"
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
-VERSION, DATE = "1.1.0", "2026-11-28"
+VERSION, DATE = "1.1.1", "2026-11-29"
 DESCRIPTION = (
     "SIMULATED chest radiographs, chest CT slices, head MR slices (one set with three kinds of "
     "brain tumour), fundus photographs and bone radiographs for teaching the classification of "

@@ -73,7 +73,6 @@ def make_header(row: Any, pixel: float, *, bits: int, inverted: bool) -> Dataset
     data.ViewCodeSequence[0].ViewModifierCodeSequence = []
     data.AnatomicRegionSequence = [_code("51185008", "SCT", "Chest")]
     data.AcquisitionContextSequence = []
-    data.RequestAttributesSequence = []
     return data
 
 

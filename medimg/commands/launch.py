@@ -17,7 +17,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from importlib.metadata import requires
 from pathlib import Path
 from string import Template
@@ -124,13 +123,12 @@ def bill(
             "outside us-east-1 give --usd-per-hour, from Amazon's page of SageMaker prices"
         )
     gpus, here = row["gpus"], speeds[row["processor"]]
-    decoders = row["vcpus"] * speeds["vcpu"]["decode_megapixels"]  # every machine decodes all
     networks = count * (gpus or row["vcpus"]) * (224 / size) ** 2
     forward, backward = passes(images, epochs)
     stored = images * megapixels * 0.4e6 / 1e9  # as a PNG, 0.4 bytes per pixel
     seconds = {
-        "start": _START, "copy": stored / _COPIED,
-        "decode": images * megapixels / decoders,
+        "start": _START, "copy": stored / _COPIED,  # every machine copies and decodes all
+        "decode": images * megapixels / (row["vcpus"] * speeds["vcpu"]["decode_megapixels"]),
         "train": (forward / here["predict_images"] + backward / here["train_images"]) / networks,
     }  # fmt: skip
     disk = math.ceil(20 + stored + images * 3 * size**2 / 1e9)
@@ -184,7 +182,7 @@ def launch(args: argparse.Namespace) -> None:
     if not images or not (args.data.startswith("s3://") or os.path.isdir(args.data)):
         raise MedimgError(f"--data '{args.data}': give a folder or s3://BUCKET/PREFIX and --images")
     vars(args).update({k: v for k, v in _studio().items() if not vars(args)[k]})
-    args.name = args.name or f"medimg-{time.strftime('%Y%m%d-%H%M%S')}"
+    args.name = args.name or f"medimg-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
     found = bill(
         images, instance=args.instance, count=args.count, epochs=fit.epochs, size=fit.image_size,
         megapixels=args.megapixels, usd_per_hour=args.usd_per_hour, region=args.region,
@@ -242,14 +240,13 @@ def request(args: argparse.Namespace, found: Bill) -> dict[str, Any]:
     words = {
         "name": args.name, "role": args.role or "arn:aws:iam::000000000000:role/YOUR-ROLE",
         "image": args.image or _CONTAINER.format(accounts[region]["account"], region, kind),
-        "options": args.fit or None, "gpus": str(row["gpus"]),
+        "options": args.fit or None, "gpus": str(row["gpus"]), "key": args.kms_key or None,
         "data": (args.data if args.data.startswith("s3://") else f"{root}/data").rstrip("/") + "/",
         "code": f"{root}/code/", "output": f"{root}/output", "checkpoints": f"{root}/checkpoints",
-        "key": args.kms_key or None,
         "disk_key": None if row["local_gb"] else args.kms_key,  # Amazon refuses one for local disks
         "instance": args.instance, "count": args.count, "disk": found.disk_gb,
         "spot": on_spot, "seconds": seconds, "wait": seconds if on_spot else None,
-        "isolated": bool(args.wheels or args.image),
+        "isolated": bool(args.wheels or args.image), "token": os.urandom(8).hex(),
         "tags": [{"Key": key, "Value": value} for key, value in tags.items()],
     }  # fmt: skip
     text = Template((_CLOUD / "request.txt").read_text(encoding="utf-8"))
@@ -273,7 +270,7 @@ def _amazon(args: argparse.Namespace) -> Iterator[Callable[[str], Any]]:
         from botocore.exceptions import BotoCoreError, ClientError
 
         patience = Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 3})
-        yield partial(boto3.client, region_name=args.region, config=patience)
+        yield lambda name: boto3.client(name, region_name=args.region, config=patience)
     except ImportError as error:
         raise MedimgError("launch needs boto3; install it: pip install 'medimg[aws]'") from error
     except (BotoCoreError, ClientError) as error:
@@ -282,11 +279,15 @@ def _amazon(args: argparse.Namespace) -> Iterator[Callable[[str], Any]]:
 
 
 def _start(args: argparse.Namespace, asked: dict[str, Any], amazon: Callable[[str], Any]) -> None:
-    """Send code and data, start the job; after a failure nothing runs and nothing is left."""
+    """Send code and data, start the job; after a failure nothing runs and nothing is left.
+
+    Each request bears a mark of its own, so that only the job that it started is ever stopped.
+    """
     s3, sagemaker, (bucket, folder) = amazon("s3"), amazon("sagemaker"), _place(args)
     jobs = sagemaker.get_paginator("list_training_jobs").paginate(NameContains=args.name)
-    if args.name in jobs.search("TrainingJobSummaries[].TrainingJobName"):
-        raise MedimgError(f"job {args.name}: a job of this name exists; choose another --name")
+    files = s3.list_objects_v2(Bucket=bucket, Prefix=f"{folder}/", MaxKeys=1)["KeyCount"]
+    if files or args.name in jobs.search("TrainingJobSummaries[].TrainingJobName"):
+        raise MedimgError(f"job {args.name} exists, or its files do; choose another --name")
     blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     if sum(blocked.values()) < 4:
         raise MedimgError(f"bucket {bucket} may be made public; switch its Block Public Access on")
@@ -297,7 +298,9 @@ def _start(args: argparse.Namespace, asked: dict[str, Any], amazon: Callable[[st
             sagemaker.create_training_job(**asked)
         except BaseException:
             with suppress(Exception):  # the answer may be lost, and the job started
-                sagemaker.stop_training_job(TrainingJobName=args.name)
+                job = sagemaker.describe_training_job(TrainingJobName=args.name)
+                if job["HyperParameters"] == asked["HyperParameters"]:  # no colleague's
+                    sagemaker.stop_training_job(TrainingJobName=args.name)
             with suppress(Exception):
                 keys = [{"Key": key} for key in paths]
                 for at in range(0, len(keys), 1000):  # Amazon takes no more at once
