@@ -16,7 +16,8 @@ The protocol, fixed before any network was trained:
   normal, 350 with pneumonia) if each of three runs of the recipe is above chance there, interval
   included. If not, it is that of the 343 simulated adults which the package ships, another cohort
   than the children learned from, each film under two of the fourteen changes of
-  `engine_headline.py` and all in one list.
+  `engine_headline.py` and all in one list. (A network that learned from simulated adults cannot be
+  chosen by it.)
 - Every candidate starts with seed 0, against the recipe with seed 0. Those with a higher yardstick
   go on to seeds 1 and 2, at most the three best of those that need a training of their own. Chosen
   is the highest mean of three seeds; the recipe is among them.
