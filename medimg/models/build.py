@@ -137,10 +137,10 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         content = dict(load_state_dict(str(path), weights_only=True))
         if not content or not all(map(torch.is_tensor, content.values())):
             raise ValueError("something else than tensors")
-    except Exception as error:  # torch raises many kinds, unpickling ones among them
+    except Exception as error:  # torch's own words advise to read the file unsafely
         raise ModelError(
-            f"{path} cannot be read safely as a dictionary of tensors ({error!r}); give one saved "
-            "with torch.save(model.state_dict(), PATH), or a .safetensors file"
+            f"{path} cannot be read safely as a dictionary of tensors ({type(error).__name__}); "
+            "give one saved with torch.save(model.state_dict(), PATH), or a .safetensors file"
         ) from error
     return content
 
