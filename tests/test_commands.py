@@ -222,12 +222,13 @@ def test_explain_follows_the_models_own_threshold(fitted, folder, tmp_path, thre
     assert [p.name for p in (tmp_path / "maps").iterdir()] == [f"000_p00_0_gradcam_{called}.png"]
 
 
-def test_explain_a_named_class(fitted, folder, tmp_path, capsys):
+def test_explain_a_named_class(fitted, folder, tmp_path, capsys, caplog):
     film = str(folder / "normal" / "p00_0.png")
     given = ["explain", "--model", str(fitted / "model.safetensors"), "--out", str(tmp_path)]
     for name in ("normal", "pneumonia"):
         assert main([*given, "--target", name, film]) == 0
-    assert main([*given, "--method", "eigencam", film]) == 0
+    assert main([*given, "--method", "eigencam", "--target", "normal", film]) == 0
+    assert "eigencam draws one map for all classes; --target changes nothing" in caplog.text
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["000_p00_0_eigencam.png", "000_p00_0_gradcam_normal.png",
                      "000_p00_0_gradcam_pneumonia.png"]  # fmt: skip

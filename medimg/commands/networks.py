@@ -191,6 +191,8 @@ def explain(args: argparse.Namespace) -> None:
     maps = explain_images(model, pixels, method=args.method, target=names)
     if args.method in CLASSLESS:
         names = [""] * len(paths)
+        if args.target:
+            log.warning("%s draws one map for all classes; --target changes nothing.", args.method)
     files = []
     for n, (path, name) in enumerate(zip(paths, names, strict=True)):
         of = f"{n:03}_{Path(path).stem}_{args.method}_" + re.sub(r"[^\w.-]+", "-", name)
