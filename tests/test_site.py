@@ -102,7 +102,8 @@ def parts_of(path, where):
     """Return the anchors that a file has where it is read."""
     text = text_of(path)
     heads = [re.sub(r"<[^>]*>|`", "", head) for head in re.findall(r"(?m)^#+ (.+)$", text)]
-    made = map(slug, heads) if where == "GitHub" else (head.replace(" ", "-") for head in heads)
+    kept = where.startswith("JupyterLab")  # it keeps capitals and signs; GitHub does not
+    made = (head.replace(" ", "-") if kept else slug(head) for head in heads)
     return set(re.findall(r'<a id="([\w-]+)">', text)) | set(made)
 
 
