@@ -156,8 +156,8 @@ def main() -> None:
     for name, (count, megapixels) in SETS.items():
         for instance, machines in (
             ("ml.m5.2xlarge", 1),
-            ("ml.g5.2xlarge", 1),
-            ("ml.g5.2xlarge", 2),
+            ("ml.g5.12xlarge", 1),  # smaller ones lack the disk
+            ("ml.g5.12xlarge", 2),
         ):
             given = {"instance": instance, "count": machines, "megapixels": megapixels}
             print(f"{name}, {count:,} images: {bill(count, **given)}")
