@@ -123,7 +123,8 @@ for n, (seconds, loss) in runs.items():
 # %% [markdown]
 # Within a run all copies are equal. Each process draws its own dropout, so the two losses differ. The time
 # need not fall: starting Python and reading the images is not divided, and here it is most of the work,
-# so two processes may even be slower. On a large set with one core or one GPU for each process, the passes
+# so two processes may even be slower; four processes on two cores cannot gain over two
+# (`benchmarks/results/engine_ddp.md` has 1, 2 and 4). On a large set with one core or one GPU for each process, the passes
 # are divided nearly evenly. **More machines pay when the passes dominate.**
 #
 # ## 4. Images that do not fit into memory
