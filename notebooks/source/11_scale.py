@@ -66,8 +66,8 @@ per_image.round(1).add_suffix(", ms per image")
 # %% [markdown]
 # Your seconds are those of your machine, but the rule is general: **time is images divided by images per
 # second**. The network's memory does not grow with their number; the images need 50 kB each at 224 pixels
-# (section 4). So a small run predicts a large one, here within a fifth: `benchmarks/throughput.py` measures
-# 300 images and holds the rule against runs of up to 3,000.
+# (section 4). So a small run predicts a large one: `benchmarks/throughput.py` measures 100 and 300 images,
+# takes off what it costs to begin, and was within 15 % for decoding and for a frozen network on 500 to 5,000.
 #
 # Pixels count as images do: twice the side is four times the pixels, and about four times the time. And
 # one image passes many times. This is what `python -m medimg fit` does with 10,000 images, of which 7,000
@@ -123,7 +123,8 @@ for n, (seconds, loss) in runs.items():
 # %% [markdown]
 # Within a run all copies are equal. Each process draws its own dropout, so the two losses differ. The time
 # need not fall: starting Python and reading the images is not divided, and here it is most of the work,
-# so two processes may even be slower. On a large set with one core or one GPU for each process, the passes
+# so two processes may even be slower; four processes on two cores cannot gain over two
+# (`benchmarks/results/engine_ddp.md` has 1, 2 and 4). On a large set with one core or one GPU for each process, the passes
 # are divided nearly evenly. **More machines pay when the passes dominate.**
 #
 # ## 4. Images that do not fit into memory
