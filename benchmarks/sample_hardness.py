@@ -8,8 +8,9 @@ Wanted: mean AUC between 0.88 and 0.96 (real paediatric films: 0.971, partly by 
 committed sets a Markdown table is printed: each class against the rest by frozen features in five
 folds by patient, for images and for patients (the mean of a patient's images), which should lie
 between 0.80 and 0.97, and the strongest shortcut, at most 0.60 where it is not the disease itself
-(`sample_without_lesions.py`). Of grades, referable against not is asked too. The slices of
-sample_brain are scaled per patient first, as notebook 7 does.
+(`sample_without_lesions.py`). Grades are ordered, so the questions are their cuts, such as "2 or
+worse" (referable); their rows against the rest are printed too. The slices of sample_brain are
+scaled per patient first, as notebook 7 does.
 """
 
 from __future__ import annotations
@@ -73,8 +74,9 @@ def committed(name: str) -> None:
     asked = {label: data.labels == number for number, label in enumerate(data.classes)}
     if len(data.classes) == 2:  # the second against the first says it all
         asked.pop(data.classes[0])
-    if colour:  # of grades, the decision is the question
-        asked |= {"referable: 2 or worse": data.labels >= 2}
+    if data.ordinal:
+        cuts = [*enumerate(data.classes)][1:]
+        asked |= {f"{grade} or worse": data.labels >= number for number, grade in cuts}
     for label, of_class in asked.items():
         truth, score = of_class.astype(int), np.zeros(len(data))
         for train, test in training.patient_folds(truth, data.patients):

@@ -1,6 +1,6 @@
 """Is what tells a class the disease itself? The same people and machines, audited without lesions.
 
-    python benchmarks/sample_without_lesions.py
+    python benchmarks/sample_without_lesions.py [--sets covid brain retina]
 
 A Markdown table is printed: for each class of the samples of COVID-19, brains and eyes, how well
 the four numbers of an image that are no disease tell it, as committed and drawn again with every
@@ -10,6 +10,7 @@ second may not. (In the sample of bones, casts and metal tell the class on purpo
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Callable
@@ -55,9 +56,12 @@ def strongest(studies: pd.DataFrame) -> pd.Series[str]:
 
 
 def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--sets", nargs="*", default=[*SETS], choices=[*SETS])
     print("| set | class | with lesions | without |")
     print("|---|---|---|---|")
-    for name, (make, where, nothing) in SETS.items():
+    for name in options.parse_args().sets:
+        make, where, nothing = SETS[name]
         with tempfile.TemporaryDirectory() as folder, mock.patch(where, nothing):
             assert make(folder)["mask_path"].eq("").all()
             without = strongest(datasets.load(str(Path(folder) / name / "studies.csv")))

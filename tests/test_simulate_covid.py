@@ -8,6 +8,8 @@ from simulate import covid
 from simulate.body import make_body
 from simulate.disease import GROUND_GLASS, Disease, LungSpace, lesion
 from simulate.errors import SimulationError
+from simulate.even import Even
+from simulate.settings import settings
 from test_simulate_body import phantom
 
 
@@ -33,6 +35,38 @@ def test_each_patient_is_in_one_split_one_hospital_and_has_one_label(table):
 def test_nothing_but_the_disease_goes_with_the_label(table, column):
     counts = pd.crosstab(table["label"], table[column])
     assert (counts.max() - counts.min()).max() <= 5
+
+
+def test_the_labels_are_other_people_filmed_alike(table):
+    columns = ["age", "sex", "visit", "view", "distractor", "split"]
+    for _, site in table.groupby("hospital"):
+        given = [site.loc[site["label"] == label, columns].value_counts() for label in covid.LABELS]
+        assert given[0].to_dict() == given[1].to_dict() == given[2].to_dict()
+    rows = table.assign(given=[settings(row, draws=[Even(*each) for each in row["draws"]])
+                               for row in table.to_dict("records")])  # fmt: skip
+    hearts = rows["given"].map(lambda each: each["build"].heart)
+    assert hearts.groupby(rows["patient_id"]).first().nunique() == 22 * 9
+    tones = rows["given"].map(lambda each: each["exposure"].tone)
+    assert tones.groupby(tones).size().eq(3).all()
+    assert tones.groupby(rows["label"]).nunique().eq(81).all()
+
+
+def test_bodies_are_spread_alike_over_the_labels(table):
+    given = [settings(row, draws=[Even(*each) for each in row["draws"]])["build"]
+             for row in table.to_dict("records")]  # fmt: skip
+    drawn = pd.DataFrame([{"heart": each.heart, "fat": each.fat, "bone": each.bone,
+                           "width": each.width} for each in given])  # fmt: skip
+    means = drawn.groupby(table["label"]).mean()
+    assert ((means.max() - means.min()) / drawn.std()).max() < 0.15  # free draws leave about 0.3
+
+
+def test_a_second_visit_shows_the_same_person_in_another_exposure(table):
+    twice = table[table.duplicated("patient_id", keep=False)].groupby("patient_id")
+    for _, films in list(twice)[:5]:
+        one, two = (settings(row, draws=[Even(*each) for each in row["draws"]])
+                    for row in films.to_dict("records"))  # fmt: skip
+        assert one["build"].heart == two["build"].heart
+        assert one["exposure"].black != two["exposure"].black
 
 
 def test_ground_glass_lies_in_both_lungs_under_the_pleura_and_mostly_below(body):

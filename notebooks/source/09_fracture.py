@@ -142,9 +142,9 @@ print("at 448 pixels, more of the displaced than of the hairline:",
       value.loc[448, "displaced"] > value.loc[448, "hairline"])
 
 # %% [markdown]
-# A hairline one or two pixels wide at 448 is at most half a pixel wide at 112 and is averaged away. Yet
-# what either kind gains is small beside the intervals: this sample does not prove it. A displaced
-# fracture also has a cast or metal more often (section 4). 448 pixels take four times as long as 224.
+# A hairline two to four pixels wide at 448 is at most one wide at 112 and is averaged away. Yet what
+# either kind gains is small beside the intervals: this sample does not prove it. A displaced fracture
+# also has a cast or metal more often (section 4). 448 pixels take four times as long as 224.
 #
 # ## 4. What the table tells without an image
 #
@@ -356,8 +356,7 @@ if wanted == "fracatlas":
 #   (the forearm bone, at the wrist) in adults. Alone it reached sensitivity 0.921 and specificity 0.902.
 #   With it, 24 readers found 0.803 of the fractures instead of 0.747
 #   ([DEN180005](https://www.accessdata.fda.gov/cdrh_docs/reviews/DEN180005.pdf)).
-# - **Our sample** is drawn by formulas, without children's growth plates, old breaks or second fractures.
-#   It shows what resolution, views, columns and copies do to a result, not how well a network reads
+# - **Our sample** is drawn by formulas, without old breaks or second fractures. It shows what resolution, views, columns and copies do to a result, not how well a network reads
 #   patients.
 #
 # ## Key points
