@@ -167,7 +167,8 @@ ax = value.plot(style=["o-", "s--"], figsize=(6, 3.6), ylabel="AUC, 95 % interva
                 xlabel="dial: tie between label and hospital")
 for name in curve:
     ax.fill_between(curve.index, low[name], high[name], alpha=0.2)
-plots.show(ax.figure, alt="From dial 0 to 1 the internal AUC rises and that at west falls to 0.5.")
+plots.show(ax.figure, alt="From dial 0 to 1 the internal AUC rises, and that at west falls to "
+           "chance or below.")
 
 # %% tags=["nbval-check-output"]
 print("internal AUC, dial at 1 above dial at 0:", low.loc[1, "internal"] > value.loc[0, "internal"])
