@@ -533,7 +533,8 @@ ax = counts.plot.barh(stacked=True, width=0.8, figsize=(5, 2.4), cmap="Set2", yl
 for bars in ax.containers:
     ax.bar_label(bars, label_type="center")
 ax.set_xlabel("images")
-plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}.")
+numbers = ", ".join(f"{name} {count}" for name, count in counts.sum(axis=1).items())
+plots.show(ax.figure, alt=f"Images in each split: {numbers}; both classes in each.")
 
 # %% [markdown]
 # Why not simply shuffle the images? We try it.
@@ -733,7 +734,8 @@ ax.plot(list(famous.values()), list(famous), "D", color="#D55E00", label="Kerman
 ax.axvline(0.5, color="#767676", ls="--", label="chance")
 ax.set(xlabel="AUC without looking at the disease", xlim=(0.2, 1), ylim=(-0.5, 2.5))
 ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-plots.show(fig, alt=f"AUC of shortcuts: {basic['auc'].round(2).to_dict()}; Kermany: {famous}.")
+told = [f"{name} {auc:.2f} (Kermany {famous[name]:.2f})" for name, auc in basic["auc"].items()]
+plots.show(fig, alt=f"AUC of shortcuts: {', '.join(told)}.")
 
 # %% tags=["headline", "hide-input"]
 telling = audit[audit["low"] > 0.5]

@@ -151,7 +151,8 @@ ax = counts.plot.barh(stacked=True, width=0.8, figsize=(5, 2.4), cmap="Set2", yl
 for bars in ax.containers:
     ax.bar_label(bars, label_type="center")
 ax.set_xlabel("images")
-plots.show(ax.figure, alt=f"Images in each split, by class: {counts.to_dict('index')}.")
+numbers = ", ".join(f"{name} {count}" for name, count in counts.sum(axis=1).items())
+plots.show(ax.figure, alt=f"Images in each split: {numbers}; both classes in each.")
 display(Markdown(f"Patients that are in more than one split: **{shared}**."))
 
 # %% [markdown]
@@ -224,8 +225,8 @@ print(f"kept: the network as it was after epoch {result.best_epoch}")
 
 # %%
 ax = plots.plot_history(result.history)
-plots.show(ax.figure, alt="Losses and validation AUC by epoch; after the last: "
-           f"{result.history.iloc[-1].round(2).to_dict()}.")
+plots.show(ax.figure, alt="Losses and validation AUC by epoch; the last AUC is "
+           f"{result.history['val_auc'].iloc[-1]:.2f}.")
 
 # %% [markdown]
 # While both losses fall, the network learns. If the training loss falls and the validation loss rises,
