@@ -122,10 +122,10 @@ def _without_encoding(source):
         given = {keyword.arg: keyword.value for keyword in call.keywords}
         whose = getattr(getattr(call.func, "value", None), "id", "")
         if name in ("read_text", "write_text"):
-            wrong = True
+            wrong = len(call.args) < (1 if name == "read_text" else 2)
         elif name in ("run", "Popen", "check_output"):
             wrong = "text" in given or "universal_newlines" in given
-        elif name in ("open", "fdopen") and whose not in ("Image", "webbrowser", "tarfile"):
+        elif name in ("open", "fdopen") and whose not in ("Image", "webbrowser", "tarfile", "archive"):
             place = 0 if isinstance(call.func, ast.Attribute) and name == "open" else 1
             mode = given.get("mode", call.args[place] if len(call.args) > place else None)
             wrong = mode is None or (isinstance(mode, ast.Constant) and "b" not in str(mode.value))

@@ -30,13 +30,13 @@ def check_fit(
     sensitivity : float or None
         As given by the user.
     by : {"image", "patient"}
-        What is scored: of patients, too, there must be one without disease to choose a threshold.
+        What is scored. Among patients, too, one must be without disease, to choose a threshold.
 
     Raises
     ------
     StudyTableError
-        When train or val lacks a class, or scores by patient are asked and the patients are not
-        known or cannot be given a class each.
+        When train or val lacks a class, or `by` is "patient" and the patients are not known or
+        cannot be given a class each.
     MetricsError
         When a sensitivity is asked of more than two classes.
     """

@@ -118,7 +118,7 @@ predictions = metrics.Predictions(data.ids, y_true, y_score, data.patients, data
 matrix = metrics.confusion_matrix(predictions, threshold=0.5)
 assert np.array_equal(matrix, [[tn, fp], [fn, tp]])
 ax = plots.plot_confusion(matrix)
-plots.show(ax.figure, alt=f"At 0.5: {tp} ill and {tn} healthy right, {fn} missed, {fp} false alarms.")
+plots.show(ax.figure, alt=f"{tp} ill and {tn} healthy right, {fn} missed, {fp} false alarms.")
 
 # %% [markdown]
 # Each **row** holds one true class. Books differ, so always ask: "of *whom*?"

@@ -302,7 +302,7 @@ exercises.check("10-hide", hidden, target=target, score_of=score_of)
 # ## 8. Real images
 #
 # `python -m medimg fetch covidgr` and `python -m medimg fetch covid-hannover` bring images from two
-# hospitals; the second has only patients with COVID-19, and in both some of their images look normal.
+# hospitals; the second has only patients with COVID-19, and some images look normal.
 # Start Jupyter with `MEDIMG_DATASET=covidgr`, and the next cell asks three questions of them. (Or
 # `MEDIMG_DATASET=covid`, if the folder `covid` in `MEDIMG_DATA` holds images from several sources and a
 # `studies.csv` with `path`, `label`, `patient_id` and `source`.) Otherwise it prints nothing.
