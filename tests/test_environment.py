@@ -115,6 +115,9 @@ def test_continuous_integration_runs_the_contributor_s_checks():
     assert f"\n{ran[-1]}\n" in said
 
 
+NO_TEXT = ("Image", "webbrowser", "tarfile", "archive")  # what these open is bytes, or a page
+
+
 def _without_encoding(source):
     """Yield line and text of each call that opens a text file in the machine's own encoding."""
     for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
@@ -125,7 +128,7 @@ def _without_encoding(source):
             wrong = len(call.args) < (1 if name == "read_text" else 2)
         elif name in ("run", "Popen", "check_output"):
             wrong = "text" in given or "universal_newlines" in given
-        elif name in ("open", "fdopen") and whose not in ("Image", "webbrowser", "tarfile", "archive"):
+        elif name in ("open", "fdopen") and whose not in NO_TEXT:
             place = 0 if isinstance(call.func, ast.Attribute) and name == "open" else 1
             mode = given.get("mode", call.args[place] if len(call.args) > place else None)
             wrong = mode is None or (isinstance(mode, ast.Constant) and "b" not in str(mode.value))
