@@ -36,12 +36,13 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=11)
     options.add_argument("--cache", type=Path, default=CACHE)
     options.add_argument("--sets", nargs="*", default=[], help="committed samples, by name")
+    options.add_argument("--size", type=int, default=224, help="pixels a side of the committed")
     given = options.parse_args()
     if given.sets:
         print("| set | class | AUC by image | AUC by patient | strongest shortcut | its AUC |")
         print("|---|---|---|---|---|---|")
         for name in given.sets:
-            committed(name)
+            committed(name, given.size)
         return
     studies = simulated(given.cache, "adult", given.films, size=240, seed=given.seed)
     known = features(pixels(studies))
@@ -61,11 +62,11 @@ def main() -> None:
         print(f"{name:32s} {np.mean([p[name] for p in parts]):.3f}")
 
 
-def committed(name: str) -> None:
+def committed(name: str, size: int) -> None:
     """Print a row for each class of a committed sample: hardness and strongest shortcut."""
     studies = datasets.load(name)
     colour = name == "sample_retina"
-    data = datasets.decode(studies, size=224, channels=3 if colour else 1, keep_aspect=colour)
+    data = datasets.decode(studies, size=size, channels=3 if colour else 1, keep_aspect=colour)
     if name == "sample_brain":
         data = replace(data, images=per_patient(data.images, data.patients))
     net = models.build_model("efficientnet_lite0", channels=data.channels)
@@ -95,6 +96,31 @@ def committed(name: str) -> None:
         interval = f"{worst['auc']:.3f} ({worst['low']:.3f} to {worst['high']:.3f})"
         told = f"{found.value:.3f} | {people} | {worst['shortcut']} | {interval}"
         print(f"| {name} | {label} | {told} |", flush=True)
+    if "study_id" in studies:
+        by_study = metrics.auc(images.aggregate(studies["study_id"]))
+        alike = matched(studies)
+        worst = (
+            datasets.audit_shortcuts(alike.drop(columns=TRUTH, errors="ignore"))
+            .nlargest(1, "auc")
+            .iloc[0]
+        )
+        interval = f"{worst['auc']:.3f} ({worst['low']:.3f} to {worst['high']:.3f})"
+        told = f"by study {by_study.value:.3f} | {worst['shortcut']} | {interval}"
+        print(f"| {name} | {label}, shortcuts in {len(alike)} matched images | - | {told} |")
+
+
+def matched(studies: pd.DataFrame) -> pd.DataFrame:
+    """Keep pairs of studies, with a fracture and without, whose columns agree (notebook 9)."""
+    heads, kept = studies.drop_duplicates("study_id"), []
+    for _, alike in heads.groupby(["body_part", "views", "cast", "metal"]):
+        broken, whole = (
+            alike.loc[alike["label"].eq(of), "study_id"] for of in ("fracture", "normal")
+        )
+        for pair in zip(broken, whole, strict=False):  # as many as the smaller group
+            kept += pair
+    found = studies[studies["study_id"].isin(kept)].reset_index(drop=True)
+    found.attrs.update(studies.attrs)
+    return found
 
 
 def per_patient(images: np.ndarray, patients: np.ndarray) -> np.ndarray:
