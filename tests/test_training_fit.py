@@ -658,6 +658,18 @@ def test_freed_memory_is_used_again_without_asking_the_system():
     assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's allocator")
+def test_freed_memory_goes_back_after_training():
+    def pages():
+        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+
+    speed.place(make_net(), torch.device("cpu"))
+    torch.zeros(30_000_000)  # 120 MB, freed at once
+    kept = pages()
+    speed.return_memory()
+    assert (kept - pages()) * os.sysconf("SC_PAGE_SIZE") > 100e6
+
+
 # --- cross-validation
 
 

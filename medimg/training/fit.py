@@ -31,7 +31,7 @@ from medimg.storage import atomic_write
 from medimg.training import data, optim
 from medimg.training.optim import FitSettings, recipe
 from medimg.training.predict import extract_features, linear_probe, run_model, validation_metrics
-from medimg.training.speed import autocast, place
+from medimg.training.speed import autocast, place, return_memory
 
 log = logging.getLogger(__name__)
 _PROGRESS = ("history", "best_epoch", "best_weights")  # of a run, beside what its parts hold
@@ -122,6 +122,7 @@ def fit(
                     on_epoch(_table(run.history))
         bar.total = bar.n  # a bar that stopped early is not unfinished
     run.part.load_state_dict(run.best_weights)
+    return_memory()
     return FitResult(
         model.eval(), _table(run.history), best_epoch=run.best_epoch,
         fingerprint=run.signature["data"], settings=settings.to_json(),

@@ -1,7 +1,8 @@
 """What makes networks quicker and changes no result beyond rounding.
 
 Replace `autocast` by an empty context, `fold` by a copy in evaluation mode and `place` by
-``model.to(device)``, and training and prediction give the same, only later.
+``model.to(device)``, leave out `return_memory`, and training and prediction give the same, only
+later and in more memory.
 """
 
 import copy
@@ -39,6 +40,12 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-4, 0)  # M_MMAP_MAX: large blocks are cut from the heap, too
         mallopt(-1, 2**29)  # M_TRIM_THRESHOLD: free bytes at its end that the heap keeps
+
+
+def return_memory() -> None:
+    """Hand what glibc keeps free back to the system, when a training no longer needs it."""
+    with suppress(TypeError, AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @contextmanager

@@ -42,7 +42,7 @@ import torch
 from IPython.display import Markdown, display
 from scipy.ndimage import maximum_filter
 
-from medimg import datasets, errors, exercises, explain, metrics, models, plots, training
+from medimg import datasets, exercises, explain, metrics, models, plots, training
 from medimg.augment import Augment
 
 rng = np.random.default_rng(0)
@@ -221,13 +221,10 @@ display(Markdown(f"AUC of the network with attention: **{attentive_auc:.2f}**. "
 #
 # A **vision transformer** (ViT) cuts the image into patches of 16 by 16 pixels. In each block, every
 # patch takes in a weighted mean of all patches: *self-attention*. *Rollout* (Abnar and Zuidema, 2020)
-# multiplies these weights through all blocks. By hand, with hooks:
+# multiplies these weights through all blocks. By hand, with hooks, for random weights:
 
 # %%
-try:
-    vit = models.build_model("vit_small_patch16_224")
-except errors.ModelError:  # its weights are not here: random ones show the computation as well
-    vit = models.build_model("vit_small_patch16_224", pretrained=False)
+vit = models.build_model("vit_small_patch16_224", pretrained=False)  # no download
 blocks, seen = [part for part in vit.modules() if hasattr(part, "fused_attn")], []
 hooks = [block.qkv.register_forward_hook(lambda m, i, out: seen.append(out)) for block in blocks]
 with torch.inference_mode():
