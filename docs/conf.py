@@ -78,7 +78,6 @@ _MODULE = """\
 ```{{eval-rst}}
 .. automodule:: medimg.{name}
    :members:
-   :no-value:
    :exclude-members: {hidden}
    {imported}
 ```

@@ -551,14 +551,13 @@ def test_images_can_be_read_with_the_keyboard_alone(lab):
 
 
 def test_images_can_be_read_with_the_mouse(lab):
-    study = reading(lab, 1)
+    study, pictures = reading(lab, 1), set()
     for number in range(1, 9):
         study.get_by_role("alert").filter(has_text=f"Image {(number - 1) % 4 + 1} of 4").wait_for()
-        seen = study.get_by_role("img").get_attribute("src")
+        pictures.add(study.get_by_role("img").get_attribute("src"))
         study.get_by_role("button", name=f"{1 + number % 5} ").click()
-        lab.wait_for_function("([box, old]) => box.querySelector('img').src !== old",
-                              arg=[study.element_handle(), seen])  # fmt: skip
     study.get_by_role("alert").filter(has_text="Agreement with the network").wait_for()
+    assert len(pictures) > 1
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")
