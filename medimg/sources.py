@@ -217,7 +217,8 @@ def unpack(files: list[Path], folder: str | os.PathLike[str], name: str) -> Path
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
-        (made := Path(temporary, target.name)).mkdir()
+        made = Path(temporary, target.name)
+        made.mkdir()
         try:
             if "parts" in known:
                 table, left_out = _unpack_zips(files, made, known["parts"])

@@ -664,7 +664,7 @@ def test_freed_memory_goes_back_after_training():
         return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
 
     speed.place(make_net(), torch.device("cpu"))
-    torch.zeros(30_000_000)  # 120 MB, freed at once
+    torch.ones(30_000_000)  # 120 MB, written and freed at once
     kept = pages()
     speed.return_memory()
     assert (kept - pages()) * os.sysconf("SC_PAGE_SIZE") > 100e6

@@ -208,8 +208,9 @@ def explain(args: argparse.Namespace) -> None:
         plots.plot_map(pixels[n], maps[n], title=title, target=names[n], ax=figure.subplots())
         with atomic_write(file) as handle:
             figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
-        for out in captures[n : n + 1]:
-            results.write_capture(paths[n], out, picture=file, title=" ".join(title.split()))
+        if captures:
+            plain = " ".join(title.split())
+            results.write_capture(paths[n], captures[n], picture=file, title=plain)
         print(visible(str(file)))
 
 
