@@ -138,6 +138,8 @@ def test_set_trainable_freezes_weights_and_norms():
     net = Net()
     set_trainable(net, {"stem": 0.0, "body": 1.0, "head": 1.0}, freeze_norms=False)
     assert [p.requires_grad for p in net.stem.parameters()] == [False] * 4
+    assert [p.grad is None for p in net.stem.parameters()] == [True] * 4
+    assert not any(p.grad.any() for p in net.body.parameters())  # there, to be added to
     assert not net.stem[1].training
     assert net.body[1].training
     set_trainable(net, {"stem": 1.0, "body": 1.0, "head": 1.0}, freeze_norms=True)

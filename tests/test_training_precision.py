@@ -55,6 +55,24 @@ def test_depthwise_gradients_are_nearer_the_truth_than_bfloat16_alone():
     assert (ours - exact).norm() <= (plain - exact).norm()
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_gradients_of_a_batch_in_pieces_are_those_of_the_whole(bias):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(64, 64, 3, stride=2, padding=1, groups=64, bias=bias)
+    images = torch.rand(9, 64, 128, 128, requires_grad=True)  # more than two pieces of 2**22 values
+    parts, whole = [], []
+    for rows, gradients in ((slice(0, 2), parts), (slice(2, 9), parts), (slice(0, 9), whole)):
+        conv.zero_grad()
+        with training.autocast(torch.device("cpu"), Precision("bfloat16", torch.bfloat16)):
+            result = conv(images[rows])
+        images.grad = None
+        result.float().sigmoid().sum().backward()
+        gradients.append([images.grad[rows], *(p.grad.clone() for p in conv.parameters())])
+    assert torch.equal(torch.cat([parts[0][0], parts[1][0]]), whole[0][0])
+    for first, second, both in zip(parts[0][1:], parts[1][1:], whole[0][1:], strict=True):
+        torch.testing.assert_close(first + second, both, rtol=1e-4, atol=1e-2)
+
+
 def test_a_frozen_depthwise_convolution_gets_no_gradient_and_passes_one_on():
     conv = torch.nn.Conv2d(4, 4, 3, groups=4, padding=1).requires_grad_(False)
     images = torch.rand(1, 4, 8, 8, requires_grad=True)

@@ -9,8 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 from safetensors.torch import save
 
 from medimg.errors import ModelError
@@ -18,10 +16,6 @@ from medimg.models.build import build_model, load_weights, read_weights
 from medimg.models.network import AttentionHead, MedicalNet
 from medimg.runtime import versions
 from medimg.storage import sha256, write_together
-
-_SCHEMA = Draft202012Validator(
-    json.loads(files("medimg.models").joinpath("card.schema.json").read_text(encoding="utf-8"))
-)
 
 
 @dataclass(frozen=True)
@@ -190,13 +184,16 @@ def model_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 def _checked(text: str | bytes, card: Path) -> ModelInfo:
     """Return what a card says, or refuse it and name the field."""
+    import jsonschema  # here, since it takes a second
+
+    schema = files("medimg.models").joinpath("card.schema.json").read_text(encoding="utf-8")
+    judge = jsonschema.Draft202012Validator(json.loads(schema))
     try:
         content = json.loads(text, parse_constant=str)  # "NaN" is not a number: refused
-        if wrong := best_match(_SCHEMA.iter_errors(content)):
+        if wrong := jsonschema.exceptions.best_match(judge.iter_errors(content)):
             raise ValueError(f"{wrong.json_path}: {' '.join(wrong.message.split())[-150:]}")
     except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{card} is not the sidecar of a model ({error}); write it with save_model"
         ) from error
-    lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-    return ModelInfo(**(content | lists))
+    return ModelInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})

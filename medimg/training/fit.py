@@ -299,7 +299,7 @@ class _Run:
                 share = optim.schedule(step, self.total_steps, settings.schedule, settings.warmup)
                 optim.set_rates(self.optimizer, rates, settings.learning_rate * share)
 
-                self.optimizer.zero_grad(set_to_none=True)
+                self.optimizer.zero_grad(set_to_none=False)  # as `set_trainable` made them
                 with autocast(self.device, self.precision):
                     logits = forward(images)  # (B, K)
                 losses = self.loss(logits.float(), labels)  # (B,)

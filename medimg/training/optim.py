@@ -276,6 +276,8 @@ def set_trainable(model: MedicalNet, rates: Mapping[str, float], *, freeze_norms
     for module in model.modules():
         if freeze_norms and isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+    for parameter in model.parameters():  # made anew in each step, they would fragment the memory
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
 
 
 def make_optimizer(model: MedicalNet, *, weight_decay: float) -> torch.optim.AdamW:

@@ -107,11 +107,17 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         half, weight = ctx.saved_tensors
         *layout, groups = ctx.layout
-        found = torch.ops.aten.convolution_backward(
-            gradient.float(), half.float(), weight.float(), [len(weight)], *layout,
-            False, [0, 0], groups, ctx.needs_input_grad[:3],
-        )  # fmt: skip
-        return (*found, None, None, None, None)  # autograd rounds to the types of the inputs
+        inward, sums = torch.empty_like(half), list[Any]()
+        n = max(1, half.numel() // 2**22)  # pieces: float32 copies of the whole batch are large
+        for back, seen, into in zip(*(x.chunk(n) for x in (gradient, half, inward)), strict=True):
+            found, *some = torch.ops.aten.convolution_backward(
+                back.float(), seen.float(), weight.float(), [len(weight)], *layout,
+                False, [0, 0], groups, [True, *ctx.needs_input_grad[1:3]],
+            )  # fmt: skip
+            into.copy_(found)
+            sums.append(some)
+        totals = [None if part[0] is None else sum(part) for part in zip(*sums, strict=True)]
+        return (inward, *totals, None, None, None, None)
 
 
 def fold(model: nn.Module, device: torch.device, precision: Precision) -> Any:
