@@ -561,7 +561,7 @@ def test_empty_file_is_refused(target):
 
 def test_text_with_a_dicom_name_is_refused(target):
     target.write_text("See the attached report.\n" * 20, encoding="utf-8")
-    refused(target, "this is no image of a kind that is read here .*, whatever its name says")
+    refused(target, "this is not an image that can be read here .*, whatever its name says")
 
 
 @pytest.mark.parametrize(
@@ -729,7 +729,7 @@ def test_scan_survives_everything(tmp_path):
     facts = ["kind", "modality", "rows", "columns", "frames"]
     assert first[facts].tolist() == ["DICOM", "DX", 2, 3, 1]
     assert first[["patient_id", "burned_in"]].tolist() == ["7", "NO"]
-    assert "no image of a kind that is read" in table.loc["d.txt", "reason"]
+    assert "not an image that can be read" in table.loc["d.txt", "reason"]
     assert "empty" in table.loc["e.dcm", "reason"]
 
 

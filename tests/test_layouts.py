@@ -774,20 +774,20 @@ def _lines(notebook, first, last):
     return text[start : text.index(last, start)]
 
 
-@pytest.mark.parametrize("grades", [[0, 3, 2, 0], ["none", "subtle", "gross", "none"]])
+@pytest.mark.parametrize("grades", [[0, 3, 2, 0], ["none", "weak", "strong", "none"]])
 def test_a_numeric_column_grade_is_not_the_samples(grades):
     """The sample's `grade` is a word for how strongly a lesion was drawn; elsewhere it is not."""
     labels = ["normal", "ill", "ill", "normal"]
-    studies = pd.DataFrame({"label": labels, "grade": grades, "split": "train"})
+    studies = pd.DataFrame({"label": labels, "grade": grades, "place": "open", "split": "train"})
     names = {"studies": studies, "pd": pd, "np": np}
     exec(_lines("quickstart", "shown = studies[", "shown = shown.groupby"), names)
     words = isinstance(grades[0], str)
     assert set(names["shown"]["title"]) == (
-        {"normal", "ill, subtle", "ill, gross"} if words else {"normal", "ill"}
+        {"normal", "ill, weak", "ill, strong"} if words else {"normal", "ill"}
     )
     data = SimpleNamespace(images=np.zeros((4, 8, 8), np.uint8), classes=("normal", "ill"))
     names = {"studies": studies, "pd": pd, "np": np, "data": data}
     exec(_lines("04_evaluate", "brightness = data.images", "absent = sorted"), names)
     assert ("lesion" in names["groups"]) == words
     if words:
-        assert names["groups"]["lesion"].tolist()[1:3] == ["subtle", "gross"]
+        assert names["groups"]["lesion"].tolist()[1:3] == ["weak", "strong"]

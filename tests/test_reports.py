@@ -125,13 +125,13 @@ def test_groups_of_the_ill_leave_nothing_blank(cohort, tmp_path, healthy):
     """Only the ill have a grade, so each grade is set against the same healthy images."""
     test, studies, threshold = cohort
     truth = dict(zip(test.ids, test.y_true, strict=True))
-    grades = ["gross", "moderate", "subtle"]
+    grades = ["medium", "strong", "weak"]
     grade = [grades[k % 3] if truth.get(i) else healthy for k, i in enumerate(studies["image_id"])]
     made = write_report(test, tmp_path, threshold=threshold, studies=studies.assign(grade=grade))
     text, _ = check_page(made.html)
     assert "the same healthy images in every group" in text
     order = made.subgroups.table.query("attribute == 'grade'")["group"].unique().tolist()
-    assert order == ["gross", "moderate", "subtle"]
+    assert order == ["medium", "strong", "weak"]
     counted = made.subgroups.table.query("attribute == 'grade'")
     assert set(counted["metric"]) == {"sensitivity", "auc"}
     assert counted["value"].notna().all()

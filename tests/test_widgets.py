@@ -87,11 +87,11 @@ def test_threshold_explorer_counts_people():
     # at 0.5: sensitivity 3/4, specificity 3/4; of 1,000 people 200 are ill
     assert box.sentence.startswith("Threshold 50 %, prevalence 20 %: ")
     assert "finds 150 and misses 50" in box.words.value
-    assert "alarms 200 of the 800 others" in box.words.value
+    assert "flags 200 of the 800 others" in box.words.value
     before = box.picture.value
     box.fields["threshold"].value = 85
     assert "finds 50 and misses 150" in box.words.value
-    assert "alarms 0 of the 800 others" in box.words.value
+    assert "flags 0 of the 800 others" in box.words.value
     assert box.picture.value != before
     box.fields["prevalence"].value = 10
     assert "100 have the disease" in box.words.value

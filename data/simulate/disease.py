@@ -33,7 +33,7 @@ class Disease:
         The lobe where it begins (a name of `LOBES`); the interstitial pattern and ground glass,
         in both lungs, ask for none.
     severity : float
-        0 (barely visible) to 1 (gross).
+        0 (very weak) to 1 (strong).
     place : {"open", "retrocardiac", "subdiaphragmatic"}
         Whether the focus lies in the open, behind the heart or under the dome of the diaphragm;
         what lies in both lungs asks for none.

@@ -130,7 +130,7 @@ def _group(
 
 
 def _severities(films: int, rng: np.random.Generator) -> list[float]:
-    """Return severities spread evenly from subtle to gross."""
+    """Return severities spread evenly from weak to strong."""
     even = (np.arange(films) + rng.random(films)) / max(films, 1)
     return [float(s) for s in np.round(0.45 + 0.55 * even[rng.permutation(films)], 2)]
 

@@ -123,7 +123,7 @@ def _write(root: Path, row: dict[Any, Any], body: Body, space: LungSpace) -> dic
     entry = {**row, **{key: path for key, (path, _) in files.items()}}
     entry.setdefault("mask_path", "")
     entry["photometric"] = "MONOCHROME1" if row["inverted"] else "MONOCHROME2"
-    grades = ("subtle", "moderate", "gross")
+    grades = ("weak", "medium", "strong")
     entry["grade"] = grades[(row["severity"] > 0.6) + (row["severity"] > 0.8)] if ill else "none"
     return entry
 

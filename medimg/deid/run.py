@@ -104,7 +104,7 @@ class DeidReport:
     unaccounted : DataFrame
         ``element, bytes``: what copies hold that a program cannot account for.
     accepted : DataFrame
-        ``kind, element, reason, count``: hits that are no leak, and why.
+        ``kind, element, reason, count``: hits that identify nobody, and why.
     searched : DataFrame
         ``kind, searched``: distinct values searched for.
     hipaa : DataFrame

@@ -71,7 +71,7 @@ def read_layout(source: OpenDicom, max_pixels: int) -> Layout:
         (allocated not in (1, 8, 16, 32, 64), f"pixels of {allocated} bits (Bits Allocated) "
          "are not read here; convert the file to 8 or 16"),
         (not 1 <= frames <= _MAX_FRAMES, f"the header declares {frames} frames, as no real file"),
-        (kind not in _GREYS + _COLOURS, "its photometric interpretation is none that is known"),
+        (kind not in _GREYS + _COLOURS, "its photometric interpretation is unknown"),
         (samples != (1 if kind in _GREYS else 3), f"{kind} pixels cannot have {samples} samples"),
     )  # fmt: skip
     check_size(rows, columns, max_pixels)

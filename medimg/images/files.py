@@ -64,7 +64,7 @@ _OTHERS = {
     rb"\s*(?i:<!doctype|<html)": "a web page; the download probably asked for a login",
     rb".{344}ni1\0": "half of a NIfTI pair (.hdr and .img); convert the pair to one .nii file",
     rb"\0+\Z": "nothing but zero bytes; the copy or download failed, so repeat it",
-    rb"": "no image of a kind that is read here (DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF), "
+    rb"": "not an image that can be read here (DICOM, NIfTI, PNG, JPEG, TIFF, BMP, GIF), "
           "whatever its name says; if it is a picture, save it as PNG",
 }  # fmt: skip
 _AGAIN = "; it is damaged, cut short or made to harm, so copy or export it again from its source"

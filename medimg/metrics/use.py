@@ -35,9 +35,9 @@ class NaturalFrequencies(NamedTuple):
     def __str__(self) -> str:
         return (
             f"Of {self.people:,} people, {self.diseased} have the disease: the test finds "
-            f"{self.true_positive} and misses {self.false_negative}. It also alarms "
+            f"{self.true_positive} and misses {self.false_negative}. It also flags "
             f"{self.false_positive} of the {self.people - self.diseased} others. So "
-            f"{self.true_positive} of {self.called} alarms are true."
+            f"{self.true_positive} of {self.called} flagged have it."
         )
 
 

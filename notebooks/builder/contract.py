@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 WORDS_A_MINUTE = 200
 SECONDS_A_CODE_LINE = 5
-MINUTES_AN_EXERCISE = 4
+MINUTES_AN_EXERCISE = {"12_your_study": 15}  # a step of a study of one's own; elsewhere 4
 # Amazon's list price for a SageMaker notebook in us-east-1; prices change, so the notebook says so.
 GPU_INSTANCE, GPU_DOLLARS_AN_HOUR = "ml.g4dn.xlarge", 0.7364
 REAL_DATA = "kermany"
@@ -66,12 +66,13 @@ def contract(layout: Layout, name: str, cells: list[NotebookNode]) -> str:
     reading, exercises = minutes_to_work(cells)
     runtimes = read_runtimes(layout)
     measured = runtimes.get(name, {}) | runtimes.get(f"solutions/{name}", {})
-    working = reading + exercises * MINUTES_AN_EXERCISE
+    minutes = MINUTES_AN_EXERCISE.get(name, 4)
+    working = reading + exercises * minutes
     said = f"**Time:** about {reading} minutes to read"
     if exercises:
         count = "an exercise" if exercises == 1 else f"{exercises} exercises"
         each = "" if exercises == 1 else " each"
-        said += f", and {count} of about {MINUTES_AN_EXERCISE} minutes{each}"
+        said += f", and {count} of about {minutes} minutes{each}"
     cpu, gpu = measured.get("sample cpu"), measured.get("sample gpu")
     columns = [_cores(cpu["cores"] if cpu else 2)] + ([gpu["device"]] if gpu else [])
     rows = [
@@ -80,8 +81,8 @@ def contract(layout: Layout, name: str, cells: list[NotebookNode]) -> str:
     ]
     real = measured.get(f"{REAL_DATA} cpu"), measured.get(f"{REAL_DATA} gpu")
     if any(real):
-        films = f"The same on real films (`MEDIMG_DATASET={REAL_DATA}`)"
-        rows.append([films, *_both(_time, *real)][: len(columns) + 1])
+        name = f"The same on real radiographs (`MEDIMG_DATASET={REAL_DATA}`)"
+        rows.append([name, *_both(_time, *real)][: len(columns) + 1])
     dollars = working / 60 * GPU_DOLLARS_AN_HOUR
     cost = (
         f"**Cost:** none on SageMaker Studio Lab or your own machine. A paid GPU instance "

@@ -666,7 +666,7 @@ display(Markdown(
 #
 # Now we use the true labels and a logistic regression on the features. In **cross-validation** we divide
 # the data into five parts; a model trained on four of them scores the fifth. We divide once by image and
-# once by patient (each three times, and average the scores).
+# once by patient (three times each, averaging the scores).
 
 # %%
 def cross_validated(rows, units):

@@ -277,8 +277,8 @@ def seconds(task, repeats=3):
 # %%
 together = seconds(lambda: augment(batch, usual, generator=generator))
 one_by_one = seconds(lambda: [augment(one[None], usual, generator=generator) for one in batch])
-display(Markdown(f"On this machine the batch takes **{one_by_one / together:.1f} times** less time "
-                 "than the same images one by one."))
+display(Markdown(f"On this machine the same images one by one take **{one_by_one / together:.1f} "
+                 "times** as long as the batch."))
 
 # %% [markdown]
 # ## Does it help? Measure it

@@ -294,8 +294,8 @@ print(f"{len(loader)} batches, each the same as by hand")
 # A network has two *modes*, and many bugs come from the wrong one. In training mode, *dropout* sets some
 # features to zero at random, and a *batch norm* normalises the numbers inside the network by the mean and
 # standard deviation of the current batch. In evaluation mode, dropout does nothing, and a batch norm uses
-# stored values (here from ImageNet). In small batches these values vary a lot, so we keep all batch norms
-# in evaluation mode.
+# stored values (here from ImageNet). The statistics of small batches vary a lot, so we keep all batch
+# norms in evaluation mode.
 
 # %%
 def to_training_mode(model):
@@ -339,7 +339,7 @@ mine.round(3)
 # This is a complete training. A network that always answers 50 % has a loss of about 0.69. A loss can
 # even rise at first: the head starts from random weights, and its errors disturb the whole network.
 #
-# Without its extra features, `training.fit` should have the same loss after one epoch. (We allow a
+# Without its extras, `training.fit` should have the same loss after one epoch. (We allow a
 # difference of 0.1 %, for rounding.)
 
 # %% tags=["nbval-check-output"]
@@ -356,7 +356,7 @@ np.testing.assert_allclose(*losses, rtol=1e-3)
 print("after one epoch, the loop by hand and training.fit have the same training loss")
 
 # %% [markdown]
-# The extra features are:
+# The extras are:
 #
 # - a *schedule*: the learning rate rises at first and falls towards the end;
 # - *weight decay*: each step makes the weights a little smaller;
@@ -451,8 +451,9 @@ display(Markdown(
 
 # %%
 try:
-    resnet = models.build_model("resnet18")
-    print("ResNet-18 with its ImageNet weights is here.")
+    resnet = training.fit_head(models.build_model("resnet18"), train, val).model
+    found = metrics.auc(training.predict(resnet, val))
+    print(f"ResNet-18 with its ImageNet weights, only the head solved: AUC {found:.2f}")
 except errors.ModelError as error:
     advice = str(error).partition("; ")[2]
     display(Markdown(f"No weights for ResNet-18 here. The library's advice: *{advice}*"))
@@ -748,8 +749,8 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # ```
 #
 # Expect a high AUC with a narrow interval, and be careful with it.
-# [Notebook 1](/notebooks/01_load.ipynb) shows that in the original version of this set, not only the
-# lungs reveal the label. And physicians gave the labels from the radiograph, but a normal radiograph
+# [Notebook 1](/notebooks/01_load.ipynb) shows that in the original version of this set, more than
+# the lungs reveals the label. And physicians gave the labels from the radiograph, but a normal radiograph
 # does not exclude pneumonia.
 
 # %% [markdown]
@@ -758,7 +759,7 @@ print(sorted(file.name for file in folder.glob("pneumonia*")), info.classes, inf
 # - First a dummy, then logistic regression on frozen features, then a network. Each has to be better than
 #   the one before.
 # - Training is a step of six parts, inside two loops.
-# - Start from pretrained weights and measure what they bring. Train the head first. Keep batch norms
+# - Start from pretrained weights and measure what they bring. Try *frozen* first. Keep batch norms
 #   fixed when batches are small.
 # - Class weights, sampler and threshold mostly exchange one kind of error for the other. Use only one.
 # - Stop early and keep the best epoch. Validation scores are then a little too good.

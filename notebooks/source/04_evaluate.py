@@ -284,7 +284,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Ten times as many people make the interval about three times as narrow. For specificity, count those
+# With ten times as many people the interval is about a third as wide. For specificity, count those
 # without pneumonia; the interval of an AUC depends most on the smaller class. The textbook formula `p ±
 # 1.96 √(p(1-p)/n)` fails near 0 and 1.
 #
@@ -649,7 +649,7 @@ display(
 # %% [markdown]
 # ## 8. More good than harm? The decision curve
 #
-# An AUC does not say whether a model *helps*. A doctor who acts from a risk of 20 % on accepts four false
+# An AUC does not say whether a model *helps*. A doctor who acts above a risk of 20 % accepts four false
 # alarms for each person found. So to her, a false alarm does a quarter as much harm as finding a person
 # does good. Good minus harm is the **net benefit**, if the scores are risks (calibrated).
 
@@ -782,8 +782,8 @@ widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
 # %% [markdown]
 # ## 10. The same for everyone? Subgroups
 #
-# A good mean can hide a group for which the model works badly. So compute the same by sex, age, view,
-# site, grade of the lesion, and one from the pixels: brighter or darker than most?
+# A good mean can hide a group for which the model works badly. So repeat this by sex, age, view, site,
+# grade of the lesion, and brightness (brighter or darker than most).
 
 # %%
 brightness = data.images.mean(axis=(1, 2))
@@ -793,9 +793,9 @@ for name in ("sex", "view", "site"):
         groups[name] = studies[name].to_numpy()
 if "age" in studies:
     groups["age"] = metrics.age_bands(studies["age"])
-if "subtle" in set(studies.get("grade", ())):
+if "weak" in set(studies.get("grade", ())):
     grade = studies["grade"].where(studies["label"] == data.classes[1])
-    groups["lesion"] = pd.Categorical(grade, ["subtle", "moderate", "gross"], ordered=True)
+    groups["lesion"] = pd.Categorical(grade, ["weak", "medium", "strong"], ordered=True)
 absent = sorted({"sex", "view", "site", "age", "lesion"} - set(groups.columns))
 
 # %% tags=["nbval-check-output"]

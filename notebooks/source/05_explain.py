@@ -60,7 +60,7 @@ print(f"{len(films)} images; {int(masks.any(axis=(1, 2)).sum())} show a lesion, 
 
 # %% [markdown]
 # Two facts about the sample's masks. First, they are generous. A mask holds every pixel where the
-# disease weakens the X-rays by more than about 4 %, so even a subtle lesion has a large mask, and no
+# disease weakens the X-rays by more than about 4 %, so even a weak lesion has a large mask, and no
 # reader would *see* all of it. Second, the lungs around the disease contain a little more air, so that
 # the mean brightness does not give the label away. So a map may be bright in the rest of the lungs for a
 # reason.
@@ -418,7 +418,7 @@ display(Markdown(
 # %% [markdown]
 # *Agreement.* Two coarse maps of chest radiographs can be similar before any training. Even a shuffled
 # network usually responds more strongly to edges and bright areas than to the empty border. So its maps,
-# too, are bright and dark where chests are. Maps of two different patients share this. Compare with
+# too, may be bright where chests are. Maps of two different patients share this. Compare with
 # *their* agreement, not with 0.
 #
 # *Pointing.* A shuffled network often highlights the same place in every image, or nothing at all. If
@@ -454,9 +454,10 @@ shown.assign(chance=["" if np.isnan(level) else f"{level:.2f}" for level in chan
 # %% tags=["hide-input"]
 own, spot = (table.set_index(["method", "test"])["estimate"][name, "IoU at matched area"]
              for name in ("gradcam", "centre"))
-said = "at least as well as" if spot.value >= own.value else "less than"
-display(Markdown("The spot in the centre, which knows nothing, **overlaps these lesions "
-                 f"{said} Grad-CAM**: IoU {spot:.2f} against {own:.2f}, on {len(few)} images."))
+apart = max(own.low, spot.low) > min(own.high, spot.high)
+said = "**the intervals are apart**" if apart else "**no difference shown**"
+display(Markdown(f"IoU {spot:.2f} for the spot in the centre, which knows nothing, {own:.2f} for "
+                 f"Grad-CAM, on {len(few)} images: {said}."))
 
 # %% [markdown]
 # Five images show how to read the table, not which

@@ -261,8 +261,8 @@ print("Patient Identity Removed:", images.read_header(cleaned).PatientIdentityRe
 
 # %% [markdown]
 # The header is clean, but the name is legible: *Patient Identity Removed* says NO. We blank a *box* in
-# files whose header states burned-in text. (A person chooses it, and spares what is needed; here, the last
-# rows.)
+# files whose header states burned-in text. (A person chooses it, here the last rows, and spares what is
+# needed.)
 
 # %%
 sizes = {(images.read_header(p).Rows, images.read_header(p).Columns) for p in burned["dicom_path"]}
@@ -607,7 +607,7 @@ exercises.check("06-quarter", quarter, trained=trained, trained_with=trained_wit
 # %% tags=["nbval-check-output"]
 for clinic, prevalence in (("emergency ward", 0.30), ("mobile unit", 0.03)):
     values = metrics.ppv_npv_at(prevalence, 0.90, 0.90)
-    print(f"{clinic}: {prevalence:.0%} ill, of 100 alarms {100 * values.ppv.value:.0f} are true")
+    print(f"{clinic}: {prevalence:.0%} have it, of 100 alarms {100 * values.ppv.value:.0f} are true")
 
 # %% [markdown]
 # At equal sensitivity and specificity, different prevalence gives different PPVs, unless there are no
@@ -632,7 +632,8 @@ for clinic, prevalence in (("emergency ward", 0.30), ("mobile unit", 0.03)):
 # 2021](https://doi.org/10.1001/jamainternmed.2021.2626)).
 #
 # Readers may trust a network too much (*automation bias*); *reader studies* compare readers with and
-# without it. After introduction, monitor the results.
+# without it. Once it is in use, a named person checks each month: the
+# share of alarms, a sample read without it, and changes of scanner or version.
 #
 # ### How many patients are needed?
 #
@@ -708,7 +709,7 @@ exercises.check("06-recruit", recruit)
 # ## 4. Which rules apply?
 #
 # **As of November 2026.** An introduction, not legal advice. Rules change: ask your regulatory
-# expert. Most was compared with texts of autumn 2026 (AI Act), May 2026 (MDR) and spring 2026 (FDA).
+# expert. Most was checked against texts of autumn 2026 (AI Act), May 2026 (MDR) and spring 2026 (FDA).
 #
 # Software that reads images to support decisions about patients is usually *software as a medical
 # device* (SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades its impact (IV: highest):
@@ -722,11 +723,11 @@ exercises.check("06-recruit", recruit)
 #
 # ### United States: the FDA
 #
-# Some decision support is exempt, but never software that analyses medical images (section 520(o)(1)(E)
+# Some decision support is excluded, but never software that analyses medical images (section 520(o)(1)(E)
 # of the Food, Drug, and Cosmetic Act; guidance of January 2026). The FDA has its own classes, I (low
 # risk) to III (high), and three routes:
 #
-# - **510(k)**, premarket notification: show substantial equivalence to a device on the market (21 CFR
+# - **510(k)**, premarket notification: show substantial equivalence to a legally marketed device (21 CFR
 #   807, subpart E);
 # - **De Novo**, nothing similar, low or moderate risk: show that it is safe and effective, usually under
 #   *special controls* (21 CFR 860, subpart D);
@@ -758,7 +759,7 @@ exercises.check("06-recruit", recruit)
 # ### European Union: MDR and AI Act
 #
 # - **MDR** (Medical Device Regulation), [Regulation (EU)
-#   2017/745](https://eur-lex.europa.eu/eli/reg/2017/745/oj), applies since 26 May 2021. By Annex VIII,
+#   2017/745](https://eur-lex.europa.eu/eli/reg/2017/745/oj), applicable since 26 May 2021. By Annex VIII,
 #   rule 11, software that informs decisions on diagnosis or therapy is class IIa; IIb if these may cause
 #   serious deterioration or surgery; III if death or irreversible deterioration. From IIa on, a
 #   *notified body* (a designated organisation) checks it. A proposal (COM(2025) 1023, December 2025; not
@@ -874,7 +875,7 @@ shutil.rmtree(work)  # this deletes the secret, too
 # - Report each group with its interval and count. No visible gap does not mean no gap.
 # - More data from the missed group adds information; separate thresholds only move errors.
 # - External validation and enough patients *with disease* show whether it works elsewhere.
-# - The intended use decides the rules. To be on the market does not prove that it works in your
+# - The intended use decides the rules. Being on the market does not prove that it works in your
 #   hospital.
 # - Finish with a card, and state the uncertainty.
 #

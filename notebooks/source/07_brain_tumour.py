@@ -31,7 +31,7 @@
 # - a **pituitary tumour** grows at the base of the skull, below the crossing of the optic nerves, and
 #   can harm vision ([Lithgow et al., 2019](https://doi.org/10.1530/EJE-19-0349)).
 #
-# So errors have unequal costs. A glioma called *no tumour* loses time; called *meningioma*, it may be
+# So errors have unequal costs. Calling a glioma *no tumour* delays treatment; called *meningioma*, it may be
 # watched instead of operated on. *No tumour* called *glioma* frightens a person and leads to another
 # scan.
 
@@ -371,7 +371,7 @@ print("tied: higher than before: ", sources.iloc[1].value > sources.iloc[0].valu
 print("turned round: far lower:  ", sources.iloc[2].value < sources.iloc[1].value - 0.2)
 
 # %% [markdown]
-# The rise lies within the intervals; the fall does not. No split by patient helps against that: see
+# The rise may be chance; the fall is not. No split by patient helps against that: see
 # [notebook 10](/notebooks/10_covid.ipynb).
 #
 # ### Exercise: which result do you believe?

@@ -219,7 +219,7 @@ exercises.check("08-eyes", ax, studies=studies, scored=refer["test"])
 # ## 6. From this set to a screening programme
 #
 # In our sample more than a third of the eyes are referable; in IDRiD, real photographs, 63 %. In
-# screening it is lower: by section 1, between 6 and 22 %. Sensitivity and specificity may carry over, if
+# screening it is usually lower (section 1: 6 to 22 %). Sensitivity and specificity may carry over, if
 # the patients are alike: a set full of grade 4 is easier than a clinic full of grade 2. PPV does not.
 
 # %%

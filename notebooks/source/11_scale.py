@@ -67,7 +67,7 @@ per_image.round(1).add_suffix(", ms per image")
 # Your seconds are those of your machine, but the rule is general: **time is images divided by images per
 # second**. The network's memory does not grow with their number; the images need 50 kB each at 224 pixels
 # (section 4). So a small run predicts a large one: `benchmarks/throughput.py` measures 100 and 300 images,
-# takes off what it costs to begin, and was within 15 % for decoding and for a frozen network on 500 to 5,000.
+# subtracts the start-up time, and predicts 500 to 5,000 to within 15 % (`benchmarks/results/throughput.md`).
 #
 # Pixels count as images do: twice the side is four times the pixels, and about four times the time. And
 # one image passes many times. This is what `python -m medimg fit` does with 10,000 images, of which 7,000

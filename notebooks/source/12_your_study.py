@@ -284,7 +284,7 @@ display(self_check(folder, sealed).map({True: "yes", False: "not yet"}).to_frame
 # - Audit first: no model repairs a set whose labels can be told without the disease.
 # - Thresholds come from validation images; the test images are used once.
 # - Report a result with its interval, its patients, its subgroups and its limits.
-# - A missed goal, reported, is a result. A moved goal is none.
+# - A missed goal, reported, is a result. A moved goal is not.
 #
 # ## Further reading
 #

@@ -117,8 +117,8 @@ plots.show(fig, alt="A chest radiograph, and the same darkened except where dise
 
 # %% tags=["nbval-check-output", "hide-input"]
 shown = studies[studies["split"] == "train"].assign(title=studies["label"])
-if "subtle" in set(shown.get("grade", ())):  # the sample grades its lesions: show two subtle ones
-    faint = shown["grade"] == "subtle"
+if "weak" in set(shown.get("grade", ())):  # as our sample says: show two weak, hidden ones
+    faint = shown["grade"].eq("weak") & shown["place"].ne("open")
     shown = shown[~faint | (faint.cumsum() <= 2)].assign(strong=~faint)
     shown = shown.sort_values("strong", kind="stable")
     shown["title"] += (", " + shown["grade"]).where(shown["grade"] != "none", "")
@@ -130,9 +130,9 @@ plots.show(fig, alt="Chest radiographs. Above, normal: dark lungs. Below, pneumo
            "white areas in the lungs, faint in some.", colours=128)
 
 # %% [markdown]
-# Could you say which row is which without the titles? In our sample the titles also give the strength of
-# the disease, from *subtle* (slight) to *gross* (very strong). But strong is not the same as easy to see.
-# A subtle opacity may be clear, and a stronger one may lie behind the heart or the diaphragm.
+# Could you say which row is which without the titles? *Weak*, *medium* and *strong* say how
+# strongly the disease was drawn, not how easy it is to see: a strong opacity may lie behind the heart or
+# the diaphragm.
 #
 # ### Three splits, and each patient in only one
 #
@@ -387,7 +387,7 @@ plots.show(fig, alt=f"Test images with pneumonia, scores {test_scores.y_score[il
 # place of the disease. If it lies elsewhere (an edge, a letter, an arm), ask why, even if the answer was
 # correct.
 #
-# Our outlines are large, even for subtle lesions, so a map can be inside by chance. They may cover
+# Our outlines are large, even for weak lesions, so a map can be inside by chance. They may cover
 # the heart or the upper abdomen, because the lungs extend behind both. A heat map is a *hint*, not a
 # proof. [Notebook 5](/notebooks/05_explain.ipynb) tests such maps and shows one that looks right for the
 # wrong reason.
