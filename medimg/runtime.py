@@ -231,10 +231,11 @@ def check_processes() -> int:
     """
     names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     given = {name: os.environ[name] for name in names if name in os.environ}
-    size = given.get("WORLD_SIZE", "1")
-    if not all(map(str.isdecimal, given.values())) or (size != "1" and "RANK" not in given):
+    size, needs = given.get("WORLD_SIZE", "1"), ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    whole = all(map(str.isdecimal, given.values())) and given.get("LOCAL_WORLD_SIZE") != "0"
+    if not whole or (size != "1" and not all(name in os.environ for name in needs)):
         raise TrainingError(
-            f"{given} is not what torchrun sets, whole numbers: unset these, or start with torchrun"
+            f"{given} is not what torchrun sets, with {', '.join(needs)}: unset these, or use it"
         )
     return int(size)
 

@@ -189,8 +189,9 @@ def walk_files(root: str | os.PathLike[str], *, hidden: bool = False) -> FoundFi
             unreadable.append((Path(folder), error.strerror or type(error).__name__))
             continue
         for entry in entries:
-            is_folder = _is_folder(entry)
-            if not hidden and _is_hidden(entry.name, is_folder=is_folder):
+            is_folder, name = _is_folder(entry), entry.name.lower()
+            junk = name in (_JUNK if is_folder else _JUNK_FILES)  # made by a program
+            if not hidden and (junk or name.startswith(".")):
                 skipped.append(Path(entry.path))
             elif not is_folder:
                 files.append(Path(entry.path))
@@ -213,11 +214,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _is_link(entry: os.DirEntry[str]) -> bool:
     """Return whether a folder is a link, or on Windows a junction (Python 3.12 tells these)."""
     return entry.is_symlink() or (hasattr(entry, "is_junction") and bool(entry.is_junction()))
-
-
-def _is_hidden(name: str, *, is_folder: bool) -> bool:
-    """Return whether a name is hidden or made by a program, on any system."""
-    return name.startswith(".") or name.lower() in (_JUNK if is_folder else _JUNK_FILES)
 
 
 def _first_visit(link: str, linked: set[str]) -> bool:

@@ -56,9 +56,8 @@ def table_bytes(table: pd.DataFrame) -> bytes:
     named = table.rename(columns=safe).astype(object).where(table.notna().to_numpy(), None)
     rows = named.map(safe)
     broken = any("\r" in cell for cell in rows.to_numpy().ravel() if isinstance(cell, str))
-    text = rows.to_csv(
-        index=False, lineterminator="\n", quoting=csv.QUOTE_ALL if broken else csv.QUOTE_MINIMAL
-    )
+    how: Any = csv.QUOTE_ALL if broken else csv.QUOTE_MINIMAL
+    text = rows.to_csv(index=False, lineterminator="\n", quoting=how)
     return text.encode("utf-8", "backslashreplace")
 
 

@@ -1,5 +1,6 @@
 """The command line: the whole way on a small folder, and one line for each kind of bad input."""
 
+import errno
 import io
 import json
 import os
@@ -690,12 +691,125 @@ def test_a_bad_option_is_one_line(command, option, words, folder, tmp_path, caps
 
 @pytest.mark.parametrize(
     ("name", "value"), [("WORLD_SIZE", "abc"), ("WORLD_SIZE", "2"), ("WORLD_SIZE", "-1"),
-                        ("RANK", "1.5"), ("LOCAL_RANK", "x"), ("LOCAL_WORLD_SIZE", "x")],
+                        ("RANK", "1.5"), ("LOCAL_RANK", "x"), ("LOCAL_WORLD_SIZE", "x"),
+                        ("LOCAL_WORLD_SIZE", "0")],
 )  # fmt: skip
 def test_a_bad_number_of_processes_is_one_line(name, value, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(name, value)
     given = ["--data", str(folder), "--size", "32", "--out", str(tmp_path / "run")]
     assert name in refused(["fit", *given], capsys)
+
+
+def test_a_rank_without_an_address_is_one_line(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    given = ["--data", str(folder), "--size", "32", "--out", str(tmp_path / "run")]
+    assert "MASTER_ADDR" in refused(["fit", *given], capsys)
+
+
+def test_evaluate_with_an_odd_number_of_processes_is_one_line(fitted, monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "abc")
+    model = str(fitted / "model.safetensors")
+    assert "LOCAL_WORLD_SIZE" in refused(["evaluate", "--model", model], capsys)
+
+
+def test_a_folder_that_is_not_there_yet_leads_to_no_input(fitted, folder, tmp_path, capsys):
+    """`new/..` does not exist before it is made, and then names the folder of the input."""
+    film = tmp_path / "film.png"
+    shutil.copy(folder / "normal" / "p00_0.png", film)
+    table = tmp_path / "studies.csv"
+    shutil.copy(fitted / "studies.csv", table)
+    before = film.read_bytes(), table.read_bytes()
+    model = ["--model", str(fitted / "model.safetensors")]
+    round_about = str(tmp_path / "new" / "..")
+    for arguments in (
+        ["fit", "--data", str(table), "--size", "32", "--out", round_about],
+        ["predict", str(film), "--out", f"{round_about}/film.png", *model],
+        ["scan", str(folder), "--out", f"{round_about}/film.png"],
+    ):
+        assert "choose another --out" in refused(arguments, capsys)
+    assert (film.read_bytes(), table.read_bytes()) == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_fit_writes_all_of_its_files_or_none(fitted, folder, tmp_path, monkeypatch, capsys):
+    """A network beside the table of another run would be tested on its training images."""
+    out = tmp_path / "run"
+    shutil.copytree(fitted, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    given = ["fit", "--data", str(folder), "--size", "32", "--out", str(out), "--seed", "5",
+             "--patient-pattern", r"(p\d+)_", "--strategy", "frozen"]  # fmt: skip
+    (out / "history.csv").unlink()
+    (out / "history.csv").mkdir()
+    assert "choose another --out" in refused(given, capsys)
+    (out / "history.csv").rmdir()
+    (out / "history.csv").write_bytes(before["history.csv"])
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("medimg.storage.os.fsync", full)
+    assert "No space left" in refused(given, capsys)
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
+
+
+def test_grades_in_an_unknown_order_are_not_evaluated_as_grades(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    rows = []
+    for number in range(30):
+        label, split = (
+            ("early", "late", "advanced")[number % 3],
+            ("train", "val", "test")[number // 12],
+        )
+        path = tmp_path / f"s{number:02}.png"
+        Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(path)
+        rows.append((path.name, label, split, f"s{number}"))
+    table = tmp_path / "stage.csv"
+    pd.DataFrame(rows, columns=["path", "label", "split", "patient_id"]).to_csv(table, index=False)
+    given = ["--data", str(table), "--size", "32", "--strategy", "frozen"]
+    assert main(["fit", *given, "--out", str(tmp_path / "m")]) == 0
+    model = ["--model", str(tmp_path / "m" / "model.safetensors")]
+    said = refused(["evaluate", *model, "--ordinal", "--out", str(tmp_path / "e")], capsys)
+    assert "the order of advanced, early, late is not known" in said
+    assert not (tmp_path / "e").exists()
+    ordered = ["--classes", "early,late,advanced", "--ordinal", "--out", str(tmp_path / "o")]
+    assert main(["fit", *given, *ordered]) == 0
+    assert main(["evaluate", "--model", str(tmp_path / "o" / "model.safetensors"),
+                 "--out", str(tmp_path / "oe")]) == 0  # fmt: skip
+
+
+def test_a_patient_has_the_worst_grade_of_the_images(graded, tmp_path, capsys):
+    """And a column that differs within patients makes no groups, which is said."""
+    table = pd.read_csv(graded, dtype=str)
+    eyes = table["path"].str.endswith("_r.png")
+    table["view"] = np.where(eyes, "right", "left")
+    table.loc[eyes & table["label"].eq("1"), "label"] = "2"
+    mixed = graded.with_name("mixed.csv")
+    table.to_csv(mixed, index=False)
+    given = [
+        "--data",
+        str(mixed),
+        "--ordinal",
+        "--channels",
+        "3",
+        "--by",
+        "patient",
+        "--size",
+        "32",
+    ]
+    assert main(["fit", *given, "--out", str(tmp_path / "m")]) == 0
+    model = ["--model", str(tmp_path / "m" / "model.safetensors")]
+    assert main(["evaluate", *model, "--out", str(tmp_path / "e")]) == 0
+    found = read_table(tmp_path / "e" / "predictions.csv")
+    assert sorted(found["true"] if "true" in found else found.iloc[:, 1])
+    made = json.loads((tmp_path / "e" / "report.json").read_text(encoding="utf-8"))
+    assert {row["attribute"] for row in made["subgroups"]} == {"sex"}
+    unknown = table.drop(columns="patient_id")
+    unknown.to_csv(graded.with_name("unknown.csv"), index=False)
+    said = refused(["evaluate", *model, "--data", str(graded.with_name("unknown.csv")),
+                    "--allow-duplicates", "--out", str(tmp_path / "u")], capsys)  # fmt: skip
+    assert "the patients are not known" in said
 
 
 def test_a_score_that_is_no_number_is_refused(fitted, folder, tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -92,8 +93,8 @@ def test_twice_the_machines_halve_the_training_and_double_the_price_per_hour():
     [
         ({"instance": "ml.z9.large"}, "choose one of ml.c5.2xlarge"),
         ({"region": "eu-central-1"}, "give --usd-per-hour"),
-        ({"instance": "ml.g4dn.xlarge", "megapixels": 100}, "lacks .* GB of disk"),
-        ({"size": 2048}, "lacks .* GB of memory"),
+        ({"instance": "ml.g4dn.xlarge", "megapixels": 100}, "too small: give .* GB disk"),
+        ({"size": 2048}, "too small: give .* GB memory"),
     ],
 )
 def test_a_bill_that_cannot_be_made(given, said):
@@ -130,7 +131,7 @@ def test_what_is_safe_is_the_default(folder, capsys):
     assert asked["EnableManagedSpotTraining"]
     assert asked["EnableInterContainerTrafficEncryption"]
     assert not asked["EnableNetworkIsolation"]  # packages have to be installed
-    assert dry_run(folder, capsys, "--wheels", "wheels")["EnableNetworkIsolation"]
+    assert dry_run(folder, capsys, "--wheels", str(folder))["EnableNetworkIsolation"]
     assert dry_run(folder, capsys, "--image", "mine:1")["EnableNetworkIsolation"]
 
 
@@ -179,6 +180,9 @@ def test_unified_studio_gives_role_bucket_and_key(folder, capsys, monkeypatch):
         (["--data", "nowhere", "--images", "9"], "--data 'nowhere': give a folder"),
         (["--region", "xx-east-9", "--usd-per-hour", "1"], "no container is known in region xx"),
         (["--", "--epoch", "x"], "--epoch"),
+        (["--", "--weights", "mine.pt"], "--weights is not sent"),
+        (["--wheels", "nowhere"], "--wheels is a folder"),
+        (["--name", "a b/c"], "--name a b/c: give up to 63 letters"),
     ],
 )
 def test_one_line_for_each_mistake(folder, capsys, options, said):
@@ -187,6 +191,35 @@ def test_one_line_for_each_mistake(folder, capsys, options, said):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_the_job_reads_the_table_in_the_folder(folder, tmp_path, capsys):
+    """NIH, CheXpert and MIMIC come as folders with a table; the job finds both elsewhere."""
+    shutil.copytree(folder, tmp_path / "set" / "images")
+    rows = [(p.relative_to(tmp_path / "set" / "images").as_posix(), p.parent.name, p.stem)
+            for p in sorted((tmp_path / "set").rglob("*.png"))]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["path", "label", "patient_id"])
+    table.to_csv(tmp_path / "set" / "labels.csv", index=False)
+    given = ("--", "--data", "labels.csv", "--image-dir", "images", "--strategy", "frozen")
+    asked = dry_run(tmp_path / "set", capsys, *given)
+    assert asked["AlgorithmSpecification"]["ContainerArguments"][-4:] == [
+        "--data", "/opt/ml/input/data/training/labels.csv",
+        "--image-dir", "/opt/ml/input/data/training/images",
+    ]  # fmt: skip
+
+
+def test_a_bill_goes_by_strategy_and_by_the_bytes_of_the_folder(folder, tmp_path, capsys):
+    assert cloud.bill(5000, frozen=True).usd < cloud.bill(5000).usd
+    assert cloud.passes(5000, frozen=True)[1] == 0
+    assert cloud.passes(100)[1] == 0  # `fit` solves the head of so few
+    assert cloud.passes(100, epochs=5)[1] > 0
+    shutil.copytree(folder, tmp_path / "set")
+    (tmp_path / "set" / "raw.bin").write_bytes(b"0" * 50_000_000)  # sent with the images
+    small, large = (
+        dry_run(path, capsys, "--images", "20000")["ResourceConfig"]["VolumeSizeInGB"]
+        for path in (folder, tmp_path / "set")
+    )
+    assert large > small + 35
 
 
 def test_a_real_start_needs_role_and_bucket(folder, capsys):
@@ -353,7 +386,7 @@ def test_the_whole_way_and_back(amazon, folder, tmp_path, capsys, monkeypatch):
 
     assert start(folder, "--name", "job-1", "--wait", "--", "--epochs", "2") == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("bill: $0.14 = 0.10 h")
+    assert "\nbill: $0.14 = 0.10 h" in printed
     assert "1 x ml.g5.xlarge; price: 2026-" in printed
     assert "started job-1" in printed
     assert printed.endswith("epoch 1\\x1b[2J\n")

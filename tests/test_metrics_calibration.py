@@ -242,6 +242,20 @@ def test_the_line_through_separated_classes_is_not_defined():
     assert calibration_line(flat).intercept.value == pytest.approx(np.log(7 / 3))
 
 
+@pytest.mark.parametrize(
+    ("truth", "scores"),
+    [
+        ([0, 0, 1, 1], [0.0, 1.0, 0.0, 1.0]),
+        ([0] * 100 + [1] * 100, [0.0] * 90 + [1.0] * 10 + [0.0] * 10 + [1.0] * 90),
+    ],
+)
+def test_nearly_certain_scores_have_an_intercept_without_an_interval(truth, scores):
+    line = calibration_line(Predictions([f"i{n}" for n in range(len(truth))], truth, scores))
+    assert np.isfinite(line.intercept.value)
+    assert np.isnan(line.intercept.low)
+    assert line.intercept.reason == "nearly all scores are 0 or 1"
+
+
 def test_one_patient_has_no_interval():
     p = made([0, 0, 1, 1, 0, 1], [0.1, 0.6, 0.4, 0.7, 0.2, 0.3], ["p"] * 6)
     one = "a class of one patient alone shows no variance"
@@ -264,8 +278,8 @@ def test_a_class_of_one_patient_has_no_line_interval():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda p: reliability(p, bins=0), "bins is 0"),
-        (lambda p: reliability(p, strategy="log"), "strategy 'log'"),
+        (lambda p: reliability(p, bins=0), "0 bins"),
+        (lambda p: reliability(p, strategy="log"), "'log'; give"),
         (lambda p: temper(p, 0), "temperature is 0; expected a number between 0 and inf"),
         (lambda p: temper(p, -1.5), "temperature is -1.5"),  # it would reverse the ranks
     ],

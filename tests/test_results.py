@@ -65,6 +65,53 @@ def test_a_report_says_score_threshold_device_and_warning(report):
     assert made.VerificationFlag == "UNVERIFIED"
 
 
+def test_a_class_has_one_code_and_a_device_one_name(report, tmp_path):
+    """A code that means another class in another report would be read as the same measurement."""
+    bones = ModelInfo("efficientnet_lite0", ("normal", "fracture"), weights_sha256="cd" * 32)
+    write_report(str(SOURCE), tmp_path / "b.dcm", info=bones, scores=[0.1], called="normal")
+    write_report(str(SOURCE), tmp_path / "p.dcm", info=INFO, scores=[0.2], called="normal")
+    codes, devices = [], []
+    for path in (report, tmp_path / "b.dcm", tmp_path / "p.dcm"):
+        for name, item in items(pydicom.dcmread(path)):
+            if name.startswith("score of"):
+                codes.append(item.ConceptNameCodeSequence[0].CodeValue)
+            if name == "Device Observer UID":
+                devices.append(item.UID)
+    assert codes[0] == codes[2] != codes[1]
+    assert devices[0] == devices[2] != devices[1]
+
+
+def test_names_in_any_script_and_lossy_sources(tmp_path):
+    source = pydicom.dcmread(SOURCE)
+    source.LossyImageCompression, source.LossyImageCompressionRatio = "01", 12.5
+    source.LossyImageCompressionMethod = "ISO_10918_1"
+    source.save_as(tmp_path / "lossy.dcm")
+    info = ModelInfo("efficientnet_lite0", ("正常", "肺炎"), weights_sha256="ab" * 32)
+    write_report(
+        str(tmp_path / "lossy.dcm"), tmp_path / "r.dcm", info=info, scores=[0.7], called="肺炎"
+    )
+    assert "score of 肺炎" in [name for name, _ in items(pydicom.dcmread(tmp_path / "r.dcm"))]
+    Image.new("RGB", (8, 8)).save(tmp_path / "m.png")
+    write_capture(
+        str(tmp_path / "lossy.dcm"), tmp_path / "c.dcm", picture=tmp_path / "m.png", title="肺炎"
+    )
+    made = pydicom.dcmread(tmp_path / "c.dcm")
+    assert (made.LossyImageCompression, made.LossyImageCompressionRatio) == ("01", 12.5)
+    assert "肺炎" in made.DerivationDescription
+
+
+@pytest.mark.parametrize(("name", "value"), [("PatientSex", "X"), ("PatientBirthDate", "1950")])
+def test_an_odd_header_is_one_error(tmp_path, name, value):
+    source = pydicom.dcmread(SOURCE)
+    with pydicom.config.disable_value_validation():
+        source[name].value = value
+        source.save_as(tmp_path / "odd.dcm")
+    with pytest.raises(ImageReadError, match=r"odd\.dcm: not a DICOM file with patient and study"):
+        write_report(
+            str(tmp_path / "odd.dcm"), tmp_path / "r.dcm", info=INFO, scores=[0.7], called="x"
+        )
+
+
 def test_a_report_refers_to_its_image(report):
     made, source = pydicom.dcmread(report), pydicom.dcmread(SOURCE)
     image = [item for _, item in items(made) if item.ValueType == "IMAGE"]

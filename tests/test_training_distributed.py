@@ -39,7 +39,8 @@ def test_a_world_size_that_is_no_number_gives_one_error(monkeypatch, value):
 def one_process_group(monkeypatch):
     """A real gloo group of one process, told that it is the first of two where it matters."""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
+    for name, value in {"RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     joined = []
 
     def init(backend):
@@ -66,7 +67,8 @@ def test_on_windows_libuv_is_left_out_unless_it_is_asked_for(monkeypatch, asked)
     """torch is built without libuv there, and some versions ask for it all the same."""
     seen = []
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "0")
+    for name, value in {"RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("USE_LIBUV", "undone after the test")
     if asked is None:
         monkeypatch.delenv("USE_LIBUV")

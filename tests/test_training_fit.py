@@ -707,7 +707,17 @@ def test_folds_depend_on_the_seed_and_share_the_classes_out():
     assert {int(films.labels[judge].sum()) for _, judge in first} == {6}
 
 
+def test_cross_validation_takes_a_score_for_each_row_to_judge():
+    x, labels, patients = np.arange(10.0), np.array([0, 1] * 5), np.arange(10)
+    for wrong in (lambda learn, judge: x[learn], lambda learn, judge: np.r_[x[judge], 99]):
+        with pytest.raises(TrainingError, match="one score for each row to judge"):
+            cross_validate(wrong, labels, patients, folds=5)
+    for folds in (1, 0, 6):
+        with pytest.raises(TrainingError, match="give from 2 to 5"):
+            patient_folds(labels, patients, folds=folds)
+
+
 def test_cross_validation_needs_patients_enough():
     films = make_films(6)
-    with pytest.raises(TrainingError, match="folds=3 or fewer"):
+    with pytest.raises(TrainingError, match="give from 2 to 3"):
         patient_folds(films.labels, films.patients)

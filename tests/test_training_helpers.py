@@ -91,6 +91,17 @@ def test_settings_that_json_cannot_hold_are_refused():
     assert json.loads(json.dumps(settings.to_json()))["C"] == 0.1
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"sizes": None}, "sizes is None"), ({"augment": "harsh"}, "give an Augment"),
+     ({"tta": "no"}, "tta is 'no'"), ({"freeze_norms": 2}, "freeze_norms is 2"),
+     ({"epochs": "3"}, "epochs is '3'")],
+)  # fmt: skip
+def test_settings_of_another_type_are_refused(given, said):
+    with pytest.raises(TrainingError, match=said):
+        FitSettings(**given)
+
+
 def test_settings_to_json_holds_no_tuple():
     plain = FitSettings(sizes=(0.5, 1.0)).to_json()
     assert plain["sizes"] == [0.5, 1.0]
@@ -263,7 +274,7 @@ def test_balanced_weights_match_the_formula():
     assert class_weights(np.array([0, 1]), 2, None) is None
     assert class_weights(np.array([0, 1]), 2, (1.0, 2.0)).tolist() == [1.0, 2.0]
     for wrong in ((1.0, 2.0, 3.0), (1.0, -1.0), (1.0, math.nan), "ev", "even", [1.0, "2"]):
-        with pytest.raises(TrainingError, match="give 'balanced', or 2 numbers above 0"):
+        with pytest.raises(TrainingError, match="give 'balanced' or 2 numbers > 0"):
             class_weights(np.array([0, 1]), 2, wrong)
 
 
@@ -368,7 +379,7 @@ def test_probe_of_three_classes_and_an_absent_one(rng):
         ({"features": np.full((4, 2), np.nan)}, "finite numbers"),
         ({"C": 0.0}, "C is 0.0; give a number above 0"),
         ({"C": math.nan}, "C is nan"),
-        ({"class_weights": "even"}, "class_weights is 'even'; give 'balanced', or 2 numbers"),
+        ({"class_weights": "even"}, "class_weights is 'even'; give 'balanced' or 2 numbers"),
     ],
 )
 def test_what_a_probe_cannot_be_fitted_to_is_named(changes, says):
@@ -389,7 +400,7 @@ def test_probe_weighs_the_classes_as_scikit_learn_does(rng, weights):
     probe = linear_probe(features, labels, C=1.0, class_weights=weights)
     margin = np.diff(probe.logits(features), axis=1)[:, 0]
     np.testing.assert_allclose(margin, reference.decision_function(features), atol=1e-4)
-    with pytest.raises(TrainingError, match="2 numbers above 0"):
+    with pytest.raises(TrainingError, match="2 numbers > 0"):
         linear_probe(features, labels, class_weights=(1.0, 2.0, 3.0))
 
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 def check_fit(
     studies: pd.DataFrame, classes: Sequence[str], *, sensitivity: float | None = None,
-    by: str = "image",
+    by: str = "image", ordinal: bool = False,
 ) -> None:  # fmt: skip
     """Refuse, before training, what would leave a trained network without a threshold.
 
@@ -31,6 +31,8 @@ def check_fit(
         As given by the user.
     by : {"image", "patient"}
         What is scored. Among patients, too, one must be without disease, to choose a threshold.
+    ordinal : bool
+        Whether the classes are grades; a patient then has the worst grade of the images.
 
     Raises
     ------
@@ -53,7 +55,7 @@ def check_fit(
         faults = {
             "the patients are not known": not datasets.patients_known(studies),
             f"patient '{next(iter(mixed), '')}' of split 'val' has several classes":
-                len(classes) > 2 and len(mixed) > 0,
+                len(classes) > 2 and not ordinal and len(mixed) > 0,
             f"no patient of split 'val' has '{classes[0]}' alone": {classes[0]} not in [*found],
         }  # fmt: skip
         for fault in (words for words, holds in faults.items() if holds):
@@ -71,7 +73,7 @@ def in_split(studies: pd.DataFrame, split: str) -> pd.DataFrame:
 
 def check_new(path: str | None) -> None:
     """Refuse to write a table where a file is already, whatever it is."""
-    if path and Path(path).exists():
+    if path and os.path.exists(os.path.realpath(path)):
         raise MedimgError(f"{path} exists already; choose another --out.")
 
 
@@ -80,12 +82,14 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[str | Path | None]) 
 
     Where no output can be written shows here, too, before the work is done.
     """
-    for path in filter(Path.is_file, outputs):
+    # A folder that is not there yet would be made: "new/../film.png" is film.png then.
+    real = [Path(os.path.realpath(path)) for path in outputs]
+    for path in filter(Path.exists, real):
         if any(path.samefile(read) for read in inputs if read and os.path.exists(read)):
             raise MedimgError(f"{path} is an input; choose another --out or --dicom.")
-    for place in {next(filter(Path.exists, path.parents)) for path in outputs}:
-        if not place.is_dir() or not os.access(place, os.W_OK):
-            raise MedimgError(f"{place} is not a folder to write to; choose another --out.")
+    for place in {next(filter(Path.exists, path.parents)) for path in real}:
+        if not place.is_dir() or not os.access(place, os.W_OK) or any(map(Path.is_dir, real)):
+            raise MedimgError(f"{place} is not a folder to write to or taken; choose another --out")
 
 
 def beside(model: str | os.PathLike[str]) -> Path:

@@ -39,7 +39,8 @@ def main(options: list[str]) -> None:
         many = [f"--nnodes={len(hosts)}", f"--nproc_per_node={max(gpus, 1)}"]
         medimg = ["torch.distributed.run", *many, *where, "--master_port=29500", "-m", "medimg"]
     data, saved = os.environ["SM_CHANNEL_TRAINING"], os.environ["SM_CHECKPOINT_DIR"]
-    fit = [*options, "--resume", "--cache", f"{work}/cache", "--data", data, "--out", saved]
+    # The last one counts: the options may name a table in the folder.
+    fit = ["--data", data, *options, "--resume", "--cache", f"{work}/cache", "--out", saved]
     subprocess.run([*run, *medimg, "fit", *fit], check=True)
     if here == hosts[0]:  # a set without test images is no reason to lose the network
         result, model = os.environ["SM_MODEL_DIR"], f"{saved}/model.safetensors"

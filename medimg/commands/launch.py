@@ -24,11 +24,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from medimg.commands.data import named_studies
 from medimg.errors import MedimgError
 from medimg.progress import tqdm
 from medimg.storage import walk_files
 from medimg.tables import visible
-from medimg.training import recipe
+from medimg.training import FEW, recipe
 
 _CLOUD = Path(__file__).with_name("cloud")
 # Of November 2026; or --image.
@@ -74,7 +75,7 @@ class Bill(NamedTuple):
 def bill(
     images: int, *, instance: str = "ml.g5.xlarge", count: int = 1, epochs: int | None = None,
     size: int = 224, megapixels: float = 1.0, usd_per_hour: float | None = None,
-    region: str = "us-east-1",
+    region: str = "us-east-1", frozen: bool = False,
 ) -> Bill:  # fmt: skip
     """Reckon time and price of fitting and evaluating EfficientNet-Lite0.
 
@@ -100,6 +101,8 @@ def bill(
         Price of one machine where the table has none, or an old one.
     region : str
         Amazon's name of the region.
+    frozen : bool
+        Whether only the head is solved.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def bill(
         )
     gpus, here = row["gpus"], speeds[row["processor"]]
     networks = count * (gpus or row["vcpus"]) * (224 / size) ** 2
-    forward, backward = passes(images, epochs)
+    forward, backward = passes(images, epochs, frozen)
     stored = images * megapixels * 0.4e6 / 1e9  # as a PNG, 0.4 bytes per pixel
     seconds = {
         "start": _START, "copy": stored / _COPIED,  # every machine copies and decodes all
@@ -134,7 +137,7 @@ def bill(
     disk = math.ceil(20 + stored + images * 3 * size**2 / 1e9)
     memory = 2 + 3 * max(1, gpus) * (size / 224) ** 2  # benchmarks/results/engine_scaling.md
     if memory > row["memory_gb"] or disk > (row["local_gb"] or 16_000):
-        raise MedimgError(f"{instance} lacks {memory:.0f} GB of memory or {disk} GB of disk")
+        raise MedimgError(f"{instance} is too small: give {memory:.0f} GB memory, {disk} GB disk")
     hourly = count * ((usd_per_hour or row["usd_per_hour"]) + disk * _DISK_USD)
     price = "yours" if usd_per_hour else f"{row['checked']}, {row['source']} ({row['region']})"
     basis = f"{count} x {instance}; price: {price}; speed: {here['basis']}, {here['checked']}"
@@ -142,7 +145,7 @@ def bill(
     return Bill(hours, sum(hours.values()) * hourly, hourly, memory, disk, basis)
 
 
-def passes(images: int, epochs: int | None = None) -> tuple[float, float]:
+def passes(images: int, epochs: int | None = None, frozen: bool = False) -> tuple[float, float]:
     """Return how many images pass a network forward, and how many train it, until it is tested.
 
     Parameters
@@ -151,6 +154,8 @@ def passes(images: int, epochs: int | None = None) -> tuple[float, float]:
         Images in all; 70 % train, 15 % validate, 15 % test.
     epochs : int, optional
         By default those of `recipe`; the first one only solves the head.
+    frozen : bool
+        Whether it solves the head and leaves it at that, as `fit` does by itself with few images.
 
     Returns
     -------
@@ -158,7 +163,8 @@ def passes(images: int, epochs: int | None = None) -> tuple[float, float]:
         Passes forward, and training passes, in images of full size.
     """
     settings = recipe(max(2, round(0.7 * images)))
-    steps = (epochs or settings.epochs) - 1
+    frozen = frozen or (epochs is None and 0.7 * images < FEW)
+    steps = 0 if frozen else (epochs or settings.epochs) - 1
     sides = settings.sizes or (1.0,)
     area = sum(side**2 for side in sides) / len(sides)
     forward = 0.7 + 0.15 * (steps + 1) + 2 * 0.15 * (4 if settings.tta else 1)
@@ -172,20 +178,21 @@ def _table(name: str) -> dict[Any, dict[Any, Any]]:
 
 def launch(args: argparse.Namespace) -> None:
     """Train on Amazon SageMaker: print the bill, send code and data, start the job."""
-    args.region = args.region or os.environ.get("AWS_REGION", "us-east-1")
+    usual = os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+    args.region = args.region or os.environ.get("AWS_REGION", usual)
     if args.fetch_result:
         with _amazon(args) as amazon:
             _fetch(args, amazon)
         return
-    args.data, fit = args.data or "", args.fit_settings
-    images = args.images or len(walk_files(args.data).files)
-    if not images or not (args.data.startswith("s3://") or os.path.isdir(args.data)):
-        raise MedimgError(f"--data '{args.data}': give a folder or s3://BUCKET/PREFIX and --images")
-    vars(args).update({k: v for k, v in _studio().items() if not vars(args)[k]})
+    args.data, fit, studio = args.data or "", args.fit_settings, _studio()
+    args.tag = [*studio.pop("tag", ()), *args.tag]
+    vars(args).update({k: v for k, v in studio.items() if not vars(args)[k]})
     args.name = args.name or f"medimg-{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
+    _check(args, fit)
     found = bill(
-        images, instance=args.instance, count=args.count, epochs=fit.epochs, size=fit.image_size,
-        megapixels=args.megapixels, usd_per_hour=args.usd_per_hour, region=args.region,
+        args.images, instance=args.instance, count=args.count, epochs=fit.epochs,
+        size=fit.image_size, megapixels=args.megapixels or 1, usd_per_hour=args.usd_per_hour,
+        region=args.region, frozen=fit.strategy == "frozen",
     )  # fmt: skip
     print(found)
     if found.usd > args.max_usd:
@@ -198,6 +205,25 @@ def launch(args: argparse.Namespace) -> None:
         raise MedimgError("--role or --bucket is missing: who runs the job, where its files lie")
     with _amazon(args) as amazon:
         _start(args, asked, amazon)
+
+
+def _check(args: argparse.Namespace, fit: argparse.Namespace) -> None:
+    """Refuse what would fail in the job, before it costs anything; count the images of a folder."""
+    if not (here := os.path.isdir(args.data)) and not (args.data[:5] == "s3://" and args.images):
+        raise MedimgError(f"--data '{args.data}': give a folder or s3://BUCKET/PREFIX and --images")
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)", args.name):
+        raise MedimgError(f"--name {args.name}: give up to 63 letters, digits and hyphens")
+    if fit.weights or (args.wheels and not os.path.isdir(args.wheels)):
+        raise MedimgError("--weights is not sent, and --wheels is a folder; correct these")
+    for name in ("data", "image_dir"):  # places in the folder; the job has it elsewhere
+        if inside := vars(fit)[name]:
+            args.fit += [f"--{name.replace('_', '-')}", f"/opt/ml/input/data/training/{inside}"]
+            vars(fit)[name] = os.path.join(args.data, inside)
+    if here:
+        fit.data = fit.data or args.data
+        found, files = len(named_studies(fit)), walk_files(args.data).files  # as the job will
+        stored, args.images = sum(map(os.path.getsize, files)), args.images or found
+        args.megapixels = args.megapixels or stored / found / 0.4e6
 
 
 def _studio() -> dict[str, Any]:
@@ -266,6 +292,7 @@ def _amazon(args: argparse.Namespace) -> Iterator[Callable[[str], Any]]:
     """Yield what makes Amazon's clients; turn what they raise into one line with a way out."""
     try:
         import boto3
+        from boto3.exceptions import Boto3Error
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -273,7 +300,7 @@ def _amazon(args: argparse.Namespace) -> Iterator[Callable[[str], Any]]:
         yield lambda name: boto3.client(name, region_name=args.region, config=patience)
     except ImportError as error:
         raise MedimgError("launch needs boto3; install it: pip install 'medimg[aws]'") from error
-    except (BotoCoreError, ClientError) as error:
+    except (Boto3Error, BotoCoreError, ClientError) as error:
         fixes = (row["fix"] for seen, row in _table("fixes").items() if re.search(seen, str(error)))
         raise MedimgError(f"{error}; {next(fixes, 'see the message')}") from error
 
@@ -349,7 +376,7 @@ def _wait(args: argparse.Namespace, amazon: Callable[[str], Any]) -> None:
         while state in ("InProgress", "Stopping"):
             time.sleep(10)
             state = sagemaker.describe_training_job(TrainingJobName=args.name)["TrainingJobStatus"]
-            with suppress(logs.exceptions.ResourceNotFoundException):
+            with suppress(logs.exceptions.ClientError):  # no log yet, or no right to read it
                 for page in logs.get_paginator("filter_log_events").paginate(**where):
                     for event in page["events"]:
                         if event["eventId"] not in seen:
@@ -357,6 +384,9 @@ def _wait(args: argparse.Namespace, amazon: Callable[[str], Any]) -> None:
                         seen.add(event["eventId"])
     except KeyboardInterrupt:
         sagemaker.stop_training_job(TrainingJobName=args.name)
+        raise
+    except Exception:
+        print(f"may go on: aws sagemaker stop-training-job --training-job-name {args.name}")
         raise
     _completed(args.name, amazon)
 

@@ -18,10 +18,10 @@ import pandas as pd
 from medimg import datasets, images, metrics, models, runtime, training
 from medimg.commands import checks, results
 from medimg.commands.data import named_studies
-from medimg.errors import ImageReadError, MedimgError, TrainingError
+from medimg.errors import ImageReadError, MedimgError, StudyTableError, TrainingError
 from medimg.models.files import model_paths
 from medimg.storage import atomic_write
-from medimg.tables import visible, write_table
+from medimg.tables import table_bytes, visible, write_table
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,12 @@ def fit(args: argparse.Namespace) -> None:
     # Sorted by split, each split is one piece of the decoded file and need not be in memory.
     learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
     classes = datasets.class_names(learn, ordinal=args.ordinal or None)
-    checks.check_fit(learn, classes, sensitivity=args.sensitivity, by=args.by)
-    weights, card, history, table = written = [
-        out / name for name in ("model.safetensors", "model.json", "history.csv", "studies.csv")
-    ]
+    checks.check_fit(learn, classes, sensitivity=args.sensitivity, by=args.by, ordinal=args.ordinal)
+    names = ("model.safetensors", "model.json", "history.csv", "studies.csv")
+    weights, card, history, table = written = [out / name for name in names]
     read = [args.data or os.environ.get("MEDIMG_DATASET"), args.weights, *studies["path"]]
     checks.check_outputs([*written, out / "checkpoint.pt"], read)
-    if table.is_file() and not card.is_file():
+    if os.path.exists(os.path.realpath(table)) and not os.path.exists(os.path.realpath(card)):
         raise MedimgError(f"{table} may be yours, as no network is beside it; choose another --out")
     with runtime.process_group():
         model = models.build_model(
@@ -52,13 +51,11 @@ def fit(args: argparse.Namespace) -> None:
         result = _trained(model, train, val, args)
         if runtime.is_main():
             kept, words = _calibrated(result, val, args)
-            models.save_model(result.model, weights, sidecar=kept)
-            write_table(result.history.reset_index(), history)
-            write_table(studies, table)  # with the model it belongs to
-            if args.json:
-                print(json.dumps({"model": str(weights), **kept}))
-            else:
-                print(f"{words}\nwrote {visible(', '.join(map(str, written)))}")
+            run = table_bytes(result.history.reset_index())
+            beside = {history: run, table: table_bytes(studies)}  # all of a run, or nothing
+            models.save_model(result.model, weights, sidecar=kept, beside=beside)
+            told, wrote = {"model": str(weights), **kept}, ", ".join(map(str, written))
+            print(json.dumps(told) if args.json else f"{words}\nwrote {visible(wrote)}")
 
 
 def _preparation(of: argparse.Namespace | models.ModelInfo) -> dict[str, Any]:
@@ -99,7 +96,7 @@ def _calibrated(
     def predictions(temperature: float) -> metrics.Predictions:
         scores = training.probabilities(logits, temperature=temperature)
         made = metrics.Predictions(val.ids, val.labels, scores, val.patient_ids, val.classes)
-        return made.aggregate("patient") if args.by == "patient" else made
+        return made.aggregate("patient", ordinal=args.ordinal) if args.by == "patient" else made
 
     temperature = metrics.fit_temperature(predictions(1.0))
     scored = predictions(temperature)
@@ -123,6 +120,7 @@ def _calibrated(
 def evaluate(args: argparse.Namespace) -> None:
     """Measure a network on a split: predictions.csv, report.json and a report.html to print."""
     from medimg import reports
+    from medimg.reports.report import ATTRIBUTES
 
     model, info = models.load_model(args.model)
     table = checks.beside(args.model)  # of the very images that `fit` set aside
@@ -134,7 +132,12 @@ def evaluate(args: argparse.Namespace) -> None:
     written = [out / name for name in ("predictions.csv", "report.json", "report.html")]
     read = [args.data or os.environ.get("MEDIMG_DATASET"), table, *model_paths(args.model)]
     checks.check_outputs(written, [*read, *studies["path"]])
-    if by != info.by:
+    ordinal = args.ordinal or info.ordinal
+    if ordinal and not (info.ordinal or datasets.is_ordinal(info.classes)):
+        raise StudyTableError(f"--ordinal: the order of {', '.join(info.classes)} is not known")
+    if by == "patient" and not datasets.patients_known(studies):
+        raise StudyTableError("--by patient: the patients are not known; leave that out.")
+    if by != info.by and len(info.classes) == 2:
         log.warning("the threshold was chosen on scores by %s and is now used by %s.", info.by, by)
     data = datasets.decode(
         studies, classes=info.classes, allow_duplicates=args.allow_duplicates, **_preparation(info)
@@ -142,20 +145,21 @@ def evaluate(args: argparse.Namespace) -> None:
     predictions = training.predict(model, data, tta=info.tta, temperature=info.temperature)
     if by == "patient":
         judged = frozenset(studies.loc[studies["image_id"].isin(judged), "patient_id"])
-        predictions = predictions.aggregate("patient")
-        studies = studies.drop(columns="path").drop_duplicates("patient_id")
+        predictions = predictions.aggregate("patient", ordinal=ordinal)
+        several = studies.groupby("patient_id").nunique(dropna=False).gt(1).any()
+        for name in several.index[several & several.index.isin(ATTRIBUTES)]:
+            log.warning("patients have images of more than one %s: no subgroups by it.", name)
+        studies = studies.drop(columns={"path", *several.index[several]} - {"label"})
+        studies = studies.drop_duplicates("patient_id")
         studies = studies.assign(image_id=studies["patient_id"])
-    threshold = metrics.Threshold(
-        info.threshold, rule=info.threshold_rule, chosen_on="validation", ids=judged
-    )
+    threshold = metrics.Threshold(info.threshold, info.threshold_rule, "validation", ids=judged)
     report = reports.write_report(
         predictions, out, threshold=threshold if predictions.is_binary else None,
-        studies=studies, ordinal=args.ordinal or info.ordinal, unit=by,
+        studies=studies, ordinal=ordinal, unit=by,
     )  # fmt: skip
-    if args.json:
-        print(json.dumps(json.loads(report.json.read_text(encoding="utf-8"))))
-    else:
-        print(visible(f"{report.evaluation}\nwrote {', '.join(map(str, written))}", lines=True))
+    as_json = json.dumps(json.loads(report.json.read_text(encoding="utf-8")))
+    words = f"{report.evaluation}\nwrote {', '.join(map(str, written))}"
+    print(as_json if args.json else visible(words, lines=True))
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -199,9 +203,10 @@ def explain(args: argparse.Namespace) -> None:
         files.append(Path(args.out) / f"{of.removesuffix('_')}.png")
     captures = [Path(args.dicom) / f"{file.stem}.dcm" for file in files if args.dicom]
     checks.check_outputs([*files, *captures], [*paths, *model_paths(args.model)])
-    of, cut = f" of {info.classes[1]}", f", threshold {info.threshold:.2f}"
-    if scores.shape[1] > 1:
-        of = cut = ""
+    binary = scores.shape[1] == 1
+    of, cut = (
+        (f" of {info.classes[1]}", f", threshold {info.threshold:.2f}") if binary else ("", "")
+    )
     for n, file in enumerate(files):
         title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.2f}{cut})"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")

@@ -1,9 +1,11 @@
 """Results as a clinic's systems read them: a structured report, and a picture beside its image."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pydicom
@@ -51,9 +53,9 @@ def write_report(
     cut = f", threshold {info.threshold:.4f} ({info.threshold_rule})" if len(scores) == 1 else ""
     use = f"Intended use: to teach how to tell {' from '.join(info.classes)}."
     with _source(path) as (hd, source):
-        sr = hd.sr
-        names = enumerate(info.classes[-len(scores) :])
-        coded = [sr.CodedConcept(f"SCORE{n}", "99MEDIMG", f"score of {c}"[:64]) for n, c in names]
+        sr, code = hd.sr, hd.sr.CodedConcept
+        names = info.classes[-len(scores) :]  # a code for each, the same in every network
+        coded = [code(f"S{crc32(c.encode()):X}", "99MEDIMG", f"score of {c}"[:64]) for c in names]
         values = [round(float(score), 4) for score in scores]
         group = sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(generate_uid(), "image"),
@@ -64,14 +66,14 @@ def write_report(
             ],
         )
         device = sr.DeviceObserverIdentifyingAttributes(
-            uid=generate_uid(), name="medimg", manufacturer_name="medimg",
-            model_name=f"medimg {__version__}, {info.name}",
+            uid=generate_uid(entropy_srcs=[__version__, info.weights_sha256]), name="medimg",
+            manufacturer_name="medimg", model_name=f"medimg {__version__}, {info.name}",
             serial_number=f"weights SHA-256 {info.weights_sha256}",
         )  # fmt: skip
         observer = sr.ObserverContext(codes.DCM.Device, device)
         report = sr.MeasurementReport(
             observation_context=sr.ObservationContext(observer_device_context=observer),
-            procedure_reported=sr.CodedConcept("18748-4", "LN", "Diagnostic imaging study"),
+            procedure_reported=code("18748-4", "LN", "Diagnostic imaging study"),
             imaging_measurements=[group],
         )[0]
         for text in (WARNING, f"Called {called}{cut}.", use):
@@ -110,8 +112,8 @@ def write_capture(path: str, out: Path, *, picture: Path, title: str) -> None:
             generate_uid(), 1, "medimg", patient_orientation=("L", "F"),
         )  # fmt: skip
         capture.PatientOrientation = source.get("PatientOrientation")  # empty where it is not said
-        place = ("BodyPartExamined", "Laterality", "ImageLaterality")
-        capture.update({item.tag: item for item in source if item.keyword in place})
+        kept = "BodyPartExamined|(Image)?Laterality|LossyImageCompression(Ratio|Method)?"
+        capture.update({item.tag: item for item in source if re.fullmatch(kept, item.keyword)})
         capture.SeriesDescription = "medimg, not for clinical use"
         capture.DerivationDescription = f"{title}. {WARNING}"
         capture.BurnedInAnnotation = "YES"
@@ -128,13 +130,13 @@ def _source(path: str) -> Iterator[tuple[Any, pydicom.Dataset]]:
         yield highdicom, pydicom.dcmread(path, stop_before_pixels=True)
     except ImportError as error:
         raise MedimgError("this needs highdicom: pip install 'medimg[dicom]'") from error
-    except (pydicom.errors.InvalidDicomError, AttributeError, KeyError) as error:
+    except (pydicom.errors.InvalidDicomError, AttributeError, LookupError, ValueError) as error:
         raise ImageReadError(
-            f"{path}: not a DICOM file with patient and study, which its result needs ({error}); "
-            "leave it out"
+            f"{path}: not a DICOM file with patient and study for a result ({error}); leave it out"
         ) from error
 
 
 def _save(made: pydicom.Dataset, out: Path) -> None:
+    made.SpecificCharacterSet = "ISO_IR 192"  # names of classes may be in any script
     with atomic_write(out) as file:
         made.save_as(file, enforce_file_format=True)

@@ -11,11 +11,11 @@ from medimg.datasets.arrays import ImageSet, decode, decode_file, decode_masks
 from medimg.datasets.audit import audit_shortcuts
 from medimg.datasets.checks import Summary, check_duplicates, check_studies, patients_known, summary
 from medimg.datasets.layouts import choose, from_folder, load, split_by_patient, subsample
-from medimg.datasets.names import class_names
+from medimg.datasets.names import class_names, is_ordinal
 from medimg.datasets.tables import from_csv
 
 __all__ = [
     "ImageSet", "Summary", "audit_shortcuts", "check_duplicates", "check_studies", "choose",
-    "class_names", "decode", "decode_file", "decode_masks", "from_csv",
-    "from_folder", "load", "patients_known", "split_by_patient", "subsample", "summary",
+    "class_names", "decode", "decode_file", "decode_masks", "from_csv", "from_folder", "is_ordinal",
+    "load", "patients_known", "split_by_patient", "subsample", "summary",
 ]  # fmt: skip

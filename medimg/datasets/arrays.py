@@ -19,6 +19,7 @@ from medimg.datasets.names import class_names, is_ordinal, require
 from medimg.errors import StudyTableError
 from medimg.images import read_image, resize
 from medimg.progress import tqdm
+from medimg.runtime import check_processes
 from medimg.storage import sha256
 
 Images = npt.NDArray[np.uint8]
@@ -282,6 +283,7 @@ def _decoded(
     Threads begin at once, and pass warnings on. Processes, for many blocks of a cache, take seconds
     to begin and are faster where decoding is Python's work, as with DICOM files.
     """
+    check_processes()
     workers = max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     many = is_done is not None and len(rows) > 64 * workers
     jobs = (

@@ -130,6 +130,16 @@ def ranked(labels: Iterable[object]) -> tuple[str, ...]:
 def is_ordinal(names: Sequence[str]) -> bool:
     """Return whether three or more names are grades in a known order.
 
+    Parameters
+    ----------
+    names : sequence of str
+        Class names.
+
+    Returns
+    -------
+    bool
+        True for numbers, and for words of severity.
+
     Examples
     --------
     >>> is_ordinal(["0", "1", "2"]), is_ordinal(["glioma", "notumor", "pituitary"])

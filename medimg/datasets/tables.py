@@ -16,9 +16,7 @@ from medimg.errors import StudyTableError
 from medimg.storage import walk_files
 from medimg.tables import unguarded
 
-SUFFIX = re.compile(
-    r"\.(png|jpe?g|tiff?|bmp|gif|webp|jp2|nii(\.gz)?|dcm|dicom|ima)$", re.IGNORECASE
-)
+SUFFIX = re.compile(r"\.(png|jpe?g|tiff?|bmp|gif|webp|jp2|nii(\.gz)?|dcm|dicom|ima)$", re.I)
 Text = dict[str, "pd.Series[str]"]
 _ROLES = {"path": "path", "label": "label", "split": "split", "patient": "patient_id"}
 _NAME_THEM = "name yours (--path-column, --label-column), or a finding (--positive)"

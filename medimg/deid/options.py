@@ -54,9 +54,7 @@ class Box:
 
     def __post_init__(self) -> None:
         if not (0 <= self.row0 < self.row1 and 0 <= self.col0 < self.col1):
-            raise DeidentifyError(
-                f"{self} holds no pixel; give 0 <= row0 < row1, 0 <= col0 < col1."
-            )
+            raise DeidentifyError(f"{self} holds no pixel; give 0 <= row0 < row1, 0 <= col0 < col1")
 
     @classmethod
     def parse(cls, text: str) -> Box:

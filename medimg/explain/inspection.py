@@ -105,9 +105,7 @@ def targets_of(model: nn.Module, target: Class, count: int) -> list[Target]:
     """Return what to explain for each of ``count`` images, from one class or one per image."""
     names, given = [str(name) for name in getattr(model, "classes", ())], np.asarray(target)
     if given.shape not in {(), (count,)}:
-        raise ModelError(
-            f"target has the shape {given.shape}; give one class, or {count}: one per image."
-        )
+        raise ModelError(f"target has shape {given.shape}; give a class, or {count}, one per image")
     each = np.broadcast_to(given, count).tolist()
     for which in each:
         if type(which) is not int and which not in names:

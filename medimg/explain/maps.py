@@ -1,9 +1,7 @@
 """Every kind of map through one function: from activations, attention, or covered patches."""
 
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
 from copy import deepcopy
-from io import StringIO
 from itertools import product
 from typing import Any
 
@@ -34,30 +32,9 @@ class _SignedEigenCAM(cams.EigenCAM):  # type: ignore[misc]
         return np.asarray(get_2d_projection_with_sign_correction(args[3]), np.float32)
 
 
-class _BriefScoreCAM(cams.ScoreCAM):  # type: ignore[misc]
-    """ScoreCAM over the channels that vary most.
-
-    The original masks the image once for each channel: for EfficientNet, 1,280 forward passes per
-    image, whose masked images are in memory at once.
-    """
-
-    channels = 64
-    batch_size = PASSES
-
-    def get_cam_weights(self, *args: Any) -> BatchMaps:
-        *others, activations, grads = args
-        # the spread, not the mean: a channel that is equally high everywhere masks nothing
-        order = np.argsort(-activations.std(axis=(2, 3)), axis=1, kind="stable")[:, : self.channels]
-        few = np.take_along_axis(activations, order[:, :, None, None], axis=1)
-        weights = np.zeros(activations.shape[:2], np.float32)
-        with redirect_stderr(StringIO()):  # it draws a progress bar for each image
-            np.put_along_axis(weights, order, super().get_cam_weights(*others, few, grads), axis=1)
-        return weights
-
-
 CAMS = {
     "gradcam": cams.GradCAM, "gradcam++": cams.GradCAMPlusPlus, "hirescam": cams.HiResCAM,
-    "layercam": cams.LayerCAM, "eigencam": _SignedEigenCAM, "scorecam": _BriefScoreCAM,
+    "layercam": cams.LayerCAM, "eigencam": _SignedEigenCAM, "scorecam": cams.ScoreCAM,
 }  # fmt: skip
 
 
@@ -173,14 +150,12 @@ def attention_rollout(model: nn.Module, batch: Tensor, _: Sequence[Target] = ())
     >>> attention_rollout(nn.Conv2d(1, 1, 1), torch.rand(1, 1, 4, 4))
     Traceback (most recent call last):
     ...
-    medimg.errors.ModelError: Conv2d has no self-attention to follow; use a vision transformer.
+    medimg.errors.ModelError: Conv2d has no self-attention; use a vision transformer.
     """
     copy = deepcopy(model)  # timm leaves its hooks behind, and fused attention shows no weights
     blocks = [module for module in copy.modules() if hasattr(module, "fused_attn")]
     if not blocks:
-        raise ModelError(
-            f"{type(model).__name__} has no self-attention to follow; use a vision transformer."
-        )
+        raise ModelError(f"{type(model).__name__} has no self-attention; use a vision transformer.")
     for block in blocks:
         block.fused_attn = False  # type: ignore[assignment]
     with torch.inference_mode():
@@ -298,7 +273,8 @@ def explain(
         One of :data:`METHODS`: the CAM family (``gradcam``, ``gradcam++``, ``hirescam``,
         ``layercam``, ``eigencam``, ``scorecam``), ``attention`` (the weights of the
         attention-pooling head), ``rollout`` (vision transformers), ``occlusion`` (slow: seconds
-        per image), ``integrated_gradients``.
+        per image), ``integrated_gradients``. ``scorecam`` covers the image once per channel, a
+        thousand times or more.
     target : int, str, or N of them
         Class to explain, by index or by its name in ``model.classes``: one for all images, or one
         per image, such as the class that your threshold calls. ``eigencam``, ``attention`` and

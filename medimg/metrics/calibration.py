@@ -56,9 +56,7 @@ def reliability(
         With more than two classes, or bins, strategy or level out of range.
     """
     if bins < 1 or strategy not in ("quantile", "uniform"):
-        raise MetricsError(
-            f"bins is {bins}, strategy {strategy!r}; give 1 or more, quantile or uniform"
-        )
+        raise MetricsError(f"{bins} bins, {strategy!r}; give 1 or more, quantile or uniform")
     data, k = predictions.rows, np.arange(bins + 1) / bins
     edges = np.unique((np.quantile(data.score, k) if strategy == "quantile" else k).round(12))
     edges = np.repeat(edges, 2) if len(edges) == 1 else edges
@@ -183,12 +181,13 @@ def _sandwich(
 ) -> Estimate:
     """Return the last coefficient of a logistic regression with its interval by patient."""
     patients = int(patient.max()) + 1
-    if min(len(np.unique(patient[y == side])) for side in (0, 1)) == 1:
-        reason = "a class of one patient alone shows no variance"
-        return Estimate(value, math.nan, math.nan, level, "sandwich", reason)
+    alone = min(len(np.unique(patient[y == side])) for side in (0, 1)) == 1
     bread = np.linalg.inv((design.T * (p * (1 - p))) @ design)
     part = np.bincount(patient, weights=(y - p) * (design @ bread[:, -1]))
-    half = t_of(level, patients) * math.sqrt(patients / (patients - 1) * float(part @ part))
+    half = t_of(level, patients) * math.sqrt(patients / max(patients - 1, 1) * float(part @ part))
+    if alone or half > 10:  # in log odds, from 1 in 20,000 to 20,000 to 1
+        why = "a class of one patient alone shows no variance", "nearly all scores are 0 or 1"
+        return Estimate(value, math.nan, math.nan, level, "sandwich", why[not alone])
     return Estimate(value, value - half, value + half, level, "sandwich")
 
 
@@ -273,8 +272,6 @@ def fit_temperature(predictions: Predictions) -> float:
     found = float(minimize_scalar(loss, bounds=(low, high), options={"xatol": 1e-6}).x)
     separated = all(area(predictions.one_vs_rest(k).rows).value == 1 for k in present)
     if separated or not low + 1e-3 < found < high - 1e-3:
-        log.warning(
-            "temperature 1: validation scores separate the classes, or are worse than chance"
-        )
+        log.warning("temperature 1: scores separate the classes, or are worse than chance")
         return 1.0
     return math.exp(found)

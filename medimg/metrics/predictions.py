@@ -184,7 +184,7 @@ class Predictions:
         return Predictions(self.ids, self.y_true >= k, score, self.patient_ids, words)
 
     def aggregate(
-        self, by: Names = "patient", *, how: Literal["mean", "max"] = "mean"
+        self, by: Names = "patient", *, how: Literal["mean", "max"] = "mean", ordinal: bool = False
     ) -> Predictions:
         """Return one prediction per patient or study, from those of its images.
 
@@ -195,6 +195,8 @@ class Predictions:
         how : {"mean", "max"}
             Mean or greatest score of the unit's images. The greatest scores of more than two
             classes are divided by their sum.
+        ordinal : bool
+            Whether the classes are grades: a unit then has the worst of its images.
 
         Returns
         -------
@@ -206,7 +208,7 @@ class Predictions:
         ------
         MetricsError
             When the patients are not known, a unit has images of two patients or, with more than
-            two classes, of two classes (make grades two classes first, by `at_least`).
+            two classes that are no grades, of two classes.
 
         Examples
         --------
@@ -230,18 +232,17 @@ class Predictions:
         if self.is_binary:
             scores = np.clip(scores[:, 0], 0, 1)
         else:
-            _refuse(truth[code] != self.y_true, self.ids, words.format("class"))
+            mixed = (truth[code] != self.y_true) & (not ordinal)
+            _refuse(mixed, self.ids, words.format("class"))
             scores = scores / scores.sum(axis=1, keepdims=True)
         patients = None if self.patient_ids is None else self.patient_ids[first]
         return Predictions(names, truth, scores, patients, self.classes)
 
     def subset(self, rows: Bools | Ints | Sequence[int]) -> Predictions:
         """Only the given rows (a mask of length N, or indices)."""
-        chosen = np.asarray(rows)
-        patients = None if self.patient_ids is None else self.patient_ids[chosen]
-        return Predictions(
-            self.ids[chosen], self.y_true[chosen], self.y_score[chosen], patients, self.classes
-        )
+        at = np.asarray(rows)
+        patients = None if self.patient_ids is None else self.patient_ids[at]
+        return Predictions(self.ids[at], self.y_true[at], self.y_score[at], patients, self.classes)
 
     def with_scores(self, y_score: ArrayLike) -> Predictions:
         """Return the same images with other scores, for instance calibrated ones."""

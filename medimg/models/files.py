@@ -86,8 +86,9 @@ class ModelInfo:
 
 
 def save_model(
-    model: MedicalNet, path: str | os.PathLike[str], *, sidecar: Mapping[str, Any] | None = None
-) -> ModelInfo:
+    model: MedicalNet, path: str | os.PathLike[str], *, sidecar: Mapping[str, Any] | None = None,
+    beside: Mapping[Path, bytes] | None = None,
+) -> ModelInfo:  # fmt: skip
     """Write ``PATH.safetensors`` and, beside it, ``PATH.json``: both, or none.
 
     The card holds the SHA-256 of the weights, so that `load_model` can tell when the two were not
@@ -101,6 +102,8 @@ def save_model(
         With or without ``.safetensors``.
     sidecar : mapping, optional
         Fields of `ModelInfo` that the network does not know: threshold, temperature, ...
+    beside : mapping of Path to bytes, optional
+        Files that belong to the network, written with it or not at all.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def save_model(
     }  # fmt: skip
     info = _checked(json.dumps(known), card)
     text = json.dumps(asdict(info), indent=2, sort_keys=True) + "\n"
-    write_together({weights: content, card: text.encode()})
+    write_together({weights: content, card: text.encode(), **(beside or {})})
     return info
 
 
@@ -184,16 +187,16 @@ def model_paths(path: str | os.PathLike[str]) -> tuple[Path, Path]:
 
 def _checked(text: str | bytes, card: Path) -> ModelInfo:
     """Return what a card says, or refuse it and name the field."""
-    import jsonschema  # here, since it takes a second
+    from jsonschema import Draft202012Validator, exceptions  # here, since it takes a second
 
-    schema = files("medimg.models").joinpath("card.schema.json").read_text(encoding="utf-8")
-    judge = jsonschema.Draft202012Validator(json.loads(schema))
+    schema = json.loads(files("medimg.models").joinpath("card.schema.json").read_bytes())
     try:
         content = json.loads(text, parse_constant=str)  # "NaN" is not a number: refused
-        if wrong := jsonschema.exceptions.best_match(judge.iter_errors(content)):
+        if wrong := exceptions.best_match(Draft202012Validator(schema).iter_errors(content)):
             raise ValueError(f"{wrong.json_path}: {' '.join(wrong.message.split())[-150:]}")
     except (ValueError, RecursionError) as error:
         raise ModelError(
             f"{card} is not the sidecar of a model ({error}); write it with save_model"
         ) from error
-    return ModelInfo(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+    return ModelInfo(**(content | lists))

@@ -42,39 +42,31 @@ def check_trainable(
         or classes, or a patient who is in both.
     """
     named, classes = model.classes != unnamed(model.num_classes), tuple(train.classes)
-    if len(classes) != model.num_classes or (named and model.classes != classes):
-        raise TrainingError(
-            f"the network tells {', '.join(model.classes)} apart, and the training images are of "
-            f"the classes {', '.join(classes)}; build it with classes={list(classes)}"
-        )
-    if len(np.unique(train.labels)) < 2:
-        raise TrainingError(
-            f"the {len(train)} training images are of fewer than two classes; add images of another"
-        )
-    if val is None:
-        return
-    if val.images.shape[1:] != train.images.shape[1:]:
-        raise TrainingError(
-            f"the validation images are {val.images.shape[1:]} and the training images "
-            f"{train.images.shape[1:]} (height, width); decode both at one size"
-        )
-    if tuple(val.classes) != classes:
-        raise TrainingError(
+    faults = {
+        f"the network tells {', '.join(model.classes)} apart, and the training images are of the "
+        f"classes {', '.join(classes)}; build it with classes={list(classes)}":
+            len(classes) != model.num_classes or (named and model.classes != classes),
+        f"the {len(train)} training images are of fewer than two classes; add images of another":
+            len(np.unique(train.labels)) < 2,
+    }  # fmt: skip
+    if val is not None:
+        both = np.intersect1d(np.asarray(train.patients, str), np.asarray(val.patients, str))
+        sizes = train.images.shape[1:], val.images.shape[1:]
+        faults |= {
+            f"the training images are {sizes[0]} and the validation images {sizes[1]} (height, "
+            "width); decode both at one size": sizes[0] != sizes[1],
             f"the training classes are {', '.join(classes)} and the validation classes "
-            f"{', '.join(val.classes)}; decode both from one table, or give decode() the classes"
-        )
-    if len(np.unique(val.labels)) < (2 if monitor == "auc" else 1):
-        raise TrainingError(
+            f"{', '.join(val.classes)}; decode both from one table, or give decode() the classes":
+                tuple(val.classes) != classes,
             f"the {len(val)} validation images are of too few classes for monitor={monitor!r}; "
-            "add images of another class or give monitor='loss'"
-        )
-    both = np.intersect1d(np.asarray(train.patients, str), np.asarray(val.patients, str))
-    if len(both):
-        raise TrainingError(
-            f"patient {str(both[0])!r} is in the training and in the validation set "
+            "add images of another class or give monitor='loss'":
+                len(np.unique(val.labels)) < (2 if monitor == "auc" else 1),
+            f"patient {', '.join(both[:1])!r} is in the training and in the validation set "
             f"({len(both)} in all), so validation would not be of unseen patients; split with "
-            "split_by_patient"
-        )
+            "split_by_patient": len(both) > 0,
+        }  # fmt: skip
+    for fault in (words for words, holds in faults.items() if holds):
+        raise TrainingError(fault)
 
 
 def fingerprint(images: NDArray[Any], labels: NDArray[Any] | None = None) -> str:
@@ -173,10 +165,9 @@ def patient_folds(
     """
     pairs = pd.DataFrame({"label": labels, "patient": patients})
     fewest = int(pairs.groupby("label")["patient"].nunique().min())
-    if fewest < folds:
+    if not 2 <= folds <= fewest:
         raise TrainingError(
-            f"a class has {fewest} patients, too few for {folds} folds; give folds={fewest} or "
-            "fewer, or more patients"
+            f"folds is {folds}; give from 2 to {fewest}, the patients of the smallest class"
         )
     make: Any = StratifiedGroupKFold
     return list(make(folds, shuffle=True, random_state=seed).split(pairs, labels, patients))
@@ -204,7 +195,8 @@ def cross_validate(
     Raises
     ------
     TrainingError
-        When a class has fewer patients than there are parts.
+        When a class has fewer patients than there are parts, or `score` does not give one score
+        for each row to judge.
 
     Examples
     --------
@@ -213,9 +205,11 @@ def cross_validate(
     array([-2.5, -1.5,  1.5,  2.5])
     """
     parts = patient_folds(labels, patients, folds=folds, seed=seed)
-    found = np.concatenate([score(learn, judge) for learn, judge in parts], dtype=np.float64)
+    found = [score(learn, judge) for learn, judge in parts]
+    if [*map(len, found)] != [len(judge) for _, judge in parts]:
+        raise TrainingError("score must return one score for each row to judge, in their order")
     judged = np.concatenate([judge for _, judge in parts])
-    return found[np.argsort(judged)]
+    return np.concatenate(found, dtype=np.float64)[np.argsort(judged)]
 
 
 def make_batch(

@@ -163,9 +163,7 @@ def fit_head(
     """
     start = time.perf_counter()
     if model.head.wants_map:
-        raise TrainingError(
-            "an attention head has no solution; train it with FitSettings(strategy='head')"
-        )
+        raise TrainingError("an attention head has no solution; train it with strategy='head'")
     data.check_trainable(model, train, val)
     model.classes = tuple(train.classes)
     place(model, pick_device())

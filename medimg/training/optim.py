@@ -113,10 +113,10 @@ def plan(strategy: str, stages: Sequence[str], *, epochs: int) -> pd.DataFrame:
     return pd.DataFrame(rates, index=index, columns=[*stages, "head"])
 
 
-_CHOICES: dict[str, tuple[str | None, ...]] = {
+_CHOICES: dict[str, tuple[str | bool | None, ...]] = {
     "strategy": tuple(STRATEGIES), "schedule": ("cosine", "constant"),
     "loss": ("cross_entropy", "focal"), "sampler": ("balanced", None),
-    "monitor": ("auc", "loss", "last"),
+    "monitor": ("auc", "loss", "last"), "tta": (True, False), "freeze_norms": (True, False),
 }  # fmt: skip
 _RANGES: dict[str, tuple[Any, float, float]] = {  # type, least, and what it stays below
     "epochs": (int, 1, math.inf), "batch_size": (int, 1, math.inf), "patience": (int, 1, math.inf),
@@ -224,12 +224,14 @@ class FitSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.augment, Augment):
+            raise TrainingError(f"augment is {self.augment!r}; give an Augment, such as Augment()")
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; choose one of {allowed}")
         for name, (kind, least, below) in _RANGES.items():
             value: Any = getattr(self, name)
-            for number in value if name == "sizes" else (value,):
+            for number in np.ravel(np.asarray(value, object)).tolist():
                 if not isinstance(number, int | kind) or not least <= number < below:
                     raise TrainingError(
                         f"{name} is {value!r}; give {kind.__name__} from {least} to below {below}"
@@ -423,7 +425,5 @@ def class_weights(labels: NDArray[Any], classes: int, how: ClassWeights) -> Tens
         counts = np.bincount(labels, minlength=classes)
         how = tuple(len(labels) / (classes * np.maximum(counts, 1)))
     if len(how) != classes or not all(isinstance(w, int | float) and w > 0 for w in how):
-        raise TrainingError(
-            f"class_weights is {how!r}; give 'balanced', or {classes} numbers above 0"
-        )
+        raise TrainingError(f"class_weights is {how!r}; give 'balanced' or {classes} numbers > 0")
     return torch.tensor(how, dtype=torch.float32)
