@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import sys
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import medimg
 from medimg import datasets, images, models, plots, training
 from medimg.__main__ import main
 from medimg.errors import TrainingError
@@ -661,7 +664,7 @@ def test_class_names_of_any_kind_go_all_the_way(fitted, folder, tmp_path, name, 
         ("fit", ["--model", " "], "not a name or path"),
         ("fit", ["--data", "a\0b"], "not a name or path"),
         ("fit", ["--channels", "2"], "invalid choice"),
-        ("fit", ["--strategy", "magic"], "strategy is 'magic'; choose one of"),
+        ("fit", ["--strategy", "magic"], "invalid choice: 'magic' (choose from"),
         ("fit", ["--strategy", "frozen", "--epochs", "3"], "without epochs; leave out --epochs"),
         ("fit", ["--draw", "48"], "unrecognized arguments: --draw"),
         ("fit", ["--model", "none"], "none"),
@@ -698,6 +701,13 @@ def test_a_bad_number_of_processes_is_one_line(name, value, folder, tmp_path, mo
     monkeypatch.setenv(name, value)
     given = ["--data", str(folder), "--size", "32", "--out", str(tmp_path / "run")]
     assert name in refused(["fit", *given], capsys)
+
+
+def test_the_command_line_offers_the_strategies_of_the_library():
+    path = Path(medimg.__file__).parent / "commands" / "options.toml"
+    options = tomllib.loads(path.read_text(encoding="utf-8"))
+    (strategy,) = [o for o in options["options"] if o["name"] == "--strategy"]
+    assert set(strategy["choices"]) == {"frozen", *training.optim.STRATEGIES}
 
 
 def test_a_rank_without_an_address_is_one_line(folder, tmp_path, monkeypatch, capsys):

@@ -182,7 +182,7 @@ print("grey levels in the PNG file:  ", len(np.unique(from_png)))
 # PNG has far fewer grey levels. We divide each of twenty steps into four narrow bars, and count the
 # pixels in each bar.
 
-# %% tags=["nbval-check-output"]
+# %% tags=["hide-input", "nbval-check-output"]
 step = 1 / 255  # from one grey of the PNG to the next
 middle = round(np.median(from_png[(from_png > 0.2) & (from_png < 0.8)]) / step)
 edges = (middle + np.arange(-40, 41) / 4 - 1 / 8) * step  # a grey of the PNG lies in mid-bar
@@ -224,7 +224,7 @@ print(f"{hu.shape} voxels, {' x '.join(extent)} mm, {hu.min():.0f} HU to {hu.max
 # hospital; bone and contrast agent also depend on the tube voltage. (On the vertical axis, each number is
 # ten times the one below it.)
 
-# %% tags=["nbval-check-output"]
+# %% tags=["hide-input", "nbval-check-output"]
 chest = hu[len(hu) // 2]
 fig, ax = plt.subplots(figsize=(5, 2.6), layout="constrained")
 ax.hist(chest.ravel(), bins=100, histtype="stepfilled", alpha=0.6, log=True)

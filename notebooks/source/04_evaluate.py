@@ -850,7 +850,7 @@ with tempfile.TemporaryDirectory() as folder:
     reports.write_report(judge, folder, threshold=threshold, studies=studies, prevalence=0.05)
     print(*sorted(path.name for path in Path(folder).iterdir()))
 
-# %% tags=["headline", "nbval-check-output"]
+# %% tags=["headline", "hide-input", "nbval-check-output"]
 names = ["sensitivity", "specificity", "ppv", "npv", "accuracy", "auc"]
 said = ", ".join(f"{name} {result[name]:.2f}" for name in names)
 display(

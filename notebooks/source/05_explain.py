@@ -527,7 +527,7 @@ elif swap.high < 0.5:
 else:
     verdict = "The letter works against the lungs: the network uses both."
 
-# %%
+# %% tags=["hide-input"]
 display(Markdown(f"Marker on images without pneumonia: AUC **{swap:.2f}**. Compared with the "
                  f"marker on images with pneumonia, the difference is {turn:+.2f}. {verdict}"))
 

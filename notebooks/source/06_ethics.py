@@ -526,7 +526,7 @@ both = metrics.Predictions(
     data.classes,
 )
 
-# %% tags=["headline"]
+# %% tags=["headline", "hide-input"]
 machines = pd.DataFrame({"machine": np.repeat(["A", "B"], len(data))})
 gap = metrics.subgroups(both, machines, threshold=0.5).gaps.set_index("metric")
 display(Markdown("; ".join(
