@@ -88,8 +88,10 @@ def check_outputs(outputs: Sequence[Path], inputs: Sequence[str | Path | None]) 
         if any(path.samefile(read) for read in inputs if read and os.path.exists(read)):
             raise MedimgError(f"{path} is an input; choose another --out or --dicom.")
     for place in {next(filter(Path.exists, path.parents)) for path in real}:
-        if not place.is_dir() or not os.access(place, os.W_OK) or any(map(Path.is_dir, real)):
-            raise MedimgError(f"{place} is not a folder to write to or taken; choose another --out")
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            raise MedimgError(f"{place} is not a folder to write to; choose another --out.")
+    for path in filter(Path.is_dir, real):
+        raise MedimgError(f"{path} is a folder, where a file is to be; choose another --out.")
 
 
 def beside(model: str | os.PathLike[str]) -> Path:

@@ -386,7 +386,7 @@ def _wait(args: argparse.Namespace, amazon: Callable[[str], Any]) -> None:
         sagemaker.stop_training_job(TrainingJobName=args.name)
         raise
     except Exception:
-        print(f"may go on: aws sagemaker stop-training-job --training-job-name {args.name}")
+        print(f"still running? aws sagemaker stop-training-job --training-job-name {args.name}")
         raise
     _completed(args.name, amazon)
 

@@ -203,10 +203,9 @@ def explain(args: argparse.Namespace) -> None:
         files.append(Path(args.out) / f"{of.removesuffix('_')}.png")
     captures = [Path(args.dicom) / f"{file.stem}.dcm" for file in files if args.dicom]
     checks.check_outputs([*files, *captures], [*paths, *model_paths(args.model)])
-    binary = scores.shape[1] == 1
-    of, cut = (
-        (f" of {info.classes[1]}", f", threshold {info.threshold:.2f}") if binary else ("", "")
-    )
+    of, cut = f" of {info.classes[1]}", f", threshold {info.threshold:.2f}"
+    if scores.shape[1] > 1:
+        of = cut = ""
     for n, file in enumerate(files):
         title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.2f}{cut})"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")
