@@ -783,7 +783,7 @@ widgets.reading_study(data.images, predictions, rng=np.random.default_rng(5))
 # ## 10. The same for everyone? Subgroups
 #
 # A good mean can hide a group for which the model works badly. So repeat this by sex, age, view, site,
-# grade of the lesion, and brightness (brighter or darker than most).
+# grade of the lesion, and by the pixels: are they brighter or darker than most?
 
 # %%
 brightness = data.images.mean(axis=(1, 2))

@@ -261,8 +261,7 @@ print("Patient Identity Removed:", images.read_header(cleaned).PatientIdentityRe
 
 # %% [markdown]
 # The header is clean, but the name is legible: *Patient Identity Removed* says NO. We blank a *box* in
-# files whose header states burned-in text. (A person chooses it, here the last rows, and spares what is
-# needed.)
+# files whose header states burned-in text. (A person chooses it: here, the last rows.)
 
 # %%
 sizes = {(images.read_header(p).Rows, images.read_header(p).Columns) for p in burned["dicom_path"]}
@@ -607,7 +606,7 @@ exercises.check("06-quarter", quarter, trained=trained, trained_with=trained_wit
 # %% tags=["nbval-check-output"]
 for clinic, prevalence in (("emergency ward", 0.30), ("mobile unit", 0.03)):
     values = metrics.ppv_npv_at(prevalence, 0.90, 0.90)
-    print(f"{clinic}: {prevalence:.0%} have it, of 100 alarms {100 * values.ppv.value:.0f} are true")
+    print(f"{clinic}: {prevalence:.0%} have it; of 100 alarms {100 * values.ppv.value:.0f} are so")
 
 # %% [markdown]
 # At equal sensitivity and specificity, different prevalence gives different PPVs, unless there are no
@@ -632,8 +631,8 @@ for clinic, prevalence in (("emergency ward", 0.30), ("mobile unit", 0.03)):
 # 2021](https://doi.org/10.1001/jamainternmed.2021.2626)).
 #
 # Readers may trust a network too much (*automation bias*); *reader studies* compare readers with and
-# without it. Once it is in use, a named person checks each month: the
-# share of alarms, a sample read without it, and changes of scanner or version.
+# without it. In use, somebody checks monthly: share of alarms, a sample read
+# without it, new scanners.
 #
 # ### How many patients are needed?
 #
@@ -708,8 +707,7 @@ exercises.check("06-recruit", recruit)
 # %% [markdown]
 # ## 4. Which rules apply?
 #
-# **As of November 2026.** An introduction, not legal advice. Rules change: ask your regulatory
-# expert. Most was checked against texts of autumn 2026 (AI Act), May 2026 (MDR) and spring 2026 (FDA).
+# **As of November 2026.** Not legal advice: ask your regulatory expert. Most was checked against texts of autumn 2026 (AI Act), May 2026 (MDR) and spring 2026 (FDA).
 #
 # Software that reads images to support decisions about patients is usually *software as a medical
 # device* (SaMD; IMDRF N10, 2013). IMDRF N12 (2014) grades its impact (IV: highest):

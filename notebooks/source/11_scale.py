@@ -224,13 +224,13 @@ exercises.check("11-cross", ax, bill=bill, machines=MACHINES)
 # ask for five epochs, and for a machine that may be taken away (a *spot* machine, which costs less).
 
 # %% tags=["nbval-check-output"]
-images = str(Path(studies["path"].iloc[0]).parent)
+images = str(Path(studies["path"].iloc[0]).parents[2])  # FOLDER/split/class/file
 options = ["--name", "trial", "--max-usd", "5", "--images", "5856", "--dry-run"]
 told = subprocess.run([sys.executable, "-m", "medimg", "launch", "--data", images, *options,
                        "--", "--epochs", "5"],
                       capture_output=True, encoding="utf-8", check=True).stdout
 request = json.loads(told[told.index("\n{"):told.rindex("}") + 1])
-print(told.splitlines()[0])
+print(next(line for line in told.splitlines() if line.startswith("bill")))
 
 # %% tags=["nbval-check-output"]
 limit = request["StoppingCondition"]["MaxRuntimeInSeconds"] / 3600
