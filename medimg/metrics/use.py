@@ -146,8 +146,8 @@ def natural_frequencies(
     Examples
     --------
     >>> print(natural_frequencies(0.01, 0.9, 0.91))
-    Of 1,000 people, 10 have the disease: the test finds 9 and misses 1. It also alarms 89 of the
-    990 others. So 9 of 98 alarms are true.
+    Of 1,000 people, 10 have the disease: the test finds 9 and misses 1. It also flags 89 of the
+    990 others. So 9 of 98 flagged have it.
     """
     shares = {"prevalence": prevalence, "sensitivity": sensitivity, "specificity": specificity}
     check_between(0, 1, ends=True, **shares)
