@@ -129,7 +129,13 @@ def opened(browser, path, width=1280, scheme="light"):
     )
     page = context.new_page()
     page.goto(Path(path).as_uri(), wait_until="load")
+    settle(page)
     return page
+
+
+def settle(page):
+    """Wait until all colours have faded in: half-way, a text has a contrast that nobody chose."""
+    page.wait_for_function("document.getAnimations().every(a => !(a instanceof CSSTransition))")
 
 
 @each_page
@@ -570,6 +576,7 @@ def test_images_can_be_read_with_the_mouse(lab):
 @pytest.mark.skipif(not AXE.is_file(), reason="no axe-core: see the head of this file")
 def test_axe_finds_nothing_serious_in_the_widgets(lab):
     lab.evaluate(AXE.read_text(encoding="utf-8"))
+    settle(lab)
     # ipywidgets gives the handle of a slider no name; the labelled field beside it does the same.
     found = lab.evaluate(
         """axe.run({include: ['.jp-OutputArea-output .jupyter-widgets'], exclude: ['.noUi-handle']})
