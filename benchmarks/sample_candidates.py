@@ -260,6 +260,7 @@ RUNS = {
     "equalised": Run(before="equalised"),
     "last blocks": Run(strategy=last_blocks),
     "small rate": Run(learning_rate=3e-5),
+    "large rate": Run(learning_rate=3e-4),
     "all of it": Run(films=("child", "wider"), vary=("display", "convolutions", "styles")),
     "all of it, faster": Run(
         films=("child", "wider"), vary=("display", "convolutions", "styles"), learning_rate=3e-4
@@ -295,10 +296,12 @@ CANDIDATES = {
     "trained and judged equalised": Candidate("equalised", see="equalised"),
     "only the last blocks trained": Candidate("last blocks"),
     "a third of the rate": Candidate("small rate"),
+    "three times the rate": Candidate("large rate"),
     "varied films, display, convolutions and styles": Candidate("all of it"),
     "the same, averaged with the pretrained network": Candidate("all of it", share=0.5),
     "the same, trained at three times the rate": Candidate("all of it, faster"),
     "both, batch-norm statistics aligned": Candidate("all of it, faster", see="aligned"),
+    "both, four views averaged": Candidate("all of it, faster", see="four views"),
 }  # fmt: skip
 
 

@@ -253,7 +253,7 @@ def test_a_job_that_is_interrupted_resumes_where_it_was(folder, tmp_path, capsys
     fit = ["--size", "32", "--epochs", "3", "--strategy", "all", "--seed", "3"]
     asked = dry_run(folder, capsys, "--instance", "ml.m5.xlarge", "--", *fit)
     assert asked["AlgorithmSpecification"]["ContainerArguments"] == fit
-    args = types.SimpleNamespace(wheels=str(tmp_path / "wheels"), data="s3://films/set")
+    args = types.SimpleNamespace(wheels=str(tmp_path / "wheels"), data="s3://study/set")
     (tmp_path / "wheels").mkdir()
     for name in ("timm-1-py3-none-any.whl", "torch-2-cp312-linux.whl"):
         (tmp_path / "wheels" / name).write_bytes(b"")
@@ -361,6 +361,10 @@ def amazon(server, monkeypatch):
     s3.put_public_access_block(Bucket="films", PublicAccessBlockConfiguration=dict.fromkeys(
         ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
     ))  # fmt: skip
+    s3.create_bucket(Bucket="study")  # holds images that are there already
+    s3.put_object(Bucket="study", Key="set/normal/0.png", Body=b"x")
+    s3.create_bucket(Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    s3.put_object(Bucket="far", Key="set/normal/0.png", Body=b"x")
     return types.SimpleNamespace(s3=s3, sagemaker=boto3.client("sagemaker", "us-east-1"))
 
 
@@ -423,10 +427,10 @@ def test_the_whole_way_and_back(amazon, folder, tmp_path, capsys, monkeypatch):
 
 
 def test_images_that_lie_in_s3_stay_where_they_are(amazon, capsys):
-    assert start("s3://films/set", "--images", "5000", "--name", "j") == 0
+    assert start("s3://study/set", "--images", "5000", "--name", "j") == 0
     job = amazon.sagemaker.describe_training_job(TrainingJobName="j")
     source = job["InputDataConfig"][0]["DataSource"]["S3DataSource"]
-    assert source["S3Uri"] == "s3://films/set/"
+    assert source["S3Uri"] == "s3://study/set/"
     assert all("/code/" in key for key in keys(amazon.s3))
 
 
@@ -435,7 +439,7 @@ def test_amazon_s_client_does_not_tell_where_it_found_what(amazon, caplog, monke
 
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # which has told already
     with caplog.at_level(logging.INFO):
-        assert start("s3://films/set", "--images", "9", "--name", "quiet") == 0
+        assert start("s3://study/set", "--images", "9", "--name", "quiet") == 0
     assert [record for record in caplog.records if record.name.startswith("boto")] == []
 
 
@@ -450,9 +454,17 @@ def test_refused_before_anything_is_sent(amazon, folder, capsys, monkeypatch):
     assert "create the bucket" in fails(capsys, folder, bucket="missing")
     assert "correct that option" in fails(capsys, folder, bucket="a b")
     assert "may be made public" in fails(capsys, folder, bucket="open")
+    assert "bucket far is in eu-central-1, not in us-east-1" in fails(capsys, folder, bucket="far")
+    for address, said in (
+        ("s3://far/set", "bucket far is in eu-central-1"),
+        ("s3://study/sett", "nothing is at --data s3://study/sett"),
+        ("s3://nosuch/set", "create the bucket"),
+    ):
+        assert said in fails(capsys, address, "--images", "9")
+    assert keys(amazon.s3) == []
     for n in range(12):  # more than Amazon lists at once
-        assert start("s3://films/set", "--images", "9", "--name", f"{n}-twice") == 0
-    assert start("s3://films/set", "--images", "9", "--name", "twice") == 0
+        assert start("s3://study/set", "--images", "9", "--name", f"{n}-twice") == 0
+    assert start("s3://study/set", "--images", "9", "--name", "twice") == 0
     before = keys(amazon.s3)
     assert "choose another --name" in fails(capsys, folder, "--name", "twice")
     assert keys(amazon.s3) == before
@@ -549,7 +561,7 @@ def test_each_start_has_a_mark_and_a_name_of_its_own(folder, capsys):
 
 
 def test_results_are_fetched_of_finished_jobs_only(amazon, folder, capsys, monkeypatch, tmp_path):
-    assert start("s3://films/set", "--images", "9", "--name", "j") == 0
+    assert start("s3://study/set", "--images", "9", "--name", "j") == 0
     from botocore.client import BaseClient
 
     real = BaseClient._make_api_call
@@ -583,7 +595,7 @@ def test_waiting_goes_on_through_an_interruption_and_ctrl_c_stops_the_job(
 
     monkeypatch.setattr(BaseClient, "_make_api_call", scripted)
     monkeypatch.setattr(cloud.time, "sleep", lambda _: None)
-    assert start("s3://films/set", "--images", "9", "--name", "j", "--wait") == 2
+    assert start("s3://study/set", "--images", "9", "--name", "j", "--wait") == 2
     assert "job j has no result: Failed, no disk" in capsys.readouterr().err
     assert called.count("DescribeTrainingJob") == 4
 
@@ -591,5 +603,5 @@ def test_waiting_goes_on_through_an_interruption_and_ctrl_c_stops_the_job(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cloud.time, "sleep", interrupt)
-    assert start("s3://films/set", "--images", "9", "--name", "k", "--wait") == 130
+    assert start("s3://study/set", "--images", "9", "--name", "k", "--wait") == 130
     assert called[-1] == "StopTrainingJob"

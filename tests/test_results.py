@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom import uid
 
 from medimg import __version__, models
 from medimg.__main__ import main
@@ -120,6 +121,29 @@ def test_a_report_refers_to_its_image(report):
     ]
     evidence = made.CurrentRequestedProcedureEvidenceSequence[0]
     assert evidence.StudyInstanceUID == source.StudyInstanceUID
+
+
+def test_a_result_names_the_frame_that_was_read(tmp_path):
+    source, file = pydicom.dcmread(SOURCE), tmp_path / "two.dcm"
+    source.decompress()
+    pixels = source.pixel_array
+    source.NumberOfFrames, source.PixelData = 2, np.stack([pixels, pixels // 2]).tobytes()
+    source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4"
+    source.save_as(file)
+    with pytest.raises(ImageReadError, match=r"two\.dcm: .* not represent a multi-frame"):
+        write_report(str(file), tmp_path / "r.dcm", info=INFO, scores=[0.1], called="normal")
+    source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = (
+        uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage
+    )
+    source.save_as(file)
+    write_report(str(file), tmp_path / "r.dcm", info=INFO, scores=[0.1], called="normal")
+    Image.new("RGB", (8, 8)).save(tmp_path / "m.png")
+    write_capture(str(file), tmp_path / "c.dcm", picture=tmp_path / "m.png", title="a map")
+    found = items(pydicom.dcmread(tmp_path / "r.dcm"))
+    (image,) = [item for _, item in found if item.ValueType == "IMAGE"]
+    (of,) = pydicom.dcmread(tmp_path / "c.dcm").SourceImageSequence
+    assert image.ReferencedSOPSequence[0].ReferencedFrameNumber == 1
+    assert of.ReferencedFrameNumber == 1
 
 
 def test_a_capture_keeps_each_pixel_and_refers_to_its_image(capture):

@@ -315,6 +315,13 @@ def _start(args: argparse.Namespace, asked: dict[str, Any], amazon: Callable[[st
     files = s3.list_objects_v2(Bucket=bucket, Prefix=f"{folder}/", MaxKeys=1)["KeyCount"]
     if files or args.name in jobs.search("TrainingJobSummaries[].TrainingJobName"):
         raise MedimgError(f"job {args.name} exists, or its files do; choose another --name")
+    source, _, prefix = args.data.partition("s3://")[2].partition("/")
+    if source and not s3.list_objects_v2(Bucket=source, Prefix=prefix, MaxKeys=1)["KeyCount"]:
+        raise MedimgError(f"nothing is at --data {args.data}; correct the address")
+    for name in filter(None, (bucket, source)):
+        there = s3.head_bucket(Bucket=name).get("BucketRegion", args.region)
+        if there != args.region:
+            raise MedimgError(f"bucket {name} is in {there}, not in {args.region}; change --region")
     blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     if sum(blocked.values()) < 4:
         raise MedimgError(f"bucket {bucket} may be made public; switch its Block Public Access on")

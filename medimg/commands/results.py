@@ -18,6 +18,7 @@ from medimg.errors import ImageReadError, MedimgError
 from medimg.models import ModelInfo
 from medimg.storage import atomic_write
 
+_ODD = (pydicom.errors.InvalidDicomError, AttributeError, LookupError, TypeError, ValueError)
 WARNING = "Not for clinical use. Made for teaching and research; not a medical device."
 
 
@@ -52,14 +53,14 @@ def write_report(
     """
     cut = f", threshold {info.threshold:.4f} ({info.threshold_rule})" if len(scores) == 1 else ""
     use = f"Intended use: to teach how to tell {' from '.join(info.classes)}."
-    with _source(path) as (hd, source):
+    with _source(path) as (hd, source, frames):
         sr, code = hd.sr, hd.sr.CodedConcept
         names = info.classes[-len(scores) :]  # a code for each, the same in every network
         coded = [code(f"S{crc32(c.encode()):X}", "99MEDIMG", f"score of {c}"[:64]) for c in names]
         values = [round(float(score), 4) for score in scores]
         group = sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(generate_uid(), "image"),
-            source_images=[sr.SourceImageForMeasurementGroup.from_source_image(source)],
+            source_images=[sr.SourceImageForMeasurementGroup.from_source_image(source, frames)],
             measurements=[
                 sr.Measurement(name, value, codes.UCUM.NoUnits)
                 for name, value in zip(coded, values, strict=True)
@@ -106,7 +107,7 @@ def write_capture(path: str, out: Path, *, picture: Path, title: str) -> None:
         As `write_report`.
     """
     pixels = np.asarray(Image.open(picture).convert("RGB"))
-    with _source(path) as (hd, source):
+    with _source(path) as (hd, source, frames):
         capture = hd.sc.SCImage.from_ref_dataset(
             source, pixels, "RGB", 8, hd.CoordinateSystemNames.PATIENT, generate_uid(), 902,
             generate_uid(), 1, "medimg", patient_orientation=("L", "F"),
@@ -117,20 +118,21 @@ def write_capture(path: str, out: Path, *, picture: Path, title: str) -> None:
         capture.SeriesDescription = "medimg, not for clinical use"
         capture.DerivationDescription = f"{title}. {WARNING}"
         capture.BurnedInAnnotation = "YES"
-        capture.SourceImageSequence = hd.ReferencedImageSequence([source])
+        capture.SourceImageSequence = hd.ReferencedImageSequence([source], frames)
         _save(capture, out)
 
 
 @contextmanager
-def _source(path: str) -> Iterator[tuple[Any, pydicom.Dataset]]:
-    """Yield highdicom and the header of an image; say what is missing in either."""
+def _source(path: str) -> Iterator[tuple[Any, pydicom.Dataset, list[int] | None]]:
+    """Yield highdicom, the header of an image and, of several frames, the one that was read."""
     try:
         import highdicom
 
-        yield highdicom, pydicom.dcmread(path, stop_before_pixels=True)
+        source = pydicom.dcmread(path, stop_before_pixels=True)
+        yield highdicom, source, [1] if (source.get("NumberOfFrames") or 1) > 1 else None
     except ImportError as error:
         raise MedimgError("this needs highdicom: pip install 'medimg[dicom]'") from error
-    except (pydicom.errors.InvalidDicomError, AttributeError, LookupError, ValueError) as error:
+    except _ODD as error:
         raise ImageReadError(
             f"{path}: not a DICOM file with patient and study for a result ({error}); leave it out"
         ) from error

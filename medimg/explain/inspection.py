@@ -109,7 +109,7 @@ def targets_of(model: nn.Module, target: Class, count: int) -> list[Target]:
     each = np.broadcast_to(given, count).tolist()
     for which in each:
         if type(which) is not int and which not in names:
-            known = " or ".join([*names, "an index from 0"])
+            known = " or ".join(names) or "a number"
             raise ModelError(f"target {which!r} is not a class of this model; expected {known}.")
     return [Target(which if isinstance(which, int) else names.index(which)) for which in each]
 

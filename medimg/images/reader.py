@@ -36,9 +36,12 @@ def open_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFi
                 yield pictures.open_picture(stream, kind, max_pixels)
 
 
-def _read_frame(opened: ImageFile, index: int | None) -> Frame:
+def _read_frame(path: PathLike, opened: ImageFile, index: int | None) -> Frame:
     """Read the frame asked for, counted from 0, else the usual one."""
-    index = opened.usual if index is None else index
+    if index is None:
+        index = opened.usual
+        if opened.frames > 1:
+            log.warning("%s has %d frames; read is frame %d, from 0", path, opened.frames, index)
     words = f"there is no frame {index}; choose one from 0 to {opened.frames - 1}"
     files.refuse((not 0 <= index < opened.frames, words))
     return next(opened.read([index]))
@@ -99,7 +102,7 @@ def read_image(
     DICOM PS3.3, C.7.6.3 (pixels), C.11 (look-up tables); PS3.4, N.2 (their order).
     """
     with open_image(path, max_pixels) as opened:
-        found = _read_frame(opened, frame)
+        found = _read_frame(path, opened, frame)
         image = found.show(window, colour=colour)
         if opened.burned_in == "YES":
             log.warning("%s: its pixels hold burned-in text, which may name a patient", path)
@@ -149,7 +152,7 @@ def read_values(
     DICOM PS3.3, C.11.1 (modality LUT) and C.7.5.1.1.2 (padding).
     """
     with open_image(path, max_pixels) as opened:
-        return _read_frame(opened, frame).values()
+        return _read_frame(path, opened, frame).values()
 
 
 def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:

@@ -292,8 +292,8 @@ def plot_natural_frequencies(counts: metrics.NaturalFrequencies, *, ax: Axes | N
         start += number
     ax.invert_yaxis()
     ax.set(xticks=[], yticks=[], aspect="equal", xlabel=f"{counts.people:,} people, one dot each")
-    ax.set_title(f"Of {counts.called} alarms, {counts.true_positive} are true; "
-                 f"{counts.false_negative} of {counts.diseased} with the disease are missed",
+    ax.set_title(f"Of {counts.called} called positive, {counts.true_positive} have the disease; "
+                 f"{counts.false_negative} of {counts.diseased} with it are missed",
                  fontsize="medium")  # fmt: skip
     ax.spines[:].set_visible(False)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, fontsize="small",
