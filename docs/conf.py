@@ -27,6 +27,7 @@ language = "en"
 
 nb_execution_mode = "off"  # the notebooks are committed executed, and the tests execute them again
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # an output in Markdown may hold a table
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
 # A committed output of a type that pages cannot show has a second type that they can.
@@ -49,6 +50,7 @@ html_theme_options = {
     "use_issues_button": True,
     "use_download_button": True,
     "show_toc_level": 2,
+    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},  # it has no parts to list
     "navigation_with_keys": False,
 }
 

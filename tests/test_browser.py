@@ -277,6 +277,37 @@ def test_an_answer_can_be_read_in_the_dark(browser, pages):
     assert min(map(int, re.findall(r"\d+", code)[:3])) > 128
 
 
+def test_grey_values_are_the_same_in_the_dark(browser, pages):
+    page = opened(browser, pages("site quickstart"), scheme="dark")
+    looks = page.eval_on_selector_all(
+        "article img[src^='data:'], article img[src*='_images']",
+        """all => all.map(image => getComputedStyle(image))
+        .map(style => [style.filter, style.padding, style.backgroundColor].join())""",
+    )
+    page.context.close()
+    assert set(looks) == {"none,0px,rgba(0, 0, 0, 0)"}
+
+
+def test_a_table_in_an_output_is_a_table(pages):
+    site = pages("site home").parent
+    texts = {path.name: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    assert "pointing game" in texts["05_explain.html"]
+    assert not [name for name, text in texts.items() if "|—" in text]
+
+
+def test_a_line_of_code_is_one_line_on_a_wide_screen(browser, pages):
+    page = opened(browser, pages("site notebook"))
+    lines = page.eval_on_selector_all(
+        ".cell_input pre",
+        """all => all.filter(code => code.checkVisibility()).map(code => [code.innerText.trimEnd().split("\\n").length,
+        Math.round((code.clientHeight - 2 * parseFloat(getComputedStyle(code).paddingTop))
+                   / parseFloat(getComputedStyle(code).lineHeight))])""",
+    )
+    page.context.close()
+    assert len(lines) > 20
+    assert [shown for _, shown in lines] == [written for written, _ in lines]
+
+
 def test_no_two_pages_in_the_side_bar_have_one_name(browser, pages):
     page = opened(browser, pages("site home"))
     names = page.locator(".bd-sidebar a.reference.internal").all_text_contents()

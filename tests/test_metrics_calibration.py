@@ -253,7 +253,7 @@ def test_nearly_certain_scores_have_an_intercept_without_an_interval(truth, scor
     line = calibration_line(Predictions([f"i{n}" for n in range(len(truth))], truth, scores))
     assert np.isfinite(line.intercept.value)
     assert np.isnan(line.intercept.low)
-    assert line.intercept.reason == "nearly all scores are 0 or 1"
+    assert line.intercept.reason.endswith("hardly differ or are nearly all 0 or 1")
 
 
 def test_one_patient_has_no_interval():
@@ -287,3 +287,21 @@ def test_a_class_of_one_patient_has_no_line_interval():
 def test_bad_settings_are_refused(call, words):
     with pytest.raises(MetricsError, match=words):
         call(made([0, 1, 1], [0.2, 0.6, 0.7]))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.9), (0.0, 1.0)])
+def test_the_many_images_with_the_highest_score_are_a_bin_of_their_own(low, high):
+    """Merged with the bin below, a model that is wrong on both sides looks calibrated."""
+    truth = [0] + [1] * 44 + [1] + [0] * 54
+    p = made(truth, [low] * 45 + [high] * 55)
+    table = reliability(p)
+    observed, score = calibration_curve(p.y_true, p.y_score, n_bins=10, strategy="quantile")
+    np.testing.assert_allclose(table["observed"], observed)
+    np.testing.assert_allclose(table["score"], score)
+    assert table["n"].tolist() == [45, 55]
+    assert table["to"].tolist() == [high, high]
+
+
+def test_scores_that_hardly_differ_are_not_called_certain(rng):
+    line = calibration_line(made(rng.integers(0, 2, 60), rng.uniform(0.48, 0.52, 60)))
+    assert "hardly differ" in line.slope.reason

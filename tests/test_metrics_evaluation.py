@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from medimg import metrics
 from medimg.errors import MetricsError
 from medimg.metrics import (
     Predictions,
+    choose_threshold,
     confusion_matrix,
     evaluate,
     ppv_npv_at,
     rates,
+    subgroups,
 )
 
 
@@ -196,3 +199,50 @@ def test_rates_are_those_of_the_evaluation(rng):
     p = random_predictions(rng, patient_ids=[str(i // 3) for i in range(400)])
     result, alone = evaluate(p, threshold=0.4), rates(p, threshold=0.4)
     assert {name: result[name] for name in alone} == alone
+
+
+def test_a_class_of_one_patient_leaves_what_joins_the_classes_without_an_interval(rng):
+    """63 of 100 bootstrap samples hold that patient; the others say nothing of the class."""
+    truth = np.repeat([1, 0], 30)
+    scores = np.clip(0.7 * rng.random(60) + 0.3 * truth, 0, 1)
+    people = ["big"] * 30 + [f"p{n}" for n in range(30)]
+    found = evaluate(Predictions(range(60), truth, scores, people))
+    for name in ("f1", "kappa", "balanced_accuracy", "average_precision"):
+        assert math.isfinite(found[name].value)
+        assert math.isnan(found[name].low), name
+        assert "bootstrap samples define it" in found[name].reason
+
+
+@pytest.mark.parametrize("images", [1, 20])
+def test_a_class_of_one_patient_leaves_the_mean_area_without_an_interval(rng, images):
+    truth = np.r_[np.repeat([0, 1, 2], 20), [3] * images]
+    scores = 0.6 * rng.dirichlet(np.ones(4), len(truth)) + 0.4 * np.eye(4)[truth]
+    people = [*map(str, range(60)), *["one"] * images]
+    found = evaluate(Predictions(range(len(truth)), truth, scores, people))["auc_macro"]
+    assert math.isfinite(found.value)
+    assert math.isnan(found.low)
+    assert "one patient alone" in found.reason
+
+
+def test_kappa_is_0_and_defined_if_only_the_calls_or_only_the_truth_are_one_class():
+    def kappa(truth, scores):
+        return evaluate(Predictions(range(6), truth, scores))["kappa"]
+
+    assert kappa([0, 0, 0, 1, 1, 1], [0.1] * 6).value == 0
+    assert kappa([0] * 6, [0.1, 0.9] * 3).value == 0
+    assert "of one class, and all are called that class" in kappa([0] * 6, [0.1] * 6).reason
+
+
+def test_rows_of_patients_are_called_patients(rng):
+    truth = rng.integers(0, 2, 40)
+    films = Predictions(range(40), truth, rng.random(40), [f"p{n // 2}" for n in range(40)])
+    people = films.aggregate()
+    assert people.count_text == "20 patients"
+    cut = choose_threshold(people.subset(range(15)))
+    assert "(15 patients, " in str(cut)
+    told = evaluate(people.with_scores(people.y_score), threshold=cut).warnings
+    assert told[0].startswith("15 of these patients were also used")
+    assert re.match(r"only \d+ patients in the smaller class", told[1])
+    sites = pd.DataFrame({"site": ["A"] * 15 + ["B"] * 5})
+    assert "patients of positive" in subgroups(people, sites, threshold=cut).warnings[0]
+    assert "units" in films.aggregate([f"u{n // 2}" for n in range(40)]).count_text

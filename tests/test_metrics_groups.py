@@ -206,3 +206,13 @@ def test_a_group_of_few_patients_with_several_images_has_a_gap(count):
     gap = subgroups(p, groups, threshold=0.5).gaps.set_index("metric").loc["sensitivity"]
     assert gap["low"] < gap["value"] < gap["high"]
     assert abs(gap["value"]) == pytest.approx(abs(count / (count + 1) - 3 / 4))
+
+
+def test_unknown_is_one_group_however_it_is_written_and_no_reference(rng):
+    p, _ = cohort(rng, n=80)
+    sexes = ["F"] * 10 + ["M "] * 20 + [" "] * 20 + ["Unknown"] * 10 + ["UNKNOWN"] * 5 + [None] * 15
+    for column in (pd.Series(sexes), pd.Series(sexes, dtype="category")):
+        report = subgroups(p, column.to_frame("sex"), threshold=0.5)
+        sizes = report.table.drop_duplicates("group").set_index("group")["n"].to_dict()
+        assert sizes == {"F": 10, "M": 20, "unknown": 50}
+        assert set(report.gaps["reference"]) == {"M"}

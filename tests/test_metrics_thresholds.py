@@ -84,3 +84,15 @@ def test_one_class_only_and_a_floor_that_calls_no_one_are_refused():
 
 def test_a_plain_number_says_that_it_was_given_by_hand():
     assert str(as_threshold(0.25)) == "0.25 (given by hand)"
+
+
+def test_what_is_printed_of_a_threshold_is_what_is_used(rng):
+    """A number that is rounded up would miss the very image that it was chosen for."""
+    steep = [0.1, 0.2, 0.3, 0.4, 0.5, 0.99997, 0.99998, 0.99998, 0.99999, 0.999995]
+    for scores in (steep, rng.random(10), rng.random(10) * 1e-5, rng.random(10).astype("f4")):
+        p = Predictions(range(10), [0] * 5 + [1] * 5, np.sort(scores))
+        cut = choose_threshold(p, rule="sensitivity", floor=1.0)
+        printed = float(str(cut).split()[0])
+        assert printed == cut.value
+        assert (p.y_score >= printed).tolist() == [False] * 5 + [True] * 5
+    assert str(choose_threshold(p.with_scores(steep))).startswith("0.99 (")

@@ -211,3 +211,27 @@ def test_net_benefit_of_one_class_is_refused():
     p = made([0, 1, 1], [0.2, 0.6, 0.7])
     with pytest.raises(MetricsError, match="images of both classes"):
         decision_curve(p.subset(p.y_true == 1))
+
+
+@pytest.mark.parametrize("prevalence", [0.07, 0.5, 0.9, 0.97])
+@pytest.mark.parametrize("auc", [0.6, 0.8, 0.95])
+@pytest.mark.parametrize("half_width", [0.04, 0.1, 0.2])
+def test_no_smaller_study_is_large_enough(prevalence, auc, half_width):
+    """The numbers without disease are whole, so that the width does not fall evenly."""
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+
+    def half(n):
+        m = max(1, round(n * (1 - prevalence) / prevalence))
+        spread = auc * (1 - auc) + (n - 1) * (q1 - auc**2) + (m - 1) * (q2 - auc**2)
+        return 1.959963984540054 * math.sqrt(spread / (n * m))
+
+    found = sample_size(auc=auc, half_width=half_width, prevalence=prevalence).positive
+    assert half(found) <= half_width
+    assert all(half(n) > half_width for n in range(1, found))
+
+
+def test_of_a_rare_disease_more_people_are_counted():
+    with pytest.raises(MetricsError, match="of 1,000 people none has a disease of prevalence"):
+        natural_frequencies(0.0004, 0.9, 0.9)
+    assert natural_frequencies(0.0004, 0.9, 0.9, people=10_000).diseased == 4
+    assert natural_frequencies(0, 0.9, 0.9).diseased == 0

@@ -169,9 +169,18 @@ def test_patients_that_are_not_known_are_not_counted(tmp_path, patients):
 
 
 def test_scores_of_patients_are_not_counted_as_images(tmp_path):
-    p = Predictions("abcd", [0, 1, 1, 0], [0.1, 0.9, 0.8, 0.3], list("abcd"))
-    made = write_report(p, tmp_path, threshold=0.5, unit="patient")
-    assert "Tested on 4 patients: " in check_page(made.html)[0]
+    films = Predictions("abcde", [0, 1, 1, 0, 0], [0.1, 0.9, 0.8, 0.3, 0.2], list("pqrss"))
+    p = films.aggregate()
+    table = pd.DataFrame({"image_id": p.ids, "sex": list("FFMM")})
+    made = write_report(p, tmp_path, threshold=0.5, studies=table)
+    text = check_page(made.html)[0]
+    assert "Tested on 4 patients: " in text
+    assert "A patient is called" in text
+    assert "only 2 patients in the smaller class" in text
+    assert not re.search(r"(?<!same healthy )images?\b", re.sub("<[^>]*>", " ", text))
+    told = json.loads(made.json.read_text(encoding="utf-8"))
+    assert (told["unit"], told["n_patients"]) == ("patient", 4)
+    assert "n_images" not in told
     items = checklist(tmp_path / "list.html", evaluation=made.evaluation)
     assert "Test set: 4 patients." in items["answer"].tolist()
 

@@ -57,7 +57,7 @@ def test_a_report_says_score_threshold_device_and_warning(report):
     assert float(score.MeasuredValueSequence[0].NumericValue) == 0.8123
     texts = [item.get("TextValue", "") for _, item in found]
     assert WARNING in texts
-    assert "Called pneumonia, threshold 0.3100 (sensitivity at least 0.9)." in texts
+    assert "Called pneumonia, threshold 0.31 (sensitivity at least 0.9)." in texts
     assert f"weights SHA-256 {'ab' * 32}" in texts
     assert f"medimg {__version__}, efficientnet_lite0" in texts
     for name in ("PatientID", "PatientName", "StudyInstanceUID"):

@@ -100,7 +100,9 @@ def _calibrated(
 
     temperature = metrics.fit_temperature(predictions(1.0))
     scored = predictions(temperature)
-    found = training.validation_metrics(logits, val.labels)
+    shares = scored.y_score
+    shares = np.stack([1 - shares, shares], axis=1) if scored.is_binary else shares
+    found = training.validation_metrics(np.log(np.maximum(shares, 1e-12)), scored.y_true)
     card: dict[str, Any] = {
         "image_size": args.image_size, "keep_aspect": args.keep_aspect, "stretch": args.stretch,
         "ordinal": args.ordinal, "by": args.by, "tta": tta, "temperature": temperature,
@@ -152,10 +154,11 @@ def evaluate(args: argparse.Namespace) -> None:
         studies = studies.drop(columns={"path", *several.index[several]} - {"label"})
         studies = studies.drop_duplicates("patient_id")
         studies = studies.assign(image_id=studies["patient_id"])
-    threshold = metrics.Threshold(info.threshold, info.threshold_rule, "validation", ids=judged)
+    where = "validation" if by == info.by else f"validation, on scores by {info.by}"
+    threshold = metrics.Threshold(info.threshold, info.threshold_rule, where, ids=judged)
     report = reports.write_report(
         predictions, out, threshold=threshold if predictions.is_binary else None,
-        studies=studies, ordinal=ordinal, unit=by,
+        studies=studies, ordinal=ordinal,
     )  # fmt: skip
     as_json = json.dumps(json.loads(report.json.read_text(encoding="utf-8")))
     words = f"{report.evaluation}\nwrote {', '.join(map(str, written))}"
@@ -203,11 +206,11 @@ def explain(args: argparse.Namespace) -> None:
         files.append(Path(args.out) / f"{of.removesuffix('_')}.png")
     captures = [Path(args.dicom) / f"{file.stem}.dcm" for file in files if args.dicom]
     checks.check_outputs([*files, *captures], [*paths, *model_paths(args.model)])
-    of, cut = f" of {info.classes[1]}", f", threshold {info.threshold:.2f}"
+    of, cut = f" of {info.classes[1]}", f", threshold {info.threshold:.15g}"
     if scores.shape[1] > 1:
         of = cut = ""
     for n, file in enumerate(files):
-        title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.2f}{cut})"
+        title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.4f}{cut})"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")
         plots.plot_map(pixels[n], maps[n], title=title, target=names[n], ax=figure.subplots())
         with atomic_write(file) as handle:

@@ -58,8 +58,9 @@ def reliability(
     if bins < 1 or strategy not in ("quantile", "uniform"):
         raise MetricsError(f"{bins} bins, {strategy!r}; give 1 or more, quantile or uniform")
     data, k = predictions.rows, np.arange(bins + 1) / bins
-    edges = np.unique((np.quantile(data.score, k) if strategy == "quantile" else k).round(12))
-    edges = np.repeat(edges, 2) if len(edges) == 1 else edges
+    ends = (np.quantile(data.score, k) if strategy == "quantile" else k).round(12)
+    # Where many images share the highest score, they are a bin of their own, which ends there, too.
+    edges = np.r_[np.unique(ends), ends[-1:] if (ends == ends[-1]).sum() > 1 else []]
     place = np.searchsorted(edges[1:-1], data.score.round(12), side="right")
     table = []
     for b in np.unique(place):
@@ -186,8 +187,9 @@ def _sandwich(
     part = np.bincount(patient, weights=(y - p) * (design @ bread[:, -1]))
     half = t_of(level, patients) * math.sqrt(patients / max(patients - 1, 1) * float(part @ part))
     if alone or half > 10:  # in log odds, from 1 in 20,000 to 20,000 to 1
-        why = "a class of one patient alone shows no variance", "nearly all scores are 0 or 1"
-        return Estimate(value, math.nan, math.nan, level, "sandwich", why[not alone])
+        why = "too few patients, or scores that hardly differ or are nearly all 0 or 1"
+        why = "a class of one patient alone shows no variance" if alone else why
+        return Estimate(value, math.nan, math.nan, level, "sandwich", why)
     return Estimate(value, value - half, value + half, level, "sandwich")
 
 

@@ -5,7 +5,7 @@ metrics of the whole confusion matrix by one bootstrap of its cells.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -32,7 +32,8 @@ class Evaluation:
     confusion : DataFrame, (K, K)
         Rows are the true class, columns the predicted one.
     n_images, n_patients : int
-        How many were tested; without known patients, each image counts as one.
+        How many rows (images, unless they were aggregated) and patients were tested; without known
+        patients, each row counts as one.
     threshold : Threshold or None
         None with more than two classes: the likeliest class is the prediction.
     per_class : DataFrame or None
@@ -249,6 +250,9 @@ def _each(
         table += [start | {"metric": m, "estimate": e} | asdict(e) for m, e in found.items()]
     absent = [f"no image is of class {one.positive!r}" for one in alone if not one.y_true.any()]
     mean = undefined(absent[0], level=level) if absent else roc.mean_area(areas, level=level)
+    if min(len(np.unique(one.codes[one.y_true == 1])) for one in alone) == 1:
+        words = "a class of one patient alone shows no variance"
+        mean = replace(mean, low=np.nan, high=np.nan, reason=words)
     return pd.DataFrame(table).drop(columns=["level", "method"]), mean
 
 
@@ -257,11 +261,12 @@ def _warnings(
 ) -> tuple[str, ...]:
     smallest, which = int(matrix.sum(axis=1).min()), "smaller" if cut else "smallest"
     again = len(cut.ids.intersection(predictions.ids.tolist())) if cut else 0
+    unit = predictions.unit
     found = {
-        f"{again} of these images were also used to choose the threshold, so sensitivity and "
+        f"{again} of these {unit}s were also used to choose the threshold, so sensitivity and "
         "specificity look better than they are": again > 0,
-        f"only {smallest} images in the {which} class; read the intervals first": smallest < 30,
-        "patients are not known, so each image was taken as a patient of its own":
+        f"only {smallest} {unit}s in the {which} class; read the intervals first": smallest < 30,
+        f"patients are not known, so each {unit} was taken as a patient of its own":
             not predictions.patients_known,
     }  # fmt: skip
     return tuple(words for words, holds in found.items() if holds)
@@ -273,9 +278,13 @@ def _of_matrix(
     """Metrics of the confusion matrix, bootstrapped; or why these data do not define them."""
     size = len(predictions.classes)
     cells = np.eye(size**2)[predictions.y_true * size + called]  # (N, K * K), one 1 per row
+    present = np.unique(predictions.y_true)
 
     def values(sums: Floats) -> Floats:
-        return np.stack([*_metrics(sums.reshape(-1, size, size), ordinal).values()], axis=1)
+        found = np.stack([*_metrics(sums.reshape(-1, size, size), ordinal).values()], axis=1)
+        # Without one of its classes a sample of patients says nothing about the metric.
+        found[(sums.reshape(-1, size, size).sum(axis=2)[:, present] == 0).any(axis=1)] = np.nan
+        return found
 
     # Each class has its own patients, so the number per class is what limits these metrics.
     limit = round(predictions.n_patients / size)
@@ -316,7 +325,7 @@ def _metrics(c: Floats, ordinal: bool) -> dict[str, Floats]:
 def _reasons(cells: Floats, names: Sequence[str]) -> dict[str, str]:
     """Say what in the confusion matrix would leave each metric undefined."""
     true, both = cells.sum(axis=1), cells.sum(axis=1) + cells.sum(axis=0)
-    one = "all images are of one class, or all are called one class"
+    one = "all images are of one class, and all are called that class"
     idle = "no image is of, or was called, class"
     return {
         "balanced_accuracy": f"no image is of class {names[true.argmin()]!r}",

@@ -66,8 +66,8 @@ def subgroups(
     predictions : Predictions
         Of two classes.
     groups : DataFrame, N rows in the order of the predictions
-        One column per attribute ("sex", "view", ...). Empty and missing values make the group
-        "unknown". Ages should be banded first, with `age_bands`.
+        One column per attribute ("sex", "view", ...). Empty and missing values, and "Unknown" in
+        any case, make the group "unknown". Ages should be banded first, with `age_bands`.
     threshold : float or Threshold
         One for all groups, as it will be used.
     level : float
@@ -76,8 +76,8 @@ def subgroups(
     Returns
     -------
     SubgroupReport
-        Its `table` of metrics by group and its `gaps` to the largest group. A metric on fewer than
-        20 images (positive ones for sensitivity, and so on) has a warning: too small to say.
+        Its `table` of metrics by group and its `gaps` to the largest known group. A metric on fewer
+        than 20 images (positive ones for sensitivity, and so on) has a warning: too small to say.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def subgroups(
     cut, table, gaps = as_threshold(threshold).value, [], []
     for attribute, column in groups.items():
         rows = _by_group(predictions, column, cut)
-        largest = max(rows, key=lambda row: row["n"])["group"]
+        largest = max(rows, key=lambda row: (row["group"] != "unknown", row["n"]))["group"]
         reference = {row["metric"]: row for row in rows if row["group"] == largest}
         for row in rows:
             base = reference[row["metric"]]
@@ -114,12 +114,14 @@ def _by_group(predictions: Predictions, column: pd.Series[Any], cut: float) -> l
     "unknown" last. Where only positive images have the attribute, each group is of these, against
     all negative images, whose specificity is the same in all groups and left out.
     """
-    names = column.astype("object").fillna("").astype(str).replace("", "unknown")
+    names = column.astype("object").fillna("").astype(str).str.strip()
+    names = names.mask(names.str.lower().isin(["", "unknown"]), "unknown")
     present, whole, rows = set(names), predictions.rows, []
     if len(present) > MOST_GROUPS:
         many = f"column {column.name!r} has {len(present)} groups"
         raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
-    order = [*column.cat.categories.astype(str)] if hasattr(column, "cat") else sorted(present)
+    kinds = column.cat.categories if hasattr(column, "cat") else sorted(present)
+    order = [str(kind).strip() for kind in kinds]
     ill, well = whole.positive, ~whole.positive
     bare = names.str.lower().isin(NOTHING).to_numpy()
     of_positive = bool(well.any() and bare[well].all() and not bare[ill].all())
@@ -139,7 +141,7 @@ def _by_group(predictions: Predictions, column: pd.Series[Any], cut: float) -> l
         if of_positive:
             del metrics["specificity"]
         for metric, (measure, n, which) in metrics.items():
-            few = f"{n} image{'s' * (n != 1)} of {which} (fewer than {SMALLEST})"
+            few = f"{n} {predictions.unit}{'s' * (n != 1)} of {which} (fewer than {SMALLEST})"
             rows.append({
                 "group": name, "n": int(member.sum()), "positives": positives, "metric": metric,
                 "measure": measure, "warning": f"too small to say: {few}" if n < SMALLEST else "",

@@ -51,6 +51,8 @@ class Predictions:
         known, and each image counts as one patient. Blanks are refused.
     classes : sequence of str, length K, optional
         Names of the classes, the negative one first; grades in rising order.
+    unit : str
+        What a row is, for the words of tables and warnings; `aggregate` makes it "patient".
 
     Attributes
     ----------
@@ -82,7 +84,7 @@ class Predictions:
 
     def __init__(
         self, ids: Names, y_true: ArrayLike, y_score: ArrayLike, patient_ids: Names | None = None,
-        classes: Sequence[str] = (),
+        classes: Sequence[str] = (), unit: str = "image",
     ) -> None:  # fmt: skip
         self.ids = np.asarray([str(name) for name in ids], dtype=np.str_)
         self.y_true, self.y_score = _checked(self.ids, y_true, y_score)
@@ -97,7 +99,7 @@ class Predictions:
                 f"{len(classes)} class names for scores of {count} classes; give one name per "
                 "class, and for two classes one score per row: the probability of class 1"
             )
-        self.positive = self.classes[1]
+        self.positive, self.unit = self.classes[1], unit
         self.patients_known, self.n_patients = patient_ids is not None, int(self.codes.max()) + 1
 
     def __len__(self) -> int:
@@ -111,9 +113,10 @@ class Predictions:
     @property
     def count_text(self) -> str:
         """Numbers of images and patients in words, also where the patients are not known."""
+        count = f"{len(self)} {self.unit}s"
         if self.patients_known:
-            return f"{len(self)} images of {self.n_patients} patients"
-        return f"{len(self)} images (patients not known: each image counts as one patient)"
+            return count + f" of {self.n_patients} patients" * (self.unit != "patient")
+        return f"{count} (patients not known: each {self.unit} counts as one patient)"
 
     @property
     def rows(self) -> Rows:
@@ -142,7 +145,7 @@ class Predictions:
         if self.is_binary:
             return self
         names = (f"not {self.classes[k]}", self.classes[k])
-        return Predictions(self.ids, self.y_true == k, self.y_score[:, k], self.patient_ids, names)
+        return self._with(self.y_true == k, self.y_score[:, k], names)
 
     def at_least(self, grade: int | str) -> Predictions:
         """Two-class predictions of "this grade or worse", from the summed probabilities.
@@ -181,7 +184,7 @@ class Predictions:
             return self
         score = np.minimum(self.y_score[:, k:].sum(axis=1), 1.0)  # rounding may pass 1
         words = (f"below {names[k]}", f"{names[k]} or worse" if k < len(names) - 1 else names[k])
-        return Predictions(self.ids, self.y_true >= k, score, self.patient_ids, words)
+        return self._with(self.y_true >= k, score, words)
 
     def aggregate(
         self, by: Names = "patient", *, how: Literal["mean", "max"] = "mean", ordinal: bool = False
@@ -236,17 +239,23 @@ class Predictions:
             _refuse(mixed, self.ids, words.format("class"))
             scores = scores / scores.sum(axis=1, keepdims=True)
         patients = None if self.patient_ids is None else self.patient_ids[first]
-        return Predictions(names, truth, scores, patients, self.classes)
+        unit = "patient" if units is self.patient_ids else "unit"
+        return Predictions(names, truth, scores, patients, self.classes, unit)
 
     def subset(self, rows: Bools | Ints | Sequence[int]) -> Predictions:
         """Only the given rows (a mask of length N, or indices)."""
         at = np.asarray(rows)
-        patients = None if self.patient_ids is None else self.patient_ids[at]
-        return Predictions(self.ids[at], self.y_true[at], self.y_score[at], patients, self.classes)
+        return self._with(self.y_true[at], self.y_score[at], self.classes, at)
 
     def with_scores(self, y_score: ArrayLike) -> Predictions:
         """Return the same images with other scores, for instance calibrated ones."""
-        return Predictions(self.ids, self.y_true, y_score, self.patient_ids, self.classes)
+        return self._with(self.y_true, y_score, self.classes)
+
+    def _with(
+        self, y_true: ArrayLike, y_score: ArrayLike, classes: Sequence[str], at: Any = slice(None)
+    ) -> Predictions:
+        patients = None if self.patient_ids is None else self.patient_ids[at]
+        return Predictions(self.ids[at], y_true, y_score, patients, classes, self.unit)
 
 
 def check_between(low: float, high: float, *, ends: bool = False, **settings: float | None) -> None:

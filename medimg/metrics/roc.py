@@ -342,7 +342,7 @@ class Threshold:
 
     def __str__(self) -> str:
         where = f", chosen on {self.chosen_on}" if self.chosen_on else ""
-        return f"{self.value:.4g} ({self.rule}{where})"
+        return f"{self.value:.15g} ({self.rule}{where})"
 
 
 def as_threshold(threshold: float | Threshold) -> Threshold:
@@ -375,7 +375,8 @@ def choose_threshold(
     Returns
     -------
     Threshold
-        Among equals, the one with the greater sensitivity.
+        Among equals, the one with the greater sensitivity; as the number of fewest decimals, two or
+        more, that calls the same images, so that a reader can use what is printed.
 
     Raises
     ------
@@ -420,7 +421,10 @@ def choose_threshold(
     # The last of the best: scores fall along the curve, so that sensitivity is greatest there.
     gain = np.where(allowed, rules[rule][0], -np.inf)
     best = int(np.flatnonzero(gain >= gain.max() - 1e-12)[-1])
+    cut, below = float(scores[best]), float(np.max(scores[best + 1 :], initial=0))
+    decimals = (math.floor(cut * 10**n) / 10**n for n in range(2, 16) if cut <= 1)
     return Threshold(
-        float(scores[best]), rules[rule][1], f"validation ({n} images, {positives} positive)",
+        next((short for short in decimals if below < short <= cut), cut), rules[rule][1],
+        f"validation ({n} {predictions.unit}s, {positives} positive)",
         sensitivity[best], specificity[best], frozenset(predictions.ids.tolist()),
     )  # fmt: skip

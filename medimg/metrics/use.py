@@ -137,7 +137,7 @@ def natural_frequencies(
     Raises
     ------
     MetricsError
-        When a share is outside [0, 1].
+        When a share is outside [0, 1], or so few people have the disease that it is none of these.
 
     References
     ----------
@@ -152,6 +152,9 @@ def natural_frequencies(
     shares = {"prevalence": prevalence, "sensitivity": sensitivity, "specificity": specificity}
     check_between(0, 1, ends=True, **shares)
     ill = round(people * prevalence)
+    if prevalence > 0 and ill == 0:
+        words = f"of {people:,} people none has a disease of prevalence {prevalence:g}"
+        raise MetricsError(f"{words}; give more people or a higher prevalence")
     found, cleared = round(ill * sensitivity), round((people - ill) * specificity)
     alarmed = people - ill - cleared
     return NaturalFrequencies(people, ill, found + alarmed, found, ill - found, alarmed, cleared)
@@ -268,5 +271,5 @@ def sample_size(
             half = intervals.z_of(level) * math.sqrt(spread / (n * m))
         if half <= half_width:
             return SampleSize(n, m)
-        # A width falls at most in proportion to n, so that this step never goes too far.
-        n = max(n + 1, math.floor(n * half / half_width))
+        # A width falls at most in proportion to n, but m, in whole patients, rises in steps.
+        n = max(n + 1, math.floor(0.8 * n * half / half_width))

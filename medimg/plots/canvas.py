@@ -28,7 +28,7 @@ STYLES: Final = (
 """Line colours with their dashes."""
 SHORT: Final = {
     "auc": "AUC", "auc_macro": "AUC, macro mean", "ppv": "PPV", "npv": "NPV",
-    "n": "Images", "positives": "With disease",
+    "n": "Number", "positives": "With disease",
 }  # fmt: skip
 
 

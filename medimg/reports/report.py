@@ -35,7 +35,7 @@ class Report:
 def write_report(
     predictions: Predictions, out_dir: str | os.PathLike[str], *,
     threshold: float | Threshold | None = None, studies: pd.DataFrame | None = None,
-    prevalence: float = 0.05, ordinal: bool = False, unit: str = "image",
+    prevalence: float = 0.05, ordinal: bool = False,
 ) -> Report:  # fmt: skip
     """Evaluate predictions and write ``report.html``, ``report.json`` and ``predictions.csv``.
 
@@ -55,11 +55,9 @@ def write_report(
         say) is left out, and a warning names it. Its paths go into ``predictions.csv``.
     prevalence : float
         Share of people with the disease where the model is to be used, in [0, 1], for the picture
-        of 1,000 people.
+        of 1,000 people (of a rare disease 10,000).
     ordinal : bool
         Whether more than two classes are grades, in order.
-    unit : {"image", "patient"}
-        What one row of the predictions is, for the words of the page.
 
     Returns
     -------
@@ -74,29 +72,28 @@ def write_report(
     OSError
         When the folder cannot be written.
     """
-    patients = predictions.patient_ids
+    patients, unit = predictions.patient_ids, predictions.unit
     if unit == "image" and patients is not None and np.array_equal(patients, predictions.ids):
         predictions = Predictions(predictions.ids, predictions.y_true, predictions.y_score,
                                   classes=predictions.classes)  # fmt: skip
     matched = pd.DataFrame() if studies is None else _matched(predictions, studies)
     result = metrics.evaluate(predictions, threshold=threshold, ordinal=ordinal)
     groups, left_out = _by_group(predictions, result, matched)
-    count = f"{len(predictions)} patients" if unit == "patient" else result.count_text
-    result = replace(result, count_text=count, warnings=(*result.warnings, *left_out))
+    result = replace(result, warnings=(*result.warnings, *left_out))
     each = sections.each_class(predictions)
     drawn = sections.curves(result, each)
     html = page(
         "report.html", title="How well the model does", result=result, unit=unit,
         classes=predictions.classes, binary=predictions.is_binary, curves=len(each),
         tiles=[name for name in sections.TILES if name in result],
-        **sections.numbers(result, predictions, unit), **drawn,
+        **sections.numbers(result, predictions, drawn["others"]), **drawn,
         **sections.prevalence(result, prevalence), **sections.group_section(groups),
     )  # fmt: skip
     names = ("report.html", "report.json", "predictions.csv")
     report = Report(result, groups, *(Path(out_dir) / name for name in names))
     write_together({
         report.predictions: table_bytes(scores_table(predictions, matched)),
-        report.json: as_json(_numbers(result, groups, drawn["calibration"])),
+        report.json: as_json(_numbers(result, groups, drawn["calibration"], unit)),
         report.html: html,
     })  # fmt: skip
     return report
@@ -178,12 +175,13 @@ def _by_group(
 
 
 def _numbers(
-    result: Evaluation, groups: SubgroupReport | None, calibration: dict[str, Any]
+    result: Evaluation, groups: SubgroupReport | None, calibration: dict[str, Any], unit: str
 ) -> dict[str, Any]:
     """Everything in the report, for machines; what is not defined is null, with its reason."""
     counts = {"classes": list(result.confusion), "counts": result.confusion.to_numpy().tolist()}
     return {
-        "medimg": medimg.__version__, "n_images": result.n_images, "n_patients": result.n_patients,
+        "medimg": medimg.__version__, f"n_{unit}s": result.n_images,
+        "n_patients": result.n_patients, "unit": unit,
         "threshold": result.threshold, "metrics": result.estimates, "confusion": counts,
         "per_class": [] if result.per_class is None else result.per_class,
         "per_cut": [] if result.per_cut is None else result.per_cut,

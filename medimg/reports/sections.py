@@ -40,13 +40,16 @@ def wide(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return result.rename(columns=metric_name).rename_axis(columns=None)
 
 
-def numbers(result: Evaluation, predictions: Predictions, unit: str) -> dict[str, Any]:
-    """All metrics, what each means and how its interval was made."""
+def numbers(
+    result: Evaluation, predictions: Predictions, others: dict[str, Estimate]
+) -> dict[str, Any]:
+    """All metrics, what each means and how its interval, and those of others, were made."""
     words = pd.read_csv(Path(__file__).with_name("words.csv"), index_col="metric")["words"]
     positive = predictions.positive if predictions.is_binary else "the class"
-    meant = [words.get(name, "").replace("image", unit).replace("{positive}", positive)
+    meant = [words.get(name, "").replace("image", predictions.unit).replace("{positive}", positive)
              for name in result]  # fmt: skip
-    made = result.table.query("method != ''").groupby("method", sort=False).groups
+    every = pd.Series({name: e.method for name, e in (result.estimates | others).items()})
+    made = every[every != ""].groupby(every, sort=False).groups
     methods = [(how, ", ".join(map(metric_name, names))) for how, names in made.items()]
     return {
         "metrics": metric_table(result).assign(**{"In words": meant}),
@@ -74,12 +77,14 @@ def curves(result: Evaluation, each: dict[str, Predictions]) -> dict[str, Any]:
     What the images do not define is left out.
     """
     calibration: dict[str, Any] = {"brier": {name: metrics.brier(p) for name, p in each.items()}}
+    others = dict(zip(["brier_score"], calibration["brier"].values(), strict=False))
     drawn, better = {"confusion": plots.plot_confusion(result)}, ""
     if len(each) == 1:
         (one,) = each.values()
         benefit = metrics.decision_curve(one)
         better = where_better(benefit)
-        calibration["line"] = metrics.calibration_line(one)
+        line = calibration["line"] = metrics.calibration_line(one)
+        others |= {"calibration_intercept": line.intercept, "calibration_slope": line.slope}
         drawn |= {
             "roc": plots.plot_roc(one, threshold=result.threshold),
             "pr": plots.plot_pr(one, threshold=result.threshold),
@@ -89,7 +94,7 @@ def curves(result: Evaluation, each: dict[str, Predictions]) -> dict[str, Any]:
     elif each:
         drawn |= {"roc": plots.plot_roc(each), "reliability": plots.plot_reliability(each, bins=5)}
     pictures = {name: picture(ax) for name, ax in drawn.items()}
-    return {"figures": pictures, "calibration": calibration, "better": better}
+    return {"figures": pictures, "calibration": calibration, "better": better, "others": others}
 
 
 def where_better(curve: pd.DataFrame) -> str:
@@ -103,13 +108,14 @@ def where_better(curve: pd.DataFrame) -> str:
 
 
 def prevalence(result: Evaluation, target: float) -> dict[str, Any]:
-    """PPV and NPV at several prevalences, and the picture of 1,000 people."""
+    """PPV and NPV at several prevalences, and the picture of 1,000 people, 10,000 if it is rare."""
     if result.threshold is None or not result.confusion.sum(axis=1).all():
         return {"prevalence": None}  # there must be images of both classes
     se, sp = result["sensitivity"], result["specificity"]
     at = [(share, metrics.ppv_npv_at(share, se, sp)) for share in sorted({0.01, 0.05, 0.2, target})]
     lines = [(f"{100 * share:.3g} %", f"{v.ppv:.3f}", f"{v.npv:.3f}") for share, v in at]
-    counts = metrics.natural_frequencies(target, se.value, sp.value)
+    people = 1000 if round(1000 * target) or not target else 10_000
+    counts = metrics.natural_frequencies(target, se.value, sp.value, people=people)
     return {
         "prevalence": pd.DataFrame(lines, columns=["Prevalence", "PPV", "NPV"]),
         "frequencies": picture(plots.plot_natural_frequencies(counts)),
