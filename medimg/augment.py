@@ -322,8 +322,7 @@ def _blurred(batch: Tensor, deviation: Tensor) -> Tensor:
     stacked = batch.reshape(1, -1, *batch.shape[2:])  # (1, B * C, H, W), each plane a group
     padded = functional.pad(stacked, (reach, reach, reach, reach), mode="reflect")
     across = functional.conv2d(padded, kernel[:, :, None, :], groups=len(kernel))
-    down = functional.conv2d(across, kernel[:, :, :, None], groups=len(kernel))
-    return down.view(batch.shape)
+    return functional.conv2d(across, kernel[:, :, :, None], groups=len(kernel)).view(batch.shape)
 
 
 def _sharpened(batch: Tensor, amount: Tensor) -> Tensor:

@@ -109,8 +109,7 @@ def _fastest(device: torch.device) -> str:
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: they may be gone
-    able = any(getattr(torch.cpu, name, bool)() for name in probes)
-    return "bfloat16" if able else "float32"
+    return "bfloat16" if any(getattr(torch.cpu, name, bool)() for name in probes) else "float32"
 
 
 def _failure(device: torch.device, dtype: torch.dtype | None) -> str:

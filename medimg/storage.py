@@ -183,13 +183,13 @@ def walk_files(root: str | os.PathLike[str], *, hidden: bool = False) -> FoundFi
     while waiting:
         folder = waiting.pop()
         try:
-            with os.scandir(folder) as found:
-                entries = list(found)
+            entries = list(os.scandir(folder))
         except OSError as error:
             unreadable.append((Path(folder), error.strerror or type(error).__name__))
             continue
         for entry in entries:
-            is_folder, name = _is_folder(entry), entry.name.lower()
+            is_folder = os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+            name = entry.name.lower()
             junk = name in (_JUNK if is_folder else _JUNK_FILES)  # made by a program
             if not hidden and (junk or name.startswith(".")):
                 skipped.append(Path(entry.path))
@@ -204,13 +204,6 @@ def walk_files(root: str | os.PathLike[str], *, hidden: bool = False) -> FoundFi
     return FoundFiles(found_files, found_folders, left_out, tuple(sorted(unreadable)))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that cannot be followed
-        return False
-
-
 def _is_link(entry: os.DirEntry[str]) -> bool:
     """Return whether a folder is a link, or on Windows a junction (Python 3.12 tells these)."""
     return entry.is_symlink() or (hasattr(entry, "is_junction") and bool(entry.is_junction()))
@@ -219,8 +212,7 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
 def _first_visit(link: str, linked: set[str]) -> bool:
     """Return whether the target of a link is new, and remember it."""
     target, here = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
-    above = here == target or here.startswith(os.path.join(target, ""))
-    new = target not in linked and not above
+    new = target not in linked and not Path(here).is_relative_to(target)
     linked.add(target)
     return new
 

@@ -182,10 +182,9 @@ def threshold_explorer(
         figure, (left, right) = plt.subplots(
             1, 2, figsize=(8.4, 3.8), layout="constrained", width_ratios=(1, 1.4)
         )
-        bins = np.linspace(0, 1, 26).tolist()
         for k, colour, hatch in ((0, BLUE, ""), (1, ORANGE, "//")):
             scores = predictions.y_score[predictions.y_true == k]
-            left.hist(scores, bins=bins, color=colour, alpha=0.55, hatch=hatch,
+            left.hist(scores, bins=25, range=(0, 1), color=colour, alpha=0.55, hatch=hatch,
                       label=literal(predictions.classes[k]))  # fmt: skip
         left.axvline(threshold / 100, color="black", ls="--", label=f"threshold {threshold:.3g} %")
         left.set(xlim=(0, 1), xlabel=literal(f"Score: P({predictions.positive})"), ylabel="Images")

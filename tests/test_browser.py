@@ -299,7 +299,8 @@ def test_a_line_of_code_is_one_line_on_a_wide_screen(browser, pages):
     page = opened(browser, pages("site notebook"))
     lines = page.eval_on_selector_all(
         ".cell_input pre",
-        """all => all.filter(code => code.checkVisibility()).map(code => [code.innerText.trimEnd().split("\\n").length,
+        """all => all.filter(code => code.checkVisibility()).map(code => [
+        code.innerText.trimEnd().split("\\n").length,
         Math.round((code.clientHeight - 2 * parseFloat(getComputedStyle(code).paddingTop))
                    / parseFloat(getComputedStyle(code).lineHeight))])""",
     )

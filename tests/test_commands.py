@@ -165,6 +165,42 @@ def test_a_test_on_patients_of_the_training_split_is_refused(fitted, other_data,
     assert main(arguments) == 0
 
 
+def test_a_patient_in_capitals_is_the_same_patient(fitted, other_data, tmp_path, capsys):
+    studies = pd.read_csv(fitted / "studies.csv", dtype=str)
+    learned = studies.loc[studies["split"] == "train", "patient_id"].iloc[0]
+    arguments = other_data("test")
+    table = pd.read_csv(tmp_path / "other.csv", dtype=str)
+    table.loc[0, "patient_id"] = learned.upper()
+    table.to_csv(tmp_path / "other.csv", index=False)
+    assert "learned from 1 of these" in refused(arguments, capsys)
+    studies.loc[studies.index[studies["split"] == "test"][0], "patient_id"] = learned.upper()
+    studies.to_csv(tmp_path / "both.csv", index=False)
+    given = ["fit", "--data", str(tmp_path / "both.csv"), "--out", str(tmp_path / "o")]
+    assert f"patient '{learned}' is in more than one split" in refused(given, capsys)
+
+
+def test_images_without_splits_are_all_tested(other_data, tmp_path, capsys):
+    arguments = other_data("test")
+    table = pd.read_csv(tmp_path / "other.csv", dtype=str).drop(columns="split")
+    table.to_csv(tmp_path / "other.csv", index=False)
+    assert main([*arguments, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1]["n_images"] == len(table)
+    assert "no splits given: all are test" in lines[0]["notes"]
+
+
+def test_without_a_table_and_without_data_there_is_nothing_to_test(fitted, tmp_path, capsys):
+    for name in ("model.safetensors", "model.json"):
+        shutil.copy(fitted / name, tmp_path)
+    model = str(tmp_path / "model.safetensors")
+    assert "studies.csv" in refused(["evaluate", "--model", model], capsys)
+
+
+def test_classes_in_another_order_than_the_networks_are_refused(other_data, capsys):
+    arguments = [*other_data("test"), "--classes", "pneumonia,normal"]
+    assert "classes are normal, pneumonia, in this order" in refused(arguments, capsys)
+
+
 def test_copies_of_training_images_are_refused_and_names_alone_are_not(
     fitted, other_data, tmp_path, capsys
 ):
@@ -592,7 +628,7 @@ def test_three_grades_in_colour_by_patient_from_end_to_end(graded, tmp_path, cap
     model = ["--model", str(out / "model.safetensors")]
     assert main(["evaluate", *model, "--json", "--out", str(tmp_path / "e")]) == 0
     numbers = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert numbers["n_images"] == numbers["n_patients"] == 3
+    assert (numbers["unit"], numbers["n_patients"]) == ("patient", 3)
     assert "kappa_quadratic" in numbers["metrics"]
     assert set(numbers["calibration"]["brier"]) == {"0", "1", "2"}
     assert {row["attribute"] for row in numbers["subgroups"]} == {"sex"}
@@ -624,7 +660,7 @@ def test_the_figure_names_the_class_that_it_explains(fitted, folder, tmp_path, m
         model = copied(fitted, tmp_path / "model", threshold=threshold)
         assert main(["explain", "--model", model, "--out", str(tmp_path), film]) == 0
         assert titles[-1].startswith(f"p00_0.png\ncalled {name} (score of pneumonia 0.")
-        assert titles[-1].endswith(f"threshold {threshold:.2f})\nmap for the class {name}")
+        assert titles[-1].endswith(f"threshold {threshold:g})\nmap for the class {name}")
     assert main(["explain", "--model", model, "--target", "pneumonia", "--out", str(tmp_path),
                  film]) == 0  # fmt: skip
     assert "called normal" in titles[-1]
@@ -843,12 +879,43 @@ def test_predict_a_folder_leaves_out_what_is_no_image(fitted, folder, tmp_path, 
     (tmp_path / "films").mkdir()
     shutil.copy(folder / "normal" / "p00_0.png", tmp_path / "films" / "a.png")
     (tmp_path / "films" / "letter.dcm").write_text("Dear colleague", encoding="utf-8")
+    for hidden in (".ipynb_checkpoints/a.png", "__MACOSX/._a.png", ".b.png"):
+        path = tmp_path / "films" / hidden
+        path.parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "normal" / "p00_0.png", path)
     given = ["--model", str(fitted / "model.safetensors"), str(tmp_path / "films")]
     assert main(["predict", *given, "--out", str(tmp_path / "p.csv")]) == 0
     assert read_table(tmp_path / "p.csv")["path"].tolist() == [str(tmp_path / "films" / "a.png")]
     assert "letter.dcm" in caplog.text
+    assert caplog.text.count("hidden, or made by a program") == 3
     (tmp_path / "films" / "a.png").unlink()
     assert "no readable image" in refused(["predict", *given], capsys)
+
+
+def test_no_file_of_ones_own_is_replaced(fitted, folder, tmp_path, capsys):
+    given = ["--data", str(folder), "--size", "32", "--strategy", "frozen"]
+    for name in ("history.csv", "model.json", "studies.csv", "model.safetensors"):
+        (tmp_path / name).mkdir()
+        mine = tmp_path / name / name
+        mine.write_text('{"a": 1}', encoding="utf-8")
+        error = refused(["fit", *given, "--out", str(mine.parent)], capsys)
+        assert f"{name} may be yours" in error
+        assert mine.read_text(encoding="utf-8") == '{"a": 1}'
+    model = ["evaluate", "--model", str(fitted / "model.safetensors")]
+    mine = tmp_path / "e" / "predictions.csv"
+    mine.parent.mkdir()
+    mine.write_text("mine", encoding="utf-8")
+    assert "predictions.csv may be yours" in refused([*model, "--out", str(tmp_path / "e")], capsys)
+    for _ in range(2):  # those of an earlier run are replaced
+        assert main([*model, "--out", str(tmp_path / "ours")]) == 0
+
+
+def test_where_no_table_can_be_written_shows_before_the_work(fitted, folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    out = ["--out", str(tmp_path / "file" / "x.csv")]
+    model = ["--model", str(fitted / "model.safetensors")]
+    for command in (["scan", str(folder)], ["predict", *model, str(folder)]):
+        assert "not a folder to write to" in refused([*command, *out], capsys)
 
 
 def test_help_shows_no_empty_default(capsys):

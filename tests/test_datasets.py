@@ -918,3 +918,15 @@ def test_sample_that_is_not_there(monkeypatch, tmp_path):
     monkeypatch.setattr("medimg.datasets.layouts.__file__", str(tmp_path / "a" / "b" / "c.py"))
     with pytest.raises(StudyTableError, match="clone the repository"):
         datasets.load("sample")
+
+
+def test_a_column_of_splits_with_an_odd_cell_is_no_reason_to_split_anew(tmp_path, rng):
+    """The published test images would be trained on, and the note would say that none were."""
+    paths = [tmp_path / f"{n}.png" for n in range(6)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    splits = ["train", "train", "val", "val", "test", "external"]
+    table = pd.DataFrame({"path": paths, "label": ["a", "b"] * 3, "Split": splits})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(StudyTableError, match="unknown split 'external'"):
+        datasets.load(tmp_path / "t.csv")

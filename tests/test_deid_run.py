@@ -472,11 +472,15 @@ def test_a_box_is_blanked_where_the_rule_says(tmp_path, compressed):
     if compressed:
         ds.compress(RLELossless)
     save(ds, tmp_path / "in" / "a.dcm")
+    other = plain(2)
+    other.Modality = "US"
+    save(other, tmp_path / "in" / "b.dcm")
     boxes = (Box(1, 3, 2, 7), Box(0, 6, 0, 10, where=(("Modality", "US"),)))
     go(tmp_path / "in", tmp_path / "out", DeidOptions(blank=boxes, secret="s"))
     expected = original.copy()
     expected[1:3, 2:7] = 100  # the darkest stored value of the image
-    (written,) = outputs(tmp_path / "out")
+    written, whole = sorted(outputs(tmp_path / "out"), key=lambda ds: ds.Modality == "US")
+    assert (whole.pixel_array == 100).all()
     np.testing.assert_array_equal(written.pixel_array, expected)
     assert not written.file_meta.TransferSyntaxUID.is_compressed
     assert [c.CodeValue for c in written.DeidentificationMethodCodeSequence] == ["113100", "113101"]
@@ -503,6 +507,32 @@ def test_a_box_in_colour_and_in_monochrome1(tmp_path, rng):
     assert (by_number[2][:2, :3] == 100 + ROWS * COLUMNS - 1).all()
 
 
+@pytest.mark.parametrize("box", [Box(ROWS, 99, 0, 3), Box(0, 2, COLUMNS, 99)])
+def test_a_box_beside_the_pixels_is_no_reason_to_call_them_clean(tmp_path, box):
+    """Rows and columns in the wrong order, or a smaller image: the text is still there."""
+    save(plain(), tmp_path / "in" / "a.dcm")
+    report = go(tmp_path / "in", tmp_path / "out", DeidOptions(blank=(box,), secret="s"))
+    assert report.files["status"].tolist() == ["refused"]
+    assert "no pixel in a box that is to be blanked" in report.files["reason"][0]
+    assert outputs(tmp_path / "out") == []
+
+
+def test_a_rule_that_no_file_fits_is_refused(tmp_path):
+    save(plain(), tmp_path / "in" / "a.dcm")
+    boxes = (Box.parse("0:2,0:3@Modality=*"), Box.parse("0:2,0:3@Modality=ZZ"))
+    with pytest.raises(DeidentifyError, match=r"'ZZ'.*no file that can be read fits this rule"):
+        go(tmp_path / "in", tmp_path / "out", DeidOptions(blank=boxes, secret="s"))
+    assert outputs(tmp_path / "out") == []
+
+
+def test_a_file_in_the_place_of_the_output_is_refused(tmp_path):
+    save(plain(), tmp_path / "in" / "a.dcm")
+    (tmp_path / "out").touch()
+    with pytest.raises(DeidentifyError, match="is not a folder"):
+        go(tmp_path / "in", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
 def test_overlay_bits_in_the_pixels_are_cleared(tmp_path):
     ds = plain()
     ds.PixelData = (np.frombuffer(ds.PixelData, "<u2") | 0x4000).astype("<u2").tobytes()
@@ -518,6 +548,12 @@ def test_overlay_bits_in_the_pixels_are_cleared(tmp_path):
 def test_a_box_that_makes_no_sense(text):
     with pytest.raises(DeidentifyError, match=r"[Bb]ox"):
         Box.parse(text)
+
+
+@pytest.mark.parametrize("word", ["Modalityy", "modality", "0008,0060"])
+def test_a_rule_names_an_element_of_dicom(word):
+    with pytest.raises(DeidentifyError, match=r"no keyword of DICOM|not like"):
+        Box.parse(f"0:1,0:4@{word}=DX")
 
 
 def test_file_meta_and_preamble_are_fresh(folder, tmp_path):

@@ -208,6 +208,22 @@ def test_the_job_reads_the_table_in_the_folder(folder, tmp_path, capsys):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--strategy", "frozen", "--epochs", "3"], "works without epochs"),
+        (["--by", "patient"], "the patients are not known"),
+        (["--ordinal"], "order"),
+    ],
+)
+def test_no_job_is_billed_that_fit_would_refuse(tmp_path, folder, capsys, options, said):
+    for split in ("train", "val"):
+        shutil.copytree(folder, tmp_path / split)
+    for path in (tmp_path / "val").rglob("*.png"):  # other images than those of train
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    assert said in dry_run(tmp_path, capsys, "--", *options)
+
+
 def test_a_bill_goes_by_strategy_and_by_the_bytes_of_the_folder(folder, tmp_path, capsys):
     assert cloud.bill(5000, frozen=True).usd < cloud.bill(5000).usd
     assert cloud.passes(5000, frozen=True)[1] == 0

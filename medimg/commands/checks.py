@@ -72,9 +72,19 @@ def in_split(studies: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def check_new(path: str | None) -> None:
-    """Refuse to write a table where a file is already, whatever it is."""
+    """Refuse to write a table where a file is already, whatever it is, or where none can be."""
     if path and os.path.exists(os.path.realpath(path)):
         raise MedimgError(f"{path} exists already; choose another --out.")
+    check_outputs([Path(path)] if path else [], [])
+
+
+def check_ours(outputs: Sequence[Path], mark: Path, word: bytes) -> None:
+    """Refuse to replace files that may be the user's: beside ours lies one that holds a word."""
+    real = [Path(os.path.realpath(path)) for path in (mark, *outputs)]
+    if not (real[0].is_file() and word in real[0].read_bytes()):
+        for path in filter(Path.exists, real):
+            words = f"{path} may be yours, as no {mark.name} of medimg is beside it"
+            raise MedimgError(f"{words}; choose another --out.")
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[str | Path | None]) -> None:
@@ -130,7 +140,8 @@ def check_unseen(
     known = datasets.from_csv(table)
     learned, chose = (known[known["split"] == name] for name in ("train", "val"))
     named = studies["patient_id"] != studies["image_id"]  # else each image counts as a patient
-    again = _among(studies, learned) | named & studies["patient_id"].isin(learned["patient_id"])
+    people, theirs = (table["patient_id"].str.casefold() for table in (studies, learned))
+    again = _among(studies, learned) | named & people.isin(theirs)
     if again.any():
         first = studies[again].iloc[0]
         words = (

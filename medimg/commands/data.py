@@ -29,12 +29,12 @@ def scan(args: argparse.Namespace) -> None:
     """List every file of a folder: what it is, whether it can be read, and if not, why."""
     check_new(args.out)
     table = images.scan(args.folder)
-    if args.out:
-        write_table(table, args.out)
     unreadable = table[~table["readable"]]
     print(f"{len(table)} files, {len(unreadable)} of them not readable as images")
     for path, reason in unreadable[["path", "reason"]].to_numpy():
         print(f"  {visible(path)}: {visible(reason)}")
+    if args.out:
+        write_table(table, args.out)
 
 
 def deidentify(args: argparse.Namespace) -> None:
@@ -57,7 +57,9 @@ def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.D
     given = vars(args) | {"classes": args.classes and [n.strip() for n in args.classes.split(",")]}
     roles = [role for role in ("path", "label", "patient", "split") if given[f"{role}_column"]]
     given["columns"] = {role: given[f"{role}_column"] for role in roles}
-    told = ("root", "patient_pattern", "columns", "image_dir", "positive", "uncertain", "classes")
+    told = ("root", "patient_pattern", "columns", "image_dir", "positive", "uncertain", "classes",
+            "unsplit")  # fmt: skip
+    given["unsplit"] = given.get("split")  # evaluate: who gives no splits has all of them measured
     studies = datasets.load(args.data or default, **{name: given[name] for name in told})
     if not args.allow_duplicates and (args.data or default is None):
         datasets.check_duplicates(studies)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medimg.commands.data import named_studies
+from medimg.commands.networks import learnable
 from medimg.errors import MedimgError
 from medimg.progress import tqdm
 from medimg.storage import walk_files
@@ -221,7 +221,7 @@ def _check(args: argparse.Namespace, fit: argparse.Namespace) -> None:
             vars(fit)[name] = os.path.join(args.data, inside)
     if here:
         fit.data = fit.data or args.data
-        found, files = len(named_studies(fit)), walk_files(args.data).files  # as the job will
+        found, files = len(learnable(fit)[0]), walk_files(args.data).files  # as the job will
         stored, args.images = sum(map(os.path.getsize, files)), args.images or found
         args.megapixels = args.megapixels or stored / found / 0.4e6
 

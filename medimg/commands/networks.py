@@ -18,9 +18,9 @@ import pandas as pd
 from medimg import datasets, images, metrics, models, runtime, training
 from medimg.commands import checks, results
 from medimg.commands.data import named_studies
-from medimg.errors import ImageReadError, MedimgError, StudyTableError, TrainingError
+from medimg.errors import ImageReadError, StudyTableError, TrainingError
 from medimg.models.files import model_paths
-from medimg.storage import atomic_write
+from medimg.storage import atomic_write, walk_files
 from medimg.tables import table_bytes, visible, write_table
 
 log = logging.getLogger(__name__)
@@ -28,17 +28,12 @@ log = logging.getLogger(__name__)
 
 def fit(args: argparse.Namespace) -> None:
     """Fine-tune a network on a data set, and keep it with a threshold chosen on validation."""
-    out, studies = Path(args.out), named_studies(args)
-    # Sorted by split, each split is one piece of the decoded file and need not be in memory.
-    learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
-    classes = datasets.class_names(learn, ordinal=args.ordinal or None)
-    checks.check_fit(learn, classes, sensitivity=args.sensitivity, by=args.by, ordinal=args.ordinal)
+    out, (studies, learn, classes) = Path(args.out), learnable(args)
     names = ("model.safetensors", "model.json", "history.csv", "studies.csv")
     weights, card, history, table = written = [out / name for name in names]
     read = [args.data or os.environ.get("MEDIMG_DATASET"), args.weights, *studies["path"]]
     checks.check_outputs([*written, out / "checkpoint.pt"], read)
-    if os.path.exists(os.path.realpath(table)) and not os.path.exists(os.path.realpath(card)):
-        raise MedimgError(f"{table} may be yours, as no network is beside it; choose another --out")
+    checks.check_ours(written, card, b'"weights_sha256"')
     with runtime.process_group():
         model = models.build_model(
             args.model, classes=classes, channels=args.channels, pretrained=args.weights or True
@@ -58,6 +53,18 @@ def fit(args: argparse.Namespace) -> None:
             print(json.dumps(told) if args.json else f"{words}\nwrote {visible(wrote)}")
 
 
+def learnable(args: argparse.Namespace) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+    """Return a study table, the images to learn from and their classes, if `fit` can do it."""
+    if args.strategy == "frozen" and args.epochs is not None:
+        raise TrainingError("--strategy frozen works without epochs; leave out --epochs")
+    studies = named_studies(args)
+    # Sorted by split, each split is one piece of the decoded file and need not be in memory.
+    learn = studies[studies["split"] != "test"].sort_values("split", kind="stable")
+    classes = datasets.class_names(learn, ordinal=args.ordinal or None)
+    checks.check_fit(learn, classes, sensitivity=args.sensitivity, by=args.by, ordinal=args.ordinal)
+    return studies, learn, classes
+
+
 def _preparation(of: argparse.Namespace | models.ModelInfo) -> dict[str, Any]:
     """Return how files become a network's images, for `datasets.decode` and `decode_file`."""
     # In a card 224.0 is a whole number, too.
@@ -74,8 +81,6 @@ def _trained(
     few = len(train) < training.FEW and args.epochs is None
     strategy = args.strategy or ("frozen" if few else settings.strategy)
     if strategy == "frozen":
-        if args.epochs is not None:
-            raise TrainingError("--strategy frozen works without epochs; leave out --epochs")
         given: dict[str, Any] = {"C": settings.C, "class_weights": settings.class_weights}
         solved = training.fit_head(model, train, val, **given)
         return replace(solved, settings=solved.settings | {"tta": settings.tta})
@@ -126,7 +131,8 @@ def evaluate(args: argparse.Namespace) -> None:
 
     model, info = models.load_model(args.model)
     table = checks.beside(args.model)  # of the very images that `fit` set aside
-    studies = named_studies(args, default=table if table.is_file() else None)
+    own = table.is_file() or "MEDIMG_DATASET" not in os.environ
+    studies = named_studies(args, default=table if own else None)
     studies = checks.in_split(studies, args.split).reset_index(drop=True)
     lenient = args.split == "train" or args.allow_duplicates
     judged = checks.check_unseen(studies, args.model, refuse=not lenient)
@@ -134,6 +140,10 @@ def evaluate(args: argparse.Namespace) -> None:
     written = [out / name for name in ("predictions.csv", "report.json", "report.html")]
     read = [args.data or os.environ.get("MEDIMG_DATASET"), table, *model_paths(args.model)]
     checks.check_outputs(written, [*read, *studies["path"]])
+    checks.check_ours(written, written[1], b'"medimg"')
+    ordered = tuple(studies.attrs.get("classes", info.classes))
+    if ordered != info.classes and sorted(ordered) == sorted(info.classes):
+        raise StudyTableError(f"the network's classes are {', '.join(info.classes)}, in this order")
     ordinal = args.ordinal or info.ordinal
     if ordinal and not (info.ordinal or datasets.is_ordinal(info.classes)):
         raise StudyTableError(f"--ordinal: the order of {', '.join(info.classes)} is not known")
@@ -152,8 +162,7 @@ def evaluate(args: argparse.Namespace) -> None:
         for name in several.index[several & several.index.isin(ATTRIBUTES)]:
             log.warning("patients have images of more than one %s: no subgroups by it.", name)
         studies = studies.drop(columns={"path", *several.index[several]} - {"label"})
-        studies = studies.drop_duplicates("patient_id")
-        studies = studies.assign(image_id=studies["patient_id"])
+        studies = studies.drop_duplicates("patient_id").assign(image_id=lambda t: t["patient_id"])
     where = "validation" if by == info.by else f"validation, on scores by {info.by}"
     threshold = metrics.Threshold(info.threshold, info.threshold_rule, where, ids=judged)
     report = reports.write_report(
@@ -179,9 +188,9 @@ def predict(args: argparse.Namespace) -> None:
         checks.check_outputs(files, [*paths, *model_paths(args.model)])
         for n, file in enumerate(files):
             results.write_report(paths[n], file, info=info, scores=scores[n], called=called[n])
+    print(visible(table.to_string(index=False), lines=True))
     if args.out:
         write_table(table, args.out)
-    print(visible(table.to_string(index=False), lines=True))
 
 
 def explain(args: argparse.Namespace) -> None:
@@ -246,6 +255,8 @@ def _files(given: Sequence[str]) -> list[str]:
             found.append(name)
             continue
         table = images.scan(name)
+        hidden = ~table["path"].isin([*map(str, walk_files(name).files)])
+        table.loc[hidden, ["readable", "reason"]] = False, "hidden, or made by a program"
         for path, reason in table.loc[~table["readable"], ["path", "reason"]].to_numpy():
             log.warning("left out: %s: %s", path, reason)
         found += table.loc[table["readable"], "path"].tolist()

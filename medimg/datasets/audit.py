@@ -110,7 +110,6 @@ def _left_out(
     """Return which columns describe the disease, and how that was told."""
     labels = studies["label"].astype(str)
     healthy = names[0] if len(names) == 2 else healthy_class(names)
-    classes = {plain(name) for name in names}
     found = dict.fromkeys(exclude, "excluded by you")
     for name in [c for c in _columns(studies) if c not in found]:
         values = text_of(studies[name])
@@ -120,7 +119,7 @@ def _left_out(
         named = bool(_LABEL_WORD.search(name)) and len(kinds) <= max(20, 2 * len(names))
         if len(said) and said.str.lower().isin(("", "none", "0", "0.0")).all():
             found[name] = f"empty for every image of class {healthy}, so it describes the disease"
-        elif settles and (named or classes & set(map(plain, kinds))):
+        elif settles and (named or {*map(plain, names)} & {*map(plain, kinds)}):
             found[name] = "it holds the label"
     return found
 
@@ -183,8 +182,7 @@ def _out_of_fold(values: Array, labels: Array, parts: list[Any], seed: int, coun
         elif values.shape[1] > 2:
             model = ensemble.RandomForestClassifier(150, min_samples_leaf=3, random_state=seed)
         model.fit(values[train], labels[train])
-        score = model.transform if values.dtype == object else model.predict_proba
-        raw = score(values[test])
+        raw = (model.transform if values.dtype == object else model.predict_proba)(values[test])
         known = model.classes_[-raw.shape[1] :]  # of two classes, a category tells the second
         scores[np.ix_(test, known)] = (stats.rankdata(raw, axis=0) - 0.5) / len(test)
     return scores

@@ -90,7 +90,7 @@ def _faults(studies: pd.DataFrame) -> Iterator[str]:
             first, second, *more = values.index[values == value] + 1
             where = f"'{studies[column][first - 1]}' stands in {len(more) + 2} rows"
             yield f"{column} {where} ({first} and {second}); each image needs its own row and id"
-    homes = words.groupby(studies["patient_id"]).nunique()
+    homes = words.groupby(studies["patient_id"].str.casefold()).nunique()
     for patient in homes.index[homes > 1]:
         yield f"patient '{patient}' is in more than one split; put each in one, or split_by_patient"
 
@@ -256,16 +256,14 @@ def _copies(studies: pd.DataFrame) -> tuple[int, list[pd.DataFrame]]:
 
 def _suspicious(studies: pd.DataFrame, images: dict[str, dict[str, int]]) -> Iterator[str]:
     """Yield what a person should look at before believing a result."""
-    missing = studies.loc[~studies["path"].map(os.path.isfile), "path"]
-    if len(missing):
+    if len(missing := studies.loc[~studies["path"].map(os.path.isfile), "path"]):
         yield f"{len(missing)} files are not there, the first {missing.iloc[0]}"
     copies, bad = _copies(studies)
     if copies:
         what = f"{copies} files repeat another byte for byte"
         yield f"{what} ({len(bad)} groups in two splits or with two labels)"
     for split in filter(None, images):
-        lacking = sorted(name for name, count in images[split].items() if not count)
-        if lacking:
+        if lacking := sorted(name for name, count in images[split].items() if not count):
             yield f"{split} has no image of {', '.join(lacking)}"
     if any(images) and "test" not in images:
         yield "there is no test split"

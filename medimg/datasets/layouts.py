@@ -60,7 +60,7 @@ def load(
     name: PathLike | None = None, *, root: PathLike | None = None,
     patient_pattern: str | None = None, columns: Mapping[str, str] | None = None,
     image_dir: PathLike | None = None, positive: str | None = None, uncertain: str | None = None,
-    classes: Sequence[str] | int | None = None,
+    classes: Sequence[str] | int | None = None, unsplit: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the study table of a data set.
 
@@ -87,6 +87,8 @@ def load(
     classes : sequence of str or int, optional
         All classes in order: the healthy one first, grades rising. Or how many there must be, for
         what can work on no other number.
+    unsplit : str, optional
+        The split of all images of a set without splits, such as "test" for one that is only tested.
 
     Returns
     -------
@@ -140,7 +142,7 @@ def load(
             raise StudyTableError(f"{name}: {what}; choose another set, or merge classes.")
     elif classes:
         studies.attrs["classes"] = class_names(studies, classes=[*map(str.strip, classes)])
-    return with_splits(studies)
+    return with_splits(studies, unsplit)
 
 
 def _find(name: str, root: Path) -> Path:
@@ -248,8 +250,7 @@ def _places(images: list[Path], root: Path, notes: list[str]) -> pd.DataFrame:
     for folder, count in first[again].value_counts().sort_index().items():
         notes.append(f"{count} images in {folder} left out: it repeats the split folders")
     told = told[~again]
-    odd = told.index[told["label"].isna()]
-    if len(odd):
+    if len(odd := told.index[told["label"].isna()]):
         what = f"{len(odd)} of {len(told)} images, such as this, do not lie in {layout} folders"
         fix = "move them, rename their folders to train, val or test, or give a CSV study table"
         raise StudyTableError(f"{root / odd[0]}: {what}; {fix}.")
@@ -372,7 +373,7 @@ def split_by_patient(
     return studies.assign(split=[home[p] for p in studies["patient_id"]])
 
 
-def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
+def with_splits(studies: pd.DataFrame, unsplit: str | None = None) -> pd.DataFrame:
     """Split a table by patient, always in the same way, as far as it has no splits of its own.
 
     Where only val is missing, as in many public sets, it is taken from train, because the epoch
@@ -383,6 +384,8 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
     ----------
     studies : DataFrame
         A study table.
+    unsplit : str, optional
+        The split of all images where none has one; by default these are split.
 
     Returns
     -------
@@ -394,11 +397,13 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
     StudyTableError
         As :func:`split_by_patient`.
     """
-    unsplit, part = (studies["split"] == "").all(), studies["split"].isin(("", "train"))
+    none, part = (studies["split"] == "").all(), studies["split"].isin(("", "train"))
+    if none and unsplit:
+        return note(studies.assign(split=unsplit), f"no splits given: all are {unsplit}")
     if (studies["split"] == "val").any() or not part.any():
         return studies
     learn, rng = studies[part], np.random.default_rng(_SEED)
-    fractions = (0.7, 0.15, 0.15) if unsplit else (0.85, 0.15, 0.0)
+    fractions = (0.7, 0.15, 0.15) if none else (0.85, 0.15, 0.0)
     codes, names = pd.factorize(learn["patient_id"])
     for group in equal_files(learn["path"]):  # patients who share a file count as one
         codes[np.isin(codes, codes[group])] = codes[group].min()
@@ -406,10 +411,10 @@ def with_splits(studies: pd.DataFrame) -> pd.DataFrame:
     try:
         dealt = split_by_patient(joined, rng=rng, fractions=fractions)["split"]
     except StudyTableError:
-        if unsplit:
+        if none:
             raise
         return studies
-    how = "no splits given: split by patient, 70 : 15 : 15" if unsplit else \
+    how = "no splits given: split by patient, 70 : 15 : 15" if none else \
         "no val given: 15 % of the patients of train became val"  # fmt: skip
     return note(studies.assign(split=studies["split"].where(~part, dealt)), how)
 

@@ -9,7 +9,6 @@ folders, the most telling first; publishers' names for a file of a ``patient``; 
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,9 +17,7 @@ import pandas as pd
 from medimg.errors import StudyTableError
 
 _ROWS = pd.read_csv(Path(__file__).with_name("words.csv"), dtype=str, keep_default_na=False)
-WORDS: dict[str, dict[str, str]] = defaultdict(dict)
-for _kind, _word, _means in _ROWS.to_numpy():
-    WORDS[_kind][_word] = _means
+WORDS = {str(kind): dict(rows.iloc[:, 1:].to_numpy()) for kind, rows in _ROWS.groupby("kind")}
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # NonTB, non-TB and NON_TB: non, tb
 _NUMBER = re.compile(rf"(?:(?i:{'|'.join(WORDS['counted'])})[\W_]*)?([+-]?\d+(?:\.\d*)?)")
 
@@ -56,8 +53,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 def require(studies: pd.DataFrame, columns: Iterable[str], name: str = "study table") -> None:
     """Raise a StudyTableError that names the columns which a table lacks."""
-    missing = ", ".join(c for c in columns if c not in studies)
-    if missing:
+    if missing := ", ".join(c for c in columns if c not in studies):
         needed = ", ".join(columns)
         raise StudyTableError(f"{name}: missing column(s) {missing}; expected {needed}.")
 

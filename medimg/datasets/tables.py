@@ -110,8 +110,7 @@ def from_csv(
     studies = pd.DataFrame({"split": "", "image_id": image_ids(text["path"]), **text})
     studies["path"] = _locate(text["path"], folder, path, notes)
     if "patient_id" not in studies:
-        told = patients_by_publisher(studies["path"], notes)
-        studies["patient_id"] = told or studies["image_id"]
+        studies["patient_id"] = patients_by_publisher(studies["path"], notes) or studies["image_id"]
     for column in set(text) - set(COLUMNS):
         studies[column] = _typed(text[column])
         if column.endswith("_path"):
@@ -138,8 +137,7 @@ def _read(path: Path) -> Text:
         raise StudyTableError(f"{path}: cannot be read as a CSV table in UTF-8 ({why}).") from error
     header, rows = rows.iloc[0], rows.iloc[1:].reset_index(drop=True)
     bare = header.str.replace(r"\s", "", regex=True).str.casefold()
-    alike = ", ".join(map(repr, header[bare.duplicated(keep=False) & (bare != "")]))
-    if alike:
+    if alike := ", ".join(map(repr, header[bare.duplicated(keep=False) & (bare != "")])):
         what = f"the columns {alike} have one name (blanks and capitals do not count)"
         raise StudyTableError(f"{path}: {what}; rename or remove all but one of them.")
     return {name: rows[column] for column, name in header.items() if name}
@@ -150,8 +148,7 @@ def _typed(values: "pd.Series[str]") -> "pd.Series[Any]":
     if set(values) <= {"True", "False"}:
         return values == "True"
     known = values.mask(values.isin(_MISSING))
-    padded = known.str.match(r"[+-]?0\d", na=False)
-    numbers = pd.to_numeric(known.mask(padded), errors="coerce")
+    numbers = pd.to_numeric(known.mask(known.str.match(r"[+-]?0\d", na=False)), errors="coerce")
     return numbers if numbers.notna().equals(known.notna()) else known
 
 
@@ -164,7 +161,7 @@ def _roles(text: Text, given: Mapping[str, str], path: Path, notes: list[str]) -
     for role, name in _ROLES.items():
         here = [c for word in WORDS[f"{role} column"] for c in text if plain(c) == word]
         if role == "split":
-            here = [c for c in here if all(map(split_word, text[c]))]
+            here = [c for c in here if any(map(split_word, text[c]))]
         if given.get(role, name) in text:
             roles[name] = given.get(role, name)
         elif role == "label" and len(here) > 1:

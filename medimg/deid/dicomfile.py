@@ -12,7 +12,6 @@ from typing import Any
 
 import pydicom
 from pydicom import DataElement, Dataset, uid
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import _read_file_meta_info, read_preamble
 
@@ -81,9 +80,8 @@ def read(path: PathLike) -> Dataset:
     refuse_if(not whole, "is cut short, or no DICOM object (no SOP class and instance UIDs)")
     implicit, little = dataset.original_encoding
     refuse_if(not little, f"is in big-endian order; {CONVERT}")
-    raw = [one for one in dataset._dict.values() if isinstance(one, RawDataElement)]
-    for one in raw:
-        if one.value is None and one.length > LIMIT and one.tag not in PIXELS:
+    for one in list(dataset._dict.values()):  # those that are parsed have no length
+        if getattr(one, "length", 0) > LIMIT and one.value is None and one.tag not in PIXELS:
             del dataset[one.tag]  # or bytes after the last element, read as one
     plain = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
     dataset.file_meta.setdefault("TransferSyntaxUID", plain)

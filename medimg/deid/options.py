@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 
 from pydicom import Dataset
+from pydicom.datadict import tag_for_keyword
 
 from medimg.deid.dicomfile import RULES
 from medimg.errors import DeidentifyError
@@ -38,7 +39,7 @@ class Box:
     Raises
     ------
     DeidentifyError
-        When the box is empty or begins before the first pixel.
+        When the box is empty, begins before the first pixel, or its rule names no known element.
 
     Examples
     --------
@@ -55,6 +56,8 @@ class Box:
     def __post_init__(self) -> None:
         if not (0 <= self.row0 < self.row1 and 0 <= self.col0 < self.col1):
             raise DeidentifyError(f"{self} holds no pixel; give 0 <= row0 < row1, 0 <= col0 < col1")
+        for word in (word for word, _ in self.where if tag_for_keyword(word) is None):
+            raise DeidentifyError(f'"{word}" is no keyword of DICOM; give one such as Modality.')
 
     @classmethod
     def parse(cls, text: str) -> Box:
@@ -111,8 +114,7 @@ class DeidOptions:
     @property
     def codes(self) -> tuple[str, ...]:
         """The codes of CID 7050 that hold for every file."""
-        chosen = (code for option, code in RULES["codes"].items() if getattr(self, option))
-        return ("113100", *chosen)
+        return ("113100", *(code for word, code in RULES["codes"].items() if getattr(self, word)))
 
 
 class Key:

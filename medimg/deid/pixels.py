@@ -87,6 +87,8 @@ def clean(dataset: Dataset, boxes: tuple[Box, ...]) -> bool:
     syntax = dataset.file_meta.TransferSyntaxUID
     refuse_if(not syntax.is_transfer_syntax, "has a transfer syntax that pydicom does not know")
     packed, picked = syntax.is_encapsulated, [box for box in boxes if box.picks(dataset)]
+    gone = any(dataset.Rows <= box.row0 or dataset.Columns <= box.col0 for box in picked)
+    refuse_if(gone, "has no pixel in a box that is to be blanked")
     unpack = syntax == RLELossless or (packed and picked)  # no decoder reads all run lengths
     refuse_if((unpack or picked) and size > 2 * LIMIT, "is too large to be decoded")
     refuse_if(packed and size > frames * LIMIT, "has frames that are too large to be decoded")
@@ -116,8 +118,7 @@ def _mask(values: NDArray[np.unsignedinteger], dataset: Dataset) -> NDArray[np.u
 def _native(dataset: Dataset, element: DataElement) -> None:
     """Cut uncompressed pixels after their last frame, and clear the bits above the stored ones."""
     size, data, (bits, stored) = get_expected_length(dataset), element.value, _bits(dataset)
-    truncated = not isinstance(data, bytes) or len(data) < size
-    refuse_if(truncated, "has truncated pixel data")
+    refuse_if(not isinstance(data, bytes) or len(data) < size, "has truncated pixel data")
     new = data[:size]
     if bits == 1:
         spare = -get_expected_length(dataset, "pixels") % 8

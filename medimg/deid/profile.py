@@ -270,5 +270,4 @@ def stamp(dataset: Dataset, *, pseudonym: str, codes: tuple[str, ...]) -> None:
     for item, code in zip(items, codes, strict=True):
         meaning = RULES["meanings"][code]
         item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", meaning
-    modified = "113107" in codes
-    dataset.LongitudinalTemporalInformationModified = "MODIFIED" if modified else "REMOVED"
+    dataset.LongitudinalTemporalInformationModified = "MODIFIED" if "113107" in codes else "REMOVED"

@@ -216,6 +216,8 @@ def deidentify(
             raise DeidentifyError(f'Another run is at work in "{private}"; wait.') from None
         run = _Run(source, target, private, options or DeidOptions())
         run.each("read", run.take_stock, progress)
+        for box in run.idle:
+            raise DeidentifyError(f"{box}: no file that can be read fits this rule; correct it.")
         run.refuse_strangers()
         run.verifier = Verifier(run.inventory)
         run.each("de-identified", run.copy, progress)
@@ -231,6 +233,8 @@ def _checked_folders(source: Path, target: Path) -> tuple[Path, Path, Path]:
         raise DeidentifyError(f'The input "{source}" is not a folder; give one of DICOM files.')
     source, target = source.resolve(), target.resolve()
     private = target.with_name(f"{target.name}.private")
+    if target.exists() and not target.is_dir():
+        raise DeidentifyError(f'"{target}" is not a folder; give another.')
     if {source, *source.parents} & {target, private} or source in target.parents:
         raise DeidentifyError(f'"{target}" is, holds or lies in the input folder; give another.')
     return source, target, private
@@ -262,6 +266,7 @@ class _Run:
     def __init__(self, source: Path, target: Path, private: Path, options: DeidOptions) -> None:
         self.target, self.private, self.options = target, private, options
         self.files, self.inventory = list(_listed(source)), Inventory(options)
+        self.idle = {box for box in options.blank if box.where}  # until a file fits the rule
         self.hits, self.unaccounted = Counter[tuple[str, str, str]](), Counter[str]()
         drawn = private / "secret.key"
         if not options.secret and not drawn.exists():
@@ -300,6 +305,7 @@ class _Run:
         """Give a file its names and add its identifiers; refuse it when it cannot be read."""
         dataset = dicomfile.read(file.path)
         file.identity = _identity(dataset)
+        self.idle -= {box for box in self.idle if box.picks(dataset)}
         self.inventory.add(dataset, days=self.key.days(file.identity))
         file.look_at = pixels.risks(dataset)
         own = f"{file.input}\0{dataset.get('SOPInstanceUID', '')}"

@@ -37,8 +37,7 @@ class Outcome:
         text = html.escape(self.text, quote=False).replace("\n", "<br>")
         text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
         text = re.sub(r"(?<![\w*])\*(\w[^*<]*)\*(?![\w*])", r"<em>\1</em>", text)
-        colour = _COLOURS.get(self.status, "#767676")
-        style = f"border-left: 4px solid {colour}; padding-left: 8px"
+        style = f"border-left: 4px solid {_COLOURS.get(self.status, '#767676')}; padding-left: 8px"
         return f'<div style="{style}"><b>{_MARKS[self.status]}</b> {text}</div>'
 
 
@@ -156,8 +155,7 @@ def chapter(number: str) -> tuple[Exercise, ...]:
     path = TEXTS / f"{number}.py"
     if not re.fullmatch(r"[0-9]{2}", number) or not path.is_file():
         return ()
-    exercises: tuple[Exercise, ...] = runpy.run_path(str(path))["EXERCISES"]
-    return exercises
+    return tuple(runpy.run_path(str(path))["EXERCISES"])
 
 
 def find(name: object) -> Exercise | Outcome:
@@ -192,8 +190,7 @@ def check(name: str, answer: Any, **context: Any) -> Outcome:
     ! Not checked. There is no exercise "99-nothing": restore the line as it was, and run the
     notebook in a checkout of the course.
     """
-    exercise = find(name)
-    if isinstance(exercise, Outcome):
+    if isinstance(exercise := find(name), Outcome):
         return exercise
     _said[exercise.name] = exercise.judge(answer, context)
     return _said[exercise.name]
@@ -218,8 +215,7 @@ def hint(name: str) -> Outcome:
     ! Not checked. There is no exercise "99-nothing": restore the line as it was, and run the
     notebook in a checkout of the course.
     """
-    exercise = find(name)
-    if isinstance(exercise, Outcome):
+    if isinstance(exercise := find(name), Outcome):
         return exercise
     given, hints = _given.get(name, 0), exercise.hints
     _given[name] = given + 1

@@ -230,6 +230,4 @@ def _alike(one: Any, other: Any, tolerance: float) -> bool:
         first, second = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
     except (TypeError, ValueError):
         return type(one) is type(other) and bool(one == other)
-    return first.shape == second.shape and bool(
-        np.allclose(first, second, rtol=0, atol=tolerance, equal_nan=True)
-    )
+    return first.shape == second.shape and np.allclose(first, second, 0, tolerance, equal_nan=True)

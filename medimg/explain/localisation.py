@@ -196,9 +196,8 @@ def _with_lesion(
     lesion = masks.any(axis=(1, 2))
     if not lesion.any():
         raise MetricsError("No mask shows a lesion; give masks of images with the disease.")
-    patients = patient_codes(patient_ids, len(heat))[lesion]
     flat, spots = (part[lesion].reshape(lesion.sum(), -1) for part in (heat, masks))
-    return flat.astype(np.float64), spots, patients
+    return flat.astype(np.float64), spots, patient_codes(patient_ids, len(heat))[lesion]
 
 
 def _overlap(heat: Values, mask: Masks) -> float:

@@ -153,8 +153,7 @@ def attention_rollout(model: nn.Module, batch: Tensor, _: Sequence[Target] = ())
     medimg.errors.ModelError: Conv2d has no self-attention; use a vision transformer.
     """
     copy = deepcopy(model)  # timm leaves its hooks behind, and fused attention shows no weights
-    blocks = [module for module in copy.modules() if hasattr(module, "fused_attn")]
-    if not blocks:
+    if not (blocks := [module for module in copy.modules() if hasattr(module, "fused_attn")]):
         raise ModelError(f"{type(model).__name__} has no self-attention; use a vision transformer.")
     for block in blocks:
         block.fused_attn = False  # type: ignore[assignment]
@@ -241,8 +240,7 @@ def integrated_gradients(model: nn.Module, batch: Tensor, targets: Sequence[Targ
             slope = torch.zeros_like(image)
             for eight in (slice(0, 8), slice(8, 16), slice(16, 24)):
                 path = (steps[eight].view(-1, 1, 1, 1) * image).requires_grad_()
-                score = target(model(path)) @ parts[eight]
-                slope += torch.autograd.grad(score, path)[0].sum(dim=0)
+                slope += torch.autograd.grad(target(model(path)) @ parts[eight], path)[0].sum(dim=0)
             maps[i] = gaussian_filter((image * slope).abs().sum(dim=0).cpu().numpy(), sigma)
     return unit_range(maps)
 

@@ -239,8 +239,7 @@ def road(
             kept = [rank < 1 - part for part in REMOVED] + [rank >= part for part in REMOVED]
             filled = [fill(image, keep.float()) for keep in kept]
             logits = model(torch.stack(filled).to(batch.device))
-            left = targets[where.start](logits).sigmoid()  # probabilities
-            most, least = left.double().chunk(2)
+            most, least = targets[where.start](logits).sigmoid().double().chunk(2)  # probabilities
             scores[where] = float(least.mean() - most.mean()) / 2
     return MapTest("ROAD", mean_by_patient(scores, patient_ids), 0.0, scores)
 

@@ -94,8 +94,7 @@ def stored_frames(
 
     The values are (H, W), or RGB (H, W, 3).
     """
-    encapsulated = source.length == _UNDEFINED
-    frames = enumerate(_encapsulated(source, layout)) if encapsulated else None
+    frames = enumerate(_encapsulated(source, layout)) if source.length == _UNDEFINED else None
     for index in wanted:
         if frames is None:
             samples, found = _native(source, layout, index), layout
@@ -115,8 +114,7 @@ def _encapsulated(source: OpenDicom, layout: Layout) -> Iterator[bytes]:
     for last in places[-1:]:
         first = stream.tell()
         stream.seek(last + 4)
-        length = int.from_bytes(stream.read(4), "little")
-        refuse((last + 8 + length > stream.size, _CUT))
+        refuse((last + 8 + int.from_bytes(stream.read(4), "little") > stream.size, _CUT))
         stream.seek(first)
     # Tables of offsets are often wrong, and needed only where a frame has several items.
     if layout.number_of_frames == 1:
@@ -182,8 +180,7 @@ def _to_rgb(samples: Pixels, layout: Layout) -> Pixels:
         return samples
     half, top = 1 << layout.bits_stored - 1, (1 << layout.bits_stored) - 1
     ybr: Pixels = samples - np.array([0, half, half], np.float32)
-    rounded: Pixels = np.clip(np.rint(ybr @ _RGB), 0, top).astype(samples.dtype)
-    return rounded
+    return np.clip(np.rint(ybr @ _RGB), 0, top).astype(samples.dtype)
 
 
 def _compressed(syntax: str, data: bytes, layout: Layout) -> tuple[Pixels, Layout]:
@@ -242,8 +239,7 @@ def inspect_stream(data: bytes, name: str) -> Stream:
         shape = (bottom - top, right - left, int.from_bytes(found[0x51][34:36], "big"))
         depth, end = (found[0x51][36] & 127) + 1, data.rfind(_EOI) + 2
         transformed = True if found.get(0x52, b"")[4:5] == b"\1" else None
-        whole = data[:end] if end > 1 else data
-        return Stream("JPEG 2000", shape, depth, True, transformed, whole)
+        return Stream("JPEG 2000", shape, depth, True, transformed, data[:end] if end > 1 else data)
     kind = next((marker for marker in found if marker in _JPEG_FRAMES), 0)
     # The end marker cannot occur in coded data; decoders paint what is missing in grey.
     end = data.find(_EOI, at) + 2

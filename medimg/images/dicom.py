@@ -53,9 +53,8 @@ def parse(path: PathLike, stream: Limited) -> OpenDicom:
 
     filereader.read_preamble(stream, True)
     meta = filereader._read_file_meta_info(stream)  # before pydicom inflates without a limit
-    deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    words = "it is deflated as a whole, which is not read here; convert it with `dcmconv +te`"
-    refuse((deflated, words))
+    refuse((meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian, "it is deflated as a "
+            "whole, which is not read here; convert it with `dcmconv +te`"))  # fmt: skip
     stream.seek(0)
     dataset = filereader.read_partial(stream, stop, _LARGE_ELEMENT, True)
     refuse((not len(dataset), "the DICOM file holds no tags"))

@@ -72,8 +72,7 @@ def scan(folder: PathLike, *, progress: bool = True, max_pixels: int = MAX_PIXEL
     with ExitStack() as stack:  # the table tells of every file, so the warnings need not
         stack.callback(log.setLevel, log.level)
         log.setLevel("ERROR")
-        rows = [_row(path, max_pixels) for path in bar]
-    table = pd.DataFrame(rows, columns=list(_COLUMNS))
+        table = pd.DataFrame([_row(path, max_pixels) for path in bar], columns=list(_COLUMNS))
     first = table.groupby("pixel_hash")["path"].transform("first")
     copies = (first != table["path"]) & table["readable"]
     table.loc[copies, "duplicate_of"] = first[copies]
@@ -305,8 +304,7 @@ def _check_placement(folder: PathLike, slices: pd.DataFrame, normal: _Vector) ->
         log.warning("%s: slices lie %.2f to %.2f mm apart, the most after %s: some are missing, or "
                     "the scanner was set to several distances; resample by Volume.places",
                     folder, steps[near], steps[far], names[far])  # fmt: skip
-    aside = positions - positions[0] - np.outer(places - places[0], normal)
-    beside = np.linalg.norm(aside, axis=1)
+    beside = np.linalg.norm(positions - positions[0] - np.outer(places - places[0], normal), axis=1)
     if beside.max() > 0.01 * np.ptp(places) + 0.1:
         log.warning("%s: %s lies %.1f mm beside the line of the first: a tilted gantry, or another "
                     "scan", folder, names[beside.argmax()], beside.max())  # fmt: skip

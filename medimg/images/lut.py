@@ -79,8 +79,7 @@ def apply_window(
         out = np.where(x > centre - 0.5, 1.0, 0.0)
     else:
         out = (x - (centre - 0.5)) / (width - 1) + 0.5
-    clipped: Floats = np.clip(np.nan_to_num(out, nan=0.0), 0, 1).astype(np.float32)
-    return clipped
+    return np.clip(np.nan_to_num(out, nan=0.0), 0, 1).astype(np.float32)
 
 
 def _legal(width: float, function: str) -> bool:

@@ -6,20 +6,19 @@ too many parts, is refused before.
 
 import gzip
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import nibabel
 import numpy as np
 from nibabel import orientations
-from PIL import Image
+from PIL import Image, ImageOps
 
 from medimg.images.decode import inspect_stream
 from medimg.images.files import TOO_MANY, Limited, Pixels, check_size, refuse
 from medimg.images.lut import Frame, ImageFile, linear
 
 _ORIENTATION, _BITS, _SAMPLE_FORMAT, _SIGNED, _WHITE_IS_ZERO = 274, 258, 339, 2, 0  # of TIFF
-# How often to turn by 90 degrees what EXIF calls 0 (nothing), 1 (upright), 2, ... 8.
-_TURNS, _MIRRORED = (0, 0, 0, 2, 2, 1, 3, 3, 1), (2, 4, 5, 7)
 _MAX_FRAMES = 10_000
 _DEEP = "colours of 16 bits, and samples of 32, are not read here; save it as PNG of 8 bits"
 # What a small NIfTI file may unpack to: voxels, and bytes.
@@ -78,22 +77,13 @@ def _frame(kind: str, picture: Any) -> Frame:
     if kind == "TIFF":
         _check_tiff(picture)
     picture.load()
-    samples, top = _samples(picture, picture.tag_v2 if kind == "TIFF" else {})
+    upright = picture.copy()  # the next frame is read into the picture as it lies
+    with suppress(Exception):  # a broken EXIF block does not make the pixels wrong
+        ImageOps.exif_transpose(upright, in_place=True)
+    samples, top = _samples(upright, picture.tag_v2 if kind == "TIFF" else {})
     if samples.ndim == 3:  # without alpha
         samples = samples[..., 0] if samples.shape[2] <= 2 else samples[..., :3]
-    # EXIF says where row 0 and column 0 of the samples lie: undo the camera's rotation.
-    orientation = _orientation(picture)
-    samples = samples[:, ::-1] if orientation in _MIRRORED else samples
-    return Frame(np.rot90(samples, _TURNS[orientation]), top, vois=[linear(1 / top, 0.0)])
-
-
-def _orientation(picture: Any) -> int:
-    """Return the EXIF orientation, 1 (upright) when there is none or it is unreadable."""
-    try:
-        found = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a broken EXIF block does not make the pixels wrong
-        return 1
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+    return Frame(samples, top, vois=[linear(1 / top, 0.0)])
 
 
 def _samples(picture: Any, tags: Any) -> tuple[Pixels, float]:

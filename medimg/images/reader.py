@@ -189,8 +189,7 @@ def resize(image: Pixels, size: int, *, keep_aspect: bool = False) -> Floats:
             f"one pixel per side, not {size}."
         )
     if array.ndim == 3:
-        channels = [resize(array[..., at], size, keep_aspect=keep_aspect) for at in range(3)]
-        return np.stack(channels, axis=-1)
+        return np.dstack([resize(array[..., k], size, keep_aspect=keep_aspect) for k in range(3)])
     plane = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(plane).all():  # the look is quick, the copy is not
         plane = np.nan_to_num(plane)

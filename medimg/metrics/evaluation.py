@@ -290,10 +290,9 @@ def _of_matrix(
     limit = round(predictions.n_patients / size)
     found = intervals.bootstrap_sums(values, cells, predictions.codes, level, patients=limit)
     reasons = _reasons(cells.sum(axis=0).reshape(size, size), predictions.classes)
-    names = _metrics(np.ones((1, size, size)), ordinal)
     return {
         name: undefined(reasons[name], level=level) if np.isnan(estimate.value) else estimate
-        for name, estimate in zip(names, found, strict=True)
+        for name, estimate in zip(_metrics(np.ones((1, size, size)), ordinal), found, strict=True)
     }
 
 

@@ -318,8 +318,7 @@ def bootstrap(
     counts = np.asarray(counts, dtype=np.float64)
     if counts.ndim != 2 or len(counts) == 0:
         raise MetricsError(f"counts have the shape {counts.shape}; expected (N, C) with N > 0")
-    codes = patient_codes(patients, len(counts))
-    return bootstrap_sums(statistic, counts, codes, level)[0]
+    return bootstrap_sums(statistic, counts, patient_codes(patients, len(counts)), level)[0]
 
 
 def bootstrap_sums(

@@ -235,8 +235,8 @@ class Predictions:
         if self.is_binary:
             scores = np.clip(scores[:, 0], 0, 1)
         else:
-            mixed = (truth[code] != self.y_true) & (not ordinal)
-            _refuse(mixed, self.ids, words.format("class"))
+            if not ordinal:
+                _refuse(truth[code] != self.y_true, self.ids, words.format("class"))
             scores = scores / scores.sum(axis=1, keepdims=True)
         patients = None if self.patient_ids is None else self.patient_ids[first]
         unit = "patient" if units is self.patient_ids else "unit"

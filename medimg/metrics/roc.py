@@ -310,8 +310,7 @@ def average_precision(predictions: Predictions, *, level: float = 0.95) -> Estim
         """Average precision of each sample, in which image i is times[:, i] times."""
         tp = np.cumsum(times * positive, axis=1)[:, last]
         called = np.maximum(np.cumsum(times, axis=1)[:, last], 1)  # 0 / 1 before the first
-        steps = np.diff(tp, prepend=0.0, axis=1) * tp / called
-        return np.asarray(steps.sum(axis=1) / tp[:, -1])
+        return np.asarray((np.diff(tp, prepend=0.0, axis=1) * tp / called).sum(axis=1) / tp[:, -1])
 
     return intervals.bootstrap_images(value, data.patient[order], level)[0]
 

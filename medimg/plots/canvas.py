@@ -48,10 +48,9 @@ def spread(value: Any, low: Any, high: Any) -> Any:
     return np.nan_to_num(np.clip(ends, 0, None))
 
 
-def legend_above(ax: Axes, *handles: Any, **how: Any) -> None:
+def legend_above(ax: Axes, **how: Any) -> None:
     """Put the legend above the axes: inside, it would hide a point or an interval."""
-    ax.legend(handles=handles or None, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False,
-              **how)  # fmt: skip
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, **how)
 
 
 def literal(text: object) -> str:

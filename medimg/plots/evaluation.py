@@ -56,12 +56,10 @@ def plot_history(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     curves = (("train_loss", canvas.GREY, "o--", "training loss"),
               ("val_loss", canvas.BLUE, "o-", "validation loss"),
               ("val_auc", canvas.ORANGE, "s-.", "validation AUC"))  # fmt: skip
-    lines = []
     for column, colour, style, label in curves:
-        lines += ax.plot(history[column], style, color=colour, ms=4, label=label)
-    ax.set(xlabel="epoch", ylabel="loss (cross-entropy); AUC", xticks=list(history.index))
-    ax.set_ylim(bottom=0)
-    canvas.legend_above(ax, *lines, ncols=3, fontsize=9)
+        ax.plot(history[column], style, color=colour, ms=4, label=label)
+    ax.set(xlabel="epoch", ylabel="loss (cross-entropy); AUC", xticks=history.index, ylim=(0, None))
+    canvas.legend_above(ax, ncols=3, fontsize=9)
     return ax
 
 
@@ -99,7 +97,7 @@ def plot_roc(
         if threshold is not None:
             found, cut = metrics.rates(p, threshold=threshold), as_threshold(threshold).value
             se, sp = found["sensitivity"], found["specificity"]
-            said = "" if number else f"threshold {cut:.2f} (95 % intervals)"  # once for all models
+            said = "" if number else f"threshold {cut:.15g} (95 % intervals)"  # once for all models
             ax.errorbar(
                 1 - sp.value, se.value, yerr=canvas.spread([se.value], se.low, se.high),
                 xerr=canvas.spread([-sp.value], -sp.high, -sp.low), fmt="o", color=style["color"],

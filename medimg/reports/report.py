@@ -131,10 +131,9 @@ def _matched(predictions: Predictions, studies: pd.DataFrame) -> pd.DataFrame:
     ids = unknown = predictions.ids
     for key in [key for key in ("path", "image_id") if key in studies]:
         names = studies[key].astype(str)
-        first = studies[~names.duplicated()]
         rows = pd.Index(names.unique()).get_indexer(ids)
         if (rows >= 0).all():
-            return first.take(rows).reset_index(drop=True)
+            return studies[~names.duplicated()].take(rows).reset_index(drop=True)
         unknown = ids[rows < 0]
     raise MetricsError(
         f"the image {str(unknown[0])!r} is not in the study table; give the table that the "

@@ -182,8 +182,7 @@ def fit_head(
 
 
 def _judged(name: str, logits: NDArray[np.float32], part: ImageSet) -> dict[str, float]:
-    found = validation_metrics(logits, part.labels)
-    return {f"{name}_{key}": value for key, value in found.items()}
+    return {f"{name}_{key}": v for key, v in validation_metrics(logits, part.labels).items()}
 
 
 def _table(history: list[dict[str, Any]]) -> pd.DataFrame:
@@ -359,9 +358,8 @@ class _Run:
             best = self.history[self.best_epoch - 1][watched]
             if not sign * row[watched] > sign * best + self.settings.min_delta:
                 return
-        state = self._best().state_dict()
         self.best_epoch = row["epoch"]
-        self.best_weights = {key: tensor.clone() for key, tensor in state.items()}
+        self.best_weights = {key: value.clone() for key, value in self._best().state_dict().items()}
 
     def _parts(self) -> dict[str, Any]:
         """Return what has a state of its own.

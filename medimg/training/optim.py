@@ -55,8 +55,7 @@ def gradual(epochs: int, stages: int) -> Rates:
     """
     open_after = np.maximum(1, np.ceil(2 / 3 * epochs))
     reach = (np.arange(epochs) / open_after * (stages + 1)).astype(int)  # stages open, from the end
-    position = np.arange(stages + 1)
-    rates: Rates = (position[None, :] >= stages - reach[:, None]).astype(np.float64)
+    rates: Rates = (np.arange(stages + 1) >= stages - reach[:, None]).astype(np.float64)
     rates[-1] = 1.0
     return rates
 
@@ -422,8 +421,7 @@ def class_weights(labels: NDArray[Any], classes: int, how: ClassWeights) -> Tens
     if how is None:
         return None
     if isinstance(how, str) and how == "balanced":
-        counts = np.bincount(labels, minlength=classes)
-        how = tuple(len(labels) / (classes * np.maximum(counts, 1)))
+        how = tuple(len(labels) / (classes * np.bincount(labels, minlength=classes).clip(1)))
     if len(how) != classes or not all(isinstance(w, int | float) and w > 0 for w in how):
         raise TrainingError(f"class_weights is {how!r}; give 'balanced' or {classes} numbers > 0")
     return torch.tensor(how, dtype=torch.float32)

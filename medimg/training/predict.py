@@ -141,8 +141,7 @@ def predict_logits(
         When the network cannot take these images, or an output is not a number.
     """
     logits = run_model(model, images, batch_size=batch_size, tta=tta)
-    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(bad):
+    if len(bad := np.flatnonzero(~np.isfinite(logits).all(axis=1))):
         raise TrainingError(
             f"the network's output is not a finite number for {len(bad)} of {len(logits)} images "
             f"(the first is row {bad[0]}); its weights are damaged: train again"
@@ -364,8 +363,7 @@ def linear_probe(
     each = optim.class_weights(labels, num_classes, class_weights)  # refuses what are none
     if each is not None and not isinstance(class_weights, str):
         weighting = {k: float(each[k]) for k in present}
-    make: Any = LogisticRegression
-    regression = make(C=C, max_iter=2000, tol=1e-6, class_weight=weighting)
+    regression = LogisticRegression(C=C, max_iter=2000, tol=1e-6, class_weight=weighting)  # type: ignore[no-untyped-call]
     regression.fit((wide - centre) / spread, labels)
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(present) == 2:  # one row for the second class: split it evenly over both logits

@@ -177,16 +177,14 @@ class _ClippedConvolution(nn.Module):
 
 
 def _clipped(*convolution: Any) -> Any:
-    run = torch.ops.mkldnn._convolution_pointwise
-    return run(*convolution, "hardtanh", [0.0, 6.0], "")
+    return torch.ops.mkldnn._convolution_pointwise(*convolution, "hardtanh", [0.0, 6.0], "")
 
 
 @functools.cache
 def _can_clip() -> bool:
     """Try the operator, which torch's own compiler uses: it is private, and not in every build."""
     image, weight = torch.tensor([[[[9.0, -9.0]]]]), torch.ones(1, 1, 1, 1)
-    try:
+    with suppress(AttributeError, RuntimeError):
         found = _clipped(image, weight, None, (0, 0), (1, 1), (1, 1), 1)
-    except (AttributeError, RuntimeError):
-        return False
-    return bool(found.flatten().tolist() == [6.0, 0.0])
+        return bool(found.flatten().tolist() == [6.0, 0.0])
+    return False
