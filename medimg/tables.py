@@ -53,8 +53,7 @@ def table_bytes(table: pd.DataFrame) -> bytes:
             return "'" + cell
         return cell
 
-    named = table.rename(columns=safe).astype(object).where(table.notna().to_numpy(), None)
-    rows = named.map(safe)
+    rows = table.rename(columns=safe).astype(object).where(table.notna().to_numpy(), None).map(safe)
     broken = any("\r" in cell for cell in rows.to_numpy().ravel() if isinstance(cell, str))
     how: Any = csv.QUOTE_ALL if broken else csv.QUOTE_MINIMAL
     text = rows.to_csv(index=False, lineterminator="\n", quoting=how)

@@ -147,10 +147,10 @@ def test_missing_description_is_taken_as_usual_with_a_warning(target, caplog, ke
 def test_first_frame_is_the_default_and_others_can_be_chosen(target, caplog):
     make_dicom(target, np.stack([RAMP, RAMP[::-1, ::-1]]), NumberOfFrames=2)
     shows(target, RAMP / 255)
-    assert "has 2 frames; read is frame 0" in caplog.text
+    assert "frame 1 of 2 is read" in caplog.text
     caplog.clear()
     shows(target, RAMP[::-1, ::-1] / 255, frame=1)
-    assert "frames" not in caplog.text
+    assert "of 2 is read" not in caplog.text
     refused(target, "no frame 2; choose one from 0 to 1", frame=2)
 
 

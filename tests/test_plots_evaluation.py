@@ -134,7 +134,9 @@ def test_natural_frequencies_draw_every_person():
     ax = plot_natural_frequencies(counts)
     drawn = [len(dots.get_offsets()) for dots in ax.collections]
     assert drawn == [45, 5, 95, 855]
-    assert ax.get_title() == "Of 140 alarms, 45 are true; 5 of 50 with the disease are missed"
+    assert (
+        ax.get_title() == "Of 140 called positive, 45 have the disease; 5 of 50 with it are missed"
+    )
 
 
 def test_subgroups_are_hollow_when_too_small_and_say_when_undefined(p):

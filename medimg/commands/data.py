@@ -55,8 +55,8 @@ def named_studies(args: argparse.Namespace, default: Path | None = None) -> pd.D
     The summary is a text for people, or one line of JSON for programs.
     """
     given = vars(args) | {"classes": args.classes and [n.strip() for n in args.classes.split(",")]}
-    roles = [role for role in ("path", "label", "patient", "split") if given[f"{role}_column"]]
-    given["columns"] = {role: given[f"{role}_column"] for role in roles}
+    roles = {role: given[f"{role}_column"] for role in ("path", "label", "patient", "split")}
+    given["columns"] = {role: column for role, column in roles.items() if column}
     told = ("root", "patient_pattern", "columns", "image_dir", "positive", "uncertain", "classes",
             "unsplit")  # fmt: skip
     given["unsplit"] = given.get("split")  # evaluate: who gives no splits has all of them measured

@@ -166,9 +166,8 @@ def passes(images: int, epochs: int | None = None, frozen: bool = False) -> tupl
     frozen = frozen or (epochs is None and 0.7 * images < FEW)
     steps = 0 if frozen else (epochs or settings.epochs) - 1
     sides = settings.sizes or (1.0,)
-    area = sum(side**2 for side in sides) / len(sides)
     forward = 0.7 + 0.15 * (steps + 1) + 2 * 0.15 * (4 if settings.tta else 1)
-    return images * forward, images * 0.7 * steps * area
+    return images * forward, images * 0.7 * steps * sum(s**2 for s in sides) / len(sides)
 
 
 def _table(name: str) -> dict[Any, dict[Any, Any]]:

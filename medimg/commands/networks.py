@@ -169,9 +169,10 @@ def evaluate(args: argparse.Namespace) -> None:
         predictions, out, threshold=threshold if predictions.is_binary else None,
         studies=studies, ordinal=ordinal,
     )  # fmt: skip
-    as_json = json.dumps(json.loads(report.json.read_text(encoding="utf-8")))
-    words = f"{report.evaluation}\nwrote {', '.join(map(str, written))}"
-    print(as_json if args.json else visible(words, lines=True))
+    if args.json:
+        print(json.dumps(json.loads(report.json.read_text(encoding="utf-8"))))
+    else:
+        print(visible(f"{report.evaluation}\nwrote {', '.join(map(str, written))}", lines=True))
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -183,8 +184,8 @@ def predict(args: argparse.Namespace) -> None:
     table = pd.DataFrame(scores.round(4), columns=names).assign(called=called)
     table.insert(0, "path", paths)
     if args.dicom_sr:
-        folder = Path(args.dicom_sr)
-        files = [folder / f"{n:03}_{Path(path).stem}_report.dcm" for n, path in enumerate(paths)]
+        names = [f"{n:03}_{Path(path).stem}_report.dcm" for n, path in enumerate(paths)]
+        files = [Path(args.dicom_sr, name) for name in names]
         checks.check_outputs(files, [*paths, *model_paths(args.model)])
         for n, file in enumerate(files):
             results.write_report(paths[n], file, info=info, scores=scores[n], called=called[n])
@@ -215,9 +216,8 @@ def explain(args: argparse.Namespace) -> None:
         files.append(Path(args.out) / f"{of.removesuffix('_')}.png")
     captures = [Path(args.dicom) / f"{file.stem}.dcm" for file in files if args.dicom]
     checks.check_outputs([*files, *captures], [*paths, *model_paths(args.model)])
-    of, cut = f" of {info.classes[1]}", f", threshold {info.threshold:.15g}"
-    if scores.shape[1] > 1:
-        of = cut = ""
+    two = scores.shape[1] == 1
+    of, cut = f" of {info.classes[1]}" * two, f", threshold {info.threshold:.15g}" * two
     for n, file in enumerate(files):
         title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.4f}{cut})"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")
@@ -225,8 +225,9 @@ def explain(args: argparse.Namespace) -> None:
         with atomic_write(file) as handle:
             figure.savefig(handle, format="png", dpi=150, bbox_inches="tight")
         if captures:
-            plain = " ".join(title.split())
-            results.write_capture(paths[n], captures[n], picture=file, title=plain)
+            results.write_capture(
+                paths[n], captures[n], picture=file, title=" ".join(title.split())
+            )
         print(visible(str(file)))
 
 

@@ -57,13 +57,12 @@ def write_report(
         sr, code = hd.sr, hd.sr.CodedConcept
         names = info.classes[-len(scores) :]  # a code for each, the same in every network
         coded = [code(f"S{crc32(c.encode()):X}", "99MEDIMG", f"score of {c}"[:64]) for c in names]
-        values = [round(float(score), 4) for score in scores]
         group = sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(generate_uid(), "image"),
             source_images=[sr.SourceImageForMeasurementGroup.from_source_image(source, frames)],
             measurements=[
-                sr.Measurement(name, value, codes.UCUM.NoUnits)
-                for name, value in zip(coded, values, strict=True)
+                sr.Measurement(name, round(float(score), 4), codes.UCUM.NoUnits)
+                for name, score in zip(coded, scores, strict=True)
             ],
         )
         device = sr.DeviceObserverIdentifyingAttributes(

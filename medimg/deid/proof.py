@@ -197,8 +197,8 @@ class Verifier:
     def __init__(self, inventory: Inventory) -> None:
         self._moved, self._machine = inventory.moved, ahocorasick.Automaton()
         for kind, text in inventory.found:
-            kept = kind == "device" and text in inventory.kept  # by an option
-            for data in () if kept else patterns(kind, text):
+            # What an option keeps is not searched for.
+            for data in () if kind == "device" and text in inventory.kept else patterns(kind, text):
                 word = data.decode("latin-1")
                 self._machine.add_word(word, self._machine.get(word, set()) | {(data, kind)})
         self._machine.make_automaton()

@@ -308,8 +308,7 @@ class _Run:
         self.idle -= {box for box in self.idle if box.picks(dataset)}
         self.inventory.add(dataset, days=self.key.days(file.identity))
         file.look_at = pixels.risks(dataset)
-        own = f"{file.input}\0{dataset.get('SOPInstanceUID', '')}"
-        name = self.key.letters("name", own, 16)
+        name = self.key.letters("name", f"{file.input}\0{dataset.get('SOPInstanceUID', '')}", 16)
         file.output = f"{self.key.patient(file.identity)}/{name}.dcm"
 
     def refuse_strangers(self) -> None:

@@ -129,7 +129,7 @@ def weight_groups(model: nn.Module, groups: int) -> list[list[str]]:
 
 def cascade_randomisation(
     model: nn.Module, images: npt.NDArray[Any], *, target: Class, masks: Masks | None = None,
-    method: str = "gradcam", groups: int = 5, seed: int = 0,
+    patient_ids: Patients = None, method: str = "gradcam", groups: int = 5, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Randomise a network from its output down and watch its maps change.
 
@@ -143,6 +143,8 @@ def cascade_randomisation(
         Class to explain, the same at each step.
     masks : bool array (N, H, W), optional
         True lesions, for the pointing game at each step.
+    patient_ids : sequence of N str, optional
+        Patient of each image; the intervals are by patient.
     method : str
         As in :func:`explain`.
     groups : int
@@ -174,9 +176,9 @@ def cascade_randomisation(
     for number, names in enumerate([[], *weight_groups(model, groups)]):
         changed = randomise_weights(changed, modules=names, seed=seed + number)
         maps = explain(changed, images, method=method, target=target)
-        found = {"agreement": agreement(trained, maps).estimate}
+        found = {"agreement": agreement(trained, maps, patient_ids=patient_ids).estimate}
         if masks is not None:
-            found["pointing"] = pointing_game(maps, masks).estimate
+            found["pointing"] = pointing_game(maps, masks, patient_ids=patient_ids).estimate
         rows.append({"down_to": "".join(names[-1:])} | found)
     return pd.DataFrame(rows)
 

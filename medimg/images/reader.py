@@ -38,10 +38,9 @@ def open_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[ImageFi
 
 def _read_frame(path: PathLike, opened: ImageFile, index: int | None) -> Frame:
     """Read the frame asked for, counted from 0, else the usual one."""
-    if index is None:
-        index = opened.usual
-        if opened.frames > 1:
-            log.warning("%s has %d frames; read is frame %d, from 0", path, opened.frames, index)
+    if index is None and opened.frames > 1:
+        log.warning("%s: frame %d of %d is read", path, opened.usual + 1, opened.frames)
+    index = opened.usual if index is None else index
     words = f"there is no frame {index}; choose one from 0 to {opened.frames - 1}"
     files.refuse((not 0 <= index < opened.frames, words))
     return next(opened.read([index]))

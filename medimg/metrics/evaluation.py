@@ -260,8 +260,7 @@ def _warnings(
     predictions: Predictions, cut: Threshold | None, matrix: pd.DataFrame
 ) -> tuple[str, ...]:
     smallest, which = int(matrix.sum(axis=1).min()), "smaller" if cut else "smallest"
-    again = len(cut.ids.intersection(predictions.ids.tolist())) if cut else 0
-    unit = predictions.unit
+    unit, again = predictions.unit, len(cut.ids.intersection(predictions.ids)) if cut else 0
     found = {
         f"{again} of these {unit}s were also used to choose the threshold, so sensitivity and "
         "specificity look better than they are": again > 0,

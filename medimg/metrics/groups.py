@@ -97,8 +97,7 @@ def subgroups(
             table.append(named | asdict(row["measure"].interval(level)))
             if row is not base:
                 gap = difference(row["measure"], base["measure"], level=level)
-                small = row["warning"] or base["warning"]
-                gaps.append(named | asdict(gap) | {"warning": small})
+                gaps.append(named | asdict(gap) | {"warning": row["warning"] or base["warning"]})
     ends = ["metric", "value", "low", "high", "reason", "warning"]
     return SubgroupReport(
         pd.DataFrame(table, columns=["attribute", "group", "n", "positives", *ends]),
@@ -121,11 +120,10 @@ def _by_group(predictions: Predictions, column: pd.Series[Any], cut: float) -> l
         many = f"column {column.name!r} has {len(present)} groups"
         raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
     kinds = column.cat.categories if hasattr(column, "cat") else sorted(present)
-    order = [str(kind).strip() for kind in kinds]
     ill, well = whole.positive, ~whole.positive
     bare = names.str.lower().isin(NOTHING).to_numpy()
     of_positive = bool(well.any() and bare[well].all() and not bare[ill].all())
-    for name in [*(name for name in order if name != "unknown"), "unknown"]:
+    for name in [*(n for n in map(str.strip, map(str, kinds)) if n != "unknown"), "unknown"]:
         member = (names == name).to_numpy() & (ill | (not of_positive))
         if not member.any():
             continue

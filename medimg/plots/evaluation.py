@@ -177,7 +177,7 @@ def plot_confusion(result: Evaluation | pd.DataFrame, *, ax: Axes | None = None)
             of = f"{count:g} of {total[i, 0]:g}\n{100 * share[i, j]:.0f} %"
             ax.text(j, i, of if total[i, 0] else "0", ha="center", va="center",
                     fontsize=10 if size <= 5 else 6,
-                    color="white" if share[i, j] > 0.5 else "black")  # fmt: skip
+                    color="white" if share[i, j] > 0.71 else "black")  # fmt: skip
     names = [canvas.literal(name) for name in matrix.index]
     slanted: Any = {"rotation": 45, "ha": "right"} if sum(map(len, names)) > 12 * side else {}
     ax.set_xticks(range(size), names, **slanted)
@@ -336,7 +336,7 @@ def plot_subgroups(
     ax.set_yticks(range(len(labels)), labels)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5),
            xlabel=f"{canvas.metric_name(metric)} ({100 * report.level:g} % interval)\n"
-           "hollow: too few images to say",
+           f"hollow: fewer than {metrics.groups.SMALLEST} to measure it on",
            ylabel="Group")  # fmt: skip
     ax.grid(alpha=0.3, axis="x")
     return ax

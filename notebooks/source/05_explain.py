@@ -146,7 +146,7 @@ axes[1].set(xticks=[], yticks=[])
 plots.plot_map(unseen.images[shown], by_hand, mask=truth[shown], ax=axes[2],
                title="enlarged; lesion dashed")
 plots.show(fig, alt="An image, its Grad-CAM as five by five squares, and the same enlarged: parts "
-           "of the bright region lie outside the outlined lesion.", colours=64)
+           "of the bright region lie outside the outlined lesion.", colours=128)
 
 # %% [markdown]
 # The middle picture *is* the resolution of Grad-CAM: squares of 32 pixels. The smooth cloud on the right is only an enlargement. Its fine contours carry no information.
@@ -174,14 +174,14 @@ by_gradient = {m: maps[m] for m in ("gradcam", "layercam")}
 fig = plots.plot_map_grid(unseen.images[some], by_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
 plots.show(fig, alt="Maps of three images with the true lesion outlined: Grad-CAM's bright region "
-           "is smaller than LayerCAM's; both also lie outside the lesion.", colours=64)
+           "is smaller than LayerCAM's; both also lie outside the lesion.", colours=128)
 
 # %% tags=["nbval-check-output"]
 without_gradient = {m: maps[m] for m in ("eigencam", "occlusion")}
 fig = plots.plot_map_grid(unseen.images[some], without_gradient, masks=truth[some], titles=titles,
                           target=unseen.classes[1])
 plots.show(fig, alt="The same images: EigenCAM is bright in the middle of each chest, occlusion "
-           "only in a few small squares, some outside the outlined lesion.", colours=64)
+           "only in a few small squares, some outside the outlined lesion.", colours=128)
 
 # %% [markdown]
 # Where the methods disagree, nothing in the pictures says which one is right. Remember this when a paper
@@ -203,7 +203,7 @@ with torch.inference_mode():
 looked = {"attention": explain.explain(attentive, unseen.images[some], method="attention")}
 fig = plots.plot_map_grid(unseen.images[some], looked, masks=truth[some])
 plots.show(fig, alt="Attention of a frozen network on three images: it lies in the corners of the "
-           "image, outside the outlined lesion.", colours=64)
+           "image, outside the outlined lesion.", colours=128)
 
 # %%
 attentive_auc = metrics.auc(training.predict(attentive, unseen))
@@ -376,7 +376,8 @@ exercises.check("05-size", ax, maps=everyone, lesions=truth)
 # %% tags=["nbval-check-output"]
 lesioned = truth.any(axis=(1, 2))
 cascade = explain.cascade_randomisation(model, unseen.images[lesioned], masks=truth[lesioned],
-                                        target=1, groups=4)
+                                        target=1, groups=4,
+                                        patient_ids=unseen.patients[lesioned])
 
 # %% tags=["nbval-check-output", "hide-input"]
 fig, ax = plt.subplots(figsize=(6.2, 4), layout="constrained")
@@ -388,8 +389,8 @@ for name, style in (("agreement", "o-"), ("pointing", "s--")):
 ax.axhline(game.chance, color="grey", ls=":", label="pointing by chance")
 ax.set(xlabel="Weights shuffled, from the output down", ylabel="Value (95 % interval)")
 ax.legend()
-plots.show(fig, alt="As more layers are shuffled, the maps agree less with the first ones and "
-           "point less often at the lesion.")
+plots.show(fig, alt="As more layers are shuffled, agreement with the first maps falls from 1 to "
+           "about 0, and pointing to chance or below; neither falls evenly.")
 
 # %% [markdown]
 # Read the figure from left to right, as the network forgets. One line shows how similar the maps still
@@ -551,8 +552,8 @@ on_lesion = explain.pointing_game(heat[sick], truth[sick], patient_ids=unseen.pa
 share = explain.energy_inside(heat[sick], near_letter, patient_ids=unseen.patients[sick])
 fig = plots.plot_map_grid(marked.images[held][sick][:3], {"misled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
-plots.show(fig, alt="Maps of the misled network on three marked images: bright in the corner with "
-           "the letter, hardly in the outlined lesion.", colours=64)
+plots.show(fig, alt="Maps of the misled network on three marked images: a warm block from the "
+           "corner with the letter down over the lung, into the outlined lesion.", colours=128)
 
 # %% tags=["hide-input"]
 if on_letter.estimate.low > on_letter.chance:
@@ -594,17 +595,20 @@ found = {where: metrics.auc(training.predict(fooled, one)) for where, one in tri
 fig = plots.plot_map_grid(button.images[held][sick][:3], {"fooled network": heat[sick][:3]},
                           masks=truth[sick][:3], target=films.classes[1])
 plots.show(fig, alt="Maps of a network that learned an electrode over the lung, on three images: "
-           "bright around the electrode, and so partly inside the outlined lesion.", colours=64)
+           "one large bright area holds electrode and lesion, and runs to the edge.", colours=128)
 
 # %% tags=["hide-input"]
+marked_at = {"electrode": button.marks[held][sick], "lesion": truth[sick]}
+hits = [f"on the {name} {explain.pointing_game(heat[sick], where).estimate.value:.2f}"
+        for name, where in marked_at.items()]
 verdict = ("On images without pneumonia, the electrode overrules the lungs."
            if found["on images without pneumonia"].high < 0.5 else
            "It is not shown here that the electrode overrules the lungs.")
 display(Markdown("Electrode " + "; ".join(f"{w}: AUC **{auc:.2f}**" for w, auc in found.items())
-                 + f". {verdict}"))
+                 + f". {verdict} Brightest place {', '.join(hits)} of the images."))
 
 # %% [markdown]
-# A map that is bright over the lung raises no suspicion. Only an *experiment* shows the reason, and not
+# So coarse a map holds electrode, lung and lesion at once. Only an *experiment* shows the reason, and not
 # every experiment does. Without the electrode the network may do well, because it also learned from the
 # lungs. So put the electrode on the images without pneumonia. If the AUC falls below one half, the
 # electrode overrules the lungs. The rule of this notebook: **a map raises questions; an experiment

@@ -254,7 +254,7 @@ corner = np.s_[-70:, :260]  # the last 70 rows, the first 260 columns
 fig = plots.plot_grid(
     [images.read_image(path)[corner] for path in (incoming / name, cleaned)],
     columns=2,
-    titles=["as it came", "header de-identified, pixels as they were"],
+    titles=["as it came", "de-identified in the header only"],
 )
 plots.show(fig, alt="The patient's name is in the corner of the pixels, before and still after.")
 print("Patient Identity Removed:", images.read_header(cleaned).PatientIdentityRemoved)

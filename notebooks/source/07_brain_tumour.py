@@ -88,16 +88,16 @@ plots.show(plots.plot_grid(pictures, columns=4, titles=list(studies["label"].ilo
 #
 # **Several slices of one patient.** Neighbouring slices are nearly the same picture.
 #
-# **No unit.** The stored numbers depend on the scanner, its settings and its software.
+# **No unit.** The numbers depend on the scanner, its settings and its software.
 #
 # **The level of the slice.** Pituitary tumours lie at one level. If other classes come from higher up, a
-# network needs only the level. In our sample all classes have slices at the same levels. Real sets also
+# network needs only the level. In our sample all classes have the same levels. Real sets also
 # mix planes.
 #
 # ## 3. From volume to slices: NIfTI and DICOM
 #
-# A scan is a volume. Hospitals send DICOM, one file per slice; research sets are often NIfTI, one file
-# per volume. We have one simulated head in both forms. Read by hand, they seem to disagree.
+# Hospitals send a scan as DICOM, one file per slice; research sets are often NIfTI, one file per volume. We
+# have one simulated head in both forms. By hand, they disagree.
 
 # %% tags=["nbval-check-output"]
 folder = Path(datasets.load("sample_brain")["path"].iloc[0]).parents[2] / "volume"
@@ -109,7 +109,8 @@ print("DICOM by file name, height in mm:", heights[:3], "... top first")
 
 # %% [markdown]
 # The axes differ, and file names say nothing about the order of slices. `read_series` takes the order
-# from each slice's header and turns NIfTI the same way: both are one volume.
+# from each slice's header and turns NIfTI the same way: one volume, seen from the feet (the patient's left
+# is on your right).
 
 # %% tags=["nbval-check-output"]
 nifti = images.read_series(folder / "head.nii.gz")
@@ -328,7 +329,7 @@ if "mask_path" in studies:
     print("hottest point inside the tumour in most slices:", hit.estimate.value > 0.5)
     fig = plots.plot_map_grid(test.images[sick][:9:4], {"Grad-CAM": heat[:9:4]}, masks=masks[:9:4])
     plots.show(fig, alt="Three pituitary tumours with Grad-CAM: large warm areas that do not "
-               "follow the small true outline.")
+               "follow the small true outline.", colours=256)
 else:
     print("No outlines: whether the hottest point is inside the tumour cannot be tested.")
 

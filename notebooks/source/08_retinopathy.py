@@ -262,10 +262,12 @@ exercises.check("08-grey", in_grey, colour=tested)
 masks = (datasets.decode_masks(studies, size=192, keep_aspect=True) if "mask_path" in studies
          else np.zeros((len(data), 192, 192), bool))[data.splits == "test"]
 sick = np.flatnonzero((test.labels >= 3) & (masks.any(axis=(1, 2)) | ~masks.any()))[:3]
+plots.show(plots.plot_grid(test.images[sick], columns=3),
+           alt="Three eyes of grade 3 or 4: bright exudates and dark spots, most of a few pixels.")
 heat = explain.explain(model, test.images[sick], method="gradcam", target="4")
 fig = plots.plot_map_grid(test.images[sick], {"Grad-CAM": heat}, masks=masks[sick])
 plots.show(fig, alt="Grad-CAM for grade 4 on three eyes of grade 3 or 4: a coarse warm area or "
-           "none, with the outlines of many small lesions.")
+           "none, with the outlines of many small lesions.", colours=256)
 
 # %% [markdown]
 # The lesions are a few pixels wide, and one cell of the map is 32 pixels wide. A warm area says

@@ -311,7 +311,8 @@ order = largest[~pd.Index(of_study).duplicated()][:3]  # one view per study
 titles = list(studies["kind"][target].iloc[order])
 plots.show(plots.plot_map_grid(films[order], {"Grad-CAM": np.asarray(heat)[order]},
                                masks=masks[order], titles=titles),
-           alt="Three fractures, outlined; small spots of the maps lie away from the break.")
+           alt="Three fractures, outlined; small spots of the maps lie away from the break.",
+           colours=256)
 
 # %% [markdown]
 # Chance is the share of the image that the breaks cover, which is tiny. One cell of this map is 32 pixels

@@ -258,7 +258,8 @@ heat = explain.explain(net, pair, method="gradcam", target="covid")
 scores = training.probabilities(training.predict_logits(net, pair))
 titles = [f"{place}: {score:.2f}" for place, score in zip(("north", "south"), scores, strict=True)]
 plots.show(plots.plot_map_grid(pair, {"Grad-CAM": heat}, titles=titles),
-           alt="No disease: high score as north, low as south; both maps are warm in the body.")
+           alt="No disease: high score as north, low as south; both maps are warm in the body.",
+           colours=256)
 
 # %% tags=["nbval-check-output"]
 print("the display alone changes the diagnosis:", scores[0] > 0.5 > scores[1])

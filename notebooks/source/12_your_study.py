@@ -187,7 +187,7 @@ wrong = np.flatnonzero(tested.predicted(threshold.value) != tested.y_true)[:4]
 maps = explain.explain(trained.model, test.images[wrong], method="gradcam", target=1)
 titles = [f"{data.classes[test.labels[row]]}: {tested.y_score[row]:.2f}" for row in wrong]
 figure = plots.plot_map_grid(test.images[wrong], {"Grad-CAM": maps}, titles=titles)
-plots.show(figure, alt="Test images that were called wrongly, and the map of each.", colours=64)
+plots.show(figure, alt="Test images that were called wrongly, and the map of each.", colours=256)
 # blank: figure = ...  # of images and their maps
 # solution: end
 exercises.check("12-errors", figure, report=report, data=data)

@@ -374,18 +374,23 @@ ill = np.flatnonzero(test.labels == 1)[:4]
 maps = explain.explain(result.model, test.images[ill], method="gradcam", target=1)
 rows = studies[studies["split"] == "test"].iloc[ill]
 truths = datasets.decode_masks(rows) if "mask_path" in rows else [None] * len(ill)
+
+# %%
 fig, axes = plt.subplots(2, 4, figsize=(7, 3.7), layout="constrained")
 for (top, bottom), row, heat, truth in zip(axes.T, ill, maps, truths, strict=True):
     plots.plot_image(test.images[row], title=f"score {test_scores.y_score[row]:.2f}", ax=top)
     plots.plot_map(test.images[row], heat, mask=truth, ax=bottom)
-plots.show(fig, alt=f"Test images with pneumonia, scores {test_scores.y_score[ill].round(2)}. "
-           "Below: the Grad-CAM map of each, and the true lesion if known.", colours=256)
+hot = [truth[np.unravel_index(heat.argmax(), heat.shape)]  # the hottest place: is it inside?
+       for heat, truth in zip(maps, truths, strict=True) if truth is not None]
+plots.show(fig, alt="Test images with pneumonia; below, the Grad-CAM map of each. In "
+           f"{sum(hot)} of {len(hot)} the hottest place is inside the true lesion.", colours=256)
+print(f"hottest place inside the outline: {sum(hot)} of {len(hot)} images")
 
 # %% [markdown]
 # The white line surrounds the places where the map reaches at least half of its maximum. The dashed line
 # surrounds the true lesion, if known. If the white line lies inside the dashed one, the map agrees with the
-# place of the disease. If it lies elsewhere (an edge, a letter, an arm), ask why, even if the answer was
-# correct.
+# place of the disease. Look for a map that is hot elsewhere (an edge, a letter, a shoulder): ask why, even if
+# the answer was correct.
 #
 # Our outlines are large, even for weak lesions, so a map can be inside by chance. They may cover
 # the heart or the upper abdomen, because the lungs extend behind both. A heat map is a *hint*, not a
