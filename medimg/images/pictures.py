@@ -77,7 +77,8 @@ def _frame(kind: str, picture: Any) -> Frame:
     if kind == "TIFF":
         _check_tiff(picture)
     picture.load()
-    upright = picture.copy()  # the next frame is read into the picture as it lies
+    # A next frame is read into the picture as it lies.
+    upright = picture.copy() if getattr(picture, "n_frames", 1) > 1 else picture
     with suppress(Exception):  # a broken EXIF block does not make the pixels wrong
         ImageOps.exif_transpose(upright, in_place=True)
     samples, top = _samples(upright, picture.tag_v2 if kind == "TIFF" else {})
