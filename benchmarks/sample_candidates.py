@@ -25,8 +25,8 @@ The protocol, fixed before any network was trained:
   draw of 1,304 (`part`) for the others, looked at after the choice.
 
 Added after the first figures of the NIH were seen: three times the rate. Added after the real films
-were looked at: the same with aligned batch-norm statistics, and, at 224 pixels, with four views; the
-recipe at three times the rate. So these take no part in the choice.
+were looked at: the same with aligned batch-norm statistics, and, at 224 pixels, with four views;
+the recipe at three times the rate. So these take no part in the choice.
 """
 
 from __future__ import annotations

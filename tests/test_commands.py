@@ -189,11 +189,19 @@ def test_images_without_splits_are_all_tested(other_data, tmp_path, capsys):
     assert "no splits given: all are test" in lines[0]["notes"]
 
 
-def test_without_a_table_and_without_data_there_is_nothing_to_test(fitted, tmp_path, capsys):
+def test_without_a_table_and_without_data_there_is_nothing_to_test(
+    fitted, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.delenv("MEDIMG_DATASET", raising=False)
     for name in ("model.safetensors", "model.json"):
         shutil.copy(fitted / name, tmp_path)
     model = str(tmp_path / "model.safetensors")
-    assert "studies.csv" in refused(["evaluate", "--model", model], capsys)
+    for empty in (None, ""):
+        if empty is not None:
+            monkeypatch.setenv("MEDIMG_DATASET", empty)
+        assert "studies.csv, to say what to test on; give --data" in refused(
+            ["evaluate", "--model", model], capsys
+        )
 
 
 def test_classes_in_another_order_than_the_networks_are_refused(other_data, capsys):
@@ -660,7 +668,7 @@ def test_the_figure_names_the_class_that_it_explains(fitted, folder, tmp_path, m
         model = copied(fitted, tmp_path / "model", threshold=threshold)
         assert main(["explain", "--model", model, "--out", str(tmp_path), film]) == 0
         assert titles[-1].startswith(f"p00_0.png\ncalled {name} (score of pneumonia 0.")
-        assert titles[-1].endswith(f"threshold {threshold:g})\nmap for the class {name}")
+        assert titles[-1].endswith(f"threshold {threshold})\nmap for the class {name}")
     assert main(["explain", "--model", model, "--target", "pneumonia", "--out", str(tmp_path),
                  film]) == 0  # fmt: skip
     assert "called normal" in titles[-1]

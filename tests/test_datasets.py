@@ -930,3 +930,16 @@ def test_a_column_of_splits_with_an_odd_cell_is_no_reason_to_split_anew(tmp_path
     table.to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(StudyTableError, match="unknown split 'external'"):
         datasets.load(tmp_path / "t.csv")
+
+
+def test_a_patient_in_two_spellings_is_split_as_one(tmp_path, rng):
+    paths = [tmp_path / f"{n}.png" for n in range(40)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    people = [f"{'pP'[n % 2]}{n // 4}" for n in range(40)]
+    labels = ["a" if n < 20 else "b" for n in range(40)]
+    table = pd.DataFrame({"path": paths, "label": labels, "patient_id": people})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    found = datasets.load(tmp_path / "t.csv")
+    assert found.groupby(found["patient_id"].str.casefold())["split"].nunique().max() == 1
+    assert found["split"].nunique() == 3

@@ -474,6 +474,7 @@ def test_refused_before_anything_is_sent(amazon, folder, capsys, monkeypatch):
     for address, said in (
         ("s3://far/set", "bucket far is in eu-central-1"),
         ("s3://study/sett", "nothing is at --data s3://study/sett"),
+        ("s3://study/se", "nothing is at --data s3://study/se;"),
         ("s3://nosuch/set", "create the bucket"),
     ):
         assert said in fails(capsys, address, "--images", "9")

@@ -213,8 +213,8 @@ def test_net_benefit_of_one_class_is_refused():
         decision_curve(p.subset(p.y_true == 1))
 
 
-@pytest.mark.parametrize("prevalence", [0.07, 0.5, 0.9, 0.97])
-@pytest.mark.parametrize("auc", [0.6, 0.8, 0.95])
+@pytest.mark.parametrize("prevalence", [0.07, 0.5, 0.9, 0.97, 0.99])
+@pytest.mark.parametrize("auc", [0.6, 0.8, 0.85, 0.95])
 @pytest.mark.parametrize("half_width", [0.04, 0.1, 0.2])
 def test_no_smaller_study_is_large_enough(prevalence, auc, half_width):
     """The numbers without disease are whole, so that the width does not fall evenly."""
@@ -231,7 +231,7 @@ def test_no_smaller_study_is_large_enough(prevalence, auc, half_width):
 
 
 def test_of_a_rare_disease_more_people_are_counted():
-    with pytest.raises(MetricsError, match="of 1,000 people none has a disease of prevalence"):
+    with pytest.raises(MetricsError, match="1,000 people are too few for this prevalence"):
         natural_frequencies(0.0004, 0.9, 0.9)
     assert natural_frequencies(0.0004, 0.9, 0.9, people=10_000).diseased == 4
     assert natural_frequencies(0, 0.9, 0.9).diseased == 0

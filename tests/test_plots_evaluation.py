@@ -168,3 +168,29 @@ def test_history_draws_losses_and_the_auc():
                      "validation AUC": [0.8, 0.9]}  # fmt: skip
     assert ax.figure.axes == [ax]  # a second axis could be scaled to show anything
     assert ax.get_xlabel() == "epoch"
+
+
+def test_a_threshold_is_written_in_full_beside_each_curve():
+    p = Predictions(range(6), [0, 0, 1, 1, 1, 1], [0.001, 0.002, 0.0041, 0.0038, 0.9, 0.8])
+    cut = choose_threshold(p, rule="sensitivity", floor=1.0)
+    for draw in (plot_roc, plot_pr):
+        labels = draw(p, threshold=cut).get_legend_handles_labels()[1]
+        assert any(label.startswith(f"threshold {cut.value}") for label in labels), labels
+
+
+def test_numbers_can_be_read_on_each_blue():
+    """Contrast of 4.5 to 1, as WCAG asks of text."""
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+        return np.dot(linear, [0.2126, 0.7152, 0.0722])
+
+    for hits in range(101):
+        matrix = pd.DataFrame([[hits, 100 - hits], [0, 100]], list("ab"), list("ab"))
+        ax = plot_confusion(matrix)
+        (picture,) = ax.images
+        for (row, column), text in zip(np.ndindex(2, 2), ax.texts, strict=True):
+            cell = picture.cmap(picture.norm(matrix.iloc[row, column] / 100))
+            pair = sorted([luminance(cell), 1.0 if text.get_color() == "white" else 0.0])
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (hits, text.get_text())
+        plt.close(ax.figure)

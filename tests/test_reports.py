@@ -456,3 +456,15 @@ def test_what_groups_were_looked_at_is_performance_and_not_a_remedy(report, tmp_
     assert "by sex, age" in said["TRIPOD+AI", "23a"]
     assert said["TRIPOD+AI", "14"] == ""  # nothing was done to make the model fair
     assert said["TRIPOD+AI", "27b"] == ""  # who they are does not say what they must know
+
+
+def test_small_groups_of_patients_with_many_classes_are_patients_too(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(30) % 3, 2)
+    people = [f"p{n // 2}" for n in range(60)]
+    films = Predictions(range(60), truth, rng.dirichlet(np.ones(3), 60), people)
+    table = pd.DataFrame({"image_id": films.aggregate().ids, "site": ["A"] * 25 + ["B"] * 5})
+    made = write_report(films.aggregate(), tmp_path, studies=table)
+    text = check_page(made.html)[0]
+    assert "site B: too small to say: 5 patients of any class" in text
+    assert "images" not in re.sub("<[^>]*>", " ", text)

@@ -314,7 +314,7 @@ def _start(args: argparse.Namespace, asked: dict[str, Any], amazon: Callable[[st
     files = s3.list_objects_v2(Bucket=bucket, Prefix=f"{folder}/", MaxKeys=1)["KeyCount"]
     if files or args.name in jobs.search("TrainingJobSummaries[].TrainingJobName"):
         raise MedimgError(f"job {args.name} exists, or its files do; choose another --name")
-    source, _, prefix = args.data.partition("s3://")[2].partition("/")
+    source, _, prefix = f"{args.data.rstrip('/')}/".partition("s3://")[2].partition("/")
     if source and not s3.list_objects_v2(Bucket=source, Prefix=prefix, MaxKeys=1)["KeyCount"]:
         raise MedimgError(f"nothing is at --data {args.data}; correct the address")
     for name in filter(None, (bucket, source)):

@@ -105,8 +105,7 @@ def _calibrated(
 
     temperature = metrics.fit_temperature(predictions(1.0))
     scored = predictions(temperature)
-    shares = scored.y_score
-    shares = np.stack([1 - shares, shares], axis=1) if scored.is_binary else shares
+    shares = np.c_[1 - scored.y_score, scored.y_score] if scored.is_binary else scored.y_score
     found = training.validation_metrics(np.log(np.maximum(shares, 1e-12)), scored.y_true)
     card: dict[str, Any] = {
         "image_size": args.image_size, "keep_aspect": args.keep_aspect, "stretch": args.stretch,
@@ -131,8 +130,9 @@ def evaluate(args: argparse.Namespace) -> None:
 
     model, info = models.load_model(args.model)
     table = checks.beside(args.model)  # of the very images that `fit` set aside
-    own = table.is_file() or "MEDIMG_DATASET" not in os.environ
-    studies = named_studies(args, default=table if own else None)
+    if not (args.data or table.is_file() or os.environ.get("MEDIMG_DATASET")):
+        raise StudyTableError(f"there is no {table}, to say what to test on; give --data")
+    studies = named_studies(args, default=table if table.is_file() else None)
     studies = checks.in_split(studies, args.split).reset_index(drop=True)
     lenient = args.split == "train" or args.allow_duplicates
     judged = checks.check_unseen(studies, args.model, refuse=not lenient)
@@ -169,10 +169,9 @@ def evaluate(args: argparse.Namespace) -> None:
         predictions, out, threshold=threshold if predictions.is_binary else None,
         studies=studies, ordinal=ordinal,
     )  # fmt: skip
-    if args.json:
-        print(json.dumps(json.loads(report.json.read_text(encoding="utf-8"))))
-    else:
-        print(visible(f"{report.evaluation}\nwrote {', '.join(map(str, written))}", lines=True))
+    as_json = json.dumps(json.loads(report.json.read_text(encoding="utf-8")))
+    words = f"{report.evaluation}\nwrote {', '.join(map(str, written))}"
+    print(as_json if args.json else visible(words, lines=True))
 
 
 def predict(args: argparse.Namespace) -> None:
@@ -217,7 +216,7 @@ def explain(args: argparse.Namespace) -> None:
     captures = [Path(args.dicom) / f"{file.stem}.dcm" for file in files if args.dicom]
     checks.check_outputs([*files, *captures], [*paths, *model_paths(args.model)])
     two = scores.shape[1] == 1
-    of, cut = f" of {info.classes[1]}" * two, f", threshold {info.threshold:.15g}" * two
+    of, cut = f" of {info.classes[1]}" * two, f", threshold {info.threshold}" * two
     for n, file in enumerate(files):
         title = f"{Path(paths[n]).name}\ncalled {called[n]} (score{of} {scores[n].max():.4f}{cut})"
         figure = Figure(figsize=(4.4, 4.4), layout="constrained")

@@ -51,7 +51,7 @@ def write_report(
     ----------
     DICOM PS3.16, TID 1500 "Measurement Report" and TID 1004 "Device Observer".
     """
-    cut = f", threshold {info.threshold:.15g} ({info.threshold_rule})" if len(scores) == 1 else ""
+    cut = f", threshold {info.threshold} ({info.threshold_rule})" if len(scores) == 1 else ""
     use = f"Intended use: to teach how to tell {' from '.join(info.classes)}."
     with _source(path) as (hd, source, frames):
         sr, code = hd.sr, hd.sr.CodedConcept

@@ -358,8 +358,10 @@ def split_by_patient(
         raise StudyTableError(f"fractions {fractions} must be three shares that sum to 1.")
     require(studies, ("patient_id", "label"))
     order = ranked(studies["label"])
-    illness = studies["label"].astype(str).map(order.index)
-    label_of = illness.groupby(studies["patient_id"]).max().map(lambda rank: order[rank])
+    ids = studies["patient_id"]
+    ids = ids.groupby(ids.astype(str).str.casefold()).transform("first")  # P7 and p7 are one
+    ranks = studies["label"].astype(str).map(order.index).groupby(ids).max()
+    label_of = ranks.map(lambda rank: order[rank])
     wanted = sum(f > 0 for f in fractions)
     home: dict[str, str] = {}
     for label, people in label_of.groupby(label_of):
@@ -370,7 +372,7 @@ def split_by_patient(
         counts[np.argmax(counts)] += len(people) - counts.sum()
         patients = rng.permutation(people.index.to_numpy(dtype=object))
         home.update(zip(patients, np.repeat(SPLITS, counts).tolist(), strict=True))
-    return studies.assign(split=[home[p] for p in studies["patient_id"]])
+    return studies.assign(split=[home[p] for p in ids])
 
 
 def with_splits(studies: pd.DataFrame, unsplit: str | None = None) -> pd.DataFrame:

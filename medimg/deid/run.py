@@ -216,7 +216,7 @@ def deidentify(
             raise DeidentifyError(f'Another run is at work in "{private}"; wait.') from None
         run = _Run(source, target, private, options or DeidOptions())
         run.each("read", run.take_stock, progress)
-        for box in run.idle:
+        for box in run.idle if any(not file.reason for file in run.files) else ():
             raise DeidentifyError(f"{box}: no file that can be read fits this rule; correct it.")
         run.refuse_strangers()
         run.verifier = Verifier(run.inventory)

@@ -54,8 +54,8 @@ def subgroups(
 ) -> SubgroupReport:  # fmt: skip
     """Sensitivity, specificity and AUC of each group, with intervals, and the gaps.
 
-    Gaps are against the attribute's largest group. Where a patient has images in both groups (the
-    same patients on two machines, say), the gap's interval allows for it, as for a paired
+    Gaps are against the attribute's largest known group. Where a patient has images in both groups
+    (the same patients on two machines, say), the gap's interval allows for it, as for a paired
     comparison; groups without common patients are independent.
 
     An attribute that only positive images have (severity, pattern: unknown or "none" for all
@@ -120,10 +120,11 @@ def _by_group(predictions: Predictions, column: pd.Series[Any], cut: float) -> l
         many = f"column {column.name!r} has {len(present)} groups"
         raise MetricsError(f"{many}; band it first (at most {MOST_GROUPS})")
     kinds = column.cat.categories if hasattr(column, "cat") else sorted(present)
+    order = dict.fromkeys(map(str.strip, map(str, kinds)))
     ill, well = whole.positive, ~whole.positive
     bare = names.str.lower().isin(NOTHING).to_numpy()
     of_positive = bool(well.any() and bare[well].all() and not bare[ill].all())
-    for name in [*(n for n in map(str.strip, map(str, kinds)) if n != "unknown"), "unknown"]:
+    for name in [*(kind for kind in order if kind != "unknown"), "unknown"]:
         member = (names == name).to_numpy() & (ill | (not of_positive))
         if not member.any():
             continue

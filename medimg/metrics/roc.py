@@ -341,7 +341,7 @@ class Threshold:
 
     def __str__(self) -> str:
         where = f", chosen on {self.chosen_on}" if self.chosen_on else ""
-        return f"{self.value:.15g} ({self.rule}{where})"
+        return f"{self.value} ({self.rule}{where})"
 
 
 def as_threshold(threshold: float | Threshold) -> Threshold:

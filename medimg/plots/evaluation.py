@@ -97,11 +97,11 @@ def plot_roc(
         if threshold is not None:
             found, cut = metrics.rates(p, threshold=threshold), as_threshold(threshold).value
             se, sp = found["sensitivity"], found["specificity"]
-            said = "" if number else f"threshold {cut:.15g} (95 % intervals)"  # once for all models
             ax.errorbar(
                 1 - sp.value, se.value, yerr=canvas.spread([se.value], se.low, se.high),
                 xerr=canvas.spread([-sp.value], -sp.high, -sp.low), fmt="o", color=style["color"],
-                capsize=4, label=said,
+                # Once for all models.
+                capsize=4, label="" if number else f"threshold {cut} (95 % intervals)",
             )  # fmt: skip
     ax.legend(loc="lower right", fontsize="small")
     return ax
@@ -139,7 +139,7 @@ def plot_pr(
     if threshold is not None:
         found, cut = metrics.rates(predictions, threshold=threshold), as_threshold(threshold).value
         ax.plot(found["sensitivity"].value, found["ppv"].value, "o", color=canvas.BLUE,
-                label=f"threshold {cut:.2f}")  # fmt: skip
+                label=f"threshold {cut}")  # fmt: skip
     share = np.mean(predictions.y_true == 1)
     ax.axhline(share, color=canvas.GREY, lw=1, ls=":", label=f"by chance: prevalence {share:.2f}")
     ax.legend(loc="lower left", fontsize="small")

@@ -55,7 +55,7 @@ def write_report(
         say) is left out, and a warning names it. Its paths go into ``predictions.csv``.
     prevalence : float
         Share of people with the disease where the model is to be used, in [0, 1], for the picture
-        of 1,000 people (of a rare disease 10,000).
+        of 1,000 people (of a rare disease 10,000). Above 0, at least 1 in 20,000.
     ordinal : bool
         Whether more than two classes are grades, in order.
 
@@ -152,8 +152,8 @@ def _by_group(
     judged, cut = predictions, result.threshold or 0.5
     if not predictions.is_binary:
         right = (predictions.predicted() == predictions.y_true).astype(float)
-        judged = Predictions(predictions.ids, np.ones(len(right), dtype=int), right,
-                             predictions.patient_ids, ("no class", "any class"))  # fmt: skip
+        judged = Predictions(predictions.ids, np.ones(len(right)), right, predictions.patient_ids,
+                             ("no class", "any class"), predictions.unit)  # fmt: skip
     parts, left_out = [], []
     for name in [name for name in ATTRIBUTES if name in studies]:
         try:

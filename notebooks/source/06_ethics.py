@@ -406,7 +406,7 @@ for name in sorted(set(groups[attribute])):
     print(f"{attribute} {name}: {called[ill].sum()} of {ill.sum()} found, {by_hand[name]:.2f}")
 
 # %% [markdown]
-# `metrics.subgroups` does this for every attribute and adds specificity, AUC, gaps to the largest group,
+# `metrics.subgroups` does this for every attribute and adds specificity, AUC, gaps to the largest known group,
 # and intervals by patient.
 
 # %%

@@ -408,7 +408,7 @@ own = datasets.decode_file(path, 224)  # uint8 (224, 224), just as `decode` made
 logits = training.predict_logits(result.model, own[None])
 score = training.probabilities(logits)[0]
 verdict = classes[1] if score >= threshold.value else classes[0]
-display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value:.2f}: called **{verdict}**."))
+display(Markdown(f"Score **{score:.2f}**, threshold {threshold.value}: called **{verdict}**."))
 
 # %% [markdown]
 # ## 9. What this model must not be used for
