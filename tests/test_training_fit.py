@@ -675,7 +675,9 @@ def test_freed_memory_goes_back_after_training():
         speed.return_memory()
         print(kept - resident())
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert int(done.stdout) > 100e6
 
 
