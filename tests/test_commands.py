@@ -199,9 +199,7 @@ def test_without_a_table_and_without_data_there_is_nothing_to_test(
     for empty in (None, ""):
         if empty is not None:
             monkeypatch.setenv("MEDIMG_DATASET", empty)
-        assert "studies.csv, to say what to test on; give --data" in refused(
-            ["evaluate", "--model", model], capsys
-        )
+        assert "studies.csv; give --data" in refused(["evaluate", "--model", model], capsys)
 
 
 def test_classes_in_another_order_than_the_networks_are_refused(other_data, capsys):
@@ -907,13 +905,15 @@ def test_no_file_of_ones_own_is_replaced(fitted, folder, tmp_path, capsys):
         mine = tmp_path / name / name
         mine.write_text('{"a": 1}', encoding="utf-8")
         error = refused(["fit", *given, "--out", str(mine.parent)], capsys)
-        assert f"{name} may be yours" in error
+        assert f"{name} may be a file of your own" in error
         assert mine.read_text(encoding="utf-8") == '{"a": 1}'
     model = ["evaluate", "--model", str(fitted / "model.safetensors")]
     mine = tmp_path / "e" / "predictions.csv"
     mine.parent.mkdir()
     mine.write_text("mine", encoding="utf-8")
-    assert "predictions.csv may be yours" in refused([*model, "--out", str(tmp_path / "e")], capsys)
+    assert "predictions.csv may be a file of your own" in refused(
+        [*model, "--out", str(tmp_path / "e")], capsys
+    )
     for _ in range(2):  # those of an earlier run are replaced
         assert main([*model, "--out", str(tmp_path / "ours")]) == 0
 

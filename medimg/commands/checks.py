@@ -83,7 +83,7 @@ def check_ours(outputs: Sequence[Path], mark: Path, word: bytes) -> None:
     real = [Path(os.path.realpath(path)) for path in (mark, *outputs)]
     if not (real[0].is_file() and word in real[0].read_bytes()):
         for path in filter(Path.exists, real):
-            raise MedimgError(f"{path} may be yours, not of medimg; choose another --out.")
+            raise MedimgError(f"{path} may be a file of your own; choose another --out.")
 
 
 def check_outputs(outputs: Sequence[Path], inputs: Sequence[str | Path | None]) -> None:

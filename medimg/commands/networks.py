@@ -131,7 +131,7 @@ def evaluate(args: argparse.Namespace) -> None:
     model, info = models.load_model(args.model)
     table = checks.beside(args.model)  # of the very images that `fit` set aside
     if not (args.data or table.is_file() or os.environ.get("MEDIMG_DATASET")):
-        raise StudyTableError(f"there is no {table}, to say what to test on; give --data")
+        raise StudyTableError(f"what to test on is not known, as there is no {table}; give --data")
     studies = named_studies(args, default=table if table.is_file() else None)
     studies = checks.in_split(studies, args.split).reset_index(drop=True)
     lenient = args.split == "train" or args.allow_duplicates
